@@ -1,0 +1,17 @@
+"""The errors that a user can mend: each is one line that says what, where and how to mend it (exit status 2)."""
+
+
+class UserError(Exception):
+    """Wrong usage, settings or data; the command line prints the message alone and exits with status 2."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type, out of range, or in conflict with another."""
+
+
+class DataError(UserError):
+    """Cases are missing, unreadable as a set, or do not fit together."""
+
+
+class RunError(UserError):
+    """A run directory or a checkpoint is absent, damaged, or belongs to something else."""
