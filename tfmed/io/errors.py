@@ -1,0 +1,12 @@
+"""What every reader raises when a file cannot be trusted."""
+
+from tfmed.errors import UserError
+
+
+class ImageIntegrityError(UserError):
+    """An image is damaged, incomplete, or not of a kind that can be read; the message is one line."""
+
+
+def damage(path, wrong, mend="copy or download the file again"):
+    """The error for `path`, its message kept to one line whatever the path or a library's text contains."""
+    return ImageIntegrityError(" ".join(f"{path}: {wrong}; {mend}".split()))

@@ -1,0 +1,66 @@
+"""Geometry: what a header tells before any voxel is read, and the checks that every reader shares."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from tfmed.io.errors import damage
+from tfmed.io.volume import Volume
+
+# Anisotropic voxels reach a condition number of about 1e4; beyond this limit float32 headers cannot be inverted.
+WORST_CONDITION = 1e7
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What `read_volume` would return, without its voxels.
+
+    Args:
+        shape: of the array, `(z, y, x)` or `(z, y, x, channel)`.
+        affine: float64 `(4, 4)`, voxel `(x, y, z, 1)` to millimetres in RAS+.
+        dtype: numpy dtype of the array.
+    """
+
+    shape: tuple
+    affine: np.ndarray
+    dtype: np.dtype
+
+    @property
+    def spacing(self):
+        """Voxel size in mm along `(z, y, x)`."""
+        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0)[::-1])
+
+
+def check_affine(affine, path):
+    """`affine` as float64, or the error that names `path` where it is not finite and invertible."""
+    affine = np.asarray(affine, np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise damage(path, "the affine in its header has values that are not finite", "repair the header's geometry")
+    with np.errstate(all="ignore"):
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        invertible = sizes.min() > 0 and np.linalg.cond(affine[:3, :3]) < WORST_CONDITION
+    if not invertible or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise damage(path, "the affine in its header cannot be inverted", "repair the header's geometry")
+    return affine
+
+
+def check_memory(count, path):
+    """Refuse `count` bytes of voxels where the machine has less memory than that, before anything is allocated."""
+    if count > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise damage(path, f"its header announces {count / 2**30:.0f} GiB of voxels, more than this machine's memory",
+                     "check the header, or crop the image on a larger machine")  # fmt: skip
+
+
+def allocate(count, path):
+    """An uninitialised writable uint8 array of `count` bytes."""
+    check_memory(count, path)
+    try:
+        return np.empty(count, np.uint8)
+    except MemoryError:
+        raise damage(path, f"there is no memory for its {count / 2**30:.1f} GiB of voxels", "crop the image") from None
+
+
+def volume_of(array, affine, path):
+    """A Volume whose faults are told as the file's."""
+    return Volume(array, check_affine(affine, path))
