@@ -1,0 +1,272 @@
+"""From a YAML file to validated, typed settings: profiles, `key=value` overrides, errors that name file, line and key.
+
+A settings file has the sections `method`, `seed`, `data`, `train`, `model`, and optionally `base` (another file that it
+starts from) and `profiles` (named sets of changes; `paper` is the file as it stands).
+"""
+
+import difflib
+import functools
+import pathlib
+import sys
+from typing import get_args
+
+import pydantic
+import yaml
+
+from tfmed import registry
+from tfmed.errors import ConfigError
+
+MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 20, 24, 5
+TAG = "step:"  # what the tags of discriminated unions of settings begin with
+
+
+class Strict(pydantic.BaseModel):
+    """Base of all settings: unknown keys are refused, values cannot be changed afterwards."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class MethodConfig(Strict):
+    """Base of a method's `Config` (the `model` section): every number of its paper, typed, with default and unit."""
+
+
+def load_config(path, overrides=(), profile="paper"):
+    """Read, merge and validate a settings file.
+
+    Args:
+        path: the YAML file; one that is not found from here is looked for among the files shipped with tfmed.
+        overrides: `key=value` strings (dotted keys, YAML values); they win over the file and the profile.
+        profile: name of an entry of `profiles`, or `"paper"` for the file as it stands.
+
+    Returns:
+        The method's `Settings` (sections `data`, `train`, `model`, and `method`, `seed`, `profile`).
+
+    Raises:
+        ConfigError: one line with file, line, key and how to mend it.
+    """
+    file = find_config(path)
+    values, places = _read_with_bases(file)
+    profiles = values.pop("profiles", None) or {}
+    _merge_profile(values, places, profiles, profile, file)
+    for override in overrides:
+        key, value = _parse_override(override)
+        layer = functools.reduce(lambda inner, part: {part: inner}, reversed(key), value)
+        _merge(values, layer, places, dict.fromkeys(_paths(layer), "command line"))
+    return validate(values, places, file, profile)
+
+
+def validate(values, places, file, profile="paper"):
+    """Turn merged plain values into the method's `Settings`; `places` maps a key path to "file:line"."""
+    name = values.get("method")
+    if not isinstance(name, str):
+        raise ConfigError(f"{file}: method: missing; write for example 'method: ctsgan' (tfmed catalog lists them)")
+    try:
+        settings_class = registry.settings_class(name)
+    except KeyError:
+        where = places.get(("method",), str(file))
+        raise ConfigError(f"{where}: method: unknown method {name!r}{nearest(name, registry.names())}") from None
+    try:
+        return settings_class(**{"profile": profile, **values})
+    except pydantic.ValidationError as error:
+        raise ConfigError(_first_line(error, settings_class, places, file)) from None
+
+
+def find_config(path):
+    """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none."""
+    shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sys.prefix) / "share" / "tfmed")
+    for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
+        if candidate.is_file():
+            return candidate
+    if pathlib.Path(path).is_dir():
+        raise ConfigError(f"{path}: is a folder; give a settings file such as configs/ctsgan.yaml")
+    raise ConfigError(f"{path}: no such settings file; 'tfmed catalog' lists the methods and their files")
+
+
+def read_yaml(file):
+    """Plain values of a YAML file, and "file:line" of each key path. Safe tags only; no aliases, bounded size and depth."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{file}: {len(data)} bytes are too many for a settings file; is this the right file?")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8 text; give a YAML settings file") from None
+    return _parse(text, str(file))
+
+
+def nearest(word, known):
+    """"; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
+    known = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else ""
+
+
+def _parse(text, file):
+    try:
+        _check_events(text, file)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise ConfigError(f"{file}: is empty; start from one of the files in configs/")
+        places = {}
+        _collect_places(node, (), places, file)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
+        raise ConfigError(f"{file}{line}: is not valid YAML: {problem}; mend that line") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: holds a value that cannot be read ({error}); mend it") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}:1: must hold 'key: value' lines; start from one of the files in configs/")
+    return values, places
+
+
+def _check_events(text, file):
+    """Refuse aliases (a few lines of them can expand to gigabytes) and absurd nesting before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{file}:{line}: YAML aliases (*{event.anchor}) are not allowed; write the value out")
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1
+                raise ConfigError(f"{file}:{line}: nested more than {MAX_DEPTH} levels deep; flatten it")
+        if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+
+
+def _collect_places(node, path, places, file):
+    places[path] = f"{file}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigError(f"{file}:{line}: {key.value}: stands twice; keep one of them")
+            seen.add(key.value)
+            _collect_places(value, (*path, key.value), places, file)
+            places[(*path, key.value)] = f"{file}:{line}"
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _collect_places(value, (*path, index), places, file)
+
+
+def _read_with_bases(file, depth=0):
+    if depth > MAX_BASES:
+        raise ConfigError(f"{file}: more than {MAX_BASES} files build on each other through 'base'; is there a circle?")
+    values, places = read_yaml(file)
+    base = values.pop("base", None)
+    if base is None:
+        return values, places
+    if not isinstance(base, str) or not (file.parent / base).is_file():
+        raise ConfigError(f"{places[('base',)]}: base: no such file {base!r} beside {file.name}; name one that is there")
+    base_values, base_places = _read_with_bases(file.parent / base, depth + 1)
+    _merge(base_values, values, base_places, places)
+    return base_values, base_places
+
+
+def _merge_profile(values, places, profiles, profile, file):
+    if not isinstance(profiles, dict):
+        raise ConfigError(f"{places.get(('profiles',), file)}: profiles: must map names to settings")
+    if profile == "paper":
+        return
+    if profile not in profiles:
+        raise ConfigError(f"{file}: no profile {profile!r}{nearest(profile, ['paper', *profiles])}")
+    layer = profiles[profile]
+    if not isinstance(layer, dict):
+        raise ConfigError(f"{places[('profiles', profile)]}: profiles.{profile}: must hold 'key: value' lines")
+    prefix = ("profiles", profile)
+    _merge(values, layer, places, {path[2:]: place for path, place in places.items() if path[:2] == prefix})
+
+
+def _merge(below, above, places, above_places):
+    """Lay `above` over `below` in place. Another data source brings its own options: those of the old one are dropped."""
+    new_source = above.get("data", {}).get("source") if isinstance(above.get("data"), dict) else None
+    data = below.get("data")
+    if new_source is not None and isinstance(data, dict) and data.get("source") != new_source:
+        data.pop("options", None)
+    _overlay(below, above)
+    places.update(above_places)
+
+
+def _overlay(below, above):
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _overlay(below[key], value)
+        else:
+            below[key] = value
+
+
+def _parse_override(text):
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{text!r}: an override is written key=value, for example train.batch_size=2")
+    path = tuple(key.strip().split("."))
+    if path[0] in ("base", "profiles"):
+        raise ConfigError(f"{text!r}: '{path[0]}' cannot be overridden; use --profile or another file")
+    parsed, _ = _parse(f"value: {value}" if value.strip() else "value: null", f"command line {text!r}")
+    return path, parsed["value"]
+
+
+def _paths(layer, path=()):
+    yield path
+    if isinstance(layer, dict):
+        for key, value in layer.items():
+            yield from _paths(value, (*path, key))
+
+
+def _first_line(error, settings_class, places, file):
+    problems = error.errors(include_url=False)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return _describe(problems[0], settings_class, places, file) + more
+
+
+def _describe(problem, settings_class, places, file):
+    location = tuple(part for part in problem["loc"] if not _is_tag(part))
+    dotted = ".".join(map(str, location)) or "settings"
+    where = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), str(file))
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(settings_class, problem["loc"][:-1])
+        return f"{where}: {dotted}: unknown setting{nearest(location[-1], known)}"
+    if problem["type"] == "union_tag_invalid":
+        known = [tag.strip(" '").removeprefix(TAG) for tag in problem["ctx"]["expected_tags"].split(",")]
+        given = problem["ctx"]["tag"].removeprefix(TAG)
+        return f"{where}: {dotted}: unknown step {given!r}{nearest(given, known)}"
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, tuple, type(None))) else ""
+    return f"{where}: {dotted}: {message[:1].lower() + message[1:]}{shown[:80]}"
+
+
+def _is_tag(part):
+    """A discriminated union puts the tag of the chosen member into an error's location."""
+    return isinstance(part, str) and part.startswith(TAG)
+
+
+def _fields_at(settings_class, location):
+    """Names of the settings that are valid below `location`."""
+    kind = settings_class
+    for part in location:
+        if isinstance(part, int):
+            kind = get_args(kind)[0]
+        elif _is_tag(part):
+            members = get_args(get_args(kind)[0])
+            kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == part)
+        else:
+            kind = _model_in(kind).model_fields[part].annotation
+    model = _model_in(kind)
+    return list(model.model_fields) if model else []
+
+
+def _model_in(annotation):
+    """The settings class inside an annotation such as `Early | None`."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)), None)

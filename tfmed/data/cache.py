@@ -1,0 +1,99 @@
+"""The preprocessing cache: each case once, keyed by content and settings, written in one piece, read by memory map."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+
+from tfmed.data import phantoms, preprocess
+from tfmed.files import atomic_path, write_text
+from tfmed.io import Volume, read_volume
+
+
+def read_address(address, series_uid=None):
+    """The Volume behind a path or a `phantom:` address."""
+    if phantoms.is_address(address):
+        return phantoms.read(address)
+    return read_volume(address, series_uid=series_uid) if series_uid else read_volume(address)
+
+
+class Cache:
+    """Prepared volumes on disk.
+
+    Args:
+        folder: where the cache lives; made when needed. Several processes may share it.
+        steps: preprocessing steps, in order.
+        image_dtype: "float32" or "float16", of cached images. Labels keep their dtype.
+    """
+
+    def __init__(self, folder, steps, image_dtype="float32"):
+        self.folder = pathlib.Path(folder)
+        self.steps = tuple(steps)
+        self.image_dtype = np.dtype(image_dtype)
+        settings = [step.model_dump(mode="json") for step in self.steps]
+        self._recipe = json.dumps([preprocess.VERSION, str(self.image_dtype), settings], sort_keys=True)
+        self._entries = {}
+
+    def get(self, address, is_label=False, series_uid=None):
+        """The prepared Volume (its array a read-only memory map `(z, y, x[, channel])`), made first if need be.
+
+        Raises:
+            ImageIntegrityError: the source file is damaged.
+        """
+        memo = (address, is_label, series_uid)
+        if memo not in self._entries:
+            entry = self._entry(address, is_label, series_uid)
+            if not entry.with_suffix(".json").exists():
+                self._make(entry, address, is_label, series_uid)
+            self._entries[memo] = entry
+        entry = self._entries[memo]
+        affine = json.loads(entry.with_suffix(".json").read_text())["affine"]
+        return Volume(np.load(entry, mmap_mode="r", allow_pickle=False), np.array(affine))
+
+    def has(self, case, wants):
+        """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
+        series_uid = case.meta.get("series_uid")
+        addresses = [(case.images.get(name), False, series_uid) for name in wants.images]
+        if wants.label != "none" and case.label is not None:
+            addresses.append((case.label, True, None))
+        try:
+            return all(a[0] and self._entry(*a).with_suffix(".json").exists() for a in addresses)
+        except OSError:
+            return False
+
+    def _entry(self, address, is_label, series_uid):
+        content = self._content_hash(address)
+        key = hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def _make(self, entry, address, is_label, series_uid):
+        volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
+        array = volume.array if is_label else volume.array.astype(self.image_dtype, copy=False)
+        with atomic_path(entry) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        # Written last: its presence says that the array is whole.
+        write_text(entry.with_suffix(".json"), json.dumps({"affine": volume.affine.tolist()}))
+
+    def _content_hash(self, address):
+        if phantoms.is_address(address):
+            return f"{address}|{phantoms.VERSION}"
+        path = pathlib.Path(address)
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *_companions(path)]
+        signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
+        note = self.folder / "hashes" / f"{hashlib.sha256(signature.encode()).hexdigest()[:40]}.txt"
+        if note.exists():
+            return note.read_text()
+        digest = hashlib.sha256()
+        for p in files:
+            digest.update(p.name.encode() + b"\0")
+            with open(p, "rb") as stream:
+                while block := stream.read(1 << 22):
+                    digest.update(block)
+        write_text(note, digest.hexdigest())
+        return digest.hexdigest()
+
+
+def _companions(path):
+    """Files that a header file refers to: their content counts as well."""
+    return [p for suffix in (".raw", ".zraw", ".img") if (p := path.with_suffix(suffix)) != path and p.exists()]

@@ -1,0 +1,62 @@
+"""From a function of the sample index to the batches of a training run."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass
+class Samples:
+    """What a stage trains on: sample `i` is `read(i)`, whatever was read before.
+
+    Args:
+        read: sample index -> {name: array}; a pure function of the index.
+        spec: name -> (shape, dtype) of one sample's arrays. Batches also hold `index`, the int64 sample index, from
+            which a model derives its noise and its step.
+        per_step: samples that one training step takes, over all replicas.
+
+    `failure` holds the exception of a failed `read`, which TensorFlow would otherwise only quote in its own error.
+    """
+
+    read: Callable[[int], Mapping[str, np.ndarray]]
+    spec: Mapping[str, tuple]
+    per_step: int
+    failure: Exception | None = None
+
+    def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
+        """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}` for steps first_step .. last_step - 1."""
+        share = self.per_step // workers
+        names = list(self.spec)
+
+        def read(index):
+            try:
+                sample = self.read(int(index))
+            except Exception as error:
+                self.failure = error
+                raise
+            return [np.ascontiguousarray(sample[name], dtype=self.spec[name][1]) for name in names]
+
+        def load(index):
+            dtypes = [tf.as_dtype(self.spec[name][1]) for name in names]
+            # Stateless in truth: only then may it run in parallel while op determinism is on.
+            arrays = tf.numpy_function(read, [index], dtypes, stateful=False)
+            sample = zip(names, arrays, strict=True)
+            return {"index": index} | {name: tf.ensure_shape(array, self.spec[name][0]) for name, array in sample}
+
+        steps = tf.data.Dataset.range(first_step, last_step if last_step is not None else np.iinfo(np.int64).max)
+        indices = steps.flat_map(
+            lambda step: tf.data.Dataset.range(share).map(lambda i: step * self.per_step + worker * share + i)
+        )
+        parallel = min(os.cpu_count() or 1, max(1, share))
+        samples = indices.map(load, num_parallel_calls=parallel, deterministic=True)
+        return samples.batch(share, drop_remainder=True).prefetch(prefetch)
+
+    def batch(self, step):
+        """The batch of one step as numpy arrays: what `batches` gives, without TensorFlow's machinery."""
+        indices = np.arange(step * self.per_step, (step + 1) * self.per_step, dtype=np.int64)
+        samples = [self.read(int(i)) for i in indices]
+        arrays = {name: np.stack([s[name] for s in samples]).astype(kind[1]) for name, kind in self.spec.items()}
+        return {"index": indices} | arrays

@@ -1,0 +1,120 @@
+"""Checking cases before training, and filling the cache: all problems at once, each in words that say how to mend it."""
+
+import dataclasses
+
+import numpy as np
+
+from tfmed.data import phantoms
+from tfmed.data.cache import read_address
+from tfmed.errors import DataError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Wants:
+    """What a method needs of a case.
+
+    Args:
+        images: names of the modalities that each case must have.
+        label: "none", "optional" or "required".
+        label_values: the integers that may stand in a label map, or None for any.
+        minimum_shape: fewest voxels along (z, y, x) before preprocessing.
+    """
+
+    images: tuple = ("ct",)
+    label: str = "none"
+    label_values: tuple | None = None
+    minimum_shape: tuple = (2, 2, 2)
+
+
+def check_case(case, wants):
+    """Problems of one case, a list of lines; empty when it can be used."""
+    problems, geometry = [], None
+    for name in wants.images:
+        if name not in case.images:
+            problems.append(f"{case.id}: has no {name!r} image (has: {', '.join(case.images)})")
+            continue
+        volume, problem = _read(case, case.images[name])
+        problems += problem or _image_problems(case, case.images[name], volume, wants)
+        geometry = geometry or (volume and (volume.shape, volume.affine, case.images[name]))
+    if wants.label == "required" and case.label is None:
+        problems.append(f"{case.id}: has no label map; add one or remove the case")
+    if wants.label != "none" and case.label is not None:
+        problems += _label_problems(case, geometry, wants)
+    return problems
+
+
+def _read(case, address):
+    try:
+        return read_address(address, case.meta.get("series_uid")), []
+    except UserError as error:
+        return None, [str(error)]
+    except FileNotFoundError:
+        return None, [f"{address}: no such file; check data.root"]
+
+
+def _image_problems(case, address, volume, wants):
+    array = volume.array
+    if array.ndim == 4:
+        return [f"{address}: has {array.shape[3]} channels where one is needed; split it into one file per channel"]
+    if any(have < need for have, need in zip(volume.shape, wants.minimum_shape, strict=True)):
+        need = " x ".join(map(str, wants.minimum_shape))
+        return [f"{address}: shape {volume.shape} is smaller than the {need} voxels needed; remove the case"]
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        return [f"{address}: {count} voxels are NaN or infinite; replace them (for CT by -1000 HU) or remove the case"]
+    if array.min() == array.max():
+        return [f"{address}: every voxel is {array.flat[0]:g}; the image is empty, remove the case"]
+    return []
+
+
+def _label_problems(case, geometry, wants):
+    label, problems = _read(case, case.label)
+    if problems:
+        return problems
+    if geometry and (label.shape != geometry[0] or not np.allclose(label.affine, geometry[1], atol=1e-2)):
+        what = f"shape {label.shape}" if label.shape != geometry[0] else "position in space"
+        return [f"{case.label}: its {what} differs from that of {geometry[2]}; resample it to the image's grid"]
+    values = np.unique(label.array)
+    if not np.array_equal(values, np.round(values)):
+        return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
+    strange = sorted(set(values.astype(int).tolist()) - set(wants.label_values or values.astype(int).tolist()))
+    if strange:
+        return [f"{case.label}: holds the label values {strange[:5]} where {list(wants.label_values)} are expected"]
+    return []
+
+
+def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
+    """Check every case that lies in files and fill the cache with it; phantoms are made when they are first read.
+
+    Raises:
+        DataError: the first problem, and how many more there are (`tfmed prepare` lists them all).
+    """
+    if not cases:
+        raise DataError("no case to train on; check data.root and data.options")
+    problems = []
+    for case in progress([c for c in cases if not is_phantom(c)], "Preparing cases"):
+        found = _once(case, cache, wants)
+        if not found:
+            fill(case, cache, wants)
+        problems += found
+    if problems:
+        more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
+
+
+def _once(case, cache, wants):
+    """Problems of a case; one whose prepared volumes are in the cache was checked when they were made."""
+    return [] if cache.has(case, wants) else check_case(case, wants)
+
+
+def fill(case, cache, wants):
+    """Put a case's images, and its label when the method uses labels, into the cache."""
+    for name in wants.images:
+        cache.get(case.images[name], series_uid=case.meta.get("series_uid"))
+    if wants.label != "none" and case.label is not None:
+        cache.get(case.label, is_label=True)
+
+
+def is_phantom(case):
+    """Whether all of a case is made from a seed."""
+    return all(phantoms.is_address(address) for address in case.images.values())

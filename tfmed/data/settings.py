@@ -1,0 +1,39 @@
+"""The `data` section of a settings file."""
+
+import os
+import pathlib
+from typing import Any, Literal
+
+import pydantic
+
+from tfmed.config import Strict
+from tfmed.data.preprocess import Step
+
+
+class SplitConfig(Strict):
+    """Shares of the patient groups; what is left trains."""
+
+    validation: float = pydantic.Field(0.125, ge=0, lt=1)
+    test: float = pydantic.Field(0.125, ge=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _leaves_training(self):
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must leave a share for training")
+        return self
+
+
+class DataConfig(Strict):
+    """Where the cases come from and how they are prepared."""
+
+    source: str = "phantom_chest_ct"  # a name of tfmed.data.sources
+    root: str | None = None  # the data set's folder; built-in phantoms need none
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)  # the source's own options
+    split: SplitConfig = SplitConfig()
+    preprocess: tuple[Step, ...] = ()  # steps before the method's own
+    cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
+    cache_dir: str | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed
+
+    def cache_folder(self):
+        """The folder of the preprocessing cache."""
+        return pathlib.Path(self.cache_dir or os.environ.get("TFMED_CACHE") or "~/.cache/tfmed").expanduser()

@@ -1,0 +1,154 @@
+"""Checkpoints: all variables of a stage, written aside and renamed, verified when they are read."""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+from tfmed import compat
+from tfmed.errors import RunError
+from tfmed.files import sync, write_error, write_text
+
+log = logging.getLogger("tfmed")
+_STATE = "state.json"
+
+
+def state_variables(model):
+    """Every variable that training changes: weights, optimizer slots, running means; each once, in a fixed order."""
+    found = list(model.variables)
+    for attribute, _ in getattr(model, "updaters", {}).values():
+        found += compat.optimizer_variables(getattr(model, attribute))
+    found += compat.metric_variables(model)
+    unique = {}
+    for variable in map(compat.tensor_variable, found):
+        unique.setdefault(id(variable), variable)
+    return list(unique.values())
+
+
+class Checkpoints:
+    """The checkpoints of a run directory.
+
+    Args:
+        folder: where they lie, one folder each, named `<stage>-<step>`.
+        keep: how many of a stage stay (a finished stage keeps its last one, and the best one stays).
+        writes: False on all but the first machine of several: these take part in the reading of variables only.
+    """
+
+    def __init__(self, folder, keep=3, writes=True):
+        self.folder = pathlib.Path(folder)
+        self.keep = keep
+        self.writes = writes
+
+    def save(self, model, state):
+        """Write one checkpoint; `state` holds `stage`, `step` and whatever else must come back (plain values)."""
+        final = self.folder / f"{state['stage']}-{state['step']:08d}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.folder))
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+        try:
+            _write(temporary, state_variables(model), state)
+            if self.writes:
+                if final.exists():
+                    shutil.rmtree(final)
+                os.replace(temporary, final)
+                sync(self.folder)
+                self._prune(state["stage"])
+        except (OSError, tf.errors.OpError) as error:
+            raise _as_write_error(final, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def latest(self, stage=None, best=False):
+        """(folder, state) of the newest whole checkpoint (of a stage; the best one), or None. Broken ones are skipped."""
+        found = [c for c in self._listed() if stage is None or c[1]["stage"] == stage]
+        for path, state in sorted(found, key=lambda c: (c[1]["stage_index"], c[1]["step"]), reverse=True):
+            if best and not state.get("best"):
+                continue
+            problem = _damage(path, state)
+            if problem is None:
+                return path, state
+            log.warning("%s: %s; skipped, the one before it is used", path, problem)
+        return self.latest(stage) if best else None
+
+    def restore(self, model, path, state):
+        """Put a checkpoint's values into a model.
+
+        Raises:
+            RunError: the checkpoint is of another model.
+        """
+        variables = state_variables(model)
+        shapes = [[list(v.shape), v.dtype.name] for v in variables]
+        if shapes != state["variables"]:
+            raise RunError(
+                f"{path}: was written by another model ({len(state['variables'])} variables, this one has {len(shapes)}, "
+                "or their shapes differ); resume with the settings that it was made with"
+            )
+        tf.train.Checkpoint(**_named(variables)).read(str(path / "variables")).assert_consumed()
+
+    def mark_best(self, stage, step):
+        """Say that a saved checkpoint is the best of its stage so far."""
+        for path, state in self._listed():
+            if state["stage"] == stage and bool(state.get("best")) != (state["step"] == step):
+                write_text(path / _STATE, json.dumps(state | {"best": state["step"] == step}))
+
+    def _listed(self):
+        for path in sorted(self.folder.glob("*-*")) if self.folder.is_dir() else []:
+            try:
+                state = json.loads((path / _STATE).read_text())
+                yield path, {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state}
+            except (OSError, ValueError, KeyError):
+                log.warning("%s: is not a whole checkpoint; skipped", path)
+
+    def _prune(self, stage):
+        own = sorted((state["step"], path) for path, state in self._listed()
+                     if state["stage"] == stage and not state.get("best"))
+        for _, path in own[: -self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _named(variables):
+    return {f"v{i:05d}": variable for i, variable in enumerate(variables)}
+
+
+def _write(folder, variables, state):
+    tf.train.Checkpoint(**_named(variables)).write(str(folder / "variables"))
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    shapes = [[list(v.shape), v.dtype.name] for v in variables]
+    record = state | {"variables": shapes, "sha256": {path.name: _digest(path) for path in files}}
+    (folder / _STATE).write_text(json.dumps(record))
+    for path in (*files, folder / _STATE):
+        sync(path)
+
+
+def _damage(path, state):
+    """What is wrong with a checkpoint's files, or None."""
+    for name, digest in state.get("sha256", {}).items():
+        file = path / pathlib.PurePath(name).name
+        if not file.is_file():
+            return f"{name} is missing"
+        if _digest(file) != digest:
+            return f"{name} is damaged"
+    return None if state.get("sha256") else "it lists no files"
+
+
+def _digest(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _as_write_error(path, error):
+    if isinstance(error, OSError):
+        return write_error(path, error)
+    if "No space left" in str(error) or isinstance(error, tf.errors.ResourceExhaustedError):
+        return RunError(f"{path}: no space left on the disk; free some, then go on with --resume")
+    return RunError(f"{path}: cannot be written ({str(error).splitlines()[0][:120]}); check the folder")

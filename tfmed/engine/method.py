@@ -1,0 +1,88 @@
+"""Method: what a paper's file gives to the engine."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import keras
+import pydantic
+
+from tfmed.config import MethodConfig
+from tfmed.data import prepare, sources, splits
+from tfmed.data.cache import Cache
+from tfmed.data.pipeline import Samples
+from tfmed.data.prepare import Wants
+from tfmed.engine.settings import Settings
+
+
+@dataclasses.dataclass
+class Stage:
+    """One training of one model.
+
+    Args:
+        name: unique within the method; checkpoints and metrics carry it.
+        model: makes the model (called inside the strategy's scope); it has `train_step`, and is built.
+        train: makes the samples; called only when the stage is really trained.
+        steps: number of training steps.
+        validation: model -> {metric: value}, or None.
+    """
+
+    name: str
+    model: Callable[[], keras.Model]
+    train: Callable[[], Samples]
+    steps: int
+    validation: Callable[[keras.Model], dict] | None = None
+
+
+class Method:
+    """Base of all methods: data, splits and cache are here; a subclass adds what its paper says.
+
+    A subclass sets `Config` and `wants`, and gives `stages`; what it can do beyond training it says by defining
+    `previews`, `evaluate`, `sample`, `predict` and `export_module`.
+
+    Args:
+        settings: the run's settings.
+    """
+
+    Config = MethodConfig
+    wants = Wants()
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.config = settings.model
+        self.models = {}  # stage name -> model, filled as stages are trained or restored
+
+    @classmethod
+    def settings_class(cls):
+        """The type of this method's settings."""
+        return pydantic.create_model("Settings", __base__=Settings, model=(cls.Config, cls.Config()))
+
+    @classmethod
+    def check(cls, settings):
+        """Rules that join several sections; raise ValueError with a message that says how to mend it."""
+
+    def preprocessing(self):
+        """All preprocessing steps, in order: those of the settings, then the method's own."""
+        return self.settings.data.preprocess
+
+    def stages(self) -> Iterator[Stage]:
+        """The stages in order; a later one may use `self.models` of those before it."""
+        raise TypeError(f"{type(self).__name__} defines no stages")
+
+    @functools.cached_property
+    def cache(self):
+        data = self.settings.data
+        return Cache(data.cache_folder(), self.preprocessing(), data.cache_dtype)
+
+    @functools.cached_property
+    def cases(self):
+        """{"train", "validation", "test"} -> list of Case, split by patient group."""
+        data = self.settings.data
+        found = sources.open(data.source, data.root, **data.options)
+        return splits.by_group(found, data.split.validation, data.split.test, self.settings.seed)
+
+    def prepared(self, part, progress=None):
+        """The cases of a part of the split, checked, in the cache."""
+        arguments = {} if progress is None else {"progress": progress}
+        prepare.prepare_cases(self.cases[part], self.cache, self.wants, **arguments)
+        return self.cases[part]

@@ -1,0 +1,135 @@
+"""TrainingModel: the small base that custom training steps share (logging, noise, updates, averaged weights)."""
+
+import keras
+import tensorflow as tf
+
+from tfmed import compat
+
+
+class TrainingModel(keras.Model):
+    """A Keras model with named optimizers, logged means, and noise that depends only on (seed, sample index).
+
+    A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict of tensors
+    with an int64 `index` (see `tfmed.data.pipeline`).
+
+    Args:
+        seed: integer from which all noise of training is derived.
+        per_step: samples in a step's global batch.
+        gradient_accumulation: parts into which each replica's batch is cut; their gradients are averaged.
+    """
+
+    def __init__(self, seed=0, per_step=1, gradient_accumulation=1, name=None):
+        super().__init__(name=name)
+        self.noise_seed = seed
+        self.per_step = per_step
+        self.gradient_accumulation = gradient_accumulation
+        self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def finish_building(self, optimizers, logged):
+        """Set optimizers and logged means up; call it last, inside the strategy's scope.
+
+        Args:
+            optimizers: name -> (optimizer, list of networks that it updates).
+            logged: names of the values that `log` will be given.
+        """
+        float16 = compat.precision() == "mixed_float16"
+        self.updaters = {}
+        for name, (optimizer, networks) in optimizers.items():
+            optimizer = compat.scaled_for_float16(optimizer) if float16 else optimizer
+            # Slots made lazily inside a distributed function fail on Keras 3.
+            optimizer.build([v for network in networks for v in network.trainable_variables])
+            setattr(self, f"{name}_optimizer", optimizer)
+            self.updaters[name] = (f"{name}_optimizer", tuple(networks))
+        self.meters = {name: keras.metrics.Mean(name=name) for name in logged}
+        self.built = True
+
+    @property
+    def metrics(self):
+        return list(self.meters.values()) if hasattr(self, "meters") else []
+
+    def log(self, values):
+        """Add scalars to the running means of their names; returns all running means."""
+        for name, value in values.items():
+            self.meters[name].update_state(value)
+        return {name: meter.result() for name, meter in self.meters.items()}
+
+    def step_of(self, batch):
+        """The training step that a batch belongs to, int64 scalar."""
+        return batch["index"][0] // self.per_step
+
+    def noise(self, batch, shape, tag):
+        """Gaussian noise `(samples, *shape)`, float32: the same for a sample however the batch is shared by replicas.
+
+        Args:
+            batch: the batch (or part of one) whose samples the noise is for.
+            shape: shape per sample.
+            tag: small integer that tells draws within a step apart.
+        """
+        seed = tf.stack([self.noise_seed * 64 + tag, tf.cast(self.step_of(batch) % 2**31, tf.int32)])
+        everyone = tf.random.stateless_normal((self.per_step, *shape), seed)
+        return tf.gather(everyone, batch["index"] % self.per_step)
+
+    def update(self, name, loss, batch):
+        """Update the networks of one optimizer by the gradient of a loss averaged over the global batch.
+
+        Args:
+            name: the optimizer's name.
+            loss: part of the batch -> (scalar mean loss, {name: scalar to log}).
+            batch: this replica's batch.
+
+        Returns:
+            The values to log, averaged over the parts.
+        """
+        attribute, networks = self.updaters[name]
+        optimizer = getattr(self, attribute)
+        variables = [v for network in networks for v in network.trainable_variables]
+        tensors = [compat.tensor_variable(v) for v in variables]
+        share = 1.0 / (self.replicas * self.gradient_accumulation)
+
+        def gradients(part):
+            with tf.GradientTape() as tape:
+                value, logs = loss(part)
+                scaled = compat.scale_loss(optimizer, tf.cast(value, tf.float32) * share)
+            return tape.gradient(scaled, tensors), logs
+
+        total, logs = _accumulate(gradients, batch, self.gradient_accumulation)
+        compat.apply_gradients(optimizer, total, variables)
+        return logs
+
+
+def _accumulate(gradients, batch, parts):
+    """Sum of the gradients, and mean of the logs, over the parts of a batch; one part is in memory at a time."""
+    if parts == 1:
+        return gradients(batch)
+    size = tf.shape(batch["index"])[0] // parts
+
+    def part(i):
+        return {name: value[i * size : (i + 1) * size] for name, value in batch.items()}
+
+    def add(i, total, logs):
+        more, more_logs = gradients(part(i))
+        return i + 1, [a + b for a, b in zip(total, more, strict=True)], tf.nest.map_structure(tf.add, logs, more_logs)
+
+    first, logs = gradients(part(0))
+    first = [tf.convert_to_tensor(gradient) for gradient in first]
+    logs = tf.nest.map_structure(tf.convert_to_tensor, logs)
+    _, total, logs = tf.while_loop(lambda i, *_: i < parts, add, (1, first, logs), parallel_iterations=1)
+    return total, tf.nest.map_structure(lambda value: value / parts, logs)
+
+
+def move_average(average, network, decay):
+    """Exponential moving average of weights: average <- decay * average + (1 - decay) * network; other state is copied."""
+    pairs = [
+        (compat.tensor_variable(target), compat.tensor_variable(source), source.trainable)
+        for target, source in zip(average.weights, network.weights, strict=True)
+    ]
+
+    def move(target, source, trainable):
+        target.assign(decay * target + (1.0 - decay) * source if trainable else tf.convert_to_tensor(source))
+
+    def on_all_replicas(strategy):
+        for target, source, trainable in pairs:
+            strategy.extended.update(target, move, args=(source, trainable))
+
+    # Within a replica, mirrored variables may only be written by all replicas together.
+    tf.distribute.get_replica_context().merge_call(on_all_replicas)

@@ -1,0 +1,43 @@
+"""Learning rates over the steps."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Warm up linearly, hold, then decay to `final` times the base rate.
+
+    Args:
+        base: the learning rate itself.
+        steps: updates over which the schedule runs.
+        kind: "constant", "linear" or "cosine".
+        warmup_steps, decay_from, final: as in `ScheduleConfig`.
+    """
+
+    def __init__(self, base, steps, kind="constant", warmup_steps=0, decay_from=0.0, final=0.0):
+        self.arguments = dict(
+            base=base, steps=steps, kind=kind, warmup_steps=warmup_steps, decay_from=decay_from, final=final
+        )
+
+    def __call__(self, step):
+        a = self.arguments
+        step = tf.cast(step, tf.float32)
+        start = a["decay_from"] * a["steps"]
+        progress = tf.clip_by_value((step - start) / max(a["steps"] - start, 1.0), 0.0, 1.0)
+        left = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + tf.cos(math.pi * progress))}[a["kind"]]
+        factor = a["final"] + (1.0 - a["final"]) * left
+        warm = tf.minimum(1.0, (step + 1.0) / a["warmup_steps"]) if a["warmup_steps"] else 1.0
+        return a["base"] * factor * warm
+
+    def get_config(self):
+        return self.arguments
+
+
+def learning_rate(base, train):
+    """The base rate, or a Schedule over the run when the `train` section asks for one."""
+    schedule = train.schedule
+    if schedule.kind == "constant" and not schedule.warmup_steps:
+        return base
+    return Schedule(base, train.steps, **schedule.model_dump())

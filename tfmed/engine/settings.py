@@ -1,0 +1,78 @@
+"""The sections of a settings file that every method shares: `train`, and the whole of a run's settings."""
+
+from typing import Literal
+
+import pydantic
+from pydantic import Field
+
+from tfmed import registry
+from tfmed.config import MethodConfig, Strict
+from tfmed.data.settings import DataConfig
+
+
+class ScheduleConfig(Strict):
+    """Learning rate over the steps: warm up linearly, hold, then decay to `final` times the base rate."""
+
+    kind: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    decay_from: float = Field(0.0, ge=0, lt=1)  # share of the steps after which the decay begins
+    final: float = Field(0.0, ge=0, le=1)
+
+
+class EarlyStoppingConfig(Strict):
+    """Stop when a validation metric has not become better for `patience` validations."""
+
+    metric: str
+    mode: Literal["min", "max"] = "min"
+    patience: int = Field(10, gt=0)
+
+
+class TrainConfig(Strict):
+    """How a run is carried out."""
+
+    steps: int = Field(1000, gt=0)
+    batch_size: int = Field(4, gt=0)  # over all replicas
+    gradient_accumulation: int = Field(1, gt=0)  # parts into which a batch is cut; memory is that of one part
+    schedule: ScheduleConfig = ScheduleConfig()
+    strategy: Literal["auto", "cpu", "mirrored", "multiworker"] = "auto"
+    replicas: int | None = Field(None, gt=0)  # `mirrored` on a machine without GPUs: so many logical CPU devices
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    xla: bool = False
+    log_every: int = Field(50, gt=0)  # steps
+    validate_every: int = Field(1000, gt=0)  # steps
+    preview_every: int = Field(1000, gt=0)  # steps
+    checkpoint_every_steps: int = Field(1000, gt=0)
+    checkpoint_every_minutes: float = Field(10.0, gt=0)
+    keep_checkpoints: int = Field(3, gt=0)
+    early_stopping: EarlyStoppingConfig | None = None
+    tensorboard: bool = True
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self):
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be cut into gradient_accumulation {self.gradient_accumulation} "
+                "equal parts; choose a divisor"
+            )
+        if self.replicas and self.batch_size % (self.replicas * self.gradient_accumulation):
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by replicas {self.replicas} x gradient_accumulation "
+                f"{self.gradient_accumulation}; choose a multiple"
+            )
+        return self
+
+
+class Settings(Strict):
+    """All settings of a run; `model` is the method's own section."""
+
+    method: str
+    profile: str = "paper"
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    model: MethodConfig = MethodConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _sections_agree(self):
+        registry.method_class(self.method).check(self)
+        return self

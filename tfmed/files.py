@@ -1,0 +1,64 @@
+"""Writing so that a reader never meets half a file: to a temporary name beside the target, then renamed."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import tempfile
+
+from tfmed.errors import RunError
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Yield a temporary path in the target's folder; it becomes `path` on success and is removed on failure.
+
+    Raises:
+        RunError: no space is left, or the folder cannot be written; whatever stood at `path` is unchanged.
+    """
+    path = pathlib.Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        os.close(handle)
+        temporary = pathlib.Path(name)
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write UTF-8 text in one piece."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path):
+    """Push a file (or a folder's list of names) to the disk, so that a rename never overtakes the content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_error(path, error):
+    """The one-line error for a failed write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{path}: no space left on the disk; free some, then go on with --resume")
+    reason = error.strerror or str(error)
+    return RunError(f"{path}: cannot be written ({reason}); check the folder's permissions or choose another")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,83 @@
+"""Method name -> Method. A method's module is imported only when it is asked for."""
+
+import dataclasses
+import importlib
+import importlib.util
+
+_DGM, _DALI = "DGM4MICCAI 2021", "DALI 2021"
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodInfo:
+    """One row of the catalogue; `status` is `ready` or `planned`."""
+
+    name: str
+    title: str
+    task: str
+    paper: str
+
+    @property
+    def status(self):
+        return "ready" if importlib.util.find_spec(f"tfmed.methods.{self.name}") else "planned"
+
+
+_ROWS = (
+    MethodInfo("gbdl", "Generative Bayesian deep learning", "semi-supervised segmentation", "Wang & Lukasiewicz 2022"),
+    MethodInfo("uss", "Uncertainty slice sampling", "active learning for segmentation", "Chlebus et al. 2022"),
+    MethodInfo("equireg", "Equivariance regularisation", "semi-supervised segmentation", "Schölin, master's thesis"),
+    MethodInfo("fsmr2ct", "Frequency-supervised MR-to-CT", "image translation", f"Shi et al., {_DGM}"),
+    MethodInfo("us_style", "Ultrasound variational style transfer", "image translation", f"Hung et al., {_DGM}"),
+    MethodInfo("stylegan3d", "3D-StyleGAN", "generation", f"Hong et al., {_DGM}"),
+    MethodInfo("pix2pix_bridge", "pix2pix M->C and C->M", "image translation", f"Paavilainen et al., {_DGM}"),
+    MethodInfo("drai", "Disentangled adversarial inference", "conditional generation", f"Havaei et al., {_DGM}"),
+    MethodInfo("ctsgan", "CT-SGAN", "generation of CT volumes", f"Pesaranghader et al., {_DGM}"),
+    MethodInfo("us_inpaint", "Hierarchical ultrasound inpainting", "inpainting", f"Hung et al., {_DGM}"),
+    MethodInfo("cacl", "Class-aware codebook learning", "weakly supervised segmentation", f"Deng et al., {_DGM}"),
+    MethodInfo("brainnetgan", "BrainNetGAN", "generation of connectomes", f"Li et al., {_DGM}"),
+    MethodInfo("gan_eval", "Evaluating GANs in medical imaging", "evaluation", f"Tronchin et al., {_DGM}"),
+    MethodInfo("adaptor_heatmap", "Heatmap landmark detection", "landmarks", f"Yao et al., {_DGM}"),
+    MethodInfo("adaptor_crossdomain", "Cross-domain landmark detection", "landmarks", f"Wang et al., {_DGM}"),
+    MethodInfo("fewshot_dag", "Few-shot deep adaptive graph", "semi-supervised landmarks", f"Zhou et al., {_DALI}"),
+    MethodInfo("tool_detection", "Surgical tool detection", "semi-supervised detection", f"Jiang et al., {_DALI}"),
+    MethodInfo("oneshot_landmark", "One-shot landmark detection", "landmarks", f"Wang et al., {_DALI}"),
+    MethodInfo("figure_separation", "Compound figure separation", "detection", f"Yao et al., {_DALI}"),
+    MethodInfo("rhvae", "Riemannian Hamiltonian VAE", "generation", f"Chadebec & Allassonnière, {_DALI}"),
+    MethodInfo("boxes3d", "Imperfect 3D boxes", "weakly supervised segmentation", f"Redekop & Chernyavskiy, {_DALI}"),
+    MethodInfo("label_transfer", "Iterative label transfer", "segmentation of cells", f"Liu et al., {_DALI}"),
+    MethodInfo("multiplanar_unet", "Multi-planar U-Net", "sparse annotation", f"Laprade et al., {_DALI}"),
+    MethodInfo("fsnet", "FS-Net", "joint segmentation of data sets", f"Guo et al., {_DALI}"),
+    MethodInfo("aneurysm", "Small-patch aneurysm detection", "detection", f"Assis et al., {_DALI}"),
+    MethodInfo("active_learning_cls", "Active learning comparison", "classification", f"Chong et al., {_DALI}"),
+    MethodInfo("fbpaug", "FBP augmentation", "domain adaptation", f"Saparov et al., {_DALI}"),
+    MethodInfo("label_noise", "Label noise in segmentation", "segmentation", f"Vorontsov & Kadoury, {_DALI}"),
+    MethodInfo("deepmcat", "DeepMCAT", "deep clustering", f"Kart et al., {_DALI}"),
+    MethodInfo("metahistoseg", "MetaHistoSeg", "meta-learning", f"Yuan et al., {_DALI}"),
+)
+_INFO = {row.name: row for row in _ROWS}
+
+
+def catalog():
+    """Every method as a `MethodInfo`, in the order of the collection; imports none of them."""
+    return list(_ROWS)
+
+
+def names():
+    """Names of the methods that can be trained."""
+    return [row.name for row in _ROWS if row.status == "ready"]
+
+
+def info(name):
+    """The catalogue's row of a method; KeyError when unknown."""
+    return _INFO[name]
+
+
+def method_class(name):
+    """The `Method` subclass of a method's module; KeyError when there is no such method yet."""
+    if name not in names():
+        raise KeyError(name)
+    return importlib.import_module(f"tfmed.methods.{name}").METHOD
+
+
+def settings_class(name):
+    """The type of a method's whole settings: `data`, `train`, and its own `model` section."""
+    return method_class(name).settings_class()
