@@ -1,0 +1,209 @@
+"""A chest CT made from a seed: anatomically structured and textured, with its labels; not patient data.
+
+The anatomy is a continuous model in mm (smooth organs in `chest_fields`, tubes in `chest_trees`), so one seed gives the
+same chest at every shape. The image is built in four steps: smooth organs slice by slice, then what is sharp and small
+only in its own voxels (spine, bones, airways, vessels, nodules), then streaks and noise.
+"""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tfmed.errors import UserError
+from tfmed.io.volume import Volume
+
+from . import chest_fields, chest_trees, texture
+from .chest_fields import COARSE, Chest
+from .chest_layers import Canvas, paint_airways, paint_bones, paint_nodules, paint_spine, paint_vessels, place_nodules
+from .grid import Grid, Upsampler
+
+LABELS = {
+    "background": 0,
+    "body": 1,
+    "lungs": 2,
+    "airway": 3,
+    "vessels": 4,
+    "bone": 5,
+    "nodule": 6,
+    "heart": 7,
+    "great_vessels": 8,
+}
+_FAT, _AIR, _SLAB = -105.0, -1000.0, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ChestCT:
+    """A phantom scan.
+
+    Args:
+        volume: int16 HU `(z, y, x)`, RAS+ affine in mm.
+        labels: uint8 `(z, y, x)`, numbers as in `LABELS`.
+        nodules: list of dict(centre_mm: RAS x, y, z in mm; centre_zyx: voxel coordinates, fractional; radius_mm).
+    """
+
+    volume: Volume
+    labels: Volume
+    nodules: list
+
+
+def chest_ct(
+    seed,
+    shape=(224, 224, 224),
+    nodules=0,
+    nodule_radius_mm=(3.0, 12.0),
+    field_of_view_mm=360.0,
+    length_mm=320.0,
+    noise_hu=25.0,
+    streaks=1.0,
+):
+    """A chest CT phantom; a pure function of its arguments.
+
+    Args:
+        seed: integer >= 0; another seed is another person on another scanner.
+        shape: `(z, y, x)` voxels, each at least 8; the anatomy does not depend on it.
+        nodules: number of lung nodules (fewer when the lungs have no room).
+        nodule_radius_mm: smallest and largest radius in mm.
+        field_of_view_mm: extent of the image along y and x.
+        length_mm: extent along z.
+        noise_hu: mean noise level in HU; the seed makes a scan noisier or less noisy than that.
+        streaks: strength of the streak artefacts, 0 for none.
+
+    Returns:
+        `ChestCT`.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+    shape, radii = _checked(seed, shape, nodules, nodule_radius_mm, field_of_view_mm, length_mm, noise_hu, streaks)
+    grid = Grid.covering(shape, (length_mm, field_of_view_mm, field_of_view_mm))
+    chest = Chest.draw(_rng(seed, 0))
+    fields = chest_fields.build(chest, _rng(seed, 1))
+    canvas = Canvas(grid, chest, np.empty(shape, np.int16), np.zeros(shape, np.uint8))
+    y, x = grid.axis(1), grid.axis(2)
+    back = -(chest.depth + 19 + 0.8 * chest.fat) * chest.size + chest.shift[1]
+    canvas.hu[:] = np.rint(texture.couch(_rng(seed, 2), y, x, back)).astype(np.int16)
+    placed = place_nodules(chest, fields["lung"], nodules, radii, _rng(seed, 3))
+    clouds = {side: chest_trees.lung_points(chest, fields["lung"], side, 512, _rng(seed, 5 + side)) for side in (-1, 1)}
+    with ThreadPoolExecutor(2) as pool:
+        sharp = [
+            pool.submit(paint_vessels, canvas, chest_trees.pulmonary(clouds, _rng(seed, 7))),
+            pool.submit(paint_bones, canvas, _rng(seed, 8)),
+        ]
+        _organs(canvas, fields, pool)
+        sharp += [pool.submit(paint_spine, canvas)]
+        for layer in sharp:
+            layer.result()()
+    great = chest_trees.great_vessels(chest, _rng(seed, 9))
+    paint_vessels(canvas, great, LABELS["great_vessels"])()
+    paint_airways(canvas, chest_trees.airways(clouds, chest, _rng(seed, 10)))()
+    paint_nodules(canvas, placed, _rng(seed, 11))
+    _artefacts(canvas, noise_hu, streaks, _rng(seed, 12))
+    described = [_described(centre, radius, grid) for centre, radius in placed]
+    return ChestCT(Volume(canvas.hu, grid.affine), Volume(canvas.labels, grid.affine), described)
+
+
+def _checked(seed, shape, nodules, radii, field_of_view, length, noise, streaks):
+    def need(good, text):
+        if not good:
+            raise UserError(f"phantom chest_ct: {text}")
+
+    need(isinstance(seed, int | np.integer) and seed >= 0, f"seed must be an integer >= 0; got {seed!r}")
+    shape = tuple(int(n) for n in np.atleast_1d(shape))
+    need(len(shape) == 3 and 8 <= min(shape) and max(shape) <= 1024, f"shape is z,y,x of 8 to 1024 each; got {shape}")
+    need(isinstance(nodules, int | np.integer) and 0 <= nodules <= 200, f"nodules must be 0 to 200; got {nodules!r}")
+    radii = tuple(float(r) for r in np.atleast_1d(radii)) * (2 if np.size(radii) == 1 else 1)
+    need(len(radii) == 2 and 0.5 <= radii[0] <= radii[1] <= 40, f"nodule_radius_mm is low,high in 0.5..40; got {radii}")
+    need(50 <= field_of_view <= 1000, f"field_of_view_mm must be 50 to 1000; got {field_of_view!r}")
+    need(20 <= length <= 1000, f"length_mm must be 20 to 1000; got {length!r}")
+    need(0 <= noise <= 500, f"noise_hu must be 0 to 500; got {noise!r}")
+    need(0 <= streaks <= 10, f"streaks must be 0 to 10; got {streaks!r}")
+    return shape, radii
+
+
+def _rng(seed, stream):
+    """One independent stream per structure, so that one more nodule does not move a rib."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), stream])))
+
+
+def _extent(mask):
+    """mm corners of the coarse voxels in `mask`, one voxel wider."""
+    found = [np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis))) for axis in range(3)]
+    low = np.array([f[0] - 1 if len(f) else 0 for f in found])
+    high = np.array([f[-1] + 1 if len(f) else -1 for f in found])
+    return COARSE.origin + low * COARSE.spacing, COARSE.origin + high * COARSE.spacing
+
+
+def _organs(canvas, fields, pool):
+    """Skin, fat, soft tissue, lungs and heart, slab by slab into `canvas`."""
+    grid = canvas.grid
+    pixel = np.float32(1 / np.mean(grid.spacing))
+    half = np.float32(0.5)
+    body_box = grid.box(*_extent(fields["skin"] > -6))
+    lung_box = grid.box(*_extent(fields["lung"] > -6))
+    body_box = (slice(0, grid.shape[0]), *body_box[1:])
+    lung_box = (slice(0, grid.shape[0]), *lung_box[1:])
+    body = Upsampler(COARSE, grid, body_box)
+    lung = Upsampler(COARSE, grid, lung_box)
+    soft = np.stack([fields["skin"] * pixel + half, fields["lean"] * pixel + half, fields["soft"] - np.float32(_FAT)])
+    air = np.stack([fields["lung"] * pixel + half, fields["parenchyma"] - np.float32(_AIR), fields["heart"]])
+    soft_planes, lung_planes = body.planes(soft), lung.planes(air)
+    inner = tuple(
+        slice(b.start - a.start, b.stop - a.start) for a, b in zip(body_box[1:], lung_box[1:], strict=True)
+    )
+
+    def slab(first):
+        part = slice(first, first + _SLAB)
+        skin, lean, tissue = np.moveaxis(body.read(soft_planes[part]), 1, 0)
+        lungs, parenchyma, heart = np.moveaxis(lung.read(lung_planes[part]), 1, 0)
+        here = (part, *body_box[1:])
+        labels = canvas.labels[here]
+        np.greater(skin, 0.5, out=labels.view(bool))
+        within = labels[(slice(None), *inner)]
+        is_lung = lungs > 0.5
+        np.add(within, is_lung, out=within)
+        within[(heart > 0) & ~is_lung] = LABELS["heart"]
+        np.clip(lean, 0, 1, out=lean)
+        tissue *= lean
+        tissue += np.float32(_FAT - _AIR)
+        np.clip(lungs, 0, 1, out=lungs)
+        part_tissue = tissue[(slice(None), *inner)]
+        parenchyma -= part_tissue
+        parenchyma *= lungs
+        part_tissue += parenchyma
+        np.clip(skin, 0, 1, out=skin)
+        tissue *= skin
+        target = canvas.hu[here]
+        np.add(target, tissue, out=target, casting="unsafe")
+
+    list(pool.map(slab, range(0, grid.shape[0], _SLAB)))
+
+
+def _artefacts(canvas, noise_hu, streaks, rng):
+    """Streaks at the shoulders and beside dense contrast medium, noise, and the scanner's gain."""
+    grid, chest, hu = canvas.grid, canvas.chest, canvas.hu
+    z, y, x = (grid.axis(k) for k in range(3))
+    shoulder = np.clip((z / chest.size - 62) / 60, 0, 1)
+    lines = texture.rows(rng, z, y, streaks * chest.noise * (5 + 34 * shoulder))
+    profile = np.exp(-((x / 165) ** 4)).astype(np.float32)
+    vein = chest.to_world(np.array([[60.0, 15.0, 26.0]]))[0]
+    rays = texture.star(rng, y, x, vein[1:], 9.0) * np.float32(streaks * max(0.0, chest.blood - 120) * 0.16)
+    dense = np.exp(-(((z - vein[0]) / 26) ** 2))
+    level = (1 + 0.45 * shoulder + 0.1 * np.clip(-z / 100, 0, 1)) * 0.95
+    noise = texture.noise_slices(rng, grid.shape, noise_hu * chest.noise, level)
+    for k, image in enumerate(noise):
+        hu[k] += image
+        if streaks and shoulder[k] > 0.02:
+            hu[k] += np.outer(lines[k], profile).astype(np.int16)
+        if streaks and chest.blood > 120 and dense[k] > 0.1:
+            hu[k] += (rays * dense[k]).astype(np.int16)
+        np.clip(hu[k], -1024, 3071, out=hu[k])
+
+
+def _described(centre, radius, grid):
+    voxel = (centre - grid.origin) / grid.spacing
+    return {
+        "centre_mm": tuple(float(v) for v in centre[::-1]),
+        "centre_zyx": tuple(float(v) for v in voxel),
+        "radius_mm": float(radius),
+    }

@@ -1,0 +1,113 @@
+"""Voxel grids in millimetres, and smooth fields that are computed on a coarse grid and read at any finer one.
+
+An anatomy is defined once, in mm, on a fixed coarse grid; an image of any shape reads it by cubic interpolation written
+as small matrix products. That makes the anatomy independent of the resolution, and a large image cheap.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Voxel centres of an image that is centred on the world's origin.
+
+    Args:
+        shape: `(z, y, x)` voxels.
+        spacing: `(z, y, x)` mm.
+    """
+
+    shape: tuple
+    spacing: tuple
+
+    @classmethod
+    def covering(cls, shape, extent):
+        """The grid of `shape` that fills `extent` (mm, `(z, y, x)`), whatever the shape."""
+        return cls(tuple(shape), tuple(float(size) / n for size, n in zip(extent, shape, strict=True)))
+
+    @property
+    def origin(self):
+        """Centre of voxel (0, 0, 0) in mm, float64 `(3,)` in order z, y, x."""
+        return -0.5 * (np.array(self.shape) - 1) * np.array(self.spacing)
+
+    @property
+    def affine(self):
+        """RAS+ affine `(4, 4)` as `tfmed.io.Volume` wants it (columns x, y, z)."""
+        affine = np.diag([*self.spacing[::-1], 1.0])
+        affine[:3, 3] = self.origin[::-1]
+        return affine
+
+    def axis(self, number):
+        """Coordinates in mm of the voxel centres along axis 0, 1 or 2 (z, y, x), float32 `(n,)`."""
+        return (self.origin[number] + np.arange(self.shape[number]) * self.spacing[number]).astype(np.float32)
+
+    def mesh(self):
+        """Three float32 arrays z, y, x that broadcast to `shape`."""
+        return np.meshgrid(*(self.axis(k) for k in range(3)), indexing="ij", sparse=True)
+
+    def box(self, low, high):
+        """Slices of the voxels whose centres lie between the mm corners `low` and `high` (z, y, x), cut at the edge."""
+        first = np.clip(np.ceil((np.asarray(low) - self.origin) / self.spacing), 0, self.shape).astype(int)
+        last = np.clip(np.floor((np.asarray(high) - self.origin) / self.spacing) + 1, 0, self.shape).astype(int)
+        return tuple(slice(int(a), int(max(a, b))) for a, b in zip(first, last, strict=True))
+
+
+def cubic_weights(coordinates, origin, spacing, size):
+    """Matrix `(len(coordinates), size)` float32 that reads a line of `size` samples by Catmull-Rom interpolation.
+
+    Outside the line its end values hold.
+    """
+    position = np.clip((np.asarray(coordinates, np.float64) - origin) / spacing, 0, size - 1)
+    left = np.minimum(position.astype(int), size - 2)
+    t = position - left
+    taps = np.stack(
+        [
+            -0.5 * t**3 + t**2 - 0.5 * t,
+            1.5 * t**3 - 2.5 * t**2 + 1,
+            -1.5 * t**3 + 2 * t**2 + 0.5 * t,
+            0.5 * t**3 - 0.5 * t**2,
+        ]
+    )
+    matrix = np.zeros((len(position), size))
+    rows = np.arange(len(position))
+    for k in range(4):
+        np.add.at(matrix, (rows, np.clip(left + k - 1, 0, size - 1)), taps[k])
+    return matrix.astype(np.float32)
+
+
+class Upsampler:
+    """Reads coarse fields at the voxels of one box of a fine grid.
+
+    Args:
+        coarse: `Grid` of the fields.
+        fine: `Grid` of the image.
+        box: slices `(z, y, x)` of the fine grid.
+    """
+
+    def __init__(self, coarse, fine, box):
+        self.box = box
+        self.shape = tuple(part.stop - part.start for part in box)
+        self.z, self.y, self.x = (
+            cubic_weights(fine.axis(k)[box[k]], coarse.origin[k], coarse.spacing[k], coarse.shape[k]) for k in range(3)
+        )
+        self.x = np.ascontiguousarray(self.x.T)
+
+    def planes(self, fields):
+        """Interpolate along z only: `(f, Z, Y, X)` -> `(z, f, Y, X)` float32; the input of `read`."""
+        f, depth, height, width = fields.shape
+        lines = np.moveaxis(fields, 0, 1).reshape(depth, -1)
+        return (self.z @ lines).reshape(-1, f, height, width)
+
+    def read(self, planes):
+        """Interpolate in the plane: `(..., Y, X)` -> `(..., y, x)` float32."""
+        return (self.y @ planes) @ self.x
+
+
+def smooth_noise(rng, grid, length, count=1):
+    """`count` smooth random fields `(count, z, y, x)` float32, of unit variance, that vary over about `length` mm."""
+    sizes = [max(4, int(np.ceil(n * s / length)) + 3) for n, s in zip(grid.shape, grid.spacing, strict=True)]
+    knots = rng.standard_normal((count, *sizes)).astype(np.float32)
+    low = Grid(tuple(sizes), (length,) * 3)
+    upsampler = Upsampler(low, grid, tuple(slice(0, n) for n in grid.shape))
+    return np.moveaxis(upsampler.read(upsampler.planes(knots)), 0, 1) * np.float32(1.35)
