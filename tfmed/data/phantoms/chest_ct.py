@@ -89,14 +89,13 @@ def chest_ct(
         sharp = [
             pool.submit(paint_vessels, canvas, chest_trees.pulmonary(clouds, _rng(seed, 7))),
             pool.submit(paint_bones, canvas, _rng(seed, 8)),
+            pool.submit(paint_vessels, canvas, chest_trees.great_vessels(chest, _rng(seed, 9)), LABELS["great_vessels"]),
+            pool.submit(paint_airways, canvas, chest_trees.airways(clouds, chest, _rng(seed, 10))),
         ]
         _organs(canvas, fields, pool)
-        sharp += [pool.submit(paint_spine, canvas)]
-        for layer in sharp:
-            layer.result()()
-    great = chest_trees.great_vessels(chest, _rng(seed, 9))
-    paint_vessels(canvas, great, LABELS["great_vessels"])()
-    paint_airways(canvas, chest_trees.airways(clouds, chest, _rng(seed, 10)))()
+    for layer in sharp:
+        layer.result()()
+    paint_spine(canvas)
     paint_nodules(canvas, placed, _rng(seed, 11))
     _artefacts(canvas, noise_hu, streaks, _rng(seed, 12))
     described = [_described(centre, radius, grid) for centre, radius in placed]

@@ -155,17 +155,19 @@ def build(chest, rng):
     column = np.sqrt((x - spine_x) ** 2 + (y - spine_y + 6) ** 2) - 25
     heart = heart_shape(chest, z, y, x)
     above = _domes(chest, z, y, x)
-    middle = 9 + 25 * np.exp(-(((y + 14) / 36) ** 2)) - 6 * np.clip((z - 50) / 60, 0, 1)
-    lung = _smooth_min(9.0, np.minimum(cavity - 2, chest.apex - z), np.abs(x + 2) - middle + 3 * bumps[2], above + bumps[0], column, -heart - 4)
+    knob = 9 * np.exp(-(((z - 46) / 16) ** 2)) * (x < 0)
+    middle = 9 + knob + 25 * np.exp(-(((y + 14) / 36) ** 2)) - 6 * np.clip((z - 50) / 60, 0, 1)
+    lung = _smooth_min(9.0, np.minimum(cavity - 2, chest.apex - z), np.abs(x + 2) - middle + 5 * bumps[2], above + bumps[0], column, -heart - 4)
     lung = lung * np.float32(chest.size)
 
     belly = np.minimum(cavity - 4, -above - 4)
-    liver = np.minimum(belly, x + 34 + 6 * bumps[2])
+    liver = np.minimum(belly, x + 34 - 0.4 * y + 12 * bumps[2])
     spleen = np.minimum(belly, 34 - np.sqrt((x + 78) ** 2 + (y + 34) ** 2 + ((z + 112) * 0.7) ** 2))
     stomach = np.minimum(belly, 36 - np.sqrt((x + 52) ** 2 + (y - 22) ** 2 + ((z + 118) * 0.8) ** 2))
     wall = np.minimum(muscle, 4 - cavity)
     nodes = np.minimum(5 * fine[0] - 4, cavity)
-    lean = np.maximum.reduce([wall - np.abs(1.2 * fine[1]) + 1, heart + 1, liver, spleen, stomach, nodes, -column - 4])
+    marbled = np.minimum(wall, 5 * (1.15 - fine[1]))
+    lean = np.maximum.reduce([marbled, heart + 1, liver, spleen, stomach, nodes, -column - 4])
     lean = np.minimum(lean, skin - 0.35 * chest.fat - 1.5)
 
     blush = 0.25 * (chest.blood - 40)

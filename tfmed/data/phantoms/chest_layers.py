@@ -41,11 +41,6 @@ class Canvas:
             index = index[np.isin(flat[index], over)]
         flat[index] = label
 
-    def union(self, index, value):
-        """The largest of `value` (0 to 1) in each voxel, float32, in steps of 1/255."""
-        buffer = np.zeros(self.labels.size, np.uint8)
-        return largest(buffer, index, np.rint(value * 255).astype(np.uint8)) * np.float32(1 / 255)
-
     def near(self, tubes, wall=0.0):
         """Voxels that a tube (in body coordinates) reaches, without tubes too thin to show here."""
         tubes = tubes.moved(self.chest.to_world)
@@ -55,10 +50,20 @@ class Canvas:
         return index, distance, tubes.radius[piece]
 
 
+class _Union:
+    """The largest of several values (0 to 1) in each voxel, float32 in steps of 1/255; one per task, as it owns memory."""
+
+    def __init__(self, canvas):
+        self.buffer = np.zeros(canvas.labels.size, np.uint8)
+
+    def __call__(self, index, value):
+        return largest(self.buffer, index, np.rint(value * 255).astype(np.uint8)) * np.float32(1 / 255)
+
+
 def paint_vessels(canvas, tubes, label=4):
     """Blood vessels."""
     index, distance, radius = canvas.near(tubes)
-    share = canvas.union(index, coverage(distance, radius, canvas.voxel))
+    share = _Union(canvas)(index, coverage(distance, radius, canvas.voxel))
     blood = np.float32(canvas.chest.blood)
 
     def write():
@@ -71,8 +76,9 @@ def paint_vessels(canvas, tubes, label=4):
 def paint_airways(canvas, tubes):
     """Airways: a thin wall around air."""
     index, distance, radius = canvas.near(tubes, wall=2.0)
-    outer = canvas.union(index, coverage(distance, radius * 1.12 + 0.6, canvas.voxel))
-    inner = canvas.union(index, coverage(distance, radius, canvas.voxel))
+    union = _Union(canvas)
+    outer = union(index, coverage(distance, radius * 1.12 + 0.6, canvas.voxel))
+    inner = union(index, coverage(distance, radius, canvas.voxel))
 
     def write():
         canvas.blend(index, outer, np.where(inner > 0, inner * np.float32(-1030) + 30, 30))
@@ -84,9 +90,10 @@ def paint_airways(canvas, tubes):
 def paint_bones(canvas, rng):
     """Ribs, cartilages and the other bones but the vertebral bodies: a dense shell around marrow."""
     ribs, cartilages = chest_trees.ribs(canvas.chest, rng)
-    layers = [_bone(canvas, tubes) for tubes in (ribs, chest_trees.other_bones(canvas.chest, rng))]
+    union = _Union(canvas)
+    layers = [_bone(canvas, union, tubes) for tubes in (ribs, chest_trees.other_bones(canvas.chest, rng))]
     soft_index, distance, radius = canvas.near(cartilages)
-    soft = canvas.union(soft_index, coverage(distance, radius, canvas.voxel))
+    soft = union(soft_index, coverage(distance, radius, canvas.voxel))
 
     def write():
         canvas.blend(soft_index, soft, np.float32(105))
@@ -97,52 +104,56 @@ def paint_bones(canvas, rng):
     return write
 
 
-def _bone(canvas, tubes):
+def _bone(canvas, union, tubes):
     index, distance, radius = canvas.near(tubes)
-    share = canvas.union(index, coverage(distance, radius, canvas.voxel))
-    marrow = canvas.union(index, coverage(distance, 0.62 * radius, max(1.2, 0.5 * canvas.voxel)))
+    share = union(index, coverage(distance, radius, canvas.voxel))
+    marrow = union(index, coverage(distance, 0.62 * radius, max(1.2, 0.5 * canvas.voxel)))
     return index, share, (720 - 520 * marrow) * np.float32(canvas.chest.bone)
 
 
 def paint_spine(canvas):
-    """Vertebral bodies with end plates, discs between them, the arch around the canal."""
+    """Vertebral bodies with end plates, discs between them, the arch around the canal; writes at once."""
     grid, chest = canvas.grid, canvas.chest
-    reach = 46 * chest.size
-    y0, x0 = chest.shift[1] - 64 * chest.size, chest.shift[0] - 9 * chest.roll
-    lean = abs(chest.tilt) * 170 + abs(chest.scoliosis) + 6
-    box = grid.box((-1e4, y0 - reach, x0 - 30 - lean), (1e4, y0 + reach, x0 + 30 + lean))
+    thick = max(1, round(24 / grid.spacing[0]))
+    for first in range(0, grid.shape[0], thick):
+        z = grid.axis(0)[first : first + thick]
+        middle = z.mean() / chest.size
+        y, x = (float(v) for v in chest.spine(middle))
+        _, y, x = chest.to_world([[middle, y, x]])[0]
+        across, back, front = np.array([24, 42, 22]) * chest.size + 3
+        box = grid.box((z[0] - 0.1, y - back, x - across), (z[-1] + 0.1, y + front, x + across))
+        if all(part.stop > part.start for part in box):
+            _paint_vertebrae(canvas, box)
+
+
+def _paint_vertebrae(canvas, box):
+    grid, chest = canvas.grid, canvas.chest
+    half, bone_hu = np.float32(0.5), np.float32(chest.bone)
     z, y, x = (grid.axis(k)[box[k]] for k in range(3))
     z, y, x = chest.to_body(z[:, None, None], y[None, :, None], x[None, None, :])
-    spine_y, spine_x = chest.spine(z)
+    spine_y, spine_x = (np.asarray(v, np.float32) for v in chest.spine(z))
     dy, dx = y - spine_y, x - spine_x
-    pixel = np.float32(1 / canvas.voxel * chest.size)
+    pixel = np.float32(chest.size / canvas.voxel)
     phase = (z - np.float32(VERTEBRA_TOP)) / np.float32(VERTEBRA_STEP)
     from_middle = np.abs(phase - np.rint(phase)) * np.float32(VERTEBRA_STEP)
-    size = 1 - 0.13 * np.clip((z + 40) / 160, -0.6, 1)
-    waist = (15.5 + 0.012 * from_middle**2) * size
-    squared = (dx * np.float32(0.84)) ** 2 + np.where(dy < 0, dy * np.float32(1.25), dy * np.float32(1.05)) ** 2
-    distance = np.sqrt(squared)
-    body = waist - distance
+    size = 1 - np.float32(0.13) * np.clip((z + 40) / 160, -0.6, 1)
+    deep = dy * np.where(dy < 0, np.float32(1.25), np.float32(1.05))
+    wide = dx * np.float32(0.84)
+    body = (15.5 + np.float32(0.012) * from_middle**2) * size - np.sqrt(wide * wide + deep * deep)
     canal = np.sqrt(dx * dx + (dy + 21) ** 2)
-    disc = np.clip((from_middle - 8.7) * pixel + np.float32(0.5), 0, 1)
-    plate = np.clip(1 - np.abs(from_middle - 8.2) / np.float32(1.6), 0, 1)
-    shell = np.clip(1 - body / 2.2, 0, 1)
-    bone = (190 + 380 * np.maximum(shell, plate)) * np.float32(chest.bone)
-    target = bone + disc * (85 - bone)
-    share = np.clip(body * pixel + np.float32(0.5), 0, 1)
-    ring = np.clip((2.6 - np.abs(canal - 10)) * pixel + np.float32(0.5), 0, 1) * (dy < -14) * (from_middle < 7.5)
-    hollow = np.clip((8.2 - canal) * pixel + np.float32(0.5), 0, 1)
-
-    def write():
-        hu = canvas.hu[box].astype(np.float32)
-        hu += share * (target - hu)
-        hu += ring * (480 * np.float32(chest.bone) - hu)
-        hu += hollow * (28 - hu)
-        canvas.hu[box] = np.rint(hu).astype(np.int16)
-        labels = canvas.labels[box]
-        labels[((share * (1 - disc) >= 0.5) | (ring >= 0.5)) & (hollow < 0.5)] = 5
-
-    return write
+    disc = np.clip((from_middle - np.float32(8.7)) * pixel + half, 0, 1)
+    plate = np.clip(1 - np.abs(from_middle - np.float32(8.2)) / np.float32(1.6), 0, 1)
+    shell = np.clip(1 - body / np.float32(2.2), 0, 1)
+    bone = (190 + 380 * np.maximum(shell, plate)) * bone_hu
+    share = np.clip(body * pixel + half, 0, 1)
+    ring = np.clip((np.float32(2.6) - np.abs(canal - 10)) * pixel + half, 0, 1) * ((dy < -14) & (from_middle < 7.5))
+    hollow = np.clip((np.float32(8.2) - canal) * pixel + half, 0, 1)
+    hu = canvas.hu[box].astype(np.float32)
+    hu += share * (bone + disc * (85 - bone) - hu)
+    hu += ring * (480 * bone_hu - hu)
+    hu += hollow * (28 - hu)
+    canvas.hu[box] = np.rint(hu).astype(np.int16)
+    canvas.labels[box][((share * (1 - disc) >= half) | (ring >= half)) & (hollow < half)] = 5
 
 
 def place_nodules(chest, lung, count, radii, rng):

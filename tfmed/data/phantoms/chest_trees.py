@@ -20,21 +20,22 @@ def lung_points(chest, lung, side, count, rng, depth=2.0):
     return np.stack(chest.to_body(*(world[pick] + jitter).T), axis=1)
 
 
-def branch(points, root, radius, rng, reach=0.5, shrink=0.79):
+def branch(points, root, radius, rng, reach=(0.42, 0.85), shrink=0.79):
     """A binary tree from `root` that fills the cloud `points` `(2**k, 3)`.
 
     At each level the points that a branch serves are halved across their longest extent, and each half gets a child
-    that runs part of the way to its centre. Returns the levels as a list of `(start, end, radius)`.
+    that runs part of the way to its centre (`reach`: at the first and the last level). Returns the levels as a list of `(start, end, radius)`.
     """
     groups = points[None]
     position, levels, size = np.asarray(root, np.float64)[None], [], radius
+    steps = iter(np.linspace(*reach, int(np.log2(len(points)))))
     while groups.shape[1] > 1:
         longest = np.argmax(np.ptp(groups, axis=1), axis=1)
         key = np.take_along_axis(groups, longest[:, None, None], axis=2)[:, :, 0]
         order = np.argsort(key, axis=1, kind="stable")
         groups = np.take_along_axis(groups, order[:, :, None], axis=1).reshape(2 * len(groups), -1, 3)
         start = np.repeat(position, 2, axis=0)
-        position = start + reach * (groups.mean(axis=1) - start)
+        position = start + next(steps) * (groups.mean(axis=1) - start)
         position += rng.normal(0, 0.09, position.shape) * np.linalg.norm(position - start, axis=1, keepdims=True)
         size *= shrink
         levels.append((start, position, size * rng.uniform(0.85, 1.15, len(start))))
@@ -56,7 +57,7 @@ def airways(clouds, chest, rng):
     parts = [polyline([top, bow, CARINA], [8.5, 8.8, 8.2])]
     for side, hilum in HILA.items():
         parts.append(polyline([CARINA, 0.55 * CARINA + 0.45 * hilum + [-2, 0, 0], hilum], [7.0, 6.2, 5.6]))
-        parts.append(bend(branch(clouds[side][::16], hilum, 5.4, rng, 0.42, 0.74)[:5], rng, 0.05))
+        parts.append(bend(branch(clouds[side][::16], hilum, 5.4, rng, (0.42, 0.7), 0.74), rng, 0.05))
     return join(*parts)
 
 
@@ -95,54 +96,59 @@ def great_vessels(chest, rng):
 
 def ribs(chest, rng):
     """Twelve pairs of ribs, twice as high as thick, and their cartilages; returns `(ribs, cartilages)`."""
-    bones, cartilages = [], []
-    for number in range(12):
-        z0 = VERTEBRA_TOP - VERTEBRA_STEP * number + 4
-        ends = np.radians((150, 152, 152, 150, 147, 143, 138, 128, 118, 108, 88, 62)[number])
-        drop = chest.rib_drop * min(1.0, 0.5 + 0.13 * number)
-        wave = rng.normal(0, 2)
-        for side in (-1, 1):
-            angle = np.linspace(np.radians(14), ends, 14)
-            bones.append(polyline(_rib(chest, angle, z0, drop + wave, side), np.linspace(3.9, 3.3, 14), 8, 1.7))
-            if number < 10:
-                angle = np.linspace(ends, min(ends + 0.5, np.radians(172)), 5)
-                cartilages.append(polyline(_rib(chest, angle, z0, drop + wave, side), 3.6, 8, 1.7))
+    number = np.arange(12)
+    ends = np.radians([150, 152, 152, 150, 147, 143, 138, 128, 118, 108, 88, 62])
+    drop = chest.rib_drop * np.minimum(1.0, 0.5 + 0.13 * number) + rng.normal(0, 2, 12)
+    bony = np.linspace(np.radians(14), ends, 12, axis=1)
+    soft = np.linspace(ends, np.minimum(ends + 0.5, np.radians(172)), 5, axis=1)
+    bones = [polyline(_rib(chest, bony, drop, side), np.linspace(3.9, 3.3, 12), 9, 1.7) for side in (-1, 1)]
+    cartilages = [polyline(_rib(chest, soft, drop, side)[:10], 3.6, 9, 1.7) for side in (-1, 1)]
     return join(*bones), join(*cartilages)
 
 
-def _rib(chest, angle, z0, drop, side):
-    z = z0 - drop * np.sin(np.minimum(angle, np.radians(125)) * 0.72) ** 1.5
+def _rib(chest, angle, drop, side):
+    """Points `(12, n, 3)` at `angle` `(12, n)` from the back, on the cage of one side."""
+    top = (VERTEBRA_TOP + 4 - VERTEBRA_STEP * np.arange(12))[:, None]
+    z = top - drop[:, None] * np.sin(np.minimum(angle, np.radians(125)) * 0.72) ** 1.5
     z = z + 10 * np.clip(angle - np.radians(125), 0, 1)
     wide, deep, centre = chest.cavity(np.minimum(z, chest.apex - 14))
     spine_x = chest.spine(z)[1] * np.cos(angle / 2) ** 2
-    return np.stack([z, centre - (deep + 5) * np.cos(angle), side * (wide + 5) * np.sin(angle) + spine_x], axis=1)
+    return np.stack([z, centre - (deep + 5) * np.cos(angle), side * (wide + 5) * np.sin(angle) + spine_x], axis=-1)
 
 
 def other_bones(chest, rng):
-    """Sternum, collar bones, shoulder blades and the spine's processes."""
-    parts = []
-    height = np.linspace(78, -38, 9)
+    """Sternum, collar bones, shoulder blades and the processes of the vertebrae."""
+    height, across = np.meshgrid(np.linspace(78, -38, 9), np.linspace(-14, 14, 9))
     _, deep, centre = chest.cavity(height)
-    front = centre + deep + 5
-    for x in (-13, -6.5, 0, 6.5, 13):
-        parts.append(polyline(np.stack([height, front - 0.012 * x * x, np.full(9, x)], axis=1), 5.2))
+    front = centre + deep + 5 - 0.012 * across**2
+    parts = [polyline(np.stack([height, front, across], axis=-1), 5.2, step=14)]
     wide, deep, centre = (float(v) for v in chest.cavity(40.0))
+    clavicle = np.array([[84, centre + deep - 4, 16], [100, centre + deep - 10, 55], [122, 14, 96], [134, -14, 128]])
+    k = np.linspace(0, 1, 20)
+    angle = np.radians(28 + 42 * k)
+    y, x = centre - (deep + 11) * np.cos(angle), (wide + 12) * np.sin(angle)
+    top, low = 112 - 30 * (1 - k) ** 2, -8 + 95 * k * k
+    blade = np.stack([np.stack([top, y + 14, 0.86 * x], axis=-1), np.stack([low, y, x], axis=-1)], axis=1)
+    ridge = np.array([[88, -84, 62], [124, -52, 112]])
     for side in (-1, 1):
-        clavicle = [[84, centre + deep - 4, 16], [100, centre + deep - 10, 55], [122, 14, 96], [134, -14, 128]]
-        parts.append(polyline(np.array(clavicle) * [1, 1, side], [7, 5.5, 5.5, 7]))
-        for k in np.linspace(0, 1, 9):
-            angle = np.radians(28 + 42 * k)
-            y, x = centre - (deep + 11) * np.cos(angle), (wide + 12) * np.sin(angle)
-            top, low = 112 - 30 * (1 - k) ** 2, -8 + 95 * k * k
-            parts.append(polyline([[top, y + 14, 0.86 * x * side], [low, y, x * side]], [2.6, 2.4]))
-        parts.append(polyline([[88, -84, 62 * side], [124, -52, 112 * side]], [3.5, 7]))
-    for number in range(14):
-        z = VERTEBRA_TOP + VERTEBRA_STEP * (1 - number)
-        y, x = (float(v) for v in chest.spine(z))
-        lean = 2 * rng.standard_normal()
-        parts.append(polyline([[z + 2, y - 27, x], [z - 16, y - 50, x + lean]], [3.4, 3.2]))
-        for side in (-1, 1):
-            parts.append(polyline([[z + 5, y - 10, x + 11 * side], [z + 5, y - 22, x + 14 * side]], [4.5, 4.2]))
-            parts.append(polyline([[z + 5, y - 22, x + 14 * side], [z + 8, y - 28, x + 32 * side]], [4.2, 3.6]))
-            parts.append(polyline([[z + 5, y - 22, x + 14 * side], [z + 2, y - 28, x]], [3.4, 3.2]))
-    return join(*parts)
+        mirror = np.array([1, 1, side])
+        parts.append(polyline(clavicle * mirror, [7, 5.5, 5.5, 7]))
+        parts.append(polyline(blade * mirror, 2.7, step=20))
+        parts.append(polyline(ridge * mirror, [3.5, 7]))
+    return join(*parts, *_processes(chest, rng))
+
+
+def _processes(chest, rng):
+    """Pedicles, transverse and spinous processes of all vertebrae."""
+    z = VERTEBRA_TOP + VERTEBRA_STEP * (1 - np.arange(14.0))
+    y, x = chest.spine(z)
+
+    def line(*points):
+        return np.stack([np.stack([z + dz, y + dy, x + dx], axis=-1) for dz, dy, dx in points], axis=1)
+
+    parts = [polyline(line((2, -27, 0), (-16, -40, 2 * rng.standard_normal(14))), 3.3, step=10)]
+    for side in (-1, 1):
+        parts.append(polyline(line((5, -10, 11 * side), (5, -22, 14 * side)), 4.4, step=10))
+        parts.append(polyline(line((5, -22, 14 * side), (8, -28, 32 * side)), [4.2, 3.6], step=10))
+        parts.append(polyline(line((5, -22, 14 * side), (2, -28, 0)), 3.3, step=10))
+    return parts

@@ -101,7 +101,8 @@ class Upsampler:
 
     def read(self, planes):
         """Interpolate in the plane: `(..., Y, X)` -> `(..., y, x)` float32."""
-        return (self.y @ planes) @ self.x
+        rows = self.y @ planes
+        return (rows.reshape(-1, rows.shape[-1]) @ self.x).reshape(*rows.shape[:-1], -1)
 
 
 def smooth_noise(rng, grid, length, count=1):

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from .grid import cubic_weights
+
 _SIZES = np.array([2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50, 60, 80, 110, 150, 224, 512, 4096])
-_CHUNK = 1 << 17
+_CHUNK = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,26 +38,23 @@ class Tubes:
 
 
 def polyline(points, radii, step=6.0, flat=1.0):
-    """Tubes along a smooth curve through `points` `(n, 3)` with a radius at each, cut into pieces of about `step` mm."""
-    points, radii = np.asarray(points, np.float64), np.broadcast_to(np.asarray(radii, np.float64), len(points))
-    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    at = np.linspace(0, along[-1], max(2, int(np.ceil(along[-1] / step)) + 1))
-    curve = _catmull_rom(points, along, at)
-    radius = np.interp(at, along, radii)
-    return Tubes(curve[:-1], curve[1:], 0.5 * (radius[:-1] + radius[1:]), flat)
+    """Tubes along smooth curves through given points.
 
-
-def _catmull_rom(points, along, at):
-    tangent = np.gradient(points, along, axis=0) if len(points) > 2 else np.diff(points, axis=0)[[0, 0]] / along[-1]
-    k = np.clip(np.searchsorted(along, at, side="right") - 1, 0, len(points) - 2)
-    length = (along[k + 1] - along[k])[:, None]
-    t = (at[:, None] - along[k][:, None]) / length
-    return (
-        (2 * t**3 - 3 * t**2 + 1) * points[k]
-        + (t**3 - 2 * t**2 + t) * length * tangent[k]
-        + (3 * t**2 - 2 * t**3) * points[k + 1]
-        + (t**3 - t**2) * length * tangent[k + 1]
-    )
+    Args:
+        points: `(n, 3)`, or `(m, n, 3)` for m curves at once.
+        radii: mm, one number or one per point.
+        step: length in mm of the pieces that the longest curve is cut into.
+        flat: as in `Tubes`.
+    """
+    points = np.asarray(points, np.float64)
+    points = points.reshape(-1, *points.shape[-2:])
+    count = points.shape[1]
+    length = np.sqrt(((points[:, 1:] - points[:, :-1]) ** 2).sum(axis=2)).sum(axis=1).max()
+    at = np.linspace(0, count - 1, max(2, int(np.ceil(length / step)) + 1))
+    curves = cubic_weights(at, 0.0, 1.0, count).astype(np.float64) @ points
+    radius = np.interp(0.5 * (at[1:] + at[:-1]), np.arange(count), np.broadcast_to(radii, count))
+    ends = curves[:, :-1].reshape(-1, 3), curves[:, 1:].reshape(-1, 3)
+    return Tubes(*ends, np.tile(radius, len(points)), flat)
 
 
 def join(*parts):
