@@ -1,0 +1,24 @@
+"""Volumes from and to files, with nothing silently wrong: NIfTI, DICOM series, NRRD, MetaImage, image stacks."""
+
+from tfmed.io.dicom import DicomSeries, list_dicom_series
+from tfmed.io.errors import ImageIntegrityError
+from tfmed.io.geometry import Geometry
+from tfmed.io.orientation import orientation, reorient
+from tfmed.io.read import read_geometry, read_volume
+from tfmed.io.stack import read_stack
+from tfmed.io.volume import Volume
+from tfmed.io.write import write_volume
+
+__all__ = [
+    "DicomSeries",
+    "Geometry",
+    "ImageIntegrityError",
+    "Volume",
+    "list_dicom_series",
+    "orientation",
+    "read_geometry",
+    "read_stack",
+    "read_volume",
+    "reorient",
+    "write_volume",
+]

@@ -1,0 +1,63 @@
+"""MetaImage headers (.mha, .mhd), as far as needed to know that the data file is complete."""
+
+import re
+
+from tfmed.io.errors import damage
+from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+
+SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
+         "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
+REPAIR = "write the file again"
+
+
+def check(path):
+    """Bytes of voxels of an intact file.
+
+    Raises:
+        ImageIntegrityError: header and data contradict each other, the data are damaged, or are kept in a form
+            (text, lists of slices) that is not read.
+    """
+    fields, end = _fields(path)
+    itemsize = SIZES.get(fields.get("ElementType", "").removeprefix("MET_"))
+    if itemsize is None:
+        raise damage(path, f"its ElementType is {fields.get('ElementType', 'missing')}", REPAIR)
+    sizes = _numbers(fields, "DimSize", path)
+    if [len(sizes)] != _numbers(fields, "NDims", path):
+        raise damage(path, "NDims and DimSize contradict each other", REPAIR)
+    channels = _numbers(fields, "ElementNumberOfChannels", path, "1")
+    count = check_sizes(sizes + channels, itemsize, path)
+    if _flag(fields, "BinaryData", "True") is False or _numbers(fields, "HeaderSize", path, "0") != [0]:
+        raise damage(path, "its voxels are text or stand behind a foreign header", "write it again as binary data")
+    name = fields["ElementDataFile"]
+    if name.split()[:1] == ["LIST"] or "%" in name:
+        raise damage(path, "its slices are in many files", "write it again as one .mha")
+    local = name.upper() == "LOCAL"
+    data, start = (path, end) if local else (beside(path, name), 0)
+    check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
+    return count
+
+
+def _fields(path):
+    """({key: value}, where the header ends); ElementDataFile is its last line by definition."""
+    block, fields, at = read_header(path), {}, 0
+    while "ElementDataFile" not in fields:
+        end = block.find(b"\n", at)
+        match = re.match(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", block[at:end]) if end >= 0 else None
+        if match is None:
+            raise damage(path, "its MetaImage header is damaged or incomplete")
+        key, value = (part.decode("latin-1") for part in match.groups())
+        if key in fields:
+            raise damage(path, f"its header has {key} twice", REPAIR)
+        fields[key], at = value, end + 1
+    return fields, at
+
+
+def _numbers(fields, key, path, default=""):
+    text = fields.get(key, default)
+    if not re.fullmatch(r"-?\d{1,18}(\s+-?\d{1,18})*", text):
+        raise damage(path, f"its {key} is {text or 'missing'}", REPAIR)
+    return [int(word) for word in text.split()]
+
+
+def _flag(fields, key, default):
+    return fields.get(key, default)[:1] in "Tt1"

@@ -1,0 +1,65 @@
+"""NRRD headers, as far as needed to know that the data are complete."""
+
+import re
+
+from tfmed.io.errors import damage
+from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+
+SIZES = {
+    1: "signed char, int8, int8_t, uchar, unsigned char, uint8, uint8_t",
+    2: "short, short int, signed short, signed short int, int16, int16_t, ushort, unsigned short, unsigned short int, "
+       "uint16, uint16_t",
+    4: "int, signed int, int32, int32_t, uint, unsigned int, uint32, uint32_t, float",
+    8: "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t, ulonglong, "
+       "unsigned long long, unsigned long long int, uint64, uint64_t, double",
+}  # fmt: skip
+ITEMSIZE = {name: size for size, names in SIZES.items() for name in names.split(", ")}
+REPAIR = "write the file again"
+
+
+def check(path):
+    """Bytes of voxels of an intact file.
+
+    Raises:
+        ImageIntegrityError: header and data contradict each other, the data are damaged, or are kept in a form
+            (text, bzip2, lists of files, skipped lines) that is not read.
+    """
+    fields, end = _fields(path)
+    itemsize = ITEMSIZE.get(fields.get("type", "").lower())
+    if itemsize is None:
+        raise damage(path, f"its type is {fields.get('type', 'missing')}", "convert it to a volume of real numbers")
+    sizes = fields.get("sizes", "")
+    if not re.fullmatch(r"\d{1,18}(\s+\d{1,18})*", sizes) or fields.get("dimension") != str(len(sizes.split())):
+        raise damage(path, "its sizes and dimension contradict each other", REPAIR)
+    count = check_sizes([int(word) for word in sizes.split()], itemsize, path)
+    encoding = fields.get("encoding", "").lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise damage(path, f"its encoding {encoding or '(missing)'} is not read", "write it again as raw or gzip")
+    if any(fields.get(skip, "0") != "0" for skip in ("lineskip", "byteskip")):
+        raise damage(path, "its voxels stand behind skipped lines or bytes", REPAIR)
+    data, start = (beside(path, fields["datafile"]), 0) if "datafile" in fields else (path, end)
+    check_payload(path, data, start, count, encoding != "raw")
+    return count
+
+
+def _fields(path):
+    """({field without spaces: value}, where the data begin); an empty line, or the file's end, ends the header."""
+    block, fields = read_header(path), {}
+    if not re.match(rb"NRRD000[1-5]\r?\n", block):
+        raise damage(path, "it does not begin with a NRRD header", "give a NRRD file, or copy it again")
+    at = block.index(b"\n") + 1
+    while True:
+        end = block.find(b"\n", at)
+        line = block[at : end if end >= 0 else len(block)].rstrip(b"\r")
+        at = end + 1 if end >= 0 else len(block)
+        if not line:
+            return fields, at
+        match = re.match(rb"^([^:#]+): (.*)$", line)
+        if match is None and not line.startswith(b"#") and b":=" not in line:
+            raise damage(path, "its NRRD header is damaged or incomplete")
+        if match is not None:
+            key, value = (part.decode("latin-1").strip() for part in match.groups())
+            key = key.replace(" ", "").lower()
+            if key in fields:
+                raise damage(path, f"its header has {key} twice", REPAIR)
+            fields[key] = value

@@ -1,0 +1,71 @@
+"""One door to every format."""
+
+import pathlib
+
+from tfmed.io.dicom import dicom_files, read_dicom, read_dicom_geometry
+from tfmed.io.errors import damage
+from tfmed.io.itk import read_itk, read_itk_geometry
+from tfmed.io.nifti import read_nifti, read_nifti_geometry
+from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
+from tfmed.io.stack import images_in
+
+READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, read_nifti_geometry),
+           ".nrrd": (read_itk, read_itk_geometry), ".mha": (read_itk, read_itk_geometry),
+           ".mhd": (read_itk, read_itk_geometry)}  # fmt: skip
+
+
+def read_volume(path, series_uid=None):
+    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, or in a folder with a DICOM series.
+
+    Every checksum and size that the format has is compared, so that damaged voxels are an error and not data.
+    (An uncompressed .nii, .nrrd or .mha has no checksum: there only a wrong length is noticed.)
+
+    Args:
+        path: str or PathLike.
+        series_uid: which DICOM series, where a folder holds several.
+
+    Returns:
+        A Volume: array `(z, y, x)` or `(z, y, x, channel)`, dtype as stored, float32 where a NIfTI header scales the
+        voxels, int16 or float32 (HU) for DICOM; affine in mm, RAS+.
+
+    Raises:
+        ImageIntegrityError: the file is missing, damaged, incomplete or not a volume; one line says what and how to
+            mend it.
+    """
+    return _read(path, series_uid, 0)
+
+
+def read_geometry(path, series_uid=None):
+    """The Geometry (shape, affine, dtype) that `read_volume` would return, from the headers alone.
+
+    Raises:
+        ImageIntegrityError: as `read_volume`, as far as a header shows it.
+    """
+    return _read(path, series_uid, 1)
+
+
+def _read(path, series_uid, which):
+    if not pathlib.Path(path).exists():
+        raise damage(path, "there is no such file or folder", "check the path")
+    if pathlib.Path(path).is_dir():
+        _refuse_images(path)
+        return (read_dicom, read_dicom_geometry)[which](path, series_uid)
+    name = pathlib.Path(path).name.lower()
+    for suffix, readers in READERS.items():
+        if name.endswith(suffix):
+            return readers[which](path)
+    raise damage(path, "its suffix is none that a volume has", _advice(name))
+
+
+def _refuse_images(folder):
+    if not dicom_files(folder) and (found := images_in(folder)):
+        raise damage(folder, f"it holds images such as {found[0].name}, which do not tell their spacing",
+                     "use tfmed.io.read_stack(folder, spacing=(z, y, x))")  # fmt: skip
+
+
+def _advice(name):
+    if name.endswith(IMAGE_SUFFIXES):
+        return "use tfmed.io.read_stack(paths, spacing=(z, y, x)) for images"
+    if name.endswith((".dcm", ".ima")):
+        return "give the folder that holds the series"
+    return f"give {', '.join(READERS)}, or a folder with a DICOM series"

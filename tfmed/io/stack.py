@@ -1,0 +1,91 @@
+"""Stacks of PNG, JPEG or TIFF slices, and single images in which all slices lie."""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+import SimpleITK as sitk
+
+from tfmed.errors import UserError
+from tfmed.io.errors import damage
+from tfmed.io.geometry import volume_of
+from tfmed.io.itk import LPS_RAS, TYPES, quiet
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def read_stack(source, spacing=(1.0, 1.0, 1.0)):
+    """A Volume from images of equal size, one per slice.
+
+    Images have no place in the world: rows are taken to run to the left and columns to the back (as axial slices are
+    shown), the first slice is the lowest. PNG carries checksums; JPEG and TIFF do not, there only truncation shows.
+
+    Args:
+        source: a folder (its images in natural order: 2 before 10), a sequence of paths (in that order), or one
+            multi-page TIFF.
+        spacing: mm along `(z, y, x)`, which the files do not tell.
+
+    Returns:
+        A Volume `(z, y, x)`, or `(z, y, x, channel)` for colour; dtype as stored.
+
+    Raises:
+        ImageIntegrityError: a file is damaged, or differs from the first in size, channels or dtype.
+        UserError: `spacing` is not three positive numbers.
+    """
+    sizes = np.asarray(spacing, np.float64)
+    if sizes.shape != (3,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
+        raise UserError(f"spacing {spacing!r} is not three positive numbers (z, y, x) in mm")
+    paths = _paths(source)
+    slices = [_image(path) for path in paths]
+    for path, one in zip(paths, slices, strict=True):
+        if one.shape != slices[0].shape or one.dtype != slices[0].dtype:
+            raise damage(path, f"it is {one.dtype} {one.shape}, unlike {slices[0].dtype} {slices[0].shape} of "
+                               f"{paths[0].name}", "give images of one size and type")  # fmt: skip
+    array = np.concatenate(slices)
+    return volume_of(array, LPS_RAS @ np.diag([*sizes[::-1], 1.0]), paths[0])
+
+
+def images_in(folder):
+    """The image files in a folder, in natural order."""
+    found = [path for path in pathlib.Path(folder).iterdir()
+             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]  # fmt: skip
+    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part
+                                           for part in re.split(r"(\d+)", path.name)])  # fmt: skip
+
+
+def _paths(source):
+    if not isinstance(source, str | os.PathLike):
+        paths = [pathlib.Path(path) for path in source]
+    elif pathlib.Path(source).is_dir():
+        paths = images_in(source)
+    else:
+        paths = [pathlib.Path(source)]
+    if not paths:
+        raise damage(source, "there is no image", f"give files that end in {', '.join(SUFFIXES)}")
+    return paths
+
+
+def _image(path):
+    """One file as `(z, y, x[, channel])`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise damage(path, "it is not an image by its name", f"give files that end in {', '.join(SUFFIXES)}")
+    _check_end(path)
+    with quiet(path):
+        image = sitk.ReadImage(str(path))
+    if image.GetPixelID() not in TYPES:
+        raise damage(path, "its pixels are not real numbers", "convert it")
+    array = sitk.GetArrayFromImage(image)
+    return array[None] if image.GetDimension() == 2 else array
+
+
+def _check_end(path):
+    """libjpeg fills what is missing with grey and only mutters about it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
+    if not data:
+        raise damage(path, "the file is empty")
+    if path.suffix.lower() in (".jpg", ".jpeg") and b"\xff\xd9" not in data[-64:]:
+        raise damage(path, "the JPEG ends too early")
