@@ -42,7 +42,7 @@ def _fields(path):
     block, fields, at = read_header(path), {}, 0
     while "ElementDataFile" not in fields:
         end = block.find(b"\n", at)
-        match = re.match(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", block[at:end]) if end >= 0 else None
+        match = re.match(rb"^\s*([^=]+?)\s*=\s*(.*?)\s*$", block[at:end]) if end >= 0 else None
         if match is None:
             raise damage(path, "its MetaImage header is damaged or incomplete")
         key, value = (part.decode("latin-1") for part in match.groups())

@@ -16,7 +16,7 @@ from tfmed.io import dicom_write
 from tfmed.io.itk import image_of, storable
 
 LONGEST_NIFTI1_AXIS = 32767
-SUPPORTED = ".nii, .nii.gz, .nrrd, .mha, .mhd, or a folder's name without suffix for a DICOM series"
+SUPPORTED = ".nii, .nii.gz, .nrrd, .mha, .mhd, or a folder (no suffix, or ending in /) for a DICOM series"
 
 
 def write_volume(volume, path):
@@ -48,7 +48,7 @@ def write_volume(volume, path):
 
 def _writer(target, is_folder):
     name = target.name.lower()
-    if is_folder or not target.suffix:
+    if is_folder or (not target.suffix and not name.startswith(".")):
         return dicom_write.write_series
     for suffix, write in ((".nii", _nifti), (".nii.gz", _nifti_gz), (".nrrd", _itk), (".mha", _itk), (".mhd", _itk)):
         if name.endswith(suffix) and name != suffix:

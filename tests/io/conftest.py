@@ -1,0 +1,8 @@
+import pytest
+
+from tests.io.samples import ct_like
+
+
+@pytest.fixture
+def volume():
+    return ct_like()
