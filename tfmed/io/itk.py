@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from tfmed.io import metaimage, nrrd
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, check_affine, check_memory, volume_of
+from tfmed.io.payload import read_header
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CHECKS = {".nrrd": nrrd.check, ".mha": metaimage.check, ".mhd": metaimage.check}
@@ -37,6 +38,7 @@ def read_itk(path):
 
 def read_itk_geometry(path):
     """The Geometry from the header of a .nrrd, .mha or .mhd."""
+    read_header(path)
     with quiet(path):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))

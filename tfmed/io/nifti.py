@@ -170,8 +170,8 @@ def _scaling(raw, stored, path):
         return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(inter):
         raise damage(path, f"its intensity scaling is not finite (slope {slope:g}, intercept {inter:g})", REPAIR)
-    greatest = np.iinfo(stored).max if stored.kind in "iu" else 1
-    if abs(slope) * greatest + abs(inter) > np.finfo("f4").max:
+    greatest = int(np.iinfo(stored).max) if stored.kind in "iu" else 1
+    if abs(slope) * greatest + abs(inter) > float(np.finfo("f4").max):
         raise damage(path, f"its intensity scaling overflows (slope {slope:g}, intercept {inter:g})", REPAIR)
     return slope, inter
 
