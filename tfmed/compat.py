@@ -61,3 +61,9 @@ def precision():
 
 def _loss_scale_class():
     return keras.optimizers.LossScaleOptimizer if KERAS_3 else keras.mixed_precision.LossScaleOptimizer
+
+
+def leaky_relu(slope, name=None):
+    """A LeakyReLU layer; its argument has another name on each stack."""
+    argument = "negative_slope" if KERAS_3 else "alpha"
+    return keras.layers.LeakyReLU(**{argument: slope}, name=name)

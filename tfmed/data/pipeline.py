@@ -37,7 +37,7 @@ class Samples:
             except Exception as error:
                 self.failure = error
                 raise
-            return [np.ascontiguousarray(sample[name], dtype=self.spec[name][1]) for name in names]
+            return [np.asarray(sample[name], dtype=self.spec[name][1], order="C") for name in names]
 
         def load(index):
             dtypes = [tf.as_dtype(self.spec[name][1]) for name in names]

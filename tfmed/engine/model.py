@@ -57,16 +57,17 @@ class TrainingModel(keras.Model):
         """The training step that a batch belongs to, int64 scalar."""
         return batch["index"][0] // self.per_step
 
-    def noise(self, batch, shape, tag):
-        """Gaussian noise `(samples, *shape)`, float32: the same for a sample however the batch is shared by replicas.
+    def noise(self, batch, shape, tag, draw=tf.random.stateless_normal):
+        """Noise `(samples, *shape)`, float32: the same for a sample however the batch is shared by replicas.
 
         Args:
             batch: the batch (or part of one) whose samples the noise is for.
             shape: shape per sample.
-            tag: small integer that tells draws within a step apart.
+            tag: integer below 1024 that tells the draws within a step apart.
+            draw: `tf.random.stateless_normal` or `stateless_uniform`.
         """
-        seed = tf.stack([self.noise_seed * 64 + tag, tf.cast(self.step_of(batch) % 2**31, tf.int32)])
-        everyone = tf.random.stateless_normal((self.per_step, *shape), seed)
+        seed = tf.stack([tf.constant(self.noise_seed, tf.int64), self.step_of(batch) * 1024 + tag])
+        everyone = draw((self.per_step, *shape), seed)
         return tf.gather(everyone, batch["index"] % self.per_step)
 
     def update(self, name, loss, batch):

@@ -1,0 +1,73 @@
+"""The command line: one verb each, errors as one line, exit status 0, 2 (mend your input) or 130 (interrupted)."""
+
+import argparse
+import importlib
+import os
+import sys
+import types
+
+from tfmed.errors import UserError
+
+VERBS = ("fit", "evaluate", "predict", "sample", "export", "prepare", "catalog")
+
+
+def run(main, argv=None):
+    """Call a verb's `main(argv)` and turn what happens into an exit status.
+
+    Args:
+        main: takes the argument list; returns None, or an exit status.
+        argv: arguments; default those of the process.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up messages hide ours
+    from tfmed.engine.terminal import set_up_logging
+
+    set_up_logging()
+    try:
+        return main(sys.argv[1:] if argv is None else list(argv)) or 0
+    except UserError as error:
+        print(f"tfmed: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tfmed: interrupted", file=sys.stderr)
+        return 130
+    except MemoryError:
+        print("tfmed: out of memory; lower train.batch_size or the volume's size", file=sys.stderr)
+        return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors in one line, like all others."""
+
+    def error(self, message):
+        raise UserError(f"{message}; see '{self.prog} --help'")
+
+
+def parser(verb, description):
+    """An argument parser for a verb."""
+    return Parser(prog=f"tfmed {verb}", description=description)
+
+
+def callable_module(name, function):
+    """Make `tfmed.fit(...)` work although `tfmed.fit` is a module (so that `python -m tfmed.fit` works as well)."""
+
+    class Verb(types.ModuleType):
+        __doc__ = function.__doc__
+
+        def __call__(self, *args, **kwargs):
+            return function(*args, **kwargs)
+
+    sys.modules[name].__class__ = Verb
+
+
+def console_script():
+    """`tfmed <verb> ...`."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: tfmed {" + ",".join(VERBS) + "} ...\n\n'tfmed <verb> --help' tells the rest.")
+        return 0 if words else 2
+    if words[0] not in VERBS:
+        from tfmed.config import nearest
+
+        print(f"tfmed: no verb {words[0]!r}{nearest(words[0], VERBS)}", file=sys.stderr)
+        return 2
+    return run(importlib.import_module(f"tfmed.{words[0]}").main, words[1:])

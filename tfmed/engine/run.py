@@ -1,0 +1,166 @@
+"""Run: a run directory, and what can be done with a trained run."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+
+import yaml
+
+from tfmed import config as configuration
+from tfmed import registry
+from tfmed.engine.terminal import log
+from tfmed.errors import RunError
+from tfmed.files import write_error, write_text
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
+
+
+class Run:
+    """A run directory `runs/<method>-<time>/`.
+
+    Args:
+        path: the directory.
+        settings: the resolved settings, as written to its config.yaml.
+    """
+
+    def __init__(self, path, settings):
+        self.path = pathlib.Path(path)
+        self.settings = settings
+
+    def __repr__(self):
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def method_name(self):
+        return self.settings.method
+
+    def method(self):
+        """A fresh Method for this run's settings; its models are not restored yet."""
+        return registry.method_class(self.settings.method)(self.settings)
+
+    def restored(self, best=True):
+        """The Method with its trained models, from the best or else the newest checkpoint of each stage.
+
+        Raises:
+            RunError: a stage has no checkpoint.
+        """
+        from tfmed.engine.checkpoint import Checkpoints
+
+        method = self.method()
+        checkpoints = Checkpoints(self.path / "checkpoints")
+        for stage in method.stages():
+            found = checkpoints.latest(stage.name, best=best)
+            if found is None:
+                if method.models:
+                    log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
+                    break
+                raise RunError(f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume")
+            method.models[stage.name] = stage.model()
+            checkpoints.restore(method.models[stage.name], *found)
+        return method
+
+    def metrics(self):
+        """metrics.csv as a pandas DataFrame."""
+        import pandas
+
+        return pandas.read_csv(self.path / "metrics.csv")
+
+    def sample(self, count, seed=0, **options):
+        """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
+        return self.restored().sample(count, seed, **options)
+
+
+def load_run(path):
+    """Open a run directory.
+
+    Raises:
+        RunError: it is not one.
+        ConfigError: its config.yaml is damaged.
+    """
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise RunError(f"{path}: no such run directory; give one that 'tfmed fit' wrote")
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"{path}: is not a run directory (it has no config.yaml); give one that 'tfmed fit' wrote")
+    values, places = configuration.read_yaml(path / "config.yaml")
+    return Run(path, configuration.validate(values, places, path / "config.yaml"))
+
+
+def start(settings, run_dir=None):
+    """Make a new run directory and write what it needs before the first step.
+
+    Raises:
+        RunError: the directory holds something already, or cannot be written.
+    """
+    path = pathlib.Path(run_dir) if run_dir else _fresh_name(settings.method)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is a file; choose another --run-dir")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            hint = "add --resume to go on with it, or choose another --run-dir"
+            raise RunError(f"{path}: is not empty; {hint}")
+    except OSError as error:
+        raise write_error(path, error) from error
+    write_text(path / "environment.json", json.dumps(environment(), indent=1))
+    write_text(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    return Run(path, settings)
+
+
+def reopen(run_dir, settings):
+    """The run of an existing directory, which must have been made with the same settings.
+
+    Raises:
+        RunError: the settings differ in more than how far and how loudly to train.
+    """
+    run = load_run(run_dir)
+    old, new = (_flat(s.model_dump(mode="json")) for s in (run.settings, settings))
+    free = ("train.steps", "train.log_every", "train.keep_checkpoints", "train.tensorboard", "profile", "train.preview_every",
+            "data.root", "data.cache_dir", "train.checkpoint_every_steps", "train.checkpoint_every_minutes")
+    different = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(free)]
+    if different:
+        key = different[0]
+        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+        raise RunError(
+            f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, or "
+            "start a new run with another --run-dir"
+        )
+    return Run(run_dir, settings)
+
+
+def environment():
+    """Versions and machine, without names of people or hosts."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "tfmed": importlib.import_module("tfmed").__version__,
+        "python": sys.version.split()[0],
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _fresh_name(method):
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = (pathlib.Path("runs") / f"{method}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(1, 100))))
+    return next(path for path in candidates if not path.exists())
+
+
+def _flat(values, prefix=""):
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

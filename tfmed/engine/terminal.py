@@ -1,0 +1,117 @@
+"""What a person sees of a run: a live line in a terminal, log lines elsewhere."""
+
+import logging
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
+
+log = logging.getLogger("tfmed")
+console = Console(stderr=True, highlight=False)
+
+
+def set_up_logging(level=logging.INFO):
+    """Send tfmed's own messages to standard error, once."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    log.setLevel(level)
+
+
+def progress(items, text):
+    """Iterate with a progress bar; without a terminal, one log line."""
+    items = list(items)
+    if not items:
+        return items
+    if console.is_terminal:
+        return track(items, description=text, console=console, transient=True)
+    log.info("%s: %d", text, len(items))
+    return items
+
+
+def duration(seconds):
+    """Seconds in the words of a person: "42 s", "3 min", "5 h 10 min", "12 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 1440:.0f} days"
+
+
+class StepReport:
+    """Progress of a stage: steps, loss, throughput, time left.
+
+    Args:
+        stage: its name.
+        first_step, steps: where this process begins, and where the stage ends.
+        samples_per_step: for the throughput.
+        log_seconds: without a terminal, how often a line is logged.
+    """
+
+    def __init__(self, stage, first_step, steps, samples_per_step, log_seconds=20.0):
+        self.stage, self.steps, self.samples_per_step = stage, steps, samples_per_step
+        self.first_step, self.log_seconds = first_step, log_seconds
+        self.waited = 0.0
+        self.started = None
+        self.last_line = 0.0
+        self.told = False
+        self.live = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                       TextColumn("{task.fields[note]}"))
+            self.live = Progress(*columns, console=console, transient=True)
+            self.live.start()
+            self.task = self.live.add_task(stage, total=steps, completed=first_step, note="compiling")
+
+    def step(self, step, logs, waited):
+        """Note a finished step; the first one (which compiles) does not count for the speed."""
+        now = time.monotonic()
+        if self.started is None:
+            self.started = self.measured_from = now
+            self.measured_step = step
+            return self._say(step, "first step done")
+        self.waited += waited
+        seconds = (now - self.measured_from) / (step - self.measured_step)
+        left = seconds * (self.steps - step)
+        note = f"{_losses(logs)}  {self.samples_per_step / seconds:.3g} samples/s  {duration(left)} left"
+        if not self.told and (step - self.measured_step >= 3 or now - self.started > 60):
+            self.told = True
+            self._forecast(seconds, left)
+        return self._say(step, note)
+
+    def _forecast(self, seconds, left):
+        text = f"{self.stage}: {self.steps} steps at {seconds:.3g} s take about {duration(left)} on this machine"
+        if left > 3600:
+            text += "; --profile demo takes minutes. Ctrl-C saves, --resume goes on"
+        log.info(text)
+
+    def _say(self, step, note):
+        if self.live:
+            self.live.update(self.task, completed=step, note=note)
+        elif time.monotonic() - self.last_line >= self.log_seconds:
+            self.last_line = time.monotonic()
+            log.info("%s %d/%d  %s", self.stage, step, self.steps, note)
+
+    def timing(self, step):
+        """Seconds per step and the share of time spent waiting for data, since the second step; None before it."""
+        if self.started is None or step <= self.measured_step:
+            return None
+        elapsed = time.monotonic() - self.measured_from
+        return {
+            "seconds_per_step": elapsed / (step - self.measured_step),
+            "waiting_share": self.waited / elapsed,
+        }
+
+    def close(self):
+        if self.live:
+            self.live.stop()
+
+
+def _losses(logs):
+    return "  ".join(f"{name} {float(value):.4g}" for name, value in list(logs.items())[:4])

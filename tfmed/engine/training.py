@@ -1,0 +1,137 @@
+"""The life of a run: from settings to a run directory with trained stages, pictures and a report."""
+
+import functools
+import logging
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from tfmed import compat, registry
+from tfmed import config as configuration
+from tfmed.engine import placement, preview, report
+from tfmed.engine import run as runs
+from tfmed.engine.checkpoint import Checkpoints
+from tfmed.engine.log import Table
+from tfmed.engine.loop import Loop
+from tfmed.engine.terminal import log, progress
+from tfmed.errors import RunError
+
+
+def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
+    """Train a method.
+
+    Args:
+        config: path of a settings file, or the Settings that `load_config` gave.
+        run_dir: where to write; default `runs/<method>-<time>`.
+        resume: go on with `run_dir`; the result equals that of a run that was never broken.
+        overrides, profile: as in `load_config`, when `config` is a path.
+
+    Returns:
+        The finished Run.
+
+    Raises:
+        UserError: wrong settings, data or run directory; one line.
+        Interrupted: stopped by a signal, after saving.
+    """
+    settings = config
+    if isinstance(config, (str, pathlib.Path)):
+        settings = configuration.load_config(config, overrides, profile)
+    if resume and not run_dir:
+        raise RunError("--resume needs --run-dir, the directory of the run to go on with")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    strategy = placement.strategy(settings.train)
+    worker = placement.worker(strategy)
+    _repeatable(settings)
+    method = registry.method_class(settings.method)(settings)
+    method.prepared("train", progress)
+    run = _open(settings, run_dir, resume, chief=worker[0] == 0)
+    log.info("run directory: %s", run.path)
+    _train_stages(run, method, strategy, worker)
+    if worker[0] == 0:
+        preview.write(method, run.path, step=None)
+        report.write(run)
+    return run
+
+
+def _repeatable(settings):
+    """Same seed, same numbers: seeds for weights, deterministic kernels, and the dtype policy of this run."""
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    compat.set_precision(settings.train.precision)
+
+
+def _open(settings, run_dir, resume, chief):
+    if not chief:  # the first machine makes the directory; the others only need its name
+        return runs.Run(run_dir or "runs/worker", settings)
+    if resume and (pathlib.Path(run_dir) / "config.yaml").exists():
+        return runs.reopen(run_dir, settings)
+    if resume:
+        log.info("%s: nothing to resume yet, starting", run_dir)
+    return runs.start(settings, run_dir)
+
+
+def _train_stages(run, method, strategy, worker):
+    chief = worker[0] == 0
+    checkpoints = Checkpoints(run.path / "checkpoints", run.settings.train.keep_checkpoints, writes=chief)
+    metrics = Table(run.path / "metrics.csv", ["stage", "step", "split"]) if chief else None
+    timing = Table(run.path / "timing.csv", ["stage", "step"]) if chief else None
+    newest = checkpoints.latest()
+    begun = newest[1]["stage_index"] if newest else -1
+    if chief:
+        _drop_later_rows(metrics, newest)
+        _drop_later_rows(timing, newest)
+    for index, stage in enumerate(method.stages()):
+        keras.utils.set_random_seed(run.settings.seed + index)
+        with strategy.scope():
+            model = method.models[stage.name] = stage.model()
+        loop = Loop(stage, index, model, run.settings.train, strategy, worker, checkpoints, metrics, timing,
+                    _observers(run, method) if chief else ())
+        found = checkpoints.latest(stage.name) if index <= begun else None
+        if found:
+            loop.resume(*found)
+        if found and found[1]["finished"] and found[1]["step"] >= stage.steps:
+            continue
+        if found:
+            log.info("%s: going on after step %d", stage.name, loop.step)
+        loop.run()
+
+
+def _drop_later_rows(table, newest):
+    """After a resume the steps since the checkpoint are taken again: their rows must not stand twice."""
+    if not table.path.exists():
+        return
+    if newest is None:
+        return table.keep(lambda row: False)
+    stage, step = newest[1]["stage"], newest[1]["step"]
+    before = {row["stage"] for row in table.rows[: next(
+        (i for i, row in enumerate(table.rows) if row["stage"] == stage), len(table.rows))]}
+    return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
+
+
+def _observers(run, method):
+    observers = [functools.partial(_preview, run, method)]
+    if run.settings.train.tensorboard:
+        observers.append(_TensorBoard(run.path / "tensorboard"))
+    return observers
+
+
+def _preview(run, method, event, step, values):
+    if event == "preview":
+        preview.write(method, run.path, step)
+
+
+class _TensorBoard:
+    def __init__(self, folder):
+        self.folder, self.previews = folder, folder.parent / "previews"
+        self.writer = tf.summary.create_file_writer(str(folder))
+
+    def __call__(self, event, step, values):
+        with self.writer.as_default(step):
+            for name, value in (values or {}).items():
+                tf.summary.scalar(f"{event}/{name}".replace("row", "train"), value)
+            if event == "preview":
+                for path in sorted(self.previews.glob(f"*-{step:08d}.png")):
+                    picture = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)
+                    tf.summary.image(path.stem.rpartition("-")[0], picture[None])
+        self.writer.flush()

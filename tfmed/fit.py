@@ -1,0 +1,49 @@
+"""python -m tfmed.fit CONFIG [--profile demo] [--run-dir DIR] [--resume] [key=value ...]: train a method."""
+
+import pathlib
+import sys
+
+from tfmed import cli
+
+
+def main(argv):
+    parser = cli.parser("fit", "Train a method from one settings file.")
+    parser.add_argument("config", help="settings file, e.g. configs/ctsgan.yaml; with --resume also a run directory")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=scans train.batch_size=2")
+    parser.add_argument("--profile", default="paper", help="named set of changes in the file, e.g. demo (default: paper)")
+    parser.add_argument("--run-dir", help="where to write (default: runs/<method>-<time>)")
+    parser.add_argument("--resume", action="store_true", help="go on with --run-dir after its newest checkpoint")
+    parser.add_argument("--export", action="store_true", help="write a SavedModel to RUN_DIR/export at the end")
+    arguments = parser.parse_intermixed_args(argv)
+    from tfmed.engine.loop import Interrupted
+    from tfmed.engine.run import load_run
+    from tfmed.engine.training import fit
+
+    config, run_dir, options = arguments.config, arguments.run_dir, {}
+    if pathlib.Path(config).is_dir() and arguments.resume:
+        run_dir, config = config, load_run(config).settings
+    else:
+        options = {"overrides": arguments.overrides, "profile": arguments.profile}
+    try:
+        run = fit(config, run_dir, arguments.resume, **options)
+    except Interrupted as stop:
+        print("tfmed: interrupted, everything so far is saved; go on with: python -m tfmed.fit RUN_DIR --resume "
+              "(RUN_DIR is named above)", file=sys.stderr)
+        return 128 + stop.signum
+    if arguments.export:
+        from tfmed.engine.exporting import export
+
+        print(f"SavedModel: {export(run, run.path / 'export')}")
+    print(f"run: {run.path}\npictures: {run.path / 'previews'}\nreport: {run.path / 'report.html'}")
+    return 0
+
+
+def _fit(*args, **kwargs):
+    from tfmed.engine.training import fit
+
+    return fit(*args, **kwargs)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
+cli.callable_module(__name__, _fit)

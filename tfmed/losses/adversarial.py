@@ -1,0 +1,77 @@
+"""Adversarial losses on raw critic scores, and gradient penalties. All in float32, whatever dtype the scores have.
+
+Every loss returns one value per sample (scores are averaged over all axes but the first), so that a caller can weigh
+samples and divide by the global batch.
+"""
+
+import tensorflow as tf
+
+
+def _per_sample(values):
+    values = tf.cast(values, tf.float32)
+    return tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), axis=1)
+
+
+def js_critic(real, fake):
+    """Critic side of the original GAN loss (Goodfellow et al. 2014, Eq. 1): softplus(-D(x)) + softplus(D(G(z))); (n,)."""
+    return _per_sample(tf.nn.softplus(-_float(real))) + _per_sample(tf.nn.softplus(_float(fake)))
+
+
+def js_generator(fake):
+    """Non-saturating generator loss softplus(-D(G(z))); (n,)."""
+    return _per_sample(tf.nn.softplus(-_float(fake)))
+
+
+def wasserstein_critic(real, fake):
+    """Critic side of the Wasserstein loss (Arjovsky et al. 2017): D(G(z)) - D(x); (n,)."""
+    return _per_sample(fake) - _per_sample(real)
+
+
+def wasserstein_generator(fake):
+    """-D(G(z)); (n,)."""
+    return -_per_sample(fake)
+
+
+def _float(scores):
+    return tf.cast(scores, tf.float32)
+
+
+LOSSES = {"js": (js_critic, js_generator), "wasserstein": (wasserstein_critic, wasserstein_generator)}
+
+
+def squared_gradient_norm(critic, images):
+    """||grad_x D(x)||^2 per sample, float32 `(n,)`; D's output may be a score or a map of scores (then their mean).
+
+    Args:
+        critic: images -> scores, first axis the sample.
+        images: `(n, ...)`.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        score = tf.reduce_sum(_per_sample(critic(images)))
+    gradient = tf.cast(tape.gradient(score, images), tf.float32)
+    return tf.reduce_sum(tf.square(tf.reshape(gradient, [tf.shape(gradient)[0], -1])), axis=1)
+
+
+def r1(critic, real, fake, weight, mix=None):
+    """Zero-centred penalty on real images, weight/2 * ||grad D(x)||^2 per sample (Mescheder et al. 2018, Eq. 9)."""
+    return 0.5 * weight * squared_gradient_norm(critic, real)
+
+
+def r2(critic, real, fake, weight, mix=None):
+    """Zero-centred penalty on generated images (Mescheder et al. 2018, Eq. 10)."""
+    return 0.5 * weight * squared_gradient_norm(critic, fake)
+
+
+def wgan_gp(critic, real, fake, weight, mix):
+    """One-centred penalty between real and generated images, weight * (||grad D|| - 1)^2 (Gulrajani et al. 2017, Eq. 3).
+
+    Args:
+        mix: uniform numbers in [0, 1], one per sample, `(n, 1, ...)`: the share of the real image.
+    """
+    between = mix * real + (1.0 - mix) * fake
+    norm = tf.sqrt(squared_gradient_norm(critic, between) + 1e-12)
+    return weight * tf.square(norm - 1.0)
+
+
+PENALTIES = {"r1": r1, "r2": r2, "wgan-gp": wgan_gp}

@@ -1,0 +1,200 @@
+"""CTSGANMethod: settings, data, pictures, evaluation and export of CT-SGAN and its baseline."""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+from pydantic import Field, PositiveInt
+
+from tfmed.config import MethodConfig
+from tfmed.data.pipeline import Samples
+from tfmed.data.prepare import Wants
+from tfmed.data.preprocess import Orient, Resample, Window
+from tfmed.engine.method import Method, Stage
+from tfmed.engine.preview import Picture
+from tfmed.engine.schedules import learning_rate
+from tfmed.io import Volume
+from tfmed.methods.ctsgan.model import CTSGAN
+from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
+from tfmed.methods.ctsgan.volumes import draw_slab
+
+
+class Config(MethodConfig):
+    """CT-SGAN's own numbers. [P] is stated in the paper; the others are MoCoGAN's or follow from the design."""
+
+    architecture: Literal["ctsgan", "3dgan"] = "ctsgan"  # [P] the latter is the paper's baseline
+    volume_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (224, 224, 224)  # [P] voxels (z, y, x)
+    window_hu: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1]
+    # latents
+    patient_noise_size: PositiveInt = 128  # z_pat
+    slice_noise_size: PositiveInt = 64  # eps
+    lstm_units: PositiveInt = 64  # per direction; z_slc has twice as many entries
+    cell: Literal["bilstm", "gru", "iid"] = "bilstm"  # [P] bilstm; gru is MoCoGAN's, iid the ablation
+    patient_noise: bool = True  # [P] without it quality drops
+    slice_noise: bool = True  # [P] without it quality drops
+    # networks
+    slice_channels: Literal[1, 3] = 3  # [P] three neighbouring slices at a time
+    base_size: PositiveInt = 7  # pixels; the generator doubles it once per entry of generator_channels
+    generator_channels: tuple[PositiveInt, ...] = (512, 512, 256, 128, 64)
+    generator_norm: Literal["batch", "instance", "none"] = "batch"
+    slice_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512)
+    slab_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512)
+    slab_depth_kernel: int = Field(4, ge=1, le=4)
+    critic_norm: Literal["none", "instance", "layer"] = "none"
+    position_conditioning: bool = True  # [P] "with respect to the slice position"
+    use_slab_critic: bool = True  # [P]; false is an ablation
+    slab_length: PositiveInt = 16  # T, slices
+    slices_per_slab: PositiveInt = 8  # N, slices that D_slice sees of a slab
+    # losses
+    loss: Literal["wasserstein", "js"] = "wasserstein"  # [P]
+    gp: Literal["r1", "r2", "wgan-gp", "none"] = "r1"  # [P] r1
+    gp_weight: float = Field(10.0, ge=0)  # gamma (r1, r2) or lambda (wgan-gp)
+    slice_reduction: Literal["sum", "mean"] = "sum"  # [P] Eq. 2 sums over the N slices
+    # optimisation
+    learning_rate: float = Field(1e-4, gt=0)
+    beta_1: float = Field(0.0, ge=0, lt=1)
+    beta_2: float = Field(0.9, ge=0, lt=1)
+    critic_steps: PositiveInt = 1  # [P] alternating
+    ema_decay: float = Field(0.0, ge=0, lt=1)  # of G_slice and R_v; 0: off
+    left_right_flip: bool = False  # augmentation; the paper states none
+    baseline_size: PositiveInt = 128  # [P] voxels per side that the 3dgan generates before resizing
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self):
+        length, height, width = self.volume_shape
+        size = self.base_size * 2 ** len(self.generator_channels)
+        if (height, width) != (size, size):
+            raise ValueError(
+                f"volume_shape: slices of {height} x {width} cannot be generated; base_size * 2**len(generator_channels) "
+                f"is {size}: change one of the three"
+            )
+        if not 3 <= self.slab_length + 2 <= length:
+            raise ValueError(f"slab_length: {self.slab_length} slices and two neighbours do not fit into {length} slices")
+        if self.slices_per_slab > self.slab_length:
+            raise ValueError(f"slices_per_slab: {self.slices_per_slab} is more than slab_length {self.slab_length}")
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError("window_hu: the lower bound comes first and is smaller")
+        if self.loss == "wasserstein" and self.gp == "none":
+            raise ValueError("gp: a Wasserstein critic is unbounded without a penalty; choose r1, r2 or wgan-gp")
+        self._check_critics(size)
+        return self
+
+    def _check_critics(self, size):
+        needed = (len(self.slab_critic_channels) + 1) * (self.slab_depth_kernel - 1) + 1
+        if self.use_slab_critic and self.slab_length < needed:
+            raise ValueError(
+                f"slab_length: {self.slab_length} is too short for {len(self.slab_critic_channels)} blocks with "
+                f"slab_depth_kernel {self.slab_depth_kernel} (needs {needed}); lower one of the two"
+            )
+        if self.use_slab_critic and size >> len(self.slab_critic_channels) < 4:
+            raise ValueError(f"slab_critic_channels: too many blocks for {size} pixels; the last map needs 4 per side")
+        if size >> len(self.slice_critic_channels) < 1:
+            raise ValueError(f"slice_critic_channels: too many blocks for {size} pixels")
+
+
+class CTSGANMethod(Method):
+    """Unconditional generation of CT volumes."""
+
+    Config = Config
+    wants = Wants(images=("ct",), minimum_shape=(8, 8, 8))
+
+    @property
+    def window(self):
+        return Window(window_hu=self.config.window_hu, range=(-1.0, 1.0))
+
+    @property
+    def trained_shape(self):
+        """Voxels (z, y, x) of the volumes that the networks see."""
+        if self.config.architecture == "3dgan":
+            return (self.config.baseline_size,) * 3
+        return self.config.volume_shape
+
+    def preprocessing(self):
+        return (*super().preprocessing(), Orient(to="RAS"), Resample(shape=self.trained_shape), self.window)
+
+    def stages(self):
+        train = self.settings.train
+        make = Vanilla3DGAN if self.config.architecture == "3dgan" else CTSGAN
+        yield Stage(
+            name="gan",
+            model=lambda: make(
+                self.config,
+                learning_rate=learning_rate(self.config.learning_rate, train),
+                seed=self.settings.seed,
+                per_step=self.per_step,
+                gradient_accumulation=train.gradient_accumulation,
+            ),
+            train=self.volumes if self.config.architecture == "3dgan" else self.slabs,
+            steps=train.steps,
+        )
+
+    @property
+    def model(self):
+        return self.models["gan"]
+
+    @property
+    def per_step(self):
+        return self.settings.train.batch_size * self.config.critic_steps
+
+    def slabs(self):
+        """Samples: the slab of T slices with its two neighbours, where it starts, and which slices D_slice sees."""
+        c, cases = self.config, self.prepared("train")
+        slab_shape = (c.slab_length + 2, *c.volume_shape[1:])
+
+        def read(index):
+            start, chosen = draw_slab(self.settings.seed, index, c.volume_shape[0], c.slab_length, c.slices_per_slab)
+            volume = self.volume(cases, index)
+            slab = volume[start - 1 : start + c.slab_length + 1].astype(np.float32)
+            return {"slab": slab, "start": start, "chosen": chosen}
+
+        spec = {"slab": (slab_shape, "float32"), "start": ((), "int32"), "chosen": ((c.slices_per_slab,), "int32")}
+        return Samples(read, spec, self.per_step)
+
+    def volumes(self):
+        """Samples of the 3D GAN baseline: whole volumes."""
+        cases = self.prepared("train")
+
+        def read(index):
+            return {"volume": self.volume(cases, index)[..., None].astype(np.float32)}
+
+        return Samples(read, {"volume": ((*self.trained_shape, 1), "float32")}, self.per_step)
+
+    def volume(self, cases, index):
+        """The prepared volume that a sample index stands for, a memory map `(z, y, x)` in [-1, 1]."""
+        from tfmed.data.sampling import generator, shuffled
+
+        case = cases[shuffled(self.settings.seed, index, len(cases))]
+        array = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid")).array
+        flip = self.config.left_right_flip and generator(self.settings.seed, index, 0xF11B).random() < 0.5
+        return array[..., ::-1] if flip else array
+
+    # --- using a trained model ----------------------------------------------------------------------------------
+
+    def sample(self, count, seed=0, length=None, chunk=32, fixed=None):
+        """`count` Volumes int16 in HU, one at a time.
+
+        Args:
+            length: slices, default as trained.
+            chunk: slices decoded at a time; memory besides the volume is that of a chunk.
+            fixed: "patient" or "slices": that noise is the same in all volumes.
+        """
+        for index in range(count):
+            array = self.model.sample(
+                seed, index, length, chunk, fixed, convert=lambda x: np.rint(self.window.invert(x)), dtype=np.int16
+            )
+            yield Volume(array, self.geometry(array.shape))
+
+    def geometry(self, shape):
+        """RAS affine that gives a generated volume the field of view of the first training case."""
+        case = self.cases["train"][0]
+        prepared = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
+        spacing = np.array(prepared.spacing) * np.array(prepared.shape) / np.array((prepared.shape[0], *shape[1:]))
+        return np.diag([*spacing[::-1], 1.0])
+
+    def previews(self):
+        """Two generated volumes and two training volumes, lung window."""
+        real = [self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid")) for case in
+                self.cases["train"][:2]]
+        shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
+        shown |= {f"training {i + 1}": v.replace(array=self.window.invert(v.array)) for i, v in enumerate(real)}
+        return {"volumes": Picture(shown, self.config.window_hu)}

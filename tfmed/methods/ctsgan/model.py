@@ -1,0 +1,218 @@
+"""CTSGAN: the training step and the sampler (Sect. 2, Eq. 1-2)."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfmed.engine.adversarial import AdversarialModel
+from tfmed.losses.adversarial import LOSSES, PENALTIES
+from tfmed.methods.ctsgan import networks
+from tfmed.methods.ctsgan.volumes import assemble, position_channel, positions, thin_slices
+
+
+def build_network(config, name):
+    """One bare network of CT-SGAN: "slice_sequence", "slice_generator", "slice_critic" or "slab_critic"."""
+    _, size, _ = config.volume_shape
+    if name == "slice_sequence":
+        layer = networks.SliceSequence(config.lstm_units, config.cell, name=name)
+        layer(tf.zeros((1, 2, config.slice_noise_size)), tf.zeros((1, 4 * config.lstm_units)))
+        return layer
+    if name == "slice_generator":
+        latent = config.patient_noise_size + 2 * config.lstm_units
+        return networks.slice_generator(
+            latent, size, config.generator_channels, config.base_size, config.generator_norm, config.slice_channels
+        )
+    if name == "slice_critic":
+        return networks.slice_critic(
+            size, config.slice_critic_channels, config.critic_norm, config.slice_channels, config.position_conditioning
+        )
+    return networks.slab_critic(
+        config.slab_length, size, config.slab_critic_channels, config.slab_depth_kernel, config.critic_norm
+    )
+
+
+class CTSGAN(AdversarialModel):
+    """R_v, G_slice, D_slice and D_slab with their alternating updates.
+
+    Args:
+        config: the method's `Config`.
+        learning_rate: number or schedule; default the config's.
+
+    A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice) and `chosen` `(b, N)`.
+
+    Example:
+        >>> model = CTSGAN(Config(volume_shape=(34, 28, 28), generator_channels=(32, 16), slice_critic_channels=(16, 32),
+        ...                       slab_critic_channels=(16,), slab_length=8, slab_depth_kernel=3))
+        >>> model.sample(seed=0).shape
+        (34, 28, 28)
+    """
+
+    def __init__(self, config, learning_rate=None, **kwargs):
+        super().__init__(critic_steps=config.critic_steps, ema_decay=config.ema_decay, **kwargs)
+        self.config = config
+        self.length = config.volume_shape[0]
+        self.positions = positions(self.length, config.slice_channels)
+        make = {name: lambda name=name: build_network(config, name) for name in
+                ("slice_sequence", "slice_generator", "slice_critic", "slab_critic")}
+        self.slice_sequence, self.slice_generator = make["slice_sequence"](), make["slice_generator"]()
+        self.slice_critic = make["slice_critic"]()
+        self.slab_critic = make["slab_critic"]() if config.use_slab_critic else None
+        self.average_sequence = self.average_of(make["slice_sequence"])
+        self.average_generator = self.average_of(make["slice_generator"])
+        self.start_averages(
+            [(self.average_sequence, self.slice_sequence), (self.average_generator, self.slice_generator)]
+        )
+        rate = config.learning_rate if learning_rate is None else learning_rate
+        critics = [critic for critic in (self.slice_critic, self.slab_critic) if critic is not None]
+        self.finish_building(
+            {
+                "critic": (keras.optimizers.Adam(rate, config.beta_1, config.beta_2), critics),
+                "generator": (
+                    keras.optimizers.Adam(rate, config.beta_1, config.beta_2), [self.slice_sequence, self.slice_generator]
+                ),
+            },
+            logged=[f"{side}_{critic}" for side in ("critic", "generator", "penalty") for critic in
+                    (("slice", "slab") if config.use_slab_critic else ("slice",))],
+        )
+
+    # --- latents: z_i = (z_pat, z_slc_i) -------------------------------------------------------------------------
+
+    def draw_noise(self, normal):
+        """(z_pat, eps, state) from `normal(shape, tag)`, shapes without the batch axis; an ablated noise is zero."""
+        c = self.config
+        patient = normal((c.patient_noise_size,), 0)
+        noise = normal((self.positions, c.slice_noise_size), 1)
+        state = normal((4 * c.lstm_units,), 2)
+        if not c.patient_noise:
+            patient = tf.zeros_like(patient)
+        if not c.slice_noise:
+            noise, state = tf.zeros_like(noise), tf.zeros_like(state)
+        return patient, noise, state
+
+    def latents(self, patient, noise, state, sequence=None):
+        """z of every position, `(b, positions, patient size + 2 * units)`; z_pat is the same at all of them."""
+        slices = (sequence or self.slice_sequence)(noise, state)
+        repeated = tf.repeat(patient[:, None], tf.shape(slices)[1], axis=1)
+        return tf.concat([repeated, slices], axis=2)
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def generate_slab(self, batch, tag):
+        """Decode the T positions of each sample's slab: `(b, T, H, W, slice_channels)`."""
+        noise = self.draw_noise(lambda shape, part: self.noise(batch, shape, 4 * tag + part))
+        z = self.latents(*noise)
+        first = batch["start"] - (1 if self.config.slice_channels == 3 else 0)
+        wanted = first[:, None] + tf.range(self.config.slab_length)[None]
+        z = tf.gather(z, wanted, batch_dims=1)
+        images = self.slice_generator(tf.reshape(z, (-1, z.shape[-1])), training=True)
+        return tf.reshape(images, (-1, self.config.slab_length, *images.shape[1:]))
+
+    def slices_and_positions(self, thin, batch):
+        """The N chosen slices of each slab `(b * N, H, W, c)`, and their positions `(b * N,)`."""
+        chosen = tf.gather(thin, batch["chosen"], batch_dims=1)
+        first = batch["start"] - (1 if self.config.slice_channels == 3 else 0)
+        place = tf.reshape(first[:, None] + batch["chosen"], [-1])
+        return tf.reshape(chosen, (-1, *thin.shape[2:])), place
+
+    def judge_slices(self, images, place):
+        """D_slice with the position told, or not."""
+        if self.config.position_conditioning:
+            images = position_channel(images, place, self.positions)
+        return self.slice_critic(images, training=True)
+
+    def judge_slab(self, slab):
+        """D_slab on `(b, T, H, W, 1)`."""
+        return self.slab_critic(slab, training=True)
+
+    def views(self, thin, batch):
+        """{critic: (images, function that judges them)}: what each critic looks at."""
+        images, place = self.slices_and_positions(thin, batch)
+        found = {"slice": (images, lambda x: self.judge_slices(x, place))}
+        if self.slab_critic is not None:
+            centre = thin[..., thin.shape[-1] // 2, None]
+            found["slab"] = (centre, self.judge_slab)
+        return found
+
+    def critic_loss(self, batch, tag):
+        """Both critics' losses with their gradient penalties; the generators only supply images."""
+        fake = tf.stop_gradient(self.generate_slab(batch, tag))
+        real = thin_slices(batch["slab"], self.config.slice_channels)
+        real_views, fake_views = self.views(real, batch), self.views(fake, batch)
+        loss, logs = 0.0, {}
+        for critic, (real_images, judge) in real_views.items():
+            fake_images = fake_views[critic][0]
+            value = tf.reduce_mean(LOSSES[self.config.loss][0](judge(real_images), judge(fake_images)))
+            penalty = self.penalty(judge, real_images, fake_images, batch, tag)
+            loss += value + penalty
+            logs |= {f"critic_{critic}": value, f"penalty_{critic}": penalty}
+        return loss, logs
+
+    def penalty(self, judge, real, fake, batch, tag):
+        """The gradient penalty of the config, averaged over the images."""
+        if self.config.gp == "none":
+            return tf.constant(0.0)
+        per_sample = tf.shape(real)[0] // tf.shape(batch["index"])[0]
+        mix = self.noise(batch, (), 4 * tag + 3, tf.random.stateless_uniform)
+        mix = tf.reshape(tf.repeat(mix, per_sample), [-1] + [1] * (len(real.shape) - 1))
+        return tf.reduce_mean(PENALTIES[self.config.gp](judge, real, fake, self.config.gp_weight, mix))
+
+    def generator_loss(self, batch, tag):
+        """What both critics say of new images; D_slice's part is summed over the N slices (Eq. 2) or averaged."""
+        loss, logs = 0.0, {}
+        for critic, (images, judge) in self.views(self.generate_slab(batch, tag), batch).items():
+            value = tf.reduce_mean(LOSSES[self.config.loss][1](judge(images)))
+            summed = critic == "slice" and self.config.slice_reduction == "sum"
+            loss += value * (self.config.slices_per_slab if summed else 1)
+            logs[f"generator_{critic}"] = value
+        return loss, logs
+
+    # --- sampling -----------------------------------------------------------------------------------------------
+
+    def sample_latents(self, patient_seed, slice_seed, length=None):
+        """z of one volume, `(positions, latent)`; each seed is a pair of integers (stateless)."""
+        count = positions(length or self.length, self.config.slice_channels)
+
+        def normal(shape, tag):
+            shape = (count, *shape[1:]) if tag == 1 else shape
+            seed = patient_seed if tag == 0 else slice_seed
+            return tf.random.stateless_normal((1, *shape), tf.stack([seed[0], seed[1] * 4 + tag]))
+
+        return self.latents(*self.draw_noise(normal), sequence=self.average_sequence)[0]
+
+    @tf.function(reduce_retracing=True)
+    def decode(self, z):
+        """Thin slices `(n, H, W, slice_channels)` of latents `(n, latent)`, in inference mode."""
+        return (self.average_generator or self.slice_generator)(z, training=False)
+
+    def sample(self, seed=0, index=0, length=None, chunk=32, fixed=None, convert=None, dtype="float32"):
+        """Generate one volume; besides it, memory holds one chunk of slices.
+
+        Args:
+            seed, index: the same pair gives the same volume, whatever else is sampled.
+            length: slices; another one than in training asks the networks for what they have not seen.
+            chunk: slices decoded at a time.
+            fixed: "patient" or "slices": that noise is the same for all indices.
+            convert: applied to each chunk before it is stored, e.g. to HU.
+            dtype: of the result.
+
+        Returns:
+            `(length, H, W)`, in [-1, 1] unless converted.
+        """
+        length = length or self.length
+        seeds = [(seed, 0 if fixed == part else index) for part in ("patient", "slices")]
+        z = self.sample_latents(*seeds, length=length)
+        volume = np.empty((length, *self.config.volume_shape[1:]), dtype)
+        convert = convert or (lambda values: values)
+        first_centre = 1 if self.config.slice_channels == 3 else 0
+        for begin in range(0, z.shape[0], chunk):
+            thin = convert(self.decode(z[begin : begin + chunk]).numpy())
+            volume[begin + first_centre : begin + first_centre + len(thin)] = thin[..., thin.shape[-1] // 2]
+            if first_centre and begin == 0:
+                volume[0] = thin[0, ..., 0]
+            if first_centre and begin + chunk >= z.shape[0]:
+                volume[-1] = thin[-1, ..., 2]
+        return volume
+
+    def call(self, z, training=False):
+        """Volume `(positions + 2, H, W)` of the latents of all positions `(positions, latent)`, decoded at once."""
+        return assemble(self.decode(z))
