@@ -15,7 +15,16 @@ from tfmed.io.volume import Volume
 
 from . import chest_fields, chest_trees, texture
 from .chest_fields import COARSE, Chest
-from .chest_layers import Canvas, paint_airways, paint_bones, paint_nodules, paint_spine, paint_vessels, place_nodules
+from .chest_layers import (
+    Canvas,
+    Union,
+    paint_airways,
+    paint_bones,
+    paint_nodules,
+    paint_spine,
+    paint_vessels,
+    place_nodules,
+)
 from .grid import Grid, Upsampler
 
 LABELS = {
@@ -82,19 +91,13 @@ def chest_ct(
     canvas = Canvas(grid, chest, np.empty(shape, np.int16), np.zeros(shape, np.uint8))
     y, x = grid.axis(1), grid.axis(2)
     back = -(chest.depth + 19 + 0.8 * chest.fat) * chest.size + chest.shift[1]
-    canvas.hu[:] = np.rint(texture.couch(_rng(seed, 2), y, x, back)).astype(np.int16)
+    couch = texture.couch(_rng(seed, 2), y, x, back)
     placed = place_nodules(chest, fields["lung"], nodules, radii, _rng(seed, 3))
-    clouds = {side: chest_trees.lung_points(chest, fields["lung"], side, 512, _rng(seed, 5 + side)) for side in (-1, 1)}
     with ThreadPoolExecutor(2) as pool:
-        sharp = [
-            pool.submit(paint_vessels, canvas, chest_trees.pulmonary(clouds, _rng(seed, 7))),
-            pool.submit(paint_bones, canvas, _rng(seed, 8)),
-            pool.submit(paint_vessels, canvas, chest_trees.great_vessels(chest, _rng(seed, 9)), LABELS["great_vessels"]),
-            pool.submit(paint_airways, canvas, chest_trees.airways(clouds, chest, _rng(seed, 10))),
-        ]
-        _organs(canvas, fields, pool)
-    for layer in sharp:
-        layer.result()()
+        tubes = pool.submit(_tubes, canvas, fields["lung"], seed)
+        _organs(canvas, fields, couch, pool)
+    for write in tubes.result():
+        write()
     paint_spine(canvas)
     paint_nodules(canvas, placed, _rng(seed, 11))
     _artefacts(canvas, noise_hu, streaks, _rng(seed, 12))
@@ -133,7 +136,19 @@ def _extent(mask):
     return COARSE.origin + low * COARSE.spacing, COARSE.origin + high * COARSE.spacing
 
 
-def _organs(canvas, fields, pool):
+def _tubes(canvas, lung, seed):
+    """Measure vessels, bones and airways; returns the functions that write them, in the order of writing."""
+    chest, union = canvas.chest, Union(canvas)
+    clouds = {side: chest_trees.lung_points(chest, lung, side, 512, _rng(seed, 5 + side)) for side in (-1, 1)}
+    return [
+        paint_vessels(canvas, union, chest_trees.pulmonary(clouds, _rng(seed, 7))),
+        paint_bones(canvas, union, _rng(seed, 8)),
+        paint_vessels(canvas, union, chest_trees.great_vessels(chest, _rng(seed, 9)), LABELS["great_vessels"]),
+        paint_airways(canvas, union, chest_trees.airways(clouds, chest, _rng(seed, 10))),
+    ]
+
+
+def _organs(canvas, fields, couch, pool):
     """Skin, fat, soft tissue, lungs and heart, slab by slab into `canvas`."""
     grid = canvas.grid
     pixel = np.float32(1 / np.mean(grid.spacing))
@@ -145,23 +160,22 @@ def _organs(canvas, fields, pool):
     body = Upsampler(COARSE, grid, body_box)
     lung = Upsampler(COARSE, grid, lung_box)
     soft = np.stack([fields["skin"] * pixel + half, fields["lean"] * pixel + half, fields["soft"] - np.float32(_FAT)])
-    air = np.stack([fields["lung"] * pixel + half, fields["parenchyma"] - np.float32(_AIR), fields["heart"]])
+    air = np.stack([fields["lung"] * pixel + half, fields["parenchyma"] - np.float32(_AIR)])
     soft_planes, lung_planes = body.planes(soft), lung.planes(air)
     inner = tuple(
         slice(b.start - a.start, b.stop - a.start) for a, b in zip(body_box[1:], lung_box[1:], strict=True)
     )
+    behind, air_hu = couch[body_box[1:]], np.rint(couch).astype(np.int16)
 
-    def slab(first):
+    def slab(first, body_room, lung_room):
         part = slice(first, first + _SLAB)
-        skin, lean, tissue = np.moveaxis(body.read(soft_planes[part]), 1, 0)
-        lungs, parenchyma, heart = np.moveaxis(lung.read(lung_planes[part]), 1, 0)
+        skin, lean, tissue = np.moveaxis(body.read(soft_planes[part], body_room), 1, 0)
+        lungs, parenchyma = np.moveaxis(lung.read(lung_planes[part], lung_room), 1, 0)
         here = (part, *body_box[1:])
         labels = canvas.labels[here]
-        np.greater(skin, 0.5, out=labels.view(bool))
+        np.greater(skin, half, out=labels.view(bool))
         within = labels[(slice(None), *inner)]
-        is_lung = lungs > 0.5
-        np.add(within, is_lung, out=within)
-        within[(heart > 0) & ~is_lung] = LABELS["heart"]
+        np.add(within, lungs > half, out=within)
         np.clip(lean, 0, 1, out=lean)
         tissue *= lean
         tissue += np.float32(_FAT - _AIR)
@@ -172,10 +186,22 @@ def _organs(canvas, fields, pool):
         part_tissue += parenchyma
         np.clip(skin, 0, 1, out=skin)
         tissue *= skin
-        target = canvas.hu[here]
-        np.add(target, tissue, out=target, casting="unsafe")
+        tissue += behind
+        canvas.hu[part] = air_hu
+        canvas.hu[here] = tissue
 
-    list(pool.map(slab, range(0, grid.shape[0], _SLAB)))
+    def run(slabs):
+        rooms = body.room(_SLAB, 3), lung.room(_SLAB, 2)
+        for first in slabs:
+            slab(first, *rooms)
+
+    slabs = range(0, grid.shape[0], _SLAB)
+    list(pool.map(run, [slabs[k::8] for k in range(8)]))
+    heart_box = grid.box(*_extent(fields["heart"] > -2))
+    heart = Upsampler(COARSE, grid, heart_box)
+    inside = heart.read(heart.planes(fields["heart"][None]))[:, 0] > 0
+    labels = canvas.labels[heart_box]
+    labels[inside & (labels == LABELS["body"])] = LABELS["heart"]
 
 
 def _artefacts(canvas, noise_hu, streaks, rng):

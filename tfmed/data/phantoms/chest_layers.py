@@ -46,12 +46,11 @@ class Canvas:
         tubes = tubes.moved(self.chest.to_world)
         tubes = dataclasses.replace(tubes, radius=tubes.radius * self.chest.size)
         tubes = tubes.take(tubes.radius > 0.14 * self.voxel)
-        index, distance, piece = rasterise(tubes, self.grid, 0.5 * self.voxel + wall)
-        return index, distance, tubes.radius[piece]
+        return rasterise(tubes, self.grid, 0.5 * self.voxel + wall)
 
 
-class _Union:
-    """The largest of several values (0 to 1) in each voxel, float32 in steps of 1/255; one per task, as it owns memory."""
+class Union:
+    """The largest of several values (0 to 1) in each voxel, float32 in steps of 1/255; owns memory: one per thread."""
 
     def __init__(self, canvas):
         self.buffer = np.zeros(canvas.labels.size, np.uint8)
@@ -60,10 +59,10 @@ class _Union:
         return largest(self.buffer, index, np.rint(value * 255).astype(np.uint8)) * np.float32(1 / 255)
 
 
-def paint_vessels(canvas, tubes, label=4):
+def paint_vessels(canvas, union, tubes, label=4):
     """Blood vessels."""
     index, distance, radius = canvas.near(tubes)
-    share = _Union(canvas)(index, coverage(distance, radius, canvas.voxel))
+    share = union(index, coverage(distance, radius, canvas.voxel))
     blood = np.float32(canvas.chest.blood)
 
     def write():
@@ -73,10 +72,9 @@ def paint_vessels(canvas, tubes, label=4):
     return write
 
 
-def paint_airways(canvas, tubes):
+def paint_airways(canvas, union, tubes):
     """Airways: a thin wall around air."""
     index, distance, radius = canvas.near(tubes, wall=2.0)
-    union = _Union(canvas)
     outer = union(index, coverage(distance, radius * 1.12 + 0.6, canvas.voxel))
     inner = union(index, coverage(distance, radius, canvas.voxel))
 
@@ -87,10 +85,9 @@ def paint_airways(canvas, tubes):
     return write
 
 
-def paint_bones(canvas, rng):
+def paint_bones(canvas, union, rng):
     """Ribs, cartilages and the other bones but the vertebral bodies: a dense shell around marrow."""
     ribs, cartilages = chest_trees.ribs(canvas.chest, rng)
-    union = _Union(canvas)
     layers = [_bone(canvas, union, tubes) for tubes in (ribs, chest_trees.other_bones(canvas.chest, rng))]
     soft_index, distance, radius = canvas.near(cartilages)
     soft = union(soft_index, coverage(distance, radius, canvas.voxel))
@@ -105,9 +102,14 @@ def paint_bones(canvas, rng):
 
 
 def _bone(canvas, union, tubes):
+    """Voxels, share and HU: the depth below the surface tells the dense shell from the marrow."""
     index, distance, radius = canvas.near(tubes)
-    share = union(index, coverage(distance, radius, canvas.voxel))
-    marrow = union(index, coverage(distance, 0.62 * radius, max(1.2, 0.5 * canvas.voxel)))
+    voxel = np.float32(canvas.voxel)
+    reach = np.float32(6.0) + voxel
+    depth = np.maximum(radius, 0.5 * voxel).astype(np.float32) - distance
+    depth = union(index, np.clip((depth + 0.5 * voxel) / reach, 0, 1)) * reach - 0.5 * voxel
+    share = np.clip(depth / voxel + np.float32(0.5), 0, 1)
+    marrow = np.clip((depth - np.float32(1.5)) / max(1.2, 0.5 * canvas.voxel), 0, 1)
     return index, share, (720 - 520 * marrow) * np.float32(canvas.chest.bone)
 
 

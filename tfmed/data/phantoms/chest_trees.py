@@ -54,7 +54,7 @@ def airways(clouds, chest, rng):
     """Trachea, main bronchi and five generations in each lung; the radius is the lumen's."""
     top = np.array([165.0, 6.0, 0.5 * chest.scoliosis])
     bow = 0.5 * (top + CARINA) + [0, 2, 3 * rng.standard_normal()]
-    parts = [polyline([top, bow, CARINA], [8.5, 8.8, 8.2])]
+    parts = [polyline([top, bow, CARINA], [8.5, 8.8, 8.2], step=10)]
     for side, hilum in HILA.items():
         parts.append(polyline([CARINA, 0.55 * CARINA + 0.45 * hilum + [-2, 0, 0], hilum], [7.0, 6.2, 5.6]))
         parts.append(bend(branch(clouds[side][::16], hilum, 5.4, rng, (0.42, 0.7), 0.74), rng, 0.05))
@@ -65,10 +65,10 @@ def pulmonary(clouds, rng):
     """Pulmonary arteries beside the airways, and veins that run to the left atrium, out to about 1 mm radius."""
     parts = []
     trunk = np.array([22.0, 8.0, -14.0])
-    parts.append(polyline([[-8, 36, -14], [10, 28, -18], trunk], [13, 13, 12]))
+    parts.append(polyline([[-8, 36, -14], [10, 28, -18], trunk], [13, 13, 12], step=10))
     for side, hilum in HILA.items():
         entry = hilum + [4, 9, 2 * side]
-        parts.append(polyline([trunk, 0.5 * (trunk + entry) + [3, 2, 0], entry], [11, 10, 8.5]))
+        parts.append(polyline([trunk, 0.5 * (trunk + entry) + [3, 2, 0], entry], [11, 10, 8.5], step=9))
         parts.append(bend(branch(clouds[side], entry, 7.2, rng), rng))
         for count, low in ((0, -18.0), (1, -34.0)):
             vein = np.array([low, -6.0, 30.0 * side])
@@ -87,8 +87,8 @@ def great_vessels(chest, rng):
         [25, -36, -25], [-20, spine_y + 18, -24], [-90, spine_y + 24, spine_x - 12], [-165, spine_y + 26, spine_x - 8],
     ]  # fmt: skip
     radius = np.array([16, 15.5, 15, 14, 13, 12.5, 12, 11, 10]) * rng.uniform(0.85, 1.1)
-    parts = [polyline(np.array(aorta) + arch * np.linspace(1, 0, 9)[:, None], radius)]
-    parts.append(polyline([[-20, 10, 30], [20, 12, 30], [70, 16, 24], [120, 18, 40]], [10, 9, 8, 6]))
+    parts = [polyline(np.array(aorta) + arch * np.linspace(1, 0, 9)[:, None], radius, step=11)]
+    parts.append(polyline([[-20, 10, 30], [20, 12, 30], [70, 16, 24], [120, 18, 40]], [10, 9, 8, 6], step=10))
     for x, y in ((10, 8), (-10, 0), (-22, -12)):
         parts.append(polyline([[48, y, 0.5 * x], [90, y + 8, x], [165, y + 4, 1.6 * x]], [6, 4.5, 4]))
     return join(*parts)
@@ -101,7 +101,7 @@ def ribs(chest, rng):
     drop = chest.rib_drop * np.minimum(1.0, 0.5 + 0.13 * number) + rng.normal(0, 2, 12)
     bony = np.linspace(np.radians(14), ends, 12, axis=1)
     soft = np.linspace(ends, np.minimum(ends + 0.5, np.radians(172)), 5, axis=1)
-    bones = [polyline(_rib(chest, bony, drop, side), np.linspace(3.9, 3.3, 12), 9, 1.7) for side in (-1, 1)]
+    bones = [polyline(_rib(chest, bony, drop, side), np.linspace(3.9, 3.3, 12), 11, 1.7) for side in (-1, 1)]
     cartilages = [polyline(_rib(chest, soft, drop, side)[:10], 3.6, 9, 1.7) for side in (-1, 1)]
     return join(*bones), join(*cartilages)
 

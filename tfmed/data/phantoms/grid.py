@@ -8,6 +8,10 @@ import dataclasses
 
 import numpy as np
 
+# A fine voxel needs 4 coarse samples, so products are cut into blocks that leave out most of the zeros. Small products
+# also stay on the calling thread in OpenBLAS; large ones wait for each other when several threads make them at once.
+_BLOCK = 56
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -88,10 +92,11 @@ class Upsampler:
     def __init__(self, coarse, fine, box):
         self.box = box
         self.shape = tuple(part.stop - part.start for part in box)
-        self.z, self.y, self.x = (
+        self.z, y, x = (
             cubic_weights(fine.axis(k)[box[k]], coarse.origin[k], coarse.spacing[k], coarse.shape[k]) for k in range(3)
         )
-        self.x = np.ascontiguousarray(self.x.T)
+        self.y, self.x = _blocks(y), [(out, used, np.ascontiguousarray(w.T)) for out, used, w in _blocks(x)]
+        self.columns = coarse.shape[2]
 
     def planes(self, fields):
         """Interpolate along z only: `(f, Z, Y, X)` -> `(z, f, Y, X)` float32; the input of `read`."""
@@ -99,10 +104,30 @@ class Upsampler:
         lines = np.moveaxis(fields, 0, 1).reshape(depth, -1)
         return (self.z @ lines).reshape(-1, f, height, width)
 
-    def read(self, planes):
-        """Interpolate in the plane: `(..., Y, X)` -> `(..., y, x)` float32."""
-        rows = self.y @ planes
-        return (rows.reshape(-1, rows.shape[-1]) @ self.x).reshape(*rows.shape[:-1], -1)
+    def room(self, *leading):
+        """Reusable memory for `read` of planes with these leading axes: fresh pages cost more than the arithmetic."""
+        height, width = self.shape[1:]
+        return np.empty((*leading, height, self.columns), np.float32), np.empty((*leading, height, width), np.float32)
+
+    def read(self, planes, room=None):
+        """Interpolate in the plane: `(..., Y, X)` -> `(..., y, x)` float32, in the memory of `room` if given."""
+        rows, out = (part[: len(planes)] for part in room or self.room(*planes.shape[:-2]))
+        for place, used, weights in self.y:
+            np.matmul(weights, planes[..., used, :], out=rows[..., place, :])
+        for place, used, weights in self.x:
+            np.matmul(rows[..., used], weights, out=out[..., place])
+        return out
+
+
+def _blocks(weights):
+    """`(rows, columns that they use, weights)` of each block of rows of an interpolation matrix."""
+    found = []
+    for first in range(0, len(weights), _BLOCK):
+        rows = weights[first : first + _BLOCK]
+        used = np.flatnonzero(rows.any(axis=0))
+        used = slice(int(used[0]), int(used[-1]) + 1)
+        found.append((slice(first, first + len(rows)), used, np.ascontiguousarray(rows[:, used])))
+    return found
 
 
 def smooth_noise(rng, grid, length, count=1):

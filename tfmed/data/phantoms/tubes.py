@@ -76,8 +76,8 @@ def rasterise(tubes, grid, margin):
         margin: mm; voxels whose centre is at most `radius + margin` away from a piece's axis are given.
 
     Returns:
-        `(index, distance, piece)`: flat voxel index int64, distance to the axis in mm float32, number of the piece
-        int64. A voxel comes once for every piece that it is near.
+        `(index, distance, radius)`: flat voxel index int64, distance to the axis and radius of the piece in mm float32.
+        A voxel comes once for every piece that it is near.
     """
     origin, spacing = grid.origin, np.array(grid.spacing)
     reach = (tubes.radius + margin)[:, None] * np.array([tubes.flat, 1.0, 1.0])
@@ -95,7 +95,7 @@ def rasterise(tubes, grid, margin):
             which = group[begin : begin + per_chunk]
             found.append(_near(tubes, grid, which, first_in[which], block, margin))
     if not found:
-        return np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32)
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
@@ -128,7 +128,7 @@ def _near(tubes, grid, which, first, block, margin):
     base = (first[:, 0] * height + first[:, 1]) * width + first[:, 2]
     index = base[piece] + table.ravel()[flat - piece * voxels]
     distance = np.sqrt(np.maximum(squared.ravel()[flat], 0))
-    return index, distance, which[piece]
+    return index, distance, tubes.radius[which].astype(np.float32)[piece]
 
 
 def coverage(distance, radius, spacing):
