@@ -18,7 +18,6 @@ def run(main, argv=None):
         main: takes the argument list; returns None, or an exit status.
         argv: arguments; default those of the process.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up messages hide ours
     from tfmed.engine.terminal import set_up_logging
 
     set_up_logging()
@@ -40,6 +39,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UserError(f"{message}; see '{self.prog} --help'")
+
+
+def start_tensorflow():
+    """Import TensorFlow without the start-up messages that would hide ours."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        importlib.import_module("tensorflow")
+        importlib.import_module("keras")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def parser(verb, description):

@@ -15,6 +15,7 @@ def main(argv):
     parser.add_argument("--resume", action="store_true", help="go on with --run-dir after its newest checkpoint")
     parser.add_argument("--export", action="store_true", help="write a SavedModel to RUN_DIR/export at the end")
     arguments = parser.parse_intermixed_args(argv)
+    cli.start_tensorflow()
     from tfmed.engine.loop import Interrupted
     from tfmed.engine.run import load_run
     from tfmed.engine.training import fit

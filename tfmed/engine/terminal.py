@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger("tfmed")
 console = Console(stderr=True, highlight=False)
+output = Console(highlight=False, soft_wrap=True)  # results, on standard output
 
 
 def set_up_logging(level=logging.INFO):

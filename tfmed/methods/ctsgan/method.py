@@ -9,14 +9,17 @@ from pydantic import Field, PositiveInt
 from tfmed.config import MethodConfig
 from tfmed.data.pipeline import Samples
 from tfmed.data.prepare import Wants
-from tfmed.data.preprocess import Orient, Resample, Window
+from tfmed.data.preprocess import Orient, Resample, Window, resample
 from tfmed.engine.method import Method, Stage
 from tfmed.engine.preview import Picture
 from tfmed.engine.schedules import learning_rate
 from tfmed.io import Volume
+from tfmed.methods.ctsgan.export import Sampler
 from tfmed.methods.ctsgan.model import CTSGAN
 from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
 from tfmed.methods.ctsgan.volumes import draw_slab
+from tfmed.metrics import slicewise
+from tfmed.metrics.features import open_features
 
 
 class Config(MethodConfig):
@@ -198,3 +201,33 @@ class CTSGANMethod(Method):
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
         shown |= {f"training {i + 1}": v.replace(array=self.window.invert(v.array)) for i, v in enumerate(real)}
         return {"volumes": Picture(shown, self.config.window_hu)}
+
+    def evaluate(self, methods, count=16, seed=0, features="random:0"):
+        """Rows of the paper's Table 1: real data against its other half, then each trained model against real data.
+
+        Args:
+            methods: name of the run -> its Method, this one among them.
+            count: volumes per source, and pairs per distance.
+            features: see `tfmed.metrics.features`.
+        """
+        network = open_features(features)
+        cases = [case for part in self.cases.values() for case in part][: 2 * count]
+        real = [slicewise.slice_features(self.comparable(case), network) for case in cases]
+        first, second = slicewise.halves(len(real), seed)
+        rows = [slicewise.score_row("real data (two halves)", [real[i] for i in first], [real[i] for i in second],
+                                    network, count, seed)]
+        for name, method in methods.items():
+            volumes = (self.window.apply(volume).array for volume in method.sample(count, seed))
+            described = [slicewise.slice_features(volume, network) for volume in volumes]
+            rows.append(slicewise.score_row(f"{name} ({method.config.architecture})", described, real, network, count, seed))
+        return rows
+
+    def comparable(self, case):
+        """A real volume as generated ones come: the config's volume_shape, in [-1, 1]."""
+        volume = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
+        return resample(volume, self.config.volume_shape).array
+
+    def export_module(self):
+        """A `tf.Module` whose `sample(seed, n)` gives volumes in HU."""
+        spacing = np.abs(np.diag(self.geometry(self.config.volume_shape)))[2::-1]
+        return Sampler(self.model, self.window, spacing)

@@ -1,0 +1,43 @@
+# `make demo` and `make test` do all the set-up themselves. STACK=addons|current chooses the packages (see README).
+PYTHON ?= python3
+STACK ?= $(shell $(PYTHON) -c 'import sys; print("addons" if sys.version_info < (3, 12) else "current")' 2>/dev/null)
+# The default stack lives in .venv, the other one beside it.
+DEFAULT := $(shell $(PYTHON) -c 'import sys; print("addons" if sys.version_info < (3, 12) else "current")' 2>/dev/null)
+VENV := $(if $(filter $(STACK),$(DEFAULT)),.venv,.venv-$(STACK))
+BIN := $(VENV)/bin
+EXTRAS := $(if $(filter addons,$(STACK)),addons$(comma)test,test$(comma)notebooks)
+comma := ,
+STAMP := $(VENV)/.installed-$(STACK)
+
+.PHONY: demo test test-all lint setup check-python
+
+# Its own time-stamped run directory, so that it can be repeated.
+demo: RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+demo: setup
+	$(BIN)/python -m tfmed.fit configs/ctsgan.yaml --profile demo --run-dir $(RUN)
+	$(BIN)/python -m tfmed.sample $(RUN) -n 4 --out $(RUN)/volumes
+	$(BIN)/python -m tfmed.evaluate $(RUN) -n 8
+	$(BIN)/python -m tfmed.export $(RUN)
+	@printf 'volumes:    %s\npictures:   %s\nreport:     %s\nSavedModel: %s\n' $(RUN)/volumes $(RUN)/previews $(RUN)/report.html $(RUN)/export
+
+test: setup
+	$(BIN)/python -m pytest -m "not long" $(TESTS)
+
+test-all: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	$(BIN)/ruff check .
+
+setup: check-python $(STAMP)
+
+check-python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; low, high = ((3, 10), (3, 11)) if "$(STACK)" == "addons" else ((3, 11), (3, 13)); \
+	sys.exit(0 if "$(STACK)" in ("addons", "current") and low <= v <= high else \
+	"tfmed: stack \"$(STACK)\" needs Python %d.%d to %d.%d (this is %d.%d); choose one with PYTHON=python3.11" % (*low, *high, *v))'
+
+$(STAMP): setup.cfg pyproject.toml constraints/$(STACK).txt
+	@echo "Setting up $(VENV) (stack $(STACK)); this takes some minutes, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(STACK).txt -e '.[$(EXTRAS)]'
+	@touch $@

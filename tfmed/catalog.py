@@ -1,0 +1,23 @@
+"""python -m tfmed.catalog: the table of methods."""
+
+import sys
+
+from tfmed import cli, registry
+
+
+def main(argv):
+    parser = cli.parser("catalog", "List the methods.")
+    parser.parse_args(argv)
+    from rich.table import Table
+
+    from tfmed.engine.terminal import output
+
+    table = Table("name", "title", "task", "paper", "status", box=None)
+    for row in registry.catalog():
+        table.add_row(row.name, row.title, row.task, row.paper, row.status)
+    output.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
+cli.callable_module(__name__, registry.catalog)

@@ -1,0 +1,41 @@
+"""SavedModels that hold everything they need, written in one piece."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+from tfmed.errors import RunError
+from tfmed.files import write_error
+
+
+def export(run, out):
+    """Write the run's trained model as a SavedModel folder that works without tfmed; returns the folder.
+
+    Raises:
+        RunError: the method exports nothing, `out` holds something else, or cannot be written.
+    """
+    out = pathlib.Path(out)
+    if out.exists() and not (out / "saved_model.pb").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out}: exists and is not a SavedModel; choose another --out")
+    method = run.restored()
+    if not hasattr(method, "export_module"):
+        raise RunError(f"{run.path}: method {run.method_name!r} exports nothing")
+    module = method.export_module()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+    except OSError as error:
+        raise write_error(out, error) from error
+    try:
+        tf.saved_model.save(module, str(temporary / "model"), signatures=module.signatures())
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(temporary / "model", out)
+    except OSError as error:
+        raise write_error(out, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out

@@ -1,0 +1,47 @@
+"""Scores of volumes from 2D features, slice by slice (the protocol of CT-SGAN, Sect. 4.2)."""
+
+import numpy as np
+
+from tfmed.metrics.generative import frechet_distance, inception_score
+
+
+def slice_features(volume, network):
+    """Features `(slices, d)` and class probabilities `(slices, k)` of a volume `(slices, H, W)` in [-1, 1]."""
+    return network(np.asarray(volume, np.float32))
+
+
+def inception_scores(described):
+    """Inception score of each volume over its slices; `(volumes,)`."""
+    return np.array([inception_score(probabilities) for _, probabilities in described])
+
+
+def frechet_distances(described, reference, pairs, seed=0):
+    """Frechet distance between the slice sets of two volumes, for random pairs of (volume, reference volume).
+
+    Args:
+        described, reference: lists of (features, probabilities), one entry per volume.
+        pairs: how many pairs; each is drawn with replacement from the seed.
+
+    Returns:
+        `(pairs,)`.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = zip(rng.integers(len(described), size=pairs), rng.integers(len(reference), size=pairs), strict=True)
+    return np.array([frechet_distance(described[i][0], reference[j][0]) for i, j in chosen])
+
+
+def halves(count, seed=0):
+    """Two disjoint random halves of `count` items, as index arrays."""
+    order = np.random.default_rng(seed).permutation(count)
+    return order[: count // 2], order[count // 2 :]
+
+
+def score_row(source, described, reference, network, pairs, seed=0):
+    """One row of the table: mean and spread of both scores."""
+    scores = inception_scores(described)
+    distances = frechet_distances(described, reference, pairs, seed)
+    names = network.number("inception"), network.number("frechet")
+    row = {"source": source, "volumes": len(described), "pairs": pairs}
+    for name, values in zip(names, (scores, distances), strict=True):
+        row |= {f"{name} mean": float(values.mean()), f"{name} std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+    return row

@@ -1,0 +1,44 @@
+"""python -m tfmed.prepare CONFIG [key=value ...]: check every case and fill the cache; lists all problems at once."""
+
+import sys
+
+from tfmed import cli
+from tfmed.errors import DataError
+
+
+def main(argv):
+    parser = cli.parser("prepare", "Check every case and fill the preprocessing cache.")
+    parser.add_argument("config", help="settings file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--profile", default="paper")
+    arguments = parser.parse_intermixed_args(argv)
+    cli.start_tensorflow()
+    from rich.table import Table
+
+    from tfmed import registry
+    from tfmed.config import load_config
+    from tfmed.data import prepare, sources
+    from tfmed.engine.terminal import output, progress
+
+    settings = load_config(arguments.config, arguments.overrides, arguments.profile)
+    method = registry.method_class(settings.method)(settings)
+    data = settings.data
+    cases = sources.open(data.source, data.root, **data.options)
+    table, problems = Table("case", "problem", box=None), 0
+    for case in progress(cases, "Checking cases"):
+        found = prepare.check_case(case, method.wants)
+        if not found:
+            prepare.fill(case, method.cache, method.wants)
+        problems += len(found)
+        for problem in found:
+            table.add_row(case.id, problem)
+    parts = {name: len(part) for name, part in method.cases.items()}
+    output.print(f"{len(cases)} cases ({', '.join(f'{count} {name}' for name, count in parts.items())})")
+    if problems:
+        output.print(table)
+        raise DataError(f"{problems} problem(s) in the table above; mend or remove these cases")
+    output.print(f"all can be used; prepared in {method.cache.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
