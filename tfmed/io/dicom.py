@@ -4,6 +4,7 @@ No field about the patient leaves this module.
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from tfmed.io.dicom_order import Slice, ordered
-from tfmed.io.errors import damage
+from tfmed.io.errors import ImageIntegrityError, damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
 from tfmed.io.itk import LPS_RAS, quiet
 from tfmed.io.stack import SUFFIXES
@@ -129,7 +130,7 @@ def _slice(path):
         axes=_numbers(reader, "0020|0037", path, count=6).reshape(2, 3),
         thickness=_numbers(reader, "0018|0088", path, _numbers(reader, "0018|0050", path, [0.0]))[0],
         tilt=_numbers(reader, "0018|1120", path, [0.0])[0],
-        whole=bool(slope[0] == np.rint(slope[0]) and intercept[0] == np.rint(intercept[0])),
+        coding=(slope[0], intercept[0], _text(reader, "0028|0100"), _text(reader, "0028|0103")),
     )
 
 
@@ -176,10 +177,31 @@ def _pixels(one):
 
 
 def _stacked(slices, dtype):
-    stack = np.empty((len(slices), *slices[0].size), dtype)
+    """All pixels (z, y, x) in `dtype`; int32 where int16 is asked for but does not suffice."""
+    if dtype.kind == "i" and len({one.coding for one in slices}) == 1 and len(slices) > 1:
+        with contextlib.suppress(ImageIntegrityError):  # the loop below finds out which slice it was
+            return _narrowed(_pixels_at_once(slices), slices[0].path)
+    stack = np.empty((len(slices), *slices[0].size), "i8" if dtype.kind == "i" else dtype)
     for index, one in enumerate(slices):
         pixels = _pixels(one)
-        if stack.dtype == np.int16 and (pixels.min() < -32768 or pixels.max() > 32767):
-            stack = stack.astype(np.int32)
         stack[index] = np.rint(pixels) if dtype.kind == "i" and pixels.dtype.kind == "f" else pixels
-    return stack
+    return _narrowed(stack, slices[0].path) if dtype.kind == "i" else stack
+
+
+def _pixels_at_once(slices):
+    """As `_pixels` slice by slice, in a third of the time."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames([str(one.path) for one in slices])
+    with quiet(slices[0].path):
+        array = sitk.GetArrayFromImage(reader.Execute())
+    if array.shape != (len(slices), *slices[0].size) or array.dtype.kind not in "iu":
+        raise damage(slices[0].path, f"its series has pixels of shape {array.shape}")
+    return array
+
+
+def _narrowed(array, path):
+    for dtype in (np.int16, np.int32):
+        if array.min() >= np.iinfo(dtype).min and array.max() <= np.iinfo(dtype).max:
+            return array.astype(dtype, copy=False)
+    raise damage(path, "its series has values beyond 32 bits", "export it again as CT numbers")

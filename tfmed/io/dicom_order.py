@@ -14,7 +14,10 @@ UNEVEN = 0.05  # of the spacing; scanners round positions
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """One file's header: mm in LPS+; `size` and `spacing` are (y, x); `axes` are the directions of x and y."""
+    """One file's header: mm in LPS+; `size` and `spacing` are (y, x); `axes` are the directions of x and y.
+
+    `coding` is (slope, intercept, bits, signed): slices with equal coding are read as one type.
+    """
 
     path: pathlib.Path
     series: str
@@ -25,7 +28,12 @@ class Slice:
     axes: np.ndarray
     thickness: float
     tilt: float
-    whole: bool
+    coding: tuple
+
+    @property
+    def whole(self):
+        """Whether stored integers stay integers: slope and intercept, which lead `coding`, are whole numbers."""
+        return all(float(number).is_integer() for number in self.coding[:2])
 
     @property
     def normal(self):
