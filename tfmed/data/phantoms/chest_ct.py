@@ -38,7 +38,7 @@ LABELS = {
     "heart": 7,
     "great_vessels": 8,
 }
-_FAT, _AIR, _SLAB = -105.0, -1000.0, 4
+_FAT, _AIR, _SLAB = -105.0, -1000.0, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,11 +218,12 @@ def _artefacts(canvas, noise_hu, streaks, rng):
     noise = texture.noise_slices(rng, grid.shape, noise_hu * chest.noise, level)
     for k, image in enumerate(noise):
         hu[k] += image
-        if streaks and shoulder[k] > 0.02:
+        if streaks and shoulder[k] > 0.04:
             hu[k] += np.outer(lines[k], profile).astype(np.int16)
         if streaks and chest.blood > 120 and dense[k] > 0.1:
             hu[k] += (rays * dense[k]).astype(np.int16)
-        np.clip(hu[k], -1024, 3071, out=hu[k])
+        np.maximum(hu[k], -1024, out=hu[k])
+        np.minimum(hu[k], 3071, out=hu[k])
 
 
 def _described(centre, radius, grid):

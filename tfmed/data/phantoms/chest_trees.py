@@ -43,11 +43,16 @@ def branch(points, root, radius, rng, reach=(0.42, 0.85), shrink=0.79):
 
 
 def bend(levels, rng, amount=0.12):
-    """The pieces of a tree's levels, each cut in two and bent sideways."""
-    start, end, radius = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+    """The pieces of a tree's levels; all but the last level's are cut in two and bent sideways."""
+    start, end, radius = (np.concatenate(parts) for parts in zip(*levels[:-1], strict=True))
     length = np.linalg.norm(end - start, axis=1, keepdims=True)
     middle = 0.5 * (start + end) + rng.normal(0, amount, start.shape) * length
-    return Tubes(np.r_[start, middle], np.r_[middle, end], np.r_[radius, 0.93 * radius])
+    last_start, last_end, last_radius = levels[-1]
+    return Tubes(
+        np.concatenate([start, middle, last_start]),
+        np.concatenate([middle, end, last_end]),
+        np.concatenate([radius, 0.93 * radius, last_radius]),
+    )
 
 
 def airways(clouds, chest, rng):
@@ -118,13 +123,13 @@ def _rib(chest, angle, drop, side):
 
 def other_bones(chest, rng):
     """Sternum, collar bones, shoulder blades and the processes of the vertebrae."""
-    height, across = np.meshgrid(np.linspace(78, -38, 9), np.linspace(-14, 14, 9))
+    height, across = np.meshgrid(np.linspace(78, -38, 9), np.linspace(-14, 14, 7))
     _, deep, centre = chest.cavity(height)
     front = centre + deep + 5 - 0.012 * across**2
     parts = [polyline(np.stack([height, front, across], axis=-1), 5.2, step=14)]
     wide, deep, centre = (float(v) for v in chest.cavity(40.0))
     clavicle = np.array([[84, centre + deep - 4, 16], [100, centre + deep - 10, 55], [122, 14, 96], [134, -14, 128]])
-    k = np.linspace(0, 1, 20)
+    k = np.linspace(0, 1, 14)
     angle = np.radians(28 + 42 * k)
     y, x = centre - (deep + 11) * np.cos(angle), (wide + 12) * np.sin(angle)
     top, low = 112 - 30 * (1 - k) ** 2, -8 + 95 * k * k
@@ -133,7 +138,7 @@ def other_bones(chest, rng):
     for side in (-1, 1):
         mirror = np.array([1, 1, side])
         parts.append(polyline(clavicle * mirror, [7, 5.5, 5.5, 7]))
-        parts.append(polyline(blade * mirror, 2.7, step=20))
+        parts.append(polyline(blade * mirror, 3.1, step=20))
         parts.append(polyline(ridge * mirror, [3.5, 7]))
     return join(*parts, *_processes(chest, rng))
 

@@ -92,17 +92,20 @@ class Upsampler:
     def __init__(self, coarse, fine, box):
         self.box = box
         self.shape = tuple(part.stop - part.start for part in box)
-        self.z, y, x = (
+        z, y, x = (
             cubic_weights(fine.axis(k)[box[k]], coarse.origin[k], coarse.spacing[k], coarse.shape[k]) for k in range(3)
         )
-        self.y, self.x = _blocks(y), [(out, used, np.ascontiguousarray(w.T)) for out, used, w in _blocks(x)]
+        self.z, self.y, self.x = _blocks(z), _blocks(y), [(out, used, np.ascontiguousarray(w.T)) for out, used, w in _blocks(x)]
         self.columns = coarse.shape[2]
 
     def planes(self, fields):
         """Interpolate along z only: `(f, Z, Y, X)` -> `(z, f, Y, X)` float32; the input of `read`."""
-        f, depth, height, width = fields.shape
-        lines = np.moveaxis(fields, 0, 1).reshape(depth, -1)
-        return (self.z @ lines).reshape(-1, f, height, width)
+        count, _, height, width = fields.shape
+        planes = np.empty((self.shape[0], count, height, width), np.float32)
+        coarse, fine = fields.transpose(0, 2, 1, 3), planes.transpose(1, 2, 0, 3)
+        for place, used, weights in self.z:
+            np.matmul(weights, coarse[:, :, used], out=fine[:, :, place])
+        return planes
 
     def room(self, *leading):
         """Reusable memory for `read` of planes with these leading axes: fresh pages cost more than the arithmetic."""

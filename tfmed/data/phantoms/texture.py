@@ -21,12 +21,13 @@ def noise_slices(rng, shape, sigma, level):
     pad = 32 if max(height, width) < 100 else 96
     bank = _correlated(rng, (3, height + pad, width + pad))
     scaled = np.rint(bank * (sigma * _LEVELS)[:, None, None, None].astype(np.float32)).astype(np.int16)
+    scaled = np.concatenate([scaled, scaled[..., ::-1]], axis=1)
     steps = np.abs(np.log(np.asarray(level)[:, None] / _LEVELS)).argmin(axis=1)
-    tile, flip = rng.integers(0, 3, depth), rng.integers(0, 4, depth)
+    tile, flip = rng.integers(0, 6, depth), rng.integers(0, 2, depth)
     top, left = rng.integers(0, pad + 1, depth), rng.integers(0, pad + 1, depth)
     for k in range(depth):
         view = scaled[steps[k], tile[k], top[k] : top[k] + height, left[k] : left[k] + width]
-        yield view[:: 1 - 2 * (flip[k] & 1), :: 1 - (flip[k] & 2)]
+        yield view[::-1] if flip[k] else view
 
 
 def _correlated(rng, shape, side=0.35):
