@@ -1,8 +1,12 @@
 """No silently wrong voxels: damaged files are an ImageIntegrityError that names the file, or read as they were."""
 
+import concurrent.futures
 import gzip
+import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 
 import nibabel
@@ -241,3 +245,46 @@ def test_absurd_sizes_in_a_tiny_file(tmp_path):
     for name in ("v.nii", "v.nii.gz"):
         with pytest.raises(ImageIntegrityError, match="announces"):
             read_volume(tmp_path / name)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    for path in (tmp_path / "pipe.nii", "/dev/null", tmp_path / ("x" * 300 + ".nii"), "a\0b.nii"):
+        with pytest.raises(ImageIntegrityError):
+            read_volume(path)
+
+
+def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path):
+    """A limit on file size stands for the full disk; ITK itself would not notice it."""
+    program = """
+import os, pathlib, resource, sys
+from tests.io.samples import ct_like
+from tfmed.errors import UserError
+from tfmed.io import write_volume
+root = pathlib.Path(sys.argv[1])
+names = ["v.nii", "v.nii.gz", "v.mha", "v.mhd", "v.nrrd"]
+for name in names:
+    write_volume(ct_like(), root / name)
+before = {path.name: path.read_bytes() for path in root.iterdir()}
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for name in names + ["series"]:
+    try:
+        write_volume(ct_like((40, 64, 64), seed=1), root / name)
+    except UserError as error:
+        assert "cannot be written" in str(error) and "\\n" not in str(error), error
+    else:
+        raise SystemExit(name + " was written")
+assert before == {path.name: path.read_bytes() for path in root.iterdir()}
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_threads_read_at_once(tmp_path, volume):
+    names = ["v.nii.gz", "v.mha", "v.nrrd", "series"]
+    for name in names:
+        write_volume(volume, tmp_path / name)
+    alone = [read_volume(tmp_path / name) for name in names]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for index, back in enumerate(pool.map(lambda index: read_volume(tmp_path / names[index % 4]), range(64))):
+            assert_same(back, alone[index % 4])

@@ -41,7 +41,11 @@ def check_sizes(sizes, itemsize, path):
 
 def check_payload(path, data, start, count, compressed):
     """Compare `count` bytes of voxels with what the file `data` holds from byte `start` on, inflated if need be."""
-    held = os.stat(data).st_size - start
+    try:
+        held = os.stat(data).st_size - start
+        open(data, "rb").close()
+    except OSError as error:
+        raise damage(data, f"it cannot be read ({error.strerror})", "check the permissions") from None
     if not compressed and held != count:
         raise damage(path, f"it has {max(held, 0)} bytes of voxels, its header announces {count}")
     if compressed and count > max(held, 0) * GREATEST_RATIO:

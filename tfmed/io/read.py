@@ -1,6 +1,8 @@
 """One door to every format."""
 
+import os
 import pathlib
+import stat
 
 from tfmed.io.dicom import dicom_files, read_dicom, read_dicom_geometry
 from tfmed.io.errors import damage
@@ -45,9 +47,7 @@ def read_geometry(path, series_uid=None):
 
 
 def _read(path, series_uid, which):
-    if not pathlib.Path(path).exists():
-        raise damage(path, "there is no such file or folder", "check the path")
-    if pathlib.Path(path).is_dir():
+    if _is_folder(path):
         _refuse_images(path)
         return (read_dicom, read_dicom_geometry)[which](path, series_uid)
     name = pathlib.Path(path).name.lower()
@@ -55,6 +55,17 @@ def _read(path, series_uid, which):
         if name.endswith(suffix):
             return readers[which](path)
     raise damage(path, "its suffix is none that a volume has", _advice(name))
+
+
+def _is_folder(path):
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = "there is no such file or folder" if isinstance(error, FileNotFoundError) else "it cannot be reached"
+        raise damage(path, reason, "check the path and the permissions") from None
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise damage(path, "it is neither a file nor a folder", "check the path")
+    return stat.S_ISDIR(mode)
 
 
 def _refuse_images(folder):

@@ -26,6 +26,8 @@ def write_volume(volume, path):
     suffix, or one that ends in "/", becomes a folder with a DICOM CT series of int16 HU. Missing parent folders are
     made. Everything is written aside and renamed, so that no reader meets half a volume. Units are mm; bool voxels
     become uint8, float16 becomes float32 (the formats know neither); a channel axis of length 1 is dropped on reading.
+    A DICOM series is read along the normal of its slices: a left-handed volume comes back with z turned round, each
+    voxel in its old place in the world.
 
     Args:
         volume: array `(z, y, x)`, or `(z, y, x, channel)` except for DICOM; any real dtype.
