@@ -223,7 +223,8 @@ def _artefacts(canvas, noise_hu, streaks, rng):
         if streaks and chest.blood > 120 and dense[k] > 0.1:
             hu[k] += (rays * dense[k]).astype(np.int16)
         np.maximum(hu[k], -1024, out=hu[k])
-        np.minimum(hu[k], 3071, out=hu[k])
+        if noise_hu > 100:
+            np.minimum(hu[k], 3071, out=hu[k])
 
 
 def _described(centre, radius, grid):

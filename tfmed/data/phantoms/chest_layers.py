@@ -38,7 +38,9 @@ class Canvas:
         """Set labels, only where they are one of `over` if given."""
         flat = self.labels.reshape(-1)
         if over is not None:
-            index = index[np.isin(flat[index], over)]
+            table = np.zeros(256, bool)
+            table[list(over)] = True
+            index = index[table[flat[index]]]
         flat[index] = label
 
     def near(self, tubes, wall=0.0):
