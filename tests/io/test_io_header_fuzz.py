@@ -81,3 +81,8 @@ print(json.dumps({"grown": peak() - before, "slowest": slowest}))
     figures = json.loads(done.stdout)
     print(figures)
     assert figures["grown"] < 200
+
+
+def test_reading_needs_no_tensorflow():
+    program = "import sys, tfmed.io; raise SystemExit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.io.samples import AFFINE, assert_same
 from tfmed.errors import UserError
-from tfmed.io import Volume, orientation, read_geometry, read_stack, read_volume, reorient, write_volume
+from tfmed.io import Volume, orientation, read_geometry, read_volume, reorient, write_volume
 
 pytestmark = pytest.mark.current
 FILES = ["v.nii", "v.nii.gz", "v.nrrd", "v.mha", "v.mhd"]
@@ -247,22 +247,3 @@ def test_any_affine_round_trips_and_turning_moves_no_voxel(tmp_path_factory, aff
 def test_wrong_orientation_codes(volume, codes):
     with pytest.raises(UserError, match="such as RAS"):
         reorient(volume, codes)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_stack_of_images_in_natural_order(tmp_path, volume, suffix):
-    slices = (volume.array - volume.array.min()).astype("uint16")
-    for index, pixels in enumerate(slices):
-        sitk.WriteImage(sitk.GetImageFromArray(pixels), str(tmp_path / f"s{index + 3}{suffix}"))
-    stack = read_stack(tmp_path, spacing=(3.0, 0.5, 0.4))
-    np.testing.assert_array_equal(stack.array, slices)
-    assert stack.spacing == (3.0, 0.5, 0.4) and orientation(stack) == "LPS"
-
-
-def test_stack_of_colour_pages_and_pages_of_one_tiff(tmp_path, volume):
-    colour = np.random.default_rng(1).integers(0, 255, (5, 6, 3)).astype("uint8")
-    for index in range(2):
-        sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(tmp_path / f"{index}.png"))
-    np.testing.assert_array_equal(read_stack(tmp_path).array, np.stack([colour, colour]))
-    sitk.WriteImage(sitk.GetImageFromArray(volume.array), str(tmp_path / "pages.tif"))
-    np.testing.assert_array_equal(read_stack(tmp_path / "pages.tif").array, volume.array)
