@@ -2,8 +2,8 @@
 
 Run: python benchmarks/phantom_speed.py [--scan SCAN.nii.gz] [--rounds 15]
 
-The two sides alternate in one run, each with its default number of threads. The scan is brought to 224^3 int16 first; by
-default it is a phantom itself (with its noise, so that it compresses as badly as a real scan).
+The two sides alternate in one run, each with its default number of threads. The scan is brought to 224^3 int16 first;
+by default it is a phantom itself (with its noise, so that it compresses as badly as a real scan).
 """
 
 import argparse

@@ -112,7 +112,7 @@ def _checked(seed, shape, nodules, radii, field_of_view, length, noise, streaks)
 
     need(isinstance(seed, int | np.integer) and seed >= 0, f"seed must be an integer >= 0; got {seed!r}")
     shape = tuple(int(n) for n in np.atleast_1d(shape))
-    need(len(shape) == 3 and 8 <= min(shape) and max(shape) <= 1024, f"shape is z,y,x of 8 to 1024 each; got {shape}")
+    need(len(shape) == 3 and min(shape) >= 8 and max(shape) <= 1024, f"shape is z,y,x of 8 to 1024 each; got {shape}")
     need(isinstance(nodules, int | np.integer) and 0 <= nodules <= 200, f"nodules must be 0 to 200; got {nodules!r}")
     radii = tuple(float(r) for r in np.atleast_1d(radii)) * (2 if np.size(radii) == 1 else 1)
     need(len(radii) == 2 and 0.5 <= radii[0] <= radii[1] <= 40, f"nodule_radius_mm is low,high in 0.5..40; got {radii}")

@@ -157,7 +157,9 @@ def build(chest, rng):
     above = _domes(chest, z, y, x)
     knob = 9 * np.exp(-(((z - 46) / 16) ** 2)) * (x < 0)
     middle = 9 + knob + 25 * np.exp(-(((y + 14) / 36) ** 2)) - 6 * np.clip((z - 50) / 60, 0, 1)
-    lung = _smooth_min(9.0, np.minimum(cavity - 2, chest.apex - z), np.abs(x + 2) - middle + 5 * bumps[2], above + bumps[0], column, -heart - 4)
+    outer = np.minimum(cavity - 2, chest.apex - z)
+    inner = np.abs(x + 2) - middle + 5 * bumps[2]
+    lung = _smooth_min(9.0, outer, inner, above + bumps[0], column, -heart - 4)
     lung = lung * np.float32(chest.size)
 
     belly = np.minimum(cavity - 4, -above - 4)

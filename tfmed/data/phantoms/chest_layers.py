@@ -13,7 +13,6 @@ from .grid import Grid
 from .tubes import coverage, largest, rasterise
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Canvas:
     """An image in the making: int16 HU and uint8 labels `(z, y, x)` on `grid`."""
@@ -29,7 +28,7 @@ class Canvas:
         return float(np.mean(self.grid.spacing))
 
     def blend(self, index, share, target):
-        """Move the HU at flat `index` by `share` (0 to 1) towards `target`; a voxel that comes twice brings equal values."""
+        """Move the HU at flat `index` by `share` (0 to 1) towards `target`; a voxel given twice has equal values."""
         flat = self.hu.reshape(-1)
         now = flat[index].astype(np.float32)
         flat[index] = np.rint(now + share * (target - now)).astype(np.int16)

@@ -24,7 +24,10 @@ def branch(points, root, radius, rng, reach=(0.42, 0.85), shrink=0.79):
     """A binary tree from `root` that fills the cloud `points` `(2**k, 3)`.
 
     At each level the points that a branch serves are halved across their longest extent, and each half gets a child
-    that runs part of the way to its centre (`reach`: at the first and the last level). Returns the levels as a list of `(start, end, radius)`.
+    that runs part of the way to its centre (`reach`: at the first and the last level).
+
+    Returns:
+        list of the levels, each `(start, end, radius)`.
     """
     groups = points[None]
     position, levels, size = np.asarray(root, np.float64)[None], [], radius

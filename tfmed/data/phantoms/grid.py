@@ -95,7 +95,8 @@ class Upsampler:
         z, y, x = (
             cubic_weights(fine.axis(k)[box[k]], coarse.origin[k], coarse.spacing[k], coarse.shape[k]) for k in range(3)
         )
-        self.z, self.y, self.x = _blocks(z), _blocks(y), [(out, used, np.ascontiguousarray(w.T)) for out, used, w in _blocks(x)]
+        self.z, self.y = _blocks(z), _blocks(y)
+        self.x = [(place, used, np.ascontiguousarray(weights.T)) for place, used, weights in _blocks(x)]
         self.columns = coarse.shape[2]
 
     def planes(self, fields):

@@ -50,7 +50,7 @@ def rows(rng, z, y, amplitude, step=(5.0, 2.6)):
 
 
 def star(rng, y, x, centre, radius):
-    """Streaks that leave a dense object at `centre` (y, x mm): `(y, x)` float32, about 1 at `radius` mm, fading outside."""
+    """Streaks that leave a dense object at `centre` (y, x in mm): `(y, x)` float32, strongest at `radius` mm."""
     dy, dx = (y - centre[0])[:, None], (x - centre[1])[None]
     distance = np.sqrt(dy * dy + dx * dx) + np.float32(1e-3)
     angle = np.arctan2(dy, dx)

@@ -1,0 +1,55 @@
+"""Sources: one function per dataset layout that lists its cases (paths only; nothing is decoded).
+
+A new source is one file with one function `name(root=None, ...) -> list[Case]`, and one line in `_SOURCES`. Its keyword
+arguments are its options, so a misspelt one is noticed before any file is touched.
+"""
+
+import difflib
+import inspect
+
+from tfmed.errors import DataError
+
+from .dicom_folder import dicom_folder
+from .lidc_idri import lidc_idri
+from .luna16 import luna16
+from .nifti_folder import nifti_folder
+from .nlst import nlst
+from .phantom_chest_ct import phantom_chest_ct
+
+_SOURCES = {
+    function.__name__: function
+    for function in (dicom_folder, lidc_idri, luna16, nifti_folder, nlst, phantom_chest_ct)
+}
+
+
+def names():
+    """The known sources, sorted."""
+    return sorted(_SOURCES)
+
+
+def open(name, root=None, **options):
+    """The cases of a dataset, sorted by id; the same files give the same list.
+
+    Args:
+        name: one of `names()`.
+        root: the dataset's folder; the phantoms need none.
+        options: the source's own, see its docstring.
+
+    Returns:
+        list of `Case`, at least one.
+
+    Raises:
+        DataError: an unknown source or option, or a folder that is missing, empty or laid out otherwise.
+    """
+    if name not in _SOURCES:
+        raise DataError(f"no data source {name!r}{_nearest(name, _SOURCES)}")
+    known = [key for key in inspect.signature(_SOURCES[name]).parameters if key != "root"]
+    for key in options:
+        if key not in known:
+            raise DataError(f"source {name} has no option {key!r}{_nearest(key, known)}")
+    return sorted(_SOURCES[name](root, **options), key=lambda case: case.id)
+
+
+def _nearest(word, known):
+    close = difflib.get_close_matches(str(word), list(known), 1, 0.4)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known)) or 'none'}"

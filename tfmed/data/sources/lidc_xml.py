@@ -1,0 +1,83 @@
+"""The readers' XML of LIDC-IDRI."""
+
+import math
+import os
+import xml.etree.ElementTree as ElementTree
+from xml.parsers import expat
+
+from tfmed.errors import DataError
+
+_LARGEST = 64 << 20
+
+
+def readings(path):
+    """The nodules that the readers marked, in pixels.
+
+    Returns:
+        list of dict(reader: number of the session, id, contours: list of `(z in mm, [(x, y), ...])`); outlines of holes
+        are left out. Files of chest X-rays and marks of non-nodules give none.
+
+    Raises:
+        DataError: the file is too large, not well formed, has a DTD, or lacks a number.
+    """
+    marks = []
+    for reader, session in enumerate(_named(_root(path), "readingSession")):
+        for nodule in _named(session, "unblindedReadNodule"):
+            contours = [_contour(roi, path) for roi in _named(nodule, "roi") if _included(roi)]
+            if contours:
+                marks.append({"reader": reader, "id": _text(nodule, "noduleID"), "contours": contours})
+    return marks
+
+
+def _root(path):
+    try:
+        if os.path.getsize(path) > _LARGEST:
+            raise DataError(f"{path}: larger than {_LARGEST >> 20} MB; not a reader's XML, move it out of the folder")
+        with open(path, "rb") as stream:
+            data = stream.read(_LARGEST)
+        _refuse_dtd(data, path)
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: not well-formed XML ({error}); copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _refuse_dtd(data, path):
+    """Entities that a DTD declares can grow without bound or read other files; the readers' XML has none."""
+
+    def refuse(*_):
+        raise DataError(f"{path}: has a DTD, which is refused; the data set's own XML has none, copy it again")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(data, True)
+
+
+def _named(element, name):
+    """Children of that name, whatever their namespace."""
+    return [child for child in element if child.tag.rpartition("}")[2] == name]
+
+
+def _text(element, name):
+    found = _named(element, name)
+    return (found[0].text or "").strip() if found else ""
+
+
+def _included(roi):
+    return _text(roi, "inclusion").upper() != "FALSE" and bool(_named(roi, "edgeMap"))
+
+
+def _contour(roi, path):
+    edges = [(_number(edge, "xCoord", path), _number(edge, "yCoord", path)) for edge in _named(roi, "edgeMap")]
+    return _number(roi, "imageZposition", path), edges
+
+
+def _number(element, name, path):
+    try:
+        value = float(_text(element, name))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}: a contour lacks a number in {name}; copy the file again")
+    return value

@@ -1,0 +1,100 @@
+"""What the sources share: checked roots, ids that are safe in file names, folders with DICOM slices."""
+
+import collections
+import os
+import pathlib
+import re
+
+import SimpleITK as sitk
+
+from tfmed.errors import DataError
+from tfmed.io.dicom import dicom_files
+from tfmed.io.errors import damage
+from tfmed.io.itk import quiet
+
+
+def folder(root, source, layout):
+    """`root` as an existing folder.
+
+    Raises:
+        DataError: it is not given, missing, or no folder; the line tells the layout that is expected.
+    """
+    if root is None:
+        raise DataError(f"source {source} needs data.root: a folder with {layout}")
+    path = pathlib.Path(os.path.expanduser(str(root)))
+    if not path.is_dir():
+        what = "is not a folder" if path.exists() else "does not exist"
+        raise DataError(f"{path}: {what}; source {source} expects a folder with {layout}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise DataError(f"{path}: may not be read; change its permissions, or choose another data.root")
+    return path
+
+
+def nothing(root, source, layout):
+    """The error for a folder in which nothing was found."""
+    return DataError(f"{root}: holds no case; source {source} expects {layout}")
+
+
+def safe(text):
+    """`text` with only the letters, digits, `.`, `_` and `-` that an id may have, not starting with a dot."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(text)).strip("-").lstrip(".") or "case"
+
+
+def unique(short, long):
+    """One id per case: the short name where it is alone, else the long one, else numbered; all made `safe`."""
+    short, long = [safe(name) for name in short], [safe(name) for name in long]
+    count = collections.Counter(short)
+    chosen = [a if count[a] == 1 else b for a, b in zip(short, long, strict=True)]
+    seen, result = set(), []
+    for name in chosen:
+        candidate, number = name, 2
+        while candidate in seen:
+            candidate, number = f"{name}-{number}", number + 1
+        seen.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def hidden(path, root):
+    """Whether a part of the path below `root` begins with a dot (as the shadow files of some archives do)."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def dicom_folders(root):
+    """The folders at or below `root` that directly hold DICOM files, sorted; links to folders are not followed."""
+    found = []
+    for where, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if names and _has_dicom(pathlib.Path(where)):
+            found.append(pathlib.Path(where))
+    return sorted(found)
+
+
+def _has_dicom(path):
+    files = dicom_files(path)
+    return any(file.suffix.lower() in (".dcm", ".ima") for file in files) or any(_magic(file) for file in files[:1])
+
+
+def _magic(path):
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def header(path, tags):
+    """The text of some tags ("gggg|eeee") of one DICOM file, "" where absent.
+
+    Raises:
+        ImageIntegrityError: the file is not a readable DICOM image.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    try:
+        with quiet(path):
+            reader.ReadImageInformation()
+    except Exception:
+        raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder") from None
+    return [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in tags]
