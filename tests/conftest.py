@@ -1,0 +1,35 @@
+"""Set-up that all tests share: a cache of their own, two logical CPUs (for replicas), quiet TensorFlow."""
+
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests neither read nor fill the cache of the person who runs them."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["TFMED_CACHE"] = str(folder)
+    return folder
+
+
+def pytest_configure(config):
+    """TensorFlow's devices are fixed at its first operation: set two CPUs up before any test runs one."""
+    if not config.option.collectonly:
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder of the small real data sets that may lie beside a checkout; tests that need it skip without it."""
+    for root in (os.environ.get("TFMED_REAL_DATA"), REPOSITORY.parent / "shared" / "data"):
+        if root and pathlib.Path(root).is_dir():
+            return pathlib.Path(root)
+    pytest.skip("the small real data sets are not beside this checkout (set TFMED_REAL_DATA to their folder)")

@@ -1,0 +1,207 @@
+"""What every method must pass, written once. A method's test file subclasses `MethodHarness` and adds its card's items."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfmed
+from tfmed import compat
+from tfmed import config as configuration
+from tfmed.engine.checkpoint import Checkpoints, state_variables
+from tfmed.engine.training import fit
+from tfmed.errors import ConfigError
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+class MethodHarness:
+    """The ten checks.
+
+    Attributes:
+        config: settings file, relative to the repository.
+        tiny: overrides that make it run in seconds on the built-in phantom.
+        replica_tolerance: relative difference allowed between one device and two.
+        bad: an override that must be refused, and a word of the message.
+    """
+
+    config: str
+    tiny: tuple
+    steps = 4
+    replica_tolerance = 1e-4
+    bad = ("train.batch_size=0", "batch_size")
+
+    def settings(self, *overrides):
+        shared = (f"train.steps={self.steps}", "train.log_every=1", "train.tensorboard=false")
+        return tfmed.load_config(REPOSITORY / self.config, (*shared, *self.tiny, *overrides))
+
+    @pytest.fixture(scope="class")
+    def run(self, tmp_path_factory):
+        """A run of a few steps, which several checks look at."""
+        return fit(self.settings(), tmp_path_factory.mktemp("harness") / "run")
+
+    def stage(self, settings):
+        """The first stage's model and a batch for it."""
+        method = tfmed.registry.method_class(settings.method)(settings)
+        stage = next(iter(method.stages()))
+        model = stage.model()
+        samples = stage.train()
+        return model, {name: tf.constant(value) for name, value in samples.batch(0).items()}
+
+    def test_builds(self):
+        """Every network is built, and every trainable variable belongs to exactly one optimizer."""
+        model, _ = self.stage(self.settings())
+        updated = [id(compat.tensor_variable(v)) for _, networks in model.updaters.values()
+                   for network in networks for v in network.trainable_variables]
+        assert updated
+        assert len(updated) == len(set(updated))
+        assert set(updated) == {id(compat.tensor_variable(v)) for v in model.trainable_variables}
+
+    def test_one_update_lowers_its_loss(self):
+        """An update by each optimizer lowers that optimizer's loss on the same phantom batch."""
+        model, batch = self.stage(self.settings())
+        for name in model.updaters:
+            loss = getattr(model, f"{name}_loss")
+
+            @tf.function
+            def update(batch, name=name, loss=loss):
+                before = loss(batch, 0)[0]
+                with tf.control_dependencies([before]):
+                    model.update(name, lambda part: loss(part, 0), batch)
+                    return before, loss(batch, 0)[0]
+
+            before, after = update(batch)
+            assert float(after) < float(before), name
+
+    def test_config_round_trip(self, run):
+        """The config.yaml of a run gives its settings back."""
+        assert tfmed.load_run(run.path).settings == run.settings
+        values, _ = configuration.read_yaml(run.path / "config.yaml")
+        assert values == json.loads(run.settings.model_dump_json())
+
+    def test_save_and_load(self, run):
+        """A restored model has bit for bit the weights of the newest checkpoint."""
+        method = tfmed.load_run(run.path).restored(best=False)
+        name, model = list(method.models.items())[-1]
+        path, state = Checkpoints(run.path / "checkpoints").latest(name)
+        assert state["finished"]
+        before = [v.numpy() for v in state_variables(model)]
+        for variable in state_variables(model):
+            variable.assign(tf.zeros_like(variable))
+        Checkpoints(run.path / "checkpoints").restore(model, path, state)
+        assert any(np.any(value != 0) for value in before)
+        for value, variable in zip(before, state_variables(model), strict=True):
+            np.testing.assert_array_equal(value, variable.numpy())
+
+    def test_exact_resume(self, run, tmp_path):
+        """A run broken off in the middle and resumed equals the unbroken one: same rows, same bits."""
+        settings = self.settings("train.checkpoint_every_steps=2")
+        broken = tmp_path / "broken"
+        with pytest.raises(_Break):
+            _fit_until(settings, broken, step=self.steps - 1)
+        resumed = fit(settings, broken, resume=True)
+        assert (resumed.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
+        assert_same_weights(resumed, run)
+
+    def test_mixed_precision(self, tmp_path):
+        """bfloat16 arithmetic: finite losses, float32 weights."""
+        run = fit(self.settings("train.precision=mixed_bfloat16", "train.steps=2"), tmp_path / "run")
+        try:
+            assert np.isfinite(run.metrics().drop(columns=["stage", "split"]).to_numpy(float)).any()
+            assert {v.dtype for v in list(run.restored().models.values())[-1].trainable_variables} <= {"float32", tf.float32}
+        finally:
+            compat.set_precision("float32")
+
+    def test_two_replicas_equal_one(self, run, tmp_path):
+        """The same global batch on two devices gives the same losses as on one."""
+        two = fit(self.settings("train.strategy=mirrored", "train.replicas=2"), tmp_path / "two")
+        ours, theirs = (r.metrics().drop(columns=["stage", "split"]).to_numpy(float) for r in (two, run))
+        np.testing.assert_allclose(ours, theirs, rtol=self.replica_tolerance, atol=self.replica_tolerance)
+
+    def test_same_seed_same_numbers(self, run, tmp_path):
+        """Two runs with one seed agree in every digit; another seed gives other numbers."""
+        again = fit(self.settings(), tmp_path / "again")
+        other = fit(self.settings("seed=5", "train.steps=1"), tmp_path / "other")
+        assert (again.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
+        assert_same_weights(again, run)
+        first = [path.read_text().splitlines()[1] for path in (run.path / "metrics.csv", other.path / "metrics.csv")]
+        assert first[0] != first[1]
+
+    def test_export_parity(self, run, tmp_path):
+        """The SavedModel gives the same in a fresh process that cannot import tfmed."""
+        from tfmed.engine.exporting import export
+
+        folder = export(run, tmp_path / "export")
+        expected, calls = self.parity(run)
+        np.savez(tmp_path / "calls.npz", **{f"{i}/{k}": v for i, call in enumerate(calls) for k, v in call.items()})
+        result = in_fresh_process(_PARITY, folder, tmp_path / "calls.npz", tmp_path / "out.npz", str(len(calls)))
+        assert result.returncode == 0, result.stderr
+        with np.load(tmp_path / "out.npz") as found:
+            for i, values in enumerate(expected):
+                self.assert_parity(found[str(i)], values)
+
+    def parity(self, run):
+        """(expected outputs, signature arguments) of the exported model: a list each."""
+        raise AssertionError("a method's test says what its export must give")
+
+    def assert_parity(self, found, expected):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    def test_bad_config_is_one_clear_line(self):
+        override, word = self.bad
+        with pytest.raises(ConfigError) as caught:
+            self.settings(override)
+        message = str(caught.value)
+        assert "\n" not in message and word in message
+
+
+class _Break(Exception):
+    pass
+
+
+def _fit_until(settings, folder, step):
+    """Train, and break off without any saving when `step` is reached."""
+    from tfmed.engine.loop import Loop
+
+    def check(self, logs, original=Loop._check_finite):
+        original(self, logs)
+        if self.step == step:
+            raise _Break
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_check_finite", check)
+        fit(settings, folder)
+
+
+def assert_same_weights(one, other):
+    """Bit for bit the same state in the newest checkpoints of two runs."""
+    names = [run.path / "checkpoints" for run in (one, other)]
+    states = [Checkpoints(name).latest() for name in names]
+    assert states[0][1]["step"] == states[1][1]["step"]
+    readers = [tf.train.load_checkpoint(str(path / "variables")) for path, _ in states]
+    keys = [key for key in readers[0].get_variable_to_shape_map() if key.startswith("v")]
+    assert keys
+    for key in keys:
+        np.testing.assert_array_equal(readers[0].get_tensor(key), readers[1].get_tensor(key), err_msg=key)
+
+
+def in_fresh_process(code, *arguments):
+    """Run Python code in a process in which `import tfmed` fails."""
+    code = "import sys\nsys.modules['tfmed'] = None\n" + code
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+_PARITY = """
+import numpy as np, tensorflow as tf
+model, calls, out, count = tf.saved_model.load(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+results = {}
+for i in range(count):
+    arguments = {k.split('/')[1]: tf.constant(calls[k]) for k in calls.files if k.split('/')[0] == str(i)}
+    answer = model.signatures['serving_default'](**arguments)
+    results[str(i)] = answer[sorted(answer)[-1]].numpy()
+np.savez(out, **results)
+"""
