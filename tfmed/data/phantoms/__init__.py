@@ -3,8 +3,8 @@
     phantom:chest_ct?seed=3&shape=224,224,224&nodules=2&part=image
 
 An address stands wherever a path may stand. A new phantom is one file with one function `name(seed, shape=..., ...)`
-whose result has `.volume` and `.labels`, and one line in `REGISTRY`; the defaults of its arguments tell the types of its
-options.
+whose result has `.volume` and `.labels`, and one line in `REGISTRY`; the defaults of its arguments tell the types of
+its options.
 """
 
 import difflib

@@ -19,7 +19,7 @@ _SPACING, _POSITION, _AXES = "0028|0030", "0020|0032", "0020|0037"
 def lidc_idri(root=None):
     """The CT series of LIDC-IDRI with what each reader marked; chest X-rays are left out.
 
-    `meta["nodules"]` lists one dict per mark of a reader: `reader` (0, 1, ...; a session of the XML, not a person), `id`
+    `meta["nodules"]` lists one dict per mark of a reader: `reader` (0, 1, ...; a session, not a person), `id`
     (the reader's own), `centre_mm` (RAS x, y, z), `radius_mm`, `contours` (their number). For nodules of at least 3 mm
     the centre is the mean of the contours' centroids weighted by their areas, and the radius that of the circle whose
     area is the largest contour's; smaller nodules are points, with radius None. `meta["series_uid"]` names the series.
