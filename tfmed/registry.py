@@ -1,6 +1,7 @@
 """Method name -> Method. A method's module is imported only when it is asked for."""
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 
@@ -78,6 +79,7 @@ def method_class(name):
     return importlib.import_module(f"tfmed.methods.{name}").METHOD
 
 
+@functools.cache
 def settings_class(name):
     """The type of a method's whole settings: `data`, `train`, and its own `model` section."""
     return method_class(name).settings_class()

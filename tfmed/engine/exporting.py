@@ -7,8 +7,27 @@ import tempfile
 
 import tensorflow as tf
 
+from tfmed import compat
 from tfmed.errors import RunError
 from tfmed.files import write_error
+
+
+class ExportModule(tf.Module):
+    """Base of what is exported: it holds a model's variables, but hides the Keras object, whose training side would
+    otherwise be traced and saved along.
+
+    Args:
+        model: the Keras model; `self.model` gives it back.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self._model = lambda: model  # TensorFlow does not look for variables in a function
+        self.held = [compat.tensor_variable(variable) for variable in model.variables]
+
+    @property
+    def model(self):
+        return self._model()
 
 
 def export(run, out):

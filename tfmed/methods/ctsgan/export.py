@@ -2,10 +2,13 @@
 
 import tensorflow as tf
 
+from tfmed.engine.exporting import ExportModule
+from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
 from tfmed.methods.ctsgan.volumes import assemble
+from tfmed.ops.resize import linear_resize
 
 
-class Sampler(tf.Module):
+class Sampler(ExportModule):
     """`sample(seed, n)`: n volumes `(n, L, H, W)` int16 in HU, the same as `Run.sample` gives for that seed.
 
     Args:
@@ -16,8 +19,8 @@ class Sampler(tf.Module):
     """
 
     def __init__(self, model, window, spacing_mm, chunk=32):
-        super().__init__()
-        self.model, self.chunk = model, chunk
+        super().__init__(model)
+        self.chunk = chunk
         self.low = window.window_hu[0]
         self.scale = (window.window_hu[1] - window.window_hu[0]) / 2.0
         self.spacing_mm = tf.constant(spacing_mm, tf.float32)
@@ -27,13 +30,14 @@ class Sampler(tf.Module):
         def one(index):
             return self.volume(seed, tf.cast(index, tf.int64))
 
-        shape = self.model.config.volume_shape
-        signature = tf.TensorSpec(shape, tf.int16)
+        signature = tf.TensorSpec(self.model.config.volume_shape, tf.int16)
         volumes = tf.map_fn(one, tf.range(n), fn_output_signature=signature, parallel_iterations=1)
         return {"volumes": volumes, "spacing_mm": self.spacing_mm}
 
     def volume(self, seed, index):
         """One volume `(L, H, W)` int16 in HU."""
+        if isinstance(self.model, Vanilla3DGAN):
+            return self.resized(seed, index)
         z = self.model.sample_latents((seed, index), (seed, index))
         chunks = -(-z.shape[0] // self.chunk)
         padded = tf.pad(z, [[0, chunks * self.chunk - z.shape[0]], [0, 0]])
@@ -44,6 +48,13 @@ class Sampler(tf.Module):
             parallel_iterations=1,
         )
         return assemble(tf.reshape(thin, (-1, *thin.shape[2:]))[: z.shape[0]])
+
+    def resized(self, seed, index):
+        """A volume of the 3D GAN, resized trilinearly as `tfmed.data.preprocess.resample` does."""
+        small = self.model.generate_small(seed, index)
+        for axis, size in enumerate(self.model.config.volume_shape):
+            small = linear_resize(small, axis, size)
+        return self.to_hu(small)
 
     def to_hu(self, values):
         return tf.cast(tf.round((values + 1.0) * self.scale + self.low), tf.int16)

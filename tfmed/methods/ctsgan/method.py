@@ -79,6 +79,8 @@ class Config(MethodConfig):
             raise ValueError("window_hu: the lower bound comes first and is smaller")
         if self.loss == "wasserstein" and self.gp == "none":
             raise ValueError("gp: a Wasserstein critic is unbounded without a penalty; choose r1, r2 or wgan-gp")
+        if self.baseline_size not in [4 * 2**n for n in range(1, 8)]:
+            raise ValueError(f"baseline_size: the 3D GAN makes 8, 16, 32, ... 512 voxels per side, not {self.baseline_size}")
         self._check_critics(size)
         return self
 

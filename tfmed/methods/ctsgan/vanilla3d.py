@@ -23,8 +23,6 @@ class Vanilla3DGAN(AdversarialModel):
         super().__init__(critic_steps=config.critic_steps, ema_decay=config.ema_decay, **kwargs)
         self.config = config
         depth = int(np.log2(config.baseline_size // 4))
-        if 4 * 2**depth != config.baseline_size:
-            raise ValueError(f"baseline_size: {config.baseline_size} is not 4 * 2**n")
         widths = config.generator_channels[-depth:] if depth <= len(config.generator_channels) else (512,) * depth
         self.latent = config.patient_noise_size
 
@@ -64,10 +62,13 @@ class Vanilla3DGAN(AdversarialModel):
     def decode(self, z):
         return (self.average_generator or self.generator)(z, training=False)
 
+    def generate_small(self, seed, index):
+        """One volume `(s, s, s)` in [-1, 1], as generated."""
+        return self.decode(tf.random.stateless_normal((1, self.latent), tf.stack([seed, index])))[0, ..., 0]
+
     def sample(self, seed=0, index=0, length=None, chunk=32, fixed=None, convert=None, dtype="float32"):
         """One volume, resized trilinearly to the config's volume_shape; `chunk` and `fixed` have no meaning here."""
-        z = tf.random.stateless_normal((1, self.latent), (seed, index))
-        small = Volume(self.decode(z).numpy()[0, ..., 0], np.eye(4))
+        small = Volume(self.generate_small(seed, index).numpy(), np.eye(4))
         wanted = (length or self.config.volume_shape[0], *self.config.volume_shape[1:])
         volume = resample(small, wanted).array
         return (convert(volume) if convert else volume).astype(dtype)

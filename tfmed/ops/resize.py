@@ -1,0 +1,22 @@
+"""Resizing along one axis, graph-safe."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def linear_resize(array, axis, size):
+    """Interpolate linearly to `size` entries over the same field of view; the border entries are continued.
+
+    Args:
+        array: float tensor with static shape.
+        axis: the axis to resize.
+        size: its new length.
+    """
+    count = array.shape[axis]
+    if count == size:
+        return array
+    place = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
+    below = np.floor(place).astype(int)
+    share = (place - below).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(len(array.shape))])
+    lower, upper = tf.gather(array, below, axis=axis), tf.gather(array, np.minimum(below + 1, count - 1), axis=axis)
+    return lower + (upper - lower) * share
