@@ -137,7 +137,7 @@ def test_more_nodules_keep_the_first_ones():
     assert many[:2] == few
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 8), (32, 32, 34), (9, 50, 17), (1 << 8, 16, 16)])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (32, 32, 34), (9, 50, 17), (256, 16, 16)])
 def test_odd_shapes(shape):
     made = chest_ct(0, shape, nodules=1)
     assert made.volume.shape == shape and (made.labels.array == 2).any()
@@ -190,7 +190,7 @@ def test_address_round_trip():
     ],
 )
 def test_bad_addresses_get_one_line(text, said):
-    with pytest.raises(UserError, match=".*") as caught:
+    with pytest.raises(UserError) as caught:
         phantoms.read(text)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 

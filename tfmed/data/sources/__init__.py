@@ -43,11 +43,21 @@ def open(name, root=None, **options):
     """
     if name not in _SOURCES:
         raise DataError(f"no data source {name!r}{_nearest(name, _SOURCES)}")
-    known = [key for key in inspect.signature(_SOURCES[name]).parameters if key != "root"]
-    for key in options:
+    known = {key: p.default for key, p in inspect.signature(_SOURCES[name]).parameters.items() if key != "root"}
+    for key, value in options.items():
         if key not in known:
             raise DataError(f"source {name} has no option {key!r}{_nearest(key, known)}")
+        wanted = _wanted(known[key])
+        if wanted and not (value is None and known[key] is None) and type(value) is not wanted[0]:
+            raise DataError(f"source {name}: {key} must be {wanted[1]}; got {value!r}")
     return sorted(_SOURCES[name](root, **options), key=lambda case: case.id)
+
+
+def _wanted(default):
+    """Type and wording that an option with this default must have, or None where the source itself checks."""
+    kinds = {str: "text", type(None): "text", bool: "true or false", int: "an integer"}
+    kind = type(default)
+    return ((str if default is None else kind), kinds[kind]) if kind in kinds else None
 
 
 def _nearest(word, known):
