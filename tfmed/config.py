@@ -6,6 +6,7 @@ starts from) and `profiles` (named sets of changes; `paper` is the file as it st
 
 import difflib
 import functools
+import os
 import pathlib
 import sys
 from typing import get_args
@@ -16,7 +17,7 @@ import yaml
 from tfmed import registry
 from tfmed.errors import ConfigError
 
-MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 20, 24, 5
+MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 18, 24, 5
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
 
 
@@ -24,6 +25,16 @@ class Strict(pydantic.BaseModel):
     """Base of all settings: unknown keys are refused, values cannot be changed afterwards."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_truth_values(cls, value, info):
+        """`steps: yes` is a slip and not one step."""
+        annotation = cls.model_fields[info.field_name].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("must be a number")
+        return value
 
 
 class MethodConfig(Strict):
@@ -48,10 +59,11 @@ def load_config(path, overrides=(), profile="paper"):
     values, places = _read_with_bases(file)
     profiles = values.pop("profiles", None) or {}
     _merge_profile(values, places, profiles, profile, file)
+    layer = {}
     for override in overrides:
         key, value = _parse_override(override)
-        layer = functools.reduce(lambda inner, part: {part: inner}, reversed(key), value)
-        _merge(values, layer, places, dict.fromkeys(_paths(layer), "command line"))
+        _overlay(layer, functools.reduce(lambda inner, part: {part: inner}, reversed(key), value))
+    _merge(values, layer, places, dict.fromkeys(_paths(layer), "command line"))
     return validate(values, places, file, profile)
 
 
@@ -75,21 +87,22 @@ def find_config(path):
     """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none."""
     shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sys.prefix) / "share" / "tfmed")
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
-    if pathlib.Path(path).is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{path}: is a folder; give a settings file such as configs/ctsgan.yaml")
     raise ConfigError(f"{path}: no such settings file; 'tfmed catalog' lists the methods and their files")
 
 
 def read_yaml(file):
-    """Plain values of a YAML file, and "file:line" of each key path. Safe tags only; no aliases, bounded size and depth."""
+    """Plain values of a YAML file, and "file:line" of each key path. No tags, no aliases; bounded size and depth."""
     try:
-        data = file.read_bytes()
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{file}: {len(data)} bytes are too many for a settings file; is this the right file?")
+        raise ConfigError(f"{file}: is larger than {MAX_BYTES >> 10} KiB; is this the right file?")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -128,12 +141,15 @@ def _parse(text, file):
 
 
 def _check_events(text, file):
-    """Refuse aliases (a few lines of them can expand to gigabytes) and absurd nesting before anything is built."""
+    """Refuse aliases (a few lines can expand to gigabytes), tags and absurd nesting before anything is built."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1
             raise ConfigError(f"{file}:{line}: YAML aliases (*{event.anchor}) are not allowed; write the value out")
+        if getattr(event, "tag", None) is not None:
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{file}:{line}: YAML tags ({event.tag}) are not allowed; write a plain value")
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
@@ -149,6 +165,9 @@ def _collect_places(node, path, places, file):
         seen = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:str":
+                shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                raise ConfigError(f"{file}:{line}: {shown}: is not a word and so no key; put it in quotes if it is one")
             if key.value in seen:
                 raise ConfigError(f"{file}:{line}: {key.value}: stands twice; keep one of them")
             seen.add(key.value)
@@ -166,8 +185,9 @@ def _read_with_bases(file, depth=0):
     base = values.pop("base", None)
     if base is None:
         return values, places
-    if not isinstance(base, str) or not (file.parent / base).is_file():
-        raise ConfigError(f"{places[('base',)]}: base: no such file {base!r} beside {file.name}; name one that is there")
+    if not isinstance(base, str) or not os.path.isfile(file.parent / base):
+        where = places[("base",)]
+        raise ConfigError(f"{where}: base: no such file {base!r} beside {file.name}; name one that is there")
     base_values, base_places = _read_with_bases(file.parent / base, depth + 1)
     _merge(base_values, values, base_places, places)
     return base_values, base_places
@@ -188,13 +208,20 @@ def _merge_profile(values, places, profiles, profile, file):
 
 
 def _merge(below, above, places, above_places):
-    """Lay `above` over `below` in place. Another data source brings its own options: those of the old one are dropped."""
-    new_source = above.get("data", {}).get("source") if isinstance(above.get("data"), dict) else None
-    data = below.get("data")
-    if new_source is not None and isinstance(data, dict) and data.get("source") != new_source:
-        data.pop("options", None)
+    """Lay `above` over `below` in place. Another data source brings its own options: the old one's are dropped."""
+    new_source = _section(above, "data").get("source")
+    if new_source is not None and _section(below, "data").get("source") != new_source:
+        _section(below, "data").pop("options", None)
+        for profile in _section(below, "profiles").values():
+            if isinstance(profile, dict) and "source" not in _section(profile, "data"):
+                _section(profile, "data").pop("options", None)
     _overlay(below, above)
     places.update(above_places)
+
+
+def _section(values, name):
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _overlay(below, above):
@@ -213,6 +240,8 @@ def _parse_override(text):
     if path[0] in ("base", "profiles"):
         raise ConfigError(f"{text!r}: '{path[0]}' cannot be overridden; use --profile or another file")
     parsed, _ = _parse(f"value: {value}" if value.strip() else "value: null", f"command line {text!r}")
+    if len(parsed) > 1:
+        raise ConfigError(f"{text!r}: holds more than one setting; give each an argument of its own")
     return path, parsed["value"]
 
 
@@ -224,7 +253,8 @@ def _paths(layer, path=()):
 
 
 def _first_line(error, settings_class, places, file):
-    problems = error.errors(include_url=False)
+    # A misspelt key first: it is why another one is "required".
+    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return _describe(problems[0], settings_class, places, file) + more
 
@@ -241,9 +271,17 @@ def _describe(problem, settings_class, places, file):
         given = problem["ctx"]["tag"].removeprefix(TAG)
         return f"{where}: {dotted}: unknown step {given!r}{nearest(given, known)}"
     message = " ".join(problem["msg"].removeprefix("Value error, ").split())
-    given = problem.get("input")
-    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, tuple, type(None))) else ""
-    return f"{where}: {dotted}: {message[:1].lower() + message[1:]}{shown[:80]}"
+    return f"{where}: {dotted}: {message[:1].lower() + message[1:]}{_shown(problem.get('input'))}"
+
+
+def _shown(given):
+    if not isinstance(given, (str, int, float, list, tuple, type(None))):
+        return ""
+    try:
+        text = repr(given)
+    except ValueError:  # Python does not print integers of more than 4300 digits
+        return ""
+    return f" (got {text if len(text) <= 80 else text[:77] + '...'})"
 
 
 def _is_tag(part):

@@ -8,6 +8,9 @@ class UserError(Exception):
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type, out of range, or in conflict with another."""
 
+    def __init__(self, message):
+        super().__init__(" ".join(str(message).split()))  # names from a file may hold line breaks
+
 
 class DataError(UserError):
     """Cases are missing, unreadable as a set, or do not fit together."""
