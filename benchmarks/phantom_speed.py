@@ -36,9 +36,20 @@ def prepare(scan, path):
 
 
 def seconds(function):
-    start = time.perf_counter()
+    """Wall-clock and processor seconds (of all threads) of one call."""
+    wall, processor = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def report(name, pairs):
+    """One row each for the two sides and their ratio, paired by round."""
+    ours, theirs = zip(*pairs, strict=True)
+    ratios = [a / b for a, b in pairs]
+    rows = (("phantom", ours, "s"), ("read and resample", theirs, "s"), ("ratio phantom / read", ratios, ""))
+    for row, values, unit in rows:
+        low, middle, high = min(values), statistics.median(values), max(values)
+        print(f"{name:10s} {row:22s} median {middle:.3f} {unit:1s}  ({low:.3f} .. {high:.3f})")
 
 
 def main():
@@ -55,13 +66,10 @@ def main():
             resample(sitk.ReadImage(str(path)), 1.1)
 
         chest_ct(0), read()
-        pairs = [(seconds(lambda seed=seed: chest_ct(seed)), seconds(read)) for seed in range(1, options.rounds + 1)]
-    ours, theirs = (sorted(side) for side in zip(*pairs, strict=True))
-    ratios = sorted(a / b for a, b in pairs)
-    print(f"phantom 224^3             median {statistics.median(ours):.3f} s  ({ours[0]:.3f} .. {ours[-1]:.3f})")
-    print(f"read {megabytes:4.1f} MB and resample median {statistics.median(theirs):.3f} s", end="  ")
-    print(f"({theirs[0]:.3f} .. {theirs[-1]:.3f})")
-    print(f"ratio phantom / read      median {statistics.median(ratios):.2f}     ({ratios[0]:.2f} .. {ratios[-1]:.2f})")
+        rounds = [(seconds(lambda seed=seed: chest_ct(seed)), seconds(read)) for seed in range(1, options.rounds + 1)]
+    print(f"224^3 voxels, file of {megabytes:.1f} MB, {options.rounds} rounds")
+    for k, name in enumerate(("wall clock", "processor")):
+        report(name, [(ours[k], theirs[k]) for ours, theirs in rounds])
 
 
 if __name__ == "__main__":

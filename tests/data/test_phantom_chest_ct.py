@@ -132,6 +132,11 @@ def test_nodules_are_where_and_as_large_as_told():
     np.testing.assert_array_equal(made.labels.array[elsewhere], without.labels.array[elsewhere])
 
 
+def test_nodules_do_not_depend_on_the_shape():
+    for a, b in zip(chest_ct(7, SMALL, nodules=3).nodules, chest_ct(7, MEDIUM, nodules=3).nodules, strict=True):
+        assert (a["centre_mm"], a["radius_mm"]) == (b["centre_mm"], b["radius_mm"])
+
+
 def test_more_nodules_keep_the_first_ones():
     few, many = (chest_ct(7, SMALL, nodules=count).nodules for count in (2, 4))
     assert many[:2] == few

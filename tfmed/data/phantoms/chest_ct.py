@@ -152,7 +152,7 @@ def _organs(canvas, fields, couch, pool):
     """Skin, fat, soft tissue, lungs and heart, slab by slab into `canvas`."""
     grid = canvas.grid
     pixel = np.float32(1 / np.mean(grid.spacing))
-    half = np.float32(0.5)
+    zero, half, one = (np.float32(v) for v in (0, 0.5, 1))
     body_box = grid.box(*_extent(fields["skin"] > -6))
     lung_box = grid.box(*_extent(fields["lung"] > -6))
     body_box = (slice(0, grid.shape[0]), *body_box[1:])
@@ -176,15 +176,15 @@ def _organs(canvas, fields, couch, pool):
         np.greater(skin, half, out=labels.view(bool))
         within = labels[(slice(None), *inner)]
         np.add(within, lungs > half, out=within)
-        np.clip(lean, 0, 1, out=lean)
+        np.clip(lean, zero, one, out=lean)
         tissue *= lean
         tissue += np.float32(_FAT - _AIR)
-        np.clip(lungs, 0, 1, out=lungs)
+        np.clip(lungs, zero, one, out=lungs)
         part_tissue = tissue[(slice(None), *inner)]
         parenchyma -= part_tissue
         parenchyma *= lungs
         part_tissue += parenchyma
-        np.clip(skin, 0, 1, out=skin)
+        np.clip(skin, zero, one, out=skin)
         tissue *= skin
         tissue += behind
         canvas.hu[part] = air_hu
@@ -211,7 +211,7 @@ def _artefacts(canvas, noise_hu, streaks, rng):
     shoulder = np.clip((z / chest.size - 62) / 60, 0, 1)
     lines = texture.rows(rng, z, y, streaks * chest.noise * (5 + 34 * shoulder))
     profile = np.exp(-((x / 165) ** 4)).astype(np.float32)
-    vein = chest.to_world(np.array([[60.0, 15.0, 26.0]]))[0]
+    vein = chest.to_world(np.array([[60.0, 3.0, 16.0]]))[0]
     rays = texture.star(rng, y, x, vein[1:], 9.0) * np.float32(streaks * max(0.0, chest.blood - 120) * 0.16)
     dense = np.exp(-(((z - vein[0]) / 26) ** 2))
     level = (1 + 0.45 * shoulder + 0.1 * np.clip(-z / 100, 0, 1)) * 0.95

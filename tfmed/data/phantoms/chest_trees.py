@@ -96,7 +96,7 @@ def great_vessels(chest, rng):
     ]  # fmt: skip
     radius = np.array([16, 15.5, 15, 14, 13, 12.5, 12, 11, 10]) * rng.uniform(0.85, 1.1)
     parts = [polyline(np.array(aorta) + arch * np.linspace(1, 0, 9)[:, None], radius, step=11)]
-    parts.append(polyline([[-20, 10, 30], [20, 12, 30], [70, 16, 24], [120, 18, 40]], [10, 9, 8, 6], step=10))
+    parts.append(polyline([[-20, 10, 30], [20, 8, 24], [70, 2, 15], [120, 4, 18]], [10, 9, 8, 6], step=10))
     for x, y in ((10, 8), (-10, 0), (-22, -12)):
         parts.append(polyline([[48, y, 0.5 * x], [90, y + 8, x], [165, y + 4, 1.6 * x]], [6, 4.5, 4]))
     return join(*parts)
