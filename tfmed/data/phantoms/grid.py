@@ -76,7 +76,7 @@ def cubic_weights(coordinates, origin, spacing, size):
     matrix = np.zeros((len(position), size))
     rows = np.arange(len(position))
     for k in range(4):
-        np.add.at(matrix, (rows, np.clip(left + k - 1, 0, size - 1)), taps[k])
+        matrix[rows, np.clip(left + k - 1, 0, size - 1)] += taps[k]
     return matrix.astype(np.float32)
 
 
