@@ -35,8 +35,11 @@ def _choose(train):
             tf.config.experimental.set_memory_growth(gpu, True)
     if train.strategy == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0") if gpus else tf.distribute.get_strategy()
+    if train.strategy == "mirrored" and not gpus:
+        # Collectives of several strategies in one process mix their keys up; adding on one device cannot.
+        return tf.distribute.MirroredStrategy(_logical_cpus(train.replicas or 1), tf.distribute.ReductionToOneDevice())
     if train.strategy == "mirrored":
-        return tf.distribute.MirroredStrategy(None if gpus else _logical_cpus(train.replicas or 1))
+        return tf.distribute.MirroredStrategy()
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 

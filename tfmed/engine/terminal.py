@@ -12,12 +12,17 @@ console = Console(stderr=True, highlight=False)
 output = Console(highlight=False, soft_wrap=True)  # results, on standard output
 
 
+class _Stderr(logging.Handler):
+    """Writes to whatever standard error is at that moment (notebooks and tests put another one in its place)."""
+
+    def emit(self, record):
+        print(self.format(record), file=sys.stderr)
+
+
 def set_up_logging(level=logging.INFO):
     """Send tfmed's own messages to standard error, once."""
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(_Stderr())
         log.propagate = False
     log.setLevel(level)
 

@@ -33,6 +33,7 @@ class Config(MethodConfig):
     slice_noise_size: PositiveInt = 64  # eps
     lstm_units: PositiveInt = 64  # per direction; z_slc has twice as many entries
     cell: Literal["bilstm", "gru", "iid"] = "bilstm"  # [P] bilstm; gru is MoCoGAN's, iid the ablation
+    lstm_memory: PositiveInt | None = 224  # slices that cells remember when training starts; null: Keras' biases (4)
     patient_noise: bool = True  # [P] without it quality drops
     slice_noise: bool = True  # [P] without it quality drops
     # networks

@@ -14,7 +14,7 @@ def build_network(config, name):
     """One bare network of CT-SGAN: "slice_sequence", "slice_generator", "slice_critic" or "slab_critic"."""
     _, size, _ = config.volume_shape
     if name == "slice_sequence":
-        layer = networks.SliceSequence(config.lstm_units, config.cell, name=name)
+        layer = networks.SliceSequence(config.lstm_units, config.cell, config.lstm_memory, name=name)
         layer(tf.zeros((1, 2, config.slice_noise_size)), tf.zeros((1, 4 * config.lstm_units)))
         return layer
     if name == "slice_generator":

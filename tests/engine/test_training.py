@@ -1,0 +1,264 @@
+"""The life of a run: resume after SIGKILL, signals, full disks, damaged checkpoints, NaN, early stopping, replicas."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfmed
+from tests.harness import assert_same_weights
+from tests.methods.test_ctsgan import TINY
+from tfmed.engine.checkpoint import Checkpoints
+from tfmed.engine.loop import Loop
+from tfmed.engine.training import fit
+from tfmed.errors import RunError
+
+pytestmark = pytest.mark.current
+REPOSITORY = pathlib.Path(__file__).parents[2]
+CONFIG = str(REPOSITORY / "configs" / "ctsgan.yaml")
+QUICK = (*TINY, "train.log_every=1", "train.tensorboard=false")
+
+
+def command(run, *extra, resume=True):
+    words = [sys.executable, "-m", "tfmed.fit", CONFIG, "--run-dir", str(run), *QUICK, *extra]
+    return words + ["--resume"] if resume else words
+
+
+def settings(*overrides):
+    return tfmed.load_config(CONFIG, (*QUICK, *overrides))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A run of eight steps that nothing interrupts."""
+    return fit(settings("train.steps=8", "train.checkpoint_every_steps=1"), tmp_path_factory.mktemp("unbroken") / "run")
+
+
+def kill_and_resume(run, unbroken, kills, seed):
+    """Kill a run again and again at random moments (most fall into the writing of a checkpoint), then let it finish."""
+    rng = random.Random(seed)
+    extra = ("train.steps=8", "train.checkpoint_every_steps=1")
+    landed = 0
+    for _ in range(kills):
+        before = _steps_done(run)
+        process = subprocess.Popen(command(run, *extra), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _steps_done(run) <= before and before < 7:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        if process.poll() is None:
+            landed += 1
+            process.kill()
+        process.wait()
+    final = subprocess.run(command(run, *extra), capture_output=True, text=True)
+    assert final.returncode == 0, final.stderr
+    assert landed >= min(kills, 5)
+    assert (run / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
+    assert_same_weights(tfmed.load_run(run), unbroken)
+    assert not list((run / "checkpoints").glob(".tmp-*")) or landed
+
+
+def _steps_done(run):
+    steps = [int(path.name.rpartition("-")[2]) for path in run.glob("checkpoints/gan-*")]
+    return max(steps, default=0)
+
+
+def test_killed_runs_resume_to_the_same_bits(unbroken, tmp_path):
+    kill_and_resume(tmp_path / "run", unbroken, kills=5, seed=0)
+
+
+@pytest.mark.long
+def test_twenty_kills(unbroken, tmp_path):
+    for seed in range(1, 5):
+        kill_and_resume(tmp_path / f"run{seed}", unbroken, kills=5, seed=seed)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(run, "train.steps=100000", "train.checkpoint_every_steps=100000"),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (run / "metrics.csv").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    assert "--resume" in stderr and "Traceback" not in stderr
+    assert Checkpoints(run / "checkpoints").latest()[1]["step"] >= 1
+
+
+def copy_of(run, folder):
+    shutil.copytree(run.path, folder)
+    return folder
+
+
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(unbroken, tmp_path, caplog):
+    folder = copy_of(unbroken, tmp_path / "run") / "checkpoints"
+    newest = folder / "gan-00000008"
+    data = newest / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    tfmed_log = __import__("logging").getLogger("tfmed")
+    tfmed_log.propagate = True
+    path, state = Checkpoints(folder).latest()
+    assert state["step"] == 7 and "skipped" in caplog.text and str(newest) in caplog.text
+    (folder / "gan-00000007" / "state.json").write_text('{"stage": "gan"')
+    assert Checkpoints(folder).latest()[1]["step"] == 6
+
+
+def test_resume_after_damage_reaches_the_same_end(unbroken, tmp_path):
+    folder = copy_of(unbroken, tmp_path / "run")
+    (folder / "checkpoints" / "gan-00000008" / "variables.index").unlink()
+    run = fit(settings("train.steps=8", "train.checkpoint_every_steps=1"), folder, resume=True)
+    assert (folder / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
+    assert_same_weights(run, unbroken)
+
+
+def test_a_longer_run_continues_a_finished_one(unbroken, tmp_path):
+    folder = copy_of(unbroken, tmp_path / "run")
+    run = fit(settings("train.steps=10", "train.checkpoint_every_steps=1"), folder, resume=True)
+    assert run.metrics()["step"].tolist() == list(range(1, 11))
+
+
+def test_resume_with_other_settings_is_refused(unbroken, tmp_path):
+    folder = copy_of(unbroken, tmp_path / "run")
+    with pytest.raises(RunError, match=r"model\.gp_weight=10"):
+        fit(settings("train.steps=8", "model.gp_weight=3"), folder, resume=True)
+
+
+def test_a_used_run_directory_is_not_overwritten(unbroken):
+    before = (unbroken.path / "metrics.csv").read_bytes()
+    with pytest.raises(RunError, match="--resume"):
+        fit(settings("train.steps=8"), unbroken.path)
+    assert (unbroken.path / "metrics.csv").read_bytes() == before
+
+
+def test_checkpoints_of_another_model_are_refused(unbroken):
+    other = tfmed.load_config(CONFIG, (*QUICK, "model.lstm_units=5"))
+    method = tfmed.registry.method_class("ctsgan")(other)
+    model = next(iter(method.stages())).model()
+    checkpoints = Checkpoints(unbroken.path / "checkpoints")
+    with pytest.raises(RunError, match="another model"):
+        checkpoints.restore(model, *checkpoints.latest())
+
+
+def test_only_so_many_checkpoints_stay(unbroken):
+    names = sorted(path.name for path in (unbroken.path / "checkpoints").iterdir())
+    assert names == ["gan-00000006", "gan-00000007", "gan-00000008"]
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    """An absurd learning rate makes the losses overflow: the run stops in that step and names the loss."""
+    bad = settings("train.steps=200", "train.checkpoint_every_steps=1", "model.learning_rate=1e30", "model.gp_weight=1e6")
+    with pytest.raises(RunError, match=r"gan: \w+.* is NaN or infinite at step \d+") as caught:
+        fit(bad, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    found = Checkpoints(tmp_path / "run" / "checkpoints").latest()
+    if found:
+        model = tfmed.load_run(tmp_path / "run").restored().models["gan"]
+        assert all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
+        assert str(found[0]) in str(caught.value)
+
+
+def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_path):
+    """A small file system of its own, filled while the run goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        run = disk / "run"
+        result = subprocess.run(command(run, "train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400"),
+                                capture_output=True, text=True, env=os.environ)
+        assert result.returncode == 2, result.stderr
+        last = result.stderr.strip().splitlines()[-1]
+        assert "no space left" in last and "Traceback" not in result.stderr
+        path, state = Checkpoints(run / "checkpoints").latest()
+        assert state["step"] >= 1
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch):
+    values = iter([3.0, 1.0, 2.0, 2.0, 5.0, 0.0])
+    from tfmed.methods.ctsgan import METHOD
+
+    def stages(self, original=METHOD.stages):
+        for stage in original(self):
+            stage.validation = lambda model: {"score": next(values)}
+            yield stage
+
+    monkeypatch.setattr(METHOD, "stages", stages)
+    rule = "train.early_stopping={metric: score, mode: min, patience: 2}"
+    run = fit(settings("train.steps=20", "train.validate_every=2", "train.keep_checkpoints=1", rule), tmp_path / "run")
+    rows = run.metrics()
+    assert rows[rows.split == "validation"].score.tolist() == [3.0, 1.0, 2.0, 2.0]
+    assert rows.step.max() == 8
+    assert Checkpoints(run.path / "checkpoints").latest("gan", best=True)[1]["step"] == 4
+    with pytest.raises(RunError, match="known: score"):
+        fit(settings("train.steps=2", rule.replace("score", "skore")), tmp_path / "other")
+
+
+def test_time_decides_about_checkpoints_too(tmp_path):
+    run = fit(settings("train.steps=3", "train.checkpoint_every_steps=1000", "train.checkpoint_every_minutes=1e-6"),
+              tmp_path / "run")
+    assert len(list((run.path / "checkpoints").iterdir())) == 3
+
+
+def test_a_run_writes_what_it_promises(tmp_path):
+    run = fit(settings("train.steps=4", "train.preview_every=2", "train.tensorboard=true"), tmp_path / "run")
+    names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    assert {"config.yaml", "environment.json", "metrics.csv", "timing.csv", "report.html", "previews/volumes.png",
+            "previews/volumes-00000002.png", "previews/volumes-00000004.png"} <= names
+    assert any(name.startswith("tensorboard/events") for name in names)
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["packages"]["tensorflow"]
+    page = (run.path / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", "") and "src=\"http" not in page
+    assert page.count("data:image/png") >= 3 and "<svg" in page and "volume_shape" in page
+
+
+def test_wall_clock_stays_out_of_metrics(unbroken):
+    """Only then can two runs agree in every byte."""
+    assert set(unbroken.metrics().columns) == {
+        "stage", "step", "split", *(f"{a}_{b}" for a in ("critic", "generator", "penalty") for b in ("slice", "slab"))
+    } - {"penalty"}
+
+
+def test_two_worker_processes_agree_with_one(tmp_path, own_cache):
+    """MultiWorkerMirroredStrategy as two real processes on the loopback address."""
+    ports = [20000 + os.getpid() % 20000, 20001 + os.getpid() % 20000]
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    extra = ("train.steps=3", "train.strategy=multiworker", "train.checkpoint_every_steps=1000")
+    processes = []
+    for index in range(2):
+        environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
+        processes.append(subprocess.Popen(command(tmp_path / "two", *extra, resume=False), env=environment,
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    one = fit(settings("train.steps=3"), tmp_path / "one")
+    ours, theirs = (run.metrics().drop(columns=["stage", "split"]).to_numpy(float)
+                    for run in (tfmed.load_run(tmp_path / "two"), one))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_xla_and_accumulation_are_settings(tmp_path):
+    run = fit(settings("train.steps=2", "train.gradient_accumulation=2", "model.generator_norm=instance"), tmp_path / "a")
+    whole = fit(settings("train.steps=2", "model.generator_norm=instance"), tmp_path / "b")
+    np.testing.assert_allclose(*(r.metrics().drop(columns=["stage", "split"]).to_numpy(float) for r in (run, whole)),
+                               rtol=1e-4, atol=1e-5)
+
+
+def test_loop_names_are_stable():
+    """The harness breaks runs off through this name."""
+    assert callable(Loop._check_finite)
