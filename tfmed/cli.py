@@ -57,7 +57,7 @@ def start_tensorflow():
 
 def parser(verb, description):
     """An argument parser for a verb."""
-    return Parser(prog=f"tfmed {verb}", description=description)
+    return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
 
 
 def callable_module(name, function):

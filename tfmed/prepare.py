@@ -13,7 +13,7 @@ def main(argv):
     parser.add_argument("--profile", default="paper")
     arguments = parser.parse_intermixed_args(argv)
     cli.start_tensorflow()
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tfmed import registry
     from tfmed.config import load_config
@@ -24,7 +24,7 @@ def main(argv):
     method = registry.method_class(settings.method)(settings)
     data = settings.data
     cases = sources.open(data.source, data.root, **data.options)
-    table, problems = Table("case", "problem", box=None), 0
+    table, problems = Table("case", Column("problem", overflow="fold"), box=None), 0
     for case in progress(cases, "Checking cases"):
         found = prepare.check_case(case, method.wants)
         if not found:

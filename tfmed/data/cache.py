@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import os
 import pathlib
+import re
 
 import numpy as np
 
 from tfmed.data import phantoms, preprocess
 from tfmed.files import atomic_path, write_text
 from tfmed.io import Volume, read_volume
+
+_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 def read_address(address, series_uid=None):
@@ -44,7 +48,7 @@ class Cache:
         memo = (address, is_label, series_uid)
         if memo not in self._entries:
             entry = self._entry(address, is_label, series_uid)
-            if not entry.with_suffix(".json").exists():
+            if not _is_whole(entry):
                 self._make(entry, address, is_label, series_uid)
             self._entries[memo] = entry
         entry = self._entries[memo]
@@ -58,7 +62,7 @@ class Cache:
         if wants.label != "none" and case.label is not None:
             addresses.append((case.label, True, None))
         try:
-            return all(a[0] and self._entry(*a).with_suffix(".json").exists() for a in addresses)
+            return all(a[0] and _is_whole(self._entry(*a)) for a in addresses)
         except OSError:
             return False
 
@@ -94,6 +98,16 @@ class Cache:
         return digest.hexdigest()
 
 
+def _is_whole(entry):
+    """Both files of an entry are there; the second one is written last."""
+    return entry.exists() and entry.with_suffix(".json").exists()
+
+
 def _companions(path):
-    """Files that a header file refers to: their content counts as well."""
-    return [p for suffix in (".raw", ".zraw", ".img") if (p := path.with_suffix(suffix)) != path and p.exists()]
+    """The file of voxels that a header file (.mhd, detached .nrrd) names: its content counts as well."""
+    if path.suffix.lower() not in (".mhd", ".nrrd"):
+        return []
+    with open(path, "rb") as stream:
+        named = _DATA_FILE.search(stream.read(1 << 16))
+    companion = path.parent / os.fsdecode(named[1]) if named else None
+    return [companion] if companion and companion.is_file() else []

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger("tfmed")
 console = Console(stderr=True, highlight=False)
-output = Console(highlight=False, soft_wrap=True)  # results, on standard output
+# Results, on standard output; a file or a pipe gets whole lines.
+output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 
 
 class _Stderr(logging.Handler):
