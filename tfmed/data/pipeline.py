@@ -27,7 +27,7 @@ class Samples:
     failure: Exception | None = None
 
     def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
-        """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}` for steps first_step .. last_step - 1."""
+        """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}`, steps first_step .. last_step - 1."""
         share = self.per_step // workers
         names = list(self.spec)
 

@@ -1,4 +1,4 @@
-"""Checking cases before training, and filling the cache: all problems at once, each in words that say how to mend it."""
+"""Checking cases before training, and filling the cache: all problems at once, each with the way to mend it."""
 
 import dataclasses
 
@@ -31,7 +31,8 @@ def check_case(case, wants):
     problems, geometry = [], None
     for name in wants.images:
         if name not in case.images:
-            problems.append(f"{case.id}: has no {name!r} image (has: {', '.join(case.images)})")
+            has = ", ".join(case.images) or "none"
+            problems.append(f"{case.id}: has no {name!r} image (has: {has}); add it or remove the case")
             continue
         volume, problem = _read(case, case.images[name])
         problems += problem or _image_problems(case, case.images[name], volume, wants)
@@ -79,7 +80,8 @@ def _label_problems(case, geometry, wants):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
     strange = sorted(set(values.astype(int).tolist()) - set(wants.label_values or values.astype(int).tolist()))
     if strange:
-        return [f"{case.label}: holds the label values {strange[:5]} where {list(wants.label_values)} are expected"]
+        expected = f"{strange[:5]} where {list(wants.label_values)} are expected"
+        return [f"{case.label}: holds the label values {expected}; map them to these or remove the case"]
     return []
 
 

@@ -100,9 +100,9 @@ def resample(volume, shape, is_label=False):
     if tuple(shape) == volume.shape:
         return volume if is_label else volume.replace(array=volume.array.astype(np.float32, copy=False))
     scale = np.array(volume.shape, np.float64) / np.array(shape, np.float64)  # old voxels per new voxel, (z, y, x)
-    image = sitk.GetImageFromArray(
-        volume.array if is_label else volume.array.astype(np.float32, copy=False), isVector=volume.array.ndim == 4
-    )
+    # SimpleITK takes the machine's own byte order only; files have either.
+    dtype = volume.array.dtype.newbyteorder("=") if is_label else np.float32
+    image = sitk.GetImageFromArray(volume.array.astype(dtype, copy=False), isVector=volume.array.ndim == 4)
     scale_xyz = scale[::-1]
     first_xyz = scale_xyz / 2 - 0.5  # centre of the first new voxel, in old voxels: the borders of both grids agree
     interpolator = sitk.sitkNearestNeighbor if is_label else sitk.sitkLinear
