@@ -21,11 +21,14 @@ class Picture:
     window: tuple
 
 
-def write(method, folder, step):
-    """Write `previews/<name>-<step>.png` of what the method wants to show; `previews/<name>.png` when step is None."""
-    if not hasattr(method, "previews"):
-        return
-    for name, picture in method.previews().items():
+def pictures(method):
+    """{name: Picture} of what a method wants to show."""
+    return method.previews() if hasattr(method, "previews") else {}
+
+
+def write(shown, folder, step):
+    """Write pictures as `previews/<name>-<step>.png`, or `previews/<name>.png` when step is None."""
+    for name, picture in shown.items():
         suffix = "" if step is None else f"-{step:08d}"
         path = folder / "previews" / f"{name}{suffix}.png"
         with atomic_path(path) as temporary:

@@ -48,8 +48,8 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
     log.info("run directory: %s", run.path)
     _train_stages(run, method, strategy, worker)
+    _preview(run, method, worker[0] == 0, "preview", None, None)
     if worker[0] == 0:
-        preview.write(method, run.path, step=None)
         report.write(run)
     return run
 
@@ -86,7 +86,7 @@ def _train_stages(run, method, strategy, worker):
         with strategy.scope():
             model = method.models[stage.name] = stage.model()
         loop = Loop(stage, index, model, run.settings.train, strategy, worker, checkpoints, metrics, timing,
-                    _observers(run, method) if chief else ())
+                    _observers(run, method, chief))
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
             loop.resume(*found)
@@ -109,16 +109,20 @@ def _drop_later_rows(table, newest):
     return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
 
 
-def _observers(run, method):
-    observers = [functools.partial(_preview, run, method)]
-    if run.settings.train.tensorboard:
+def _observers(run, method, chief):
+    observers = [functools.partial(_preview, run, method, chief)]
+    if chief and run.settings.train.tensorboard:
         observers.append(_TensorBoard(run.path / "tensorboard"))
     return observers
 
 
-def _preview(run, method, event, step, values):
-    if event == "preview":
-        preview.write(method, run.path, step)
+def _preview(run, method, chief, event, step, values):
+    """Write pictures; the other machines make them too, because averages over machines are read by all together."""
+    if event != "preview":
+        return
+    pictures = preview.pictures(method)
+    if chief:
+        preview.write(pictures, run.path, step)
 
 
 class _TensorBoard:
