@@ -1,6 +1,9 @@
 """The only file that knows which stack is installed: the few things that differ between Keras 2.15 and Keras 3."""
 
+import importlib
+
 import keras
+import numpy as np
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 STACK = "current" if KERAS_3 else "addons"
@@ -67,3 +70,29 @@ def leaky_relu(slope, name=None):
     """A LeakyReLU layer; its argument has another name on each stack."""
     argument = "negative_slope" if KERAS_3 else "alpha"
     return keras.layers.LeakyReLU(**{argument: slope}, name=name)
+
+
+def import_imgaug():
+    """The imgaug package, made to work with numpy 2, for which its last release was not written.
+
+    Use `import_imgaug().augmenters`; a plain `import imgaug` fails on stack `current`.
+    """
+    if not hasattr(np, "sctypes"):
+        np.sctypes = {
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64, np.longdouble],
+        }
+    imgaug = importlib.import_module("imgaug")
+    elastic = importlib.import_module("imgaug.augmenters").ElasticTransformation
+    if not hasattr(elastic, "_tfmed_original_map"):
+        elastic._tfmed_original_map = elastic._map_coordinates
+        elastic._map_coordinates = staticmethod(_map_with_float32_shifts)
+    return imgaug
+
+
+def _map_with_float32_shifts(image, dx, dy, **options):
+    """OpenCV takes float32 maps only; under numpy 2 imgaug makes float64 ones."""
+    elastic = importlib.import_module("imgaug.augmenters").ElasticTransformation
+    shifts = (np.asarray(shift, np.float32) for shift in (dx, dy))
+    return elastic._tfmed_original_map(image, *shifts, **options)

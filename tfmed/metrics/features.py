@@ -54,12 +54,12 @@ def open_features(address):
         DataError: unknown kind, or a file that is not there or holds other weights.
     """
     kind, _, value = address.partition(":")
-    if kind == "random" and value.isdigit():
+    if kind == "random" and value.isdecimal():
         return FeatureNet(f"random-{value}", _random_network(int(value)))
     if kind == "inception":
         return FeatureNet("inception", _inception(value))
     if kind == "savedmodel":
-        return FeatureNet(pathlib.Path(value).name, _saved_model(value))
+        return FeatureNet(f"savedmodel-{pathlib.Path(value).resolve().name}", _saved_model(value))
     raise DataError(f"features {address!r}: unknown; give random:SEED, inception:WEIGHTS_FILE or savedmodel:FOLDER")
 
 
@@ -106,7 +106,12 @@ def _inception(file):
 def _saved_model(folder):
     if not (pathlib.Path(folder) / "saved_model.pb").is_file():
         raise DataError(f"{folder}: is not a SavedModel folder (it has no saved_model.pb)")
-    loaded = tf.saved_model.load(folder)
+    try:
+        loaded = tf.saved_model.load(folder)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise DataError(f"{folder}: cannot be loaded ({str(error).splitlines()[0][:80]}); export it again") from None
+    if "serving_default" not in loaded.signatures:
+        raise DataError(f"{folder}: has no signature 'serving_default'; export it with one that takes images")
     signature = loaded.signatures["serving_default"]
 
     def function(images):

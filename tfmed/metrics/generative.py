@@ -1,4 +1,4 @@
-"""How good a generator is, from features of its images. Plain numpy: feature networks are in `tfmed.metrics.features`."""
+"""How good a generator is, from features of its images. Plain numpy; the networks are in `tfmed.metrics.features`."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ def frechet_distance(features, reference):
     """Squared Frechet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, Eq. 6).
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), unbiased covariances. The trace of the root is the sum of the singular
-    values of A B^T, where A and B are the centred features over sqrt(n - 1): exact also with fewer samples than features,
-    and then far cheaper than a matrix square root.
+    values of A B^T, where A and B are the centred features over sqrt(n - 1): exact also with fewer samples than
+    features, and then far cheaper than a matrix square root.
 
     Args:
         features, reference: `(n, d)` and `(m, d)`, at least two samples each.
@@ -22,7 +22,8 @@ def frechet_distance(features, reference):
     a, mean_a = _centred(features, "features")
     b, mean_b = _centred(reference, "reference")
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features have {a.shape[1]} dimensions, the reference has {b.shape[1]}; use one network for both")
+        counts = f"features have {a.shape[1]} dimensions, the reference has {b.shape[1]}"
+        raise ValueError(f"{counts}; use one network for both")
     root = _trace_of_root(a, b)
     distance = np.sum((mean_a - mean_b) ** 2) + np.sum(a * a) + np.sum(b * b) - 2.0 * root
     return float(max(distance, 0.0))

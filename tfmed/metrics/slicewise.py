@@ -43,5 +43,6 @@ def score_row(source, described, reference, network, pairs, seed=0):
     names = network.number("inception"), network.number("frechet")
     row = {"source": source, "volumes": len(described), "pairs": pairs}
     for name, values in zip(names, (scores, distances), strict=True):
-        row |= {f"{name} mean": float(values.mean()), f"{name} std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
+        row |= {f"{name} mean": float(values.mean()), f"{name} std": float(spread)}
     return row

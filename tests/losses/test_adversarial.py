@@ -1,0 +1,269 @@
+"""Adversarial losses and penalties: closed forms, invariants, and agreement with TensorFlow-GAN."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfmed.losses.adversarial import (
+    LOSSES,
+    PENALTIES,
+    js_critic,
+    js_generator,
+    r1,
+    r2,
+    squared_gradient_norm,
+    wasserstein_critic,
+    wasserstein_generator,
+    wgan_gp,
+)
+
+pytestmark = pytest.mark.current
+
+needs_tfgan = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_gan") is None, reason="TensorFlow-GAN is installed on stack addons only"
+)
+SCORES = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=6).map(lambda v: np.array(v, "float32"))
+
+
+def scores(seed, shape=(6,)):
+    return tf.constant(np.random.default_rng(seed).normal(0, 3, shape), tf.float32)
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_closed_forms():
+    zero, two = tf.zeros(3), tf.fill([3], 2.0)
+    np.testing.assert_allclose(js_critic(zero, zero), np.full(3, 2 * np.log(2)), rtol=1e-6)
+    np.testing.assert_allclose(js_critic(two, -two), np.full(3, 2 * np.log1p(np.exp(-2))), rtol=1e-6)
+    np.testing.assert_allclose(js_generator(two), np.full(3, np.log1p(np.exp(-2))), rtol=1e-6)
+    np.testing.assert_allclose(wasserstein_critic(two, -two), np.full(3, -4.0))
+    np.testing.assert_allclose(wasserstein_generator(two), np.full(3, -2.0))
+
+
+@settings(deadline=None, max_examples=50)
+@given(SCORES)
+def test_js_equals_the_binary_cross_entropies(values):
+    p = 1 / (1 + np.exp(-values.astype("float64")))
+    fake = -values / 2
+    q = 1 / (1 + np.exp(-fake.astype("float64")))
+    with np.errstate(divide="ignore"):
+        expected = -np.log(p) - np.log1p(-q)
+    np.testing.assert_allclose(js_critic(values, fake), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(js_generator(values), -np.log(p), rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(SCORES, st.floats(-20, 20, width=32))
+def test_a_wasserstein_critic_ignores_a_common_shift(values, shift):
+    shifted = wasserstein_critic(values + np.float32(shift), values[::-1] + np.float32(shift))
+    np.testing.assert_allclose(shifted, wasserstein_critic(values, values[::-1]), atol=1e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(SCORES)
+def test_the_two_sides_of_wasserstein_cancel(values):
+    """What the critic gains on generated images is what the generator loses."""
+    both = wasserstein_critic(tf.zeros_like(values), values) + wasserstein_generator(values)
+    np.testing.assert_array_equal(both, np.zeros(len(values)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_value_per_sample_whatever_the_map(name):
+    critic, generator = LOSSES[name]
+    real, fake = scores(0, (4, 3, 5, 1)), scores(1, (4, 3, 5, 1))
+    flat = [tf.reshape(s, (4, -1)) for s in (real, fake)]
+    for i in range(4):
+        one = critic(real[i : i + 1], fake[i : i + 1])
+        np.testing.assert_allclose(critic(real, fake)[i : i + 1], one, rtol=1e-6)
+        pixels = critic(flat[0][i], flat[1][i])
+        np.testing.assert_allclose(one[0], np.mean(pixels), rtol=1e-5)
+    assert generator(fake).shape == (4,)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_low_precision_scores_are_handled_in_float32(name, dtype):
+    critic, generator = LOSSES[name]
+    real, fake = (tf.cast(scores(seed, (3, 40, 50)), dtype) for seed in (0, 1))
+    for found, exact in (
+        (critic(real, fake), critic(tf.cast(real, tf.float32), tf.cast(fake, tf.float32))),
+        (generator(fake), generator(tf.cast(fake, tf.float32))),
+    ):
+        assert found.dtype == tf.float32
+        np.testing.assert_array_equal(found, exact)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sums_of_large_float16_scores_do_not_overflow(name):
+    critic, generator = LOSSES[name]
+    huge = tf.fill([2, 100, 100], tf.constant(30000.0, tf.float16))
+    assert np.isfinite(critic(huge, -huge)).all() and np.isfinite(generator(-huge)).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_push_the_right_way(name):
+    critic, generator = LOSSES[name]
+    real, fake = tf.Variable(scores(0)), tf.Variable(scores(1))
+    with tf.GradientTape(persistent=True) as tape:
+        critic_loss, generator_loss = tf.reduce_sum(critic(real, fake)), tf.reduce_sum(generator(fake))
+    assert (tape.gradient(critic_loss, real).numpy() < 0).all()  # the critic wants real scores up
+    assert (tape.gradient(critic_loss, fake).numpy() > 0).all()  # and generated ones down
+    assert (tape.gradient(generator_loss, fake).numpy() < 0).all()  # the generator wants them up
+
+
+def test_js_is_least_where_the_critic_is_optimal():
+    """D(x) = log(p_data / p_generated) minimises the critic's loss (Goodfellow et al. 2014, Prop. 1)."""
+    data, generated = 0.8, 0.3  # densities at one point
+
+    def loss(score):
+        score = tf.constant([score])
+        return float((data * js_critic(score, [-1e9]) + generated * js_critic([1e9], score))[0])
+
+    best = np.log(data / generated)
+    assert loss(best) < min(loss(best - 0.1), loss(best + 0.1))
+
+
+# --- penalties --------------------------------------------------------------------------------------------------------
+
+WEIGHTS = tf.constant(np.random.default_rng(0).normal(size=(5, 6, 2)), tf.float32)
+
+
+def linear(images):
+    """Its gradient is WEIGHTS everywhere."""
+    return tf.reduce_sum(images * tf.cast(WEIGHTS, images.dtype), axis=(1, 2, 3))
+
+
+def quadratic(images):
+    """Its gradient is the image itself."""
+    return 0.5 * tf.reduce_sum(tf.square(images), axis=(1, 2, 3))
+
+
+def images(seed, n=3):
+    return tf.constant(np.random.default_rng(seed).normal(size=(n, 5, 6, 2)), tf.float32)
+
+
+def square(x):
+    return np.sum(np.square(x), axis=(1, 2, 3))
+
+
+def test_squared_gradient_norms():
+    x = images(1)
+    np.testing.assert_allclose(squared_gradient_norm(linear, x), np.full(3, np.sum(WEIGHTS.numpy() ** 2)), rtol=1e-5)
+    np.testing.assert_allclose(squared_gradient_norm(quadratic, x), square(x), rtol=1e-5)
+
+
+def test_a_map_of_scores_counts_by_its_mean():
+    """Each of 30 scores is the sum of one pixel's two channels, so the mean's gradient is 1/30 in 60 entries."""
+    norm = squared_gradient_norm(lambda x: tf.reduce_sum(x, axis=-1), images(1))
+    np.testing.assert_allclose(norm, np.full(3, 60 / 900), rtol=1e-5)
+
+
+def test_r1_sees_real_and_r2_generated_images():
+    real, fake = images(1), images(2)
+    np.testing.assert_allclose(r1(quadratic, real, fake, 10.0), 5 * square(real), rtol=1e-5)
+    np.testing.assert_allclose(r2(quadratic, real, fake, 10.0), 5 * square(fake), rtol=1e-5)
+    np.testing.assert_allclose(r1(quadratic, real, None, 1.0), 0.5 * square(real), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.25, 1.0])
+def test_wgan_gp_between_the_images(mix):
+    real, fake = images(1), images(2)
+    between = mix * real.numpy() + (1 - mix) * fake.numpy()
+    found = wgan_gp(quadratic, real, fake, 10.0, tf.fill([3, 1, 1, 1], mix))
+    np.testing.assert_allclose(found, 10 * (np.sqrt(square(between)) - 1) ** 2, rtol=1e-4)
+
+
+def test_each_sample_has_its_own_mix():
+    real, fake = images(1), images(2)
+    mix = tf.reshape(tf.constant([0.0, 0.5, 1.0]), (3, 1, 1, 1))
+    found = wgan_gp(quadratic, real, fake, 1.0, mix)
+    alone = [wgan_gp(quadratic, real[i : i + 1], fake[i : i + 1], 1.0, mix[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_allclose(found, alone, rtol=1e-6)
+
+
+def test_a_critic_of_slope_one_pays_nothing_and_a_flat_one_the_weight():
+    norm = tf.norm(WEIGHTS)
+    mix = tf.fill([3, 1, 1, 1], 0.3)
+    np.testing.assert_allclose(wgan_gp(lambda x: linear(x) / norm, images(1), images(2), 10.0, mix), 0, atol=1e-9)
+    flat = wgan_gp(lambda x: tf.reduce_sum(0.0 * x, axis=(1, 2, 3)), images(1), images(2), 10.0, mix)
+    np.testing.assert_allclose(flat, np.full(3, 10.0), rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0.0, 100, width=32), st.floats(0.125, 4, width=32))
+def test_penalties_scale_with_weight_and_critic(weight, slope):
+    real, fake = images(1), images(2)
+    for penalty in (r1, r2):
+        one = penalty(linear, real, fake, 1.0).numpy()
+        np.testing.assert_allclose(penalty(linear, real, fake, weight), weight * one, rtol=1e-5)
+        steeper = penalty(lambda x: np.float32(slope) * linear(x), real, fake, 1.0)
+        np.testing.assert_allclose(steeper, slope**2 * one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_can_be_differentiated_also_where_the_critic_is_flat(name):
+    """d/ds of a penalty on the critic s * w . x: known for s > 0, finite at s = 0."""
+    scale = tf.Variable(0.0)
+    mix = tf.fill([3, 1, 1, 1], 0.5)
+    for value in (0.0, 2.0):
+        scale.assign(value)
+        with tf.GradientTape() as tape:
+            loss = PENALTIES[name](lambda x: scale * linear(x), images(1), images(2), 10.0, mix)
+        gradient = tape.gradient(loss, scale).numpy()
+        assert np.isfinite(gradient)
+    squared = np.sum(WEIGHTS.numpy() ** 2)
+    expected = 20 * (2 * np.sqrt(squared) - 1) * np.sqrt(squared) if name == "wgan-gp" else 10 * 2 * squared
+    np.testing.assert_allclose(gradient, 3 * expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_run_in_a_graph_and_give_float32(name):
+    mix = tf.fill([3, 1, 1, 1], 0.5)
+    eager = PENALTIES[name](quadratic, images(1), images(2), 10.0, mix)
+    graph = tf.function(lambda a, b: PENALTIES[name](quadratic, a, b, 10.0, mix))(images(1), images(2))
+    np.testing.assert_allclose(eager, graph, rtol=1e-6)
+    half = squared_gradient_norm(linear, tf.cast(images(1), tf.float16))
+    assert half.dtype == tf.float32
+    np.testing.assert_allclose(half, np.full(3, np.sum(WEIGHTS.numpy() ** 2)), rtol=5e-3)
+
+
+# --- TensorFlow-GAN as oracle -----------------------------------------------------------------------------------------
+
+
+def mean(values):
+    return float(tf.reduce_mean(values))
+
+
+@needs_tfgan
+@pytest.mark.parametrize("seed", range(5))
+def test_losses_equal_tensorflow_gan(seed):
+    from tensorflow_gan.python.losses import losses_impl as tfgan
+
+    real, fake = scores(seed), scores(seed + 100)
+    for theirs in (tfgan.modified_discriminator_loss, tfgan.minimax_discriminator_loss):
+        assert mean(js_critic(real, fake)) == pytest.approx(float(theirs(real, fake, label_smoothing=0.0)), abs=1e-5)
+    assert mean(js_generator(fake)) == pytest.approx(float(tfgan.modified_generator_loss(fake)), abs=1e-5)
+    ours = mean(wasserstein_critic(real, fake)), mean(wasserstein_generator(fake))
+    theirs = float(tfgan.wasserstein_discriminator_loss(real, fake)), float(tfgan.wasserstein_generator_loss(fake))
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@needs_tfgan
+@pytest.mark.parametrize("critic", [linear, quadratic])
+def test_the_gradient_penalty_equals_tensorflow_gan(critic):
+    """Theirs draws its own mixture; between an image and itself there is only one."""
+    from tensorflow_gan.python.losses import losses_impl as tfgan
+
+    x = images(1) / 10
+
+    @tf.function
+    def theirs(x):
+        return tfgan.wasserstein_gradient_penalty(x, x, None, lambda data, _: critic(data), "critic")
+
+    ours = mean(wgan_gp(critic, x, x, 1.0, tf.fill([3, 1, 1, 1], 0.4)))
+    assert ours == pytest.approx(float(theirs(x)), rel=1e-5)

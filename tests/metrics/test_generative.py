@@ -1,0 +1,176 @@
+"""Frechet distance and inception score: closed forms, invariants, and independent implementations."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfmed.metrics.generative import frechet_distance, inception_score
+
+pytestmark = pytest.mark.current
+
+SEEDS = st.integers(0, 2**31 - 1)
+SIZES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.integers(1, 20))
+
+
+def features(seed, n=50, d=8):
+    """Samples of a Gaussian with a mean and a covariance of their own."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d)
+
+
+def exactly(mean, deviations):
+    """Samples whose mean and (diagonal, unbiased) covariance are exactly as given."""
+    mean, deviations = np.asarray(mean, float), np.asarray(deviations, float)
+    d = len(mean)
+    n = 2 * d
+    directions = np.vstack([np.eye(d), -np.eye(d)]) * np.sqrt((n - 1) / 2)
+    return mean + directions * deviations
+
+
+def by_square_root(a, b):
+    """The definition, with scipy's square root of a matrix."""
+    covariances = [np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    return gap @ gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root).real
+
+
+@settings(max_examples=50)
+@given(SEEDS, SIZES)
+def test_identical_sets_have_distance_zero(seed, sizes):
+    n, _, d = sizes
+    a = features(seed, n, d)
+    scale = np.sum(np.var(a, axis=0)) + 1
+    assert 0 <= frechet_distance(a, a) <= 1e-6 * scale
+    assert 0 <= frechet_distance(a, a[::-1]) <= 1e-6 * scale  # the order does not matter
+
+
+@settings(max_examples=50)
+@given(SEEDS, SIZES)
+def test_symmetric_and_not_negative(seed, sizes):
+    n, m, d = sizes
+    a, b = features(seed, n, d), features(seed + 1, m, d)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9, abs=1e-9)
+    assert frechet_distance(a, b) >= 0
+
+
+@settings(max_examples=50)
+@given(SEEDS, SIZES, st.floats(-100, 100))
+def test_equal_covariances_leave_the_distance_of_the_means(seed, sizes, shift):
+    n, _, d = sizes
+    a = features(seed, n, d)
+    assert frechet_distance(a, a + shift) == pytest.approx(d * shift**2, rel=1e-7, abs=1e-5)
+
+
+@settings(max_examples=50)
+@given(SEEDS, SIZES)
+def test_rotations_and_common_shifts_change_nothing_and_scale_squares(seed, sizes):
+    n, m, d = sizes
+    a, b = features(seed, n, d), features(seed + 1, m, d)
+    turn = scipy.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
+    distance = frechet_distance(a, b)
+    assert frechet_distance(a @ turn + 3, b @ turn + 3) == pytest.approx(distance, rel=1e-6, abs=1e-6)
+    assert frechet_distance(5 * a, 5 * b) == pytest.approx(25 * distance, rel=1e-6, abs=1e-6)
+
+
+NUMBERS = st.lists(st.tuples(*[st.floats(-5, 5)] * 2, *[st.floats(0, 5)] * 2), min_size=1, max_size=6)
+
+
+@given(NUMBERS)
+def test_diagonal_gaussians(rows):
+    """sum (m1 - m2)^2 + (s1 - s2)^2, exactly."""
+    m1, m2, s1, s2 = np.array(rows).T
+    expected = np.sum((m1 - m2) ** 2 + (s1 - s2) ** 2)
+    assert frechet_distance(exactly(m1, s1), exactly(m2, s2)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_one_dimension_by_hand():
+    assert frechet_distance([[0.0], [2.0]], [[3.0], [5.0]]) == pytest.approx(9.0)
+    assert frechet_distance([[-1.0], [1.0]], [[-3.0], [3.0]]) == pytest.approx((3 * np.sqrt(2) - np.sqrt(2)) ** 2)
+
+
+@pytest.mark.parametrize("n, m, d", [(60, 80, 8), (300, 200, 32), (9, 9, 8), (8, 20, 8)])
+def test_equals_the_matrix_square_root(n, m, d):
+    a, b = features(0, n, d), features(1, m, d)
+    assert frechet_distance(a, b) == pytest.approx(by_square_root(a, b), rel=1e-6)
+
+
+@pytest.mark.parametrize("n, m, d", [(5, 6, 12), (2, 2, 30), (40, 6, 20)])
+def test_equals_the_matrix_square_root_with_fewer_samples_than_features(n, m, d):
+    """There the product is singular and scipy's root inexact, hence the tolerance."""
+    a, b = features(2, n, d), features(3, m, d)
+    assert frechet_distance(a, b) == pytest.approx(by_square_root(a, b), rel=1e-4)
+
+
+def test_low_precision_features_are_handled_in_float64():
+    a, b = features(0).astype("float32"), features(1).astype("float32")
+    assert frechet_distance(a, b) == frechet_distance(a.astype("float64"), b.astype("float64"))
+    assert frechet_distance(1e4 + a, 1e4 + a) < 1e-3
+
+
+@pytest.mark.parametrize("a, b, words", [
+    (np.zeros((1, 3)), np.zeros((4, 3)), "features: .*at least two samples"),
+    (np.zeros((4, 3)), np.zeros((0, 3)), "reference: .*at least two samples"),
+    (np.zeros(4), np.zeros((4, 3)), "features: "),
+    (np.zeros((4, 3)), np.zeros((4, 2)), "3 dimensions, the reference has 2"),
+    (np.full((4, 3), np.nan), np.zeros((4, 3)), "features: some values are NaN"),
+    (np.zeros((4, 3)), np.full((4, 3), np.inf), "reference: some values are NaN or infinite"),
+])  # fmt: skip
+def test_impossible_input(a, b, words):
+    with pytest.raises(ValueError, match=words):
+        frechet_distance(a, b)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_gan") is None, reason="TensorFlow-GAN is installed on stack addons only"
+)
+@pytest.mark.parametrize("n, m, d", [(200, 150, 6), (500, 500, 16)])
+def test_equal_tensorflow_gan(n, m, d):
+    from tensorflow_gan.python.eval import classifier_metrics as tfgan
+
+    a, b = (features(seed, size, d).astype("float32") for seed, size in ((0, n), (1, m)))
+    theirs = float(tfgan.frechet_classifier_distance_from_activations(a, b))
+    assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-4)
+    logits = np.random.default_rng(0).normal(size=(n, d)).astype("float32")
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert inception_score(p) == pytest.approx(float(tfgan.classifier_score_from_logits(logits)), rel=1e-4)
+
+
+# --- inception score ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 30), st.integers(1, 5))
+def test_sure_and_evenly_spread_scores_the_number_of_classes(classes, times):
+    assert inception_score(np.tile(np.eye(classes), (times, 1))) == pytest.approx(classes)
+
+
+@given(st.integers(1, 30), st.integers(1, 10), SEEDS)
+def test_images_that_look_alike_score_one(classes, n, seed):
+    p = np.random.default_rng(seed).dirichlet(np.ones(classes))
+    assert inception_score(np.tile(p, (n, 1))) == pytest.approx(1.0)
+
+
+@given(st.integers(1, 10), st.integers(1, 20), SEEDS)
+def test_between_one_and_the_number_of_classes(classes, n, seed):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(classes, 0.3), n)
+    score = inception_score(p)
+    assert 1 - 1e-9 <= score <= classes + 1e-9
+    assert inception_score(p[rng.permutation(n)][:, rng.permutation(classes)]) == pytest.approx(score)
+    assert inception_score(np.vstack([p, p])) == pytest.approx(score)
+
+
+def test_two_images_by_hand():
+    """Mean (1/2, 1/2): KL of (0.9, 0.1) to it is log 2 - entropy(0.9)."""
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    assert inception_score([[0.9, 0.1], [0.1, 0.9]]) == pytest.approx(2 * np.exp(-entropy))
+
+
+@pytest.mark.parametrize("p", [[[0.5, 0.6]], [0.5, 0.5], np.zeros((0, 3)), [[np.nan, 1.0]], [[2.0, 3.0]]], ids=str)
+def test_what_is_no_probability(p):
+    with pytest.raises(ValueError, match="rows that sum to 1"):
+        inception_score(p)
