@@ -244,7 +244,7 @@ def test_two_worker_processes_agree_with_one(tmp_path, own_cache):
         environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
         processes.append(subprocess.Popen(command(tmp_path / "two", *extra, resume=False), env=environment,
                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
-    errors = [process.communicate(timeout=300)[1] for process in processes]
+    errors = "\n".join(process.communicate(timeout=300)[1] for process in processes)
     assert [process.returncode for process in processes] == [0, 0], errors
     one = fit(settings("train.steps=3"), tmp_path / "one")
     ours, theirs = (run.metrics().drop(columns=["stage", "split"]).to_numpy(float)
