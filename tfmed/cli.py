@@ -1,7 +1,9 @@
 """The command line: one verb each, errors as one line, exit status 0, 2 (mend your input) or 130 (interrupted)."""
 
 import argparse
+import functools
 import importlib
+import inspect
 import os
 import sys
 import types
@@ -64,10 +66,11 @@ def callable_module(name, function):
     """Make `tfmed.fit(...)` work although `tfmed.fit` is a module (so that `python -m tfmed.fit` works as well)."""
 
     class Verb(types.ModuleType):
-        __doc__ = function.__doc__
-
+        @functools.wraps(function)
         def __call__(self, *args, **kwargs):
             return function(*args, **kwargs)
+
+        __signature__ = inspect.signature(function)
 
     sys.modules[name].__class__ = Verb
 

@@ -9,8 +9,8 @@ from tfmed import cli
 def main(argv):
     parser = cli.parser("fit", "Train a method from one settings file.")
     parser.add_argument("config", help="settings file, e.g. configs/ctsgan.yaml; with --resume also a run directory")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=scans train.batch_size=2")
-    parser.add_argument("--profile", default="paper", help="named set of changes in the file, e.g. demo (default: paper)")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="e.g. data.root=scans")
+    parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     parser.add_argument("--run-dir", help="where to write (default: runs/<method>-<time>)")
     parser.add_argument("--resume", action="store_true", help="go on with --run-dir after its newest checkpoint")
     parser.add_argument("--export", action="store_true", help="write a SavedModel to RUN_DIR/export at the end")
@@ -39,10 +39,21 @@ def main(argv):
     return 0
 
 
-def _fit(*args, **kwargs):
+def _fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
+    """Train a method; the same as `tfmed.engine.training.fit`.
+
+    Args:
+        config: path of a settings file, or the Settings that `load_config` gave.
+        run_dir: where to write; default `runs/<method>-<time>`.
+        resume: go on with `run_dir`.
+        overrides, profile: as in `load_config`, when `config` is a path.
+
+    Returns:
+        The finished Run.
+    """
     from tfmed.engine.training import fit
 
-    return fit(*args, **kwargs)
+    return fit(config, run_dir, resume, overrides, profile)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tfmed.errors import DataError
 def main(argv):
     parser = cli.parser("prepare", "Check every case and fill the preprocessing cache.")
     parser.add_argument("config", help="settings file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--profile", default="paper")
     arguments = parser.parse_intermixed_args(argv)
     cli.start_tensorflow()

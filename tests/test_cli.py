@@ -1,0 +1,190 @@
+"""The command line: verbs, help, errors as one line, exit status."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import tfmed
+from tfmed import cli, registry
+from tfmed.errors import UserError
+
+pytestmark = pytest.mark.current
+
+
+@pytest.fixture
+def tfmed_command(monkeypatch, capsys):
+    """Run `tfmed ...` in this process: (exit status, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["tfmed", *map(str, words)])
+        try:
+            status = cli.console_script()
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def assert_refused(answer, *words):
+    """Exit status 2, nothing on stdout, one line on stderr."""
+    status, out, err = answer
+    assert (status, out) == (2, "")
+    assert err.startswith("tfmed: ") and err.endswith("\n") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_without_a_verb(tfmed_command):
+    status, out, _ = tfmed_command()
+    assert status == 2 and all(verb in out for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help(tfmed_command, flag):
+    status, out, err = tfmed_command(flag)
+    assert (status, err) == (0, "") and all(verb in out for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_of_each_verb(tfmed_command, verb):
+    status, out, err = tfmed_command(verb, "--help")
+    assert (status, err) == (0, "") and f"usage: tfmed {verb}" in out
+
+
+@pytest.mark.parametrize("verb, mend", [
+    ("fti", "did you mean 'fit'?"), ("evalute", "did you mean 'evaluate'?"), ("catalogue", "did you mean 'catalog'?"),
+    ("zzz", "known: catalog, evaluate"), ("", "known: "), ("../fit", "no verb '../fit'"),
+])  # fmt: skip
+def test_unknown_verb(tfmed_command, verb, mend):
+    assert_refused(tfmed_command(verb), f"no verb {verb!r}", mend)
+
+
+@pytest.mark.parametrize("words, mend", [
+    (["fit"], "required: config; see 'tfmed fit --help'"),
+    (["fit", "a.yaml", "--frofile", "x"], "--frofile"),
+    (["evaluate", "run", "-n", "many"], "invalid int value: 'many'; see 'tfmed evaluate --help'"),
+    (["sample", "run"], "--out; see 'tfmed sample --help'"),
+    (["sample", "run", "--out", "x", "--fix", "all"], "invalid choice: 'all'"),
+    (["predict", "run"], "see 'tfmed predict --help'"),
+    (["export"], "see 'tfmed export --help'"),
+    (["prepare"], "see 'tfmed prepare --help'"),
+    (["catalog", "more"], "unrecognized arguments: more; see 'tfmed catalog --help'"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")  # fmt: skip
+def test_wrong_usage(tfmed_command, words, mend):
+    assert_refused(tfmed_command(*words), mend)
+
+
+@pytest.mark.parametrize("verb", ["fit", "prepare"])
+def test_settings_that_cannot_be_used(tfmed_command, verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(tfmed_command(verb, "absent.yaml"), "absent.yaml: no such settings file")
+    assert_refused(tfmed_command(verb, "configs/ctsgan.yaml", "train.stepz=3"), "did you mean 'steps'?")
+    assert_refused(tfmed_command(verb, "configs/ctsgan.yaml", "--profile", "dmeo"), "did you mean 'demo'?")
+    assert_refused(tfmed_command(verb, "configs/ctsgan.yaml", "data.source=nifti_foldr"), "nifti_foldr")
+    assert_refused(tfmed_command(verb, "configs/ctsgan.yaml", "data.source=nifti_folder", "data.root=gone"), "gone: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [
+    ["evaluate", "RUN"], ["sample", "RUN", "--out", "x"], ["export", "RUN"], ["predict", "RUN", "x.nii", "--out", "x"],
+], ids=lambda words: words[0])  # fmt: skip
+def test_a_run_that_is_not_there(tfmed_command, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(tfmed_command(*words), "RUN: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options, name", [(["-n", "0"], "--count"), (["--chunk", "0"], "--chunk"),
+                                           (["--seed", "-1"], "--seed")], ids=lambda v: v[0])  # fmt: skip
+def test_numbers_out_of_range(tfmed_command, options, name):
+    assert_refused(tfmed_command("sample", "RUN", "--out", "x", *options), f"{name}: ")
+
+
+# --- what becomes of errors -------------------------------------------------------------------------------------------
+
+
+def raising(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("error, status, line", [
+    (UserError("a: wrong;\n  mend it"), 2, "tfmed: a: wrong; mend it\n"),
+    (KeyboardInterrupt(), 130, "tfmed: interrupted\n"),
+    (MemoryError(), 2, "tfmed: out of memory; lower train.batch_size or the volume's size\n"),
+], ids=["user", "interrupt", "memory"])  # fmt: skip
+def test_errors_become_one_line_and_a_status(capsys, error, status, line):
+    assert cli.run(raising(error), []) == status
+    assert capsys.readouterr() == ("", line)
+
+
+def test_a_defect_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        cli.run(raising(ZeroDivisionError()), [])
+
+
+def test_statuses_pass_through():
+    assert cli.run(lambda argv: None, []) == 0
+    assert cli.run(lambda argv: 143, []) == 143
+    assert cli.run(lambda argv: len(argv), ["a", "b"]) == 2
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+def python(*words):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
+
+
+def test_both_ways_to_call_a_verb():
+    one, other = python("-m", "tfmed", "catalog"), python("-m", "tfmed.catalog")
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert one.stdout == other.stdout and "ctsgan" in one.stdout
+    assert "tensorflow" not in one.stderr.lower()
+
+
+def test_errors_of_a_process_have_no_traceback():
+    for words in (("-m", "tfmed", "ft"), ("-m", "tfmed.catalog", "--zzz")):
+        assert_refused((lambda r: (r.returncode, r.stdout, r.stderr))(python(*words)))
+
+
+# --- from Python ------------------------------------------------------------------------------------------------------
+
+
+def test_thirty_methods_in_the_catalogue():
+    rows = tfmed.catalog()
+    assert len(rows) == 30 and len({row.name for row in rows}) == 30
+    for row in rows:
+        assert row.name.isidentifier() and row.title and row.task and row.paper
+        assert row.status in ("ready", "planned")
+    assert registry.info("ctsgan").status == "ready"
+    assert registry.names() == [row.name for row in rows if row.status == "ready"]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_verbs_are_reached_through_the_package(verb):
+    module = getattr(tfmed, verb)
+    assert inspect.ismodule(module) and callable(module.main)
+    assert module.__doc__.startswith(f"python -m tfmed.{verb}")
+
+
+@pytest.mark.parametrize("verb, parameters", [
+    ("fit", ["config", "run_dir", "resume", "overrides", "profile"]), ("catalog", []),
+])  # fmt: skip
+def test_the_verbs_of_the_api_are_callable_modules(verb, parameters):
+    module = getattr(tfmed, verb)
+    assert callable(module)
+    assert list(inspect.signature(module).parameters) == parameters
+    call = type(module).__call__
+    assert call.__doc__ and "\n" in call.__doc__ if verb == "fit" else call.__doc__
+
+
+def test_an_unknown_name_of_the_package():
+    with pytest.raises(AttributeError, match="has no attribute 'fitt'"):
+        tfmed.fitt  # noqa: B018

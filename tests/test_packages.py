@@ -1,0 +1,138 @@
+"""Every declared package can be imported on this stack, and every imported package is declared."""
+
+import ast
+import configparser
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tfmed.compat import STACK
+
+pytestmark = pytest.mark.current
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+MODULES = {  # distribution -> what it is imported as, where the names differ
+    "simpleitk": "SimpleITK", "scikit-image": "skimage", "scikit-learn": "sklearn", "imbalanced-learn": "imblearn",
+    "pyyaml": "yaml", "jinja2": "jinja2", "keras-cv": "keras_cv", "tensorflow-addons": "tensorflow_addons",
+    "tensorflow-gan": "tensorflow_gan", "tensorflow-probability": "tensorflow_probability",
+    "tensorflow-metadata": "tensorflow_metadata", "protobuf": "google.protobuf", "pillow": "PIL",
+}  # fmt: skip
+
+
+def declared():
+    """Group of setup.cfg -> modules: "base" and the extras."""
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    groups = {"base": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    found = {}
+    for group, text in groups.items():
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        names = [re.match(r"[A-Za-z0-9_.-]+", line.strip())[0].lower() for line in lines]
+        found[group] = {MODULES.get(name, name) for name in names}
+    return found
+
+
+DECLARED = declared()
+IMPORT_ALL = """
+import importlib, sys
+from tfmed.compat import import_imgaug
+import_imgaug()
+failed = {}
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {str(error)[:200]}"
+print(failed)
+sys.exit(bool(failed))
+"""
+
+
+def python(code, *arguments):
+    """Run code in a fresh process of its own."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=400,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    return result.stdout
+
+
+def test_setup_cfg_is_understood():
+    assert {"tensorflow", "keras", "skimage", "yaml", "SimpleITK"} <= DECLARED["base"]
+    assert {"tensorflow_addons", "tensorflow_gan", "tensorflow_probability"} <= DECLARED["addons"]
+
+
+def test_every_declared_package_can_be_imported():
+    """All of this stack's packages together, in one process."""
+    wanted = DECLARED["base"] | DECLARED["test"] | (DECLARED["addons"] if STACK == "addons" else DECLARED["notebooks"])
+    python(IMPORT_ALL, *sorted(wanted))
+
+
+def third_party(files):
+    """Top-level modules that files import, less the standard library and ourselves."""
+    names = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"tfmed", "tests", "benchmarks"}
+
+
+def test_everything_that_the_package_imports_is_declared():
+    imported = third_party((REPOSITORY / "tfmed").rglob("*.py"))
+    assert {"tensorflow", "keras", "numpy", "yaml"} <= imported
+    assert imported - DECLARED["base"] == set()
+
+
+@pytest.mark.parametrize("folder, extras", [("tests", ("test", "addons", "notebooks")), ("benchmarks", ("bench",))])
+def test_everything_that_other_code_imports_is_declared(folder, extras):
+    imported = third_party((REPOSITORY / folder).rglob("*.py"))
+    assert imported and imported - DECLARED["base"].union(*(DECLARED[extra] for extra in extras)) == set()
+
+
+@pytest.mark.parametrize("stack", ["addons", "current"])
+def test_constraints_pin_every_declared_package(stack):
+    pinned = {line.split("==")[0].lower().replace("_", "-")
+              for line in (REPOSITORY / "constraints" / f"{stack}.txt").read_text().splitlines() if "==" in line}
+    groups = ("base", "test", "addons") if stack == "addons" else ("base", "test", "notebooks")
+    modules = {MODULES.get(name, name) for name in pinned}
+    assert set().union(*(DECLARED[group] for group in groups)) - modules == set()
+
+
+def test_importing_tfmed_is_light():
+    code = "import sys, tfmed; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = set(python(code).split())
+    assert not loaded & {"tensorflow", "keras", "numpy", "pydantic", "yaml", "SimpleITK", "rich", "matplotlib"}
+
+
+def test_listing_the_methods_needs_no_tensorflow():
+    code = "import sys, tfmed; assert len(tfmed.catalog()) == 30; print('tensorflow' in sys.modules)"
+    assert python(code).strip() == "False"
+
+
+IMPORT_TFMED = """
+import importlib, pkgutil, sys, tfmed
+for module in pkgutil.walk_packages(tfmed.__path__, "tfmed."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_package_itself_works_without_the_packages_of_the_other_stack():
+    """No module of tfmed imports, when it is imported, what exists on stack addons only."""
+    loaded = set(python(IMPORT_TFMED).split())
+    assert "tensorflow" in loaded
+    assert not loaded & {"tensorflow_addons", "tensorflow_gan", "tensorflow_probability", "imgaug", "keras_cv"}
+
+
+def test_the_stack_is_what_is_installed():
+    assert (importlib.util.find_spec("tensorflow_addons") is not None) == (STACK == "addons")

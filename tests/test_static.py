@@ -1,0 +1,203 @@
+"""What must never stand in the source, and which way imports go."""
+
+import ast
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+PACKAGE = sorted((REPOSITORY / "tfmed").rglob("*.py"))
+TESTS = sorted((REPOSITORY / "tests").rglob("*.py"))
+
+
+def name_of(file):
+    """tfmed/data/cache.py -> tfmed.data.cache"""
+    parts = file.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def trees(files):
+    return [(name_of(file), ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+
+
+SOURCE = trees(PACKAGE)
+
+
+def dotted(node):
+    """a.b.c of a Name or Attribute, otherwise ''."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def imports(name, tree):
+    """Full names of the modules that a module imports, also inside functions."""
+    package = name if (REPOSITORY / name.replace(".", "/")).is_dir() else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield f"{module}.{alias.name}"
+
+
+IMPORTS = {name: sorted(set(imports(name, tree))) for name, tree in SOURCE}
+
+
+def test_the_source_is_found():
+    assert len(SOURCE) > 40 and "tfmed.config" in IMPORTS
+    assert "tfmed.errors.ConfigError" in IMPORTS["tfmed.config"]
+    assert "tfmed.data.phantoms.chest_ct.chest_ct" in IMPORTS["tfmed.data.phantoms"]
+
+
+# --- nothing is executed or unpickled ---------------------------------------------------------------------------------
+
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.load_all",
+                   "yaml.full_load", "yaml.unsafe_load", "pandas.read_pickle", "pd.read_pickle"}  # fmt: skip
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+TRUE_KEYWORDS = {"allow_pickle", "shell"}
+
+
+def dangers(tree):
+    """Descriptions of everything forbidden in a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (f"import {name}" for name in names if name.split(".")[0] in FORBIDDEN_MODULES)
+        if not isinstance(node, ast.Call):
+            continue
+        called = dotted(node.func)
+        if called in FORBIDDEN_CALLS or called.endswith((".extractall", ".enable_unsafe_deserialization")):
+            yield f"line {node.lineno}: {called}"
+        if called in ("np.load", "numpy.load") and "allow_pickle" not in {k.arg for k in node.keywords}:
+            yield f"line {node.lineno}: {called} without allow_pickle=False"
+        for keyword in node.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else "unknown"
+            if keyword.arg in TRUE_KEYWORDS and value is not False:
+                yield f"line {node.lineno}: {keyword.arg}={value}"
+            if keyword.arg == "safe_mode" and value is not True:
+                yield f"line {node.lineno}: safe_mode={value}"
+            if keyword.arg == "Loader" and dotted(keyword.value) != "yaml.SafeLoader":
+                yield f"line {node.lineno}: Loader={dotted(keyword.value)}"
+
+
+@pytest.mark.parametrize("code", [
+    "import pickle", "from pickle import loads", "import joblib.memory", "eval('1')", "exec(code)", "os.system('ls')",
+    "yaml.load(x)", "yaml.load(x, Loader=yaml.SafeLoader)", "yaml.compose(x, Loader=yaml.Loader)", "tar.extractall(p)",
+    "np.load(f)", "np.load(f, allow_pickle=True)", "np.load(f, allow_pickle=flag)", "subprocess.run(c, shell=True)",
+    "keras.models.load_model(f, safe_mode=False)",
+])  # fmt: skip
+def test_the_search_finds_dangers(code):
+    assert list(dangers(ast.parse(code)))
+
+
+def test_nothing_dangerous_in_the_package():
+    assert {name: found for name, tree in SOURCE if (found := list(dangers(tree)))} == {}
+
+
+# --- imports go one way -----------------------------------------------------------------------------------------------
+
+LOW = ("ops", "nn", "losses", "metrics", "augment")
+MAY_IMPORT = {  # part of tfmed -> parts that it may import
+    "errors": (), "files": ("errors",), "compat": (), "registry": (),
+    "config": ("errors", "registry"),
+    "io": ("errors", "files"),
+    **dict.fromkeys(LOW, ("errors", "compat", "io", *LOW)),
+    "data": ("errors", "files", "compat", "config", "io", *LOW),
+    "engine": ("errors", "files", "compat", "config", "registry", "io", "data", *LOW),
+    "methods": ("errors", "files", "compat", "config", "io", "data", "engine", *LOW),
+}  # fmt: skip
+
+
+def part_of(name):
+    """tfmed.data.cache -> data"""
+    return (name.split(".") + [""])[1]
+
+
+def test_imports_go_one_way():
+    wrong = [f"{name} imports {module}" for name, modules in IMPORTS.items() if part_of(name) in MAY_IMPORT
+             for module in modules if module.startswith("tfmed.") and part_of(module) != part_of(name)
+             and part_of(module) not in MAY_IMPORT[part_of(name)]]  # fmt: skip
+    assert wrong == []
+
+
+def test_every_part_has_its_rule():
+    verbs = {"fit", "evaluate", "predict", "sample", "export", "prepare", "catalog", "cli", "__main__", ""}
+    assert {part_of(name) for name in IMPORTS} - verbs <= set(MAY_IMPORT)
+
+
+def test_no_method_imports_another():
+    wrong = [f"{name} imports {module}" for name, modules in IMPORTS.items() if name.startswith("tfmed.methods.")
+             for module in modules if module.startswith("tfmed.methods.")
+             and module.split(".")[2] != name.split(".")[2]]  # fmt: skip
+    assert wrong == []
+
+
+def test_functions_of_tensors_know_nothing_of_settings():
+    wrong = [f"{name} imports {module}" for name, modules in IMPORTS.items() if part_of(name) in LOW
+             for module in modules if module.split(".")[0] in ("yaml", "pydantic")]  # fmt: skip
+    assert wrong == []
+
+
+def test_heavy_packages_are_imported_where_they_are_used():
+    heavy = {"keras_cv", "imgaug", "tensorflow_addons", "tensorflow_gan", "tensorflow_probability", "cv2"}
+    for name, tree in SOURCE:
+        top = ast.Module([n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))], [])
+        assert not heavy & {module.split(".")[0] for module in imports(name, top)}, name
+
+
+def test_one_spelling_for_both_stacks():
+    """`import keras`, never tf.keras or keras.backend."""
+    wrong = []
+    for name, tree in SOURCE + trees(TESTS):
+        used = {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(imports(name, tree))
+        wrong += [f"{name}: {text}" for text in used
+                  if text.startswith(("tf.keras", "tensorflow.keras", "keras.backend", "tf_keras"))]  # fmt: skip
+    assert wrong == []
+
+
+# --- what a reader and a stranger meet --------------------------------------------------------------------------------
+
+
+def public(tree):
+    """Public functions and classes of a module."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+
+
+def test_every_module_and_every_public_name_has_a_docstring():
+    bare = [name for name, tree in SOURCE if tree.body and not ast.get_docstring(tree)]
+    bare += [f"{name}.{node.name}" for name, tree in SOURCE for node in public(tree)
+             if not ast.get_docstring(node) and node.name != "main"]  # fmt: skip
+    assert bare == []
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+
+
+def test_no_paths_of_a_machine():
+    """Nothing points into somebody's home or scratch folder."""
+    pattern = re.compile(r"(?<![\w.\-/~}])/(?:root|home|work|Users|mnt|tmp/\w+)/[\w.]")
+    assert pattern.search("see " + "/home" + "/ann/x") and not pattern.search("runs" + "/work/x")
+    found = []
+    for file in tracked():
+        if file.exists() and file.suffix not in (".png", ".jpg", ".gif", ".gz"):
+            for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+                if pattern.search(line) and file != pathlib.Path(__file__):
+                    found.append(f"{file.relative_to(REPOSITORY)}:{number}: {line.strip()[:80]}")
+    assert found == []
+
+
+def test_no_file_is_huge():
+    """Data sets and weights do not belong into the repository."""
+    large = [file.name for file in tracked() if file.exists() and file.stat().st_size > 2 << 20]
+    assert large == []
