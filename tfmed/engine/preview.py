@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmed.engine.terminal import log
 from tfmed.files import atomic_path
+from tfmed.io import reorient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,12 +14,22 @@ class Picture:
     """A row of volumes to show in three planes.
 
     Args:
-        volumes: title -> Volume (z, y, x), any orientation close to RAS.
+        volumes: title -> Volume (z, y, x), any orientation.
         window: (lowest, highest) value shown, black to white.
+        unit: of these values, such as "HU".
     """
 
     volumes: dict
     window: tuple
+    unit: str = ""
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        low, high = (f"{value:g}" for value in self.window)
+        return (f"Rows: {', '.join(self.volumes)}; columns: the central axial, coronal and sagittal planes. "
+                f"Black is {low}, white {high} {self.unit}".rstrip() + ". Axial and coronal planes are seen "
+                "from the feet and from the front: the patient's right is on the left.")
 
 
 def pictures(method):
@@ -37,33 +48,41 @@ def write(shown, folder, step):
 
 
 def save(picture, path):
-    """Draw a Picture: a row per volume, axial, coronal and sagittal."""
+    """Draw a Picture: a row per volume, axial, coronal and sagittal; red where a voxel is not a finite number.
+
+    The file carries the picture's caption as its "Description".
+    """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     rows = len(picture.volumes)
     figure = Figure(figsize=(9, 3.1 * rows), facecolor="black", layout="constrained")
-    axes = np.atleast_2d(figure.subplots(rows, 3))
+    axes = figure.subplots(rows, 3, squeeze=False)
+    gray = colormaps["gray"].with_extremes(bad="red")
     for row, (title, volume) in zip(axes, picture.volumes.items(), strict=True):
         for axis, (plane, (image, aspect)) in zip(row, planes(volume).items(), strict=True):
-            axis.imshow(image, cmap="gray", vmin=picture.window[0], vmax=picture.window[1], aspect=aspect,
+            axis.imshow(image, cmap=gray, vmin=picture.window[0], vmax=picture.window[1], aspect=aspect,
                         interpolation="nearest")
             axis.set_title(f"{title}, {plane}", color="white", fontsize=9)
             axis.set_axis_off()
-    figure.savefig(path, format="png", dpi=90, facecolor="black")
+    figure.savefig(path, format="png", dpi=90, facecolor="black", metadata={"Description": picture.caption})
 
 
 def planes(volume, at=None):
-    """{"axial", "coronal", "sagittal"} -> (2-D image as radiologists hang it, pixel aspect), of a RAS volume.
+    """{"axial", "coronal", "sagittal"} -> (2-D image as radiologists hang it, pixel aspect).
+
+    Anterior (axial) or superior is at the top; the patient's right, in sagittal planes anterior, is on the left.
 
     Args:
-        volume: (z, y, x), its axes pointing superior, anterior and right.
-        at: voxel (z, y, x) that the planes cut; default the centre.
+        volume: a Volume of any orientation.
+        at: voxel (z, y, x), counted from inferior, posterior and left, that the planes cut; default the centre.
     """
-    array = np.asarray(volume.array, dtype=np.float32)
+    volume = reorient(volume, "RAS")
     z, y, x = at or [n // 2 for n in volume.shape]
     sz, sy, sx = volume.spacing
-    return {
-        "axial": (array[z, ::-1, ::-1], sy / sx),
-        "coronal": (array[::-1, y, ::-1], sz / sx),
-        "sagittal": (array[::-1, ::-1, x], sz / sy),
+    cuts = {
+        "axial": (volume.array[z, ::-1, ::-1], sy / sx),
+        "coronal": (volume.array[::-1, y, ::-1], sz / sx),
+        "sagittal": (volume.array[::-1, ::-1, x], sz / sy),
     }
+    return {name: (np.asarray(image, np.float32), aspect) for name, (image, aspect) in cuts.items()}

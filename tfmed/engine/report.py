@@ -1,4 +1,4 @@
-"""report.html: settings, curves, pictures, metrics and environment of a run in one file that needs no network."""
+"""report.html: pictures, evaluation, curves, settings and environment of a run, in one file that needs no network."""
 
 import base64
 import csv
@@ -6,35 +6,37 @@ import io
 import pathlib
 import re
 
+import yaml
+
 from tfmed import registry
 from tfmed.engine.log import Table, read_metrics
 from tfmed.files import write_text
 
-_MOST_PICTURES = 6
+_MOST_PICTURES = 6  # of the end, and as many of the way there
+_COLOURS = ("#27598c", "#c8642b", "#3f8f5b", "#8a4f9e", "#b8992f", "#5b6b7a")
 
 
 def write(run):
-    """Write (or renew) a run's report.html; returns its path."""
+    """Write (or renew) a run's report.html; returns its path. What the run has not written yet is left out."""
     import jinja2
 
     folder = pathlib.Path(__file__).parent / "templates"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
-    info = registry.info(run.method_name)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True)
     series = read_metrics(run.path / "metrics.csv")
+    final, way = _chosen_pictures(run.path / "previews")
     text = environment.get_template("report.html").render(
-        title=info.title,
-        paper=info.paper,
-        name=run.path.name,
-        profile=run.settings.profile,
-        source=run.settings.data.source,
-        pictures=[_picture(path) for path in _chosen_pictures(run.path / "previews")],
+        info=registry.info(run.method_name),
+        run=run,
+        settings=run.settings,
+        final=[_picture(*item) for item in final],
+        way=[_picture(*item) for item in way],
         evaluation=_evaluation(run.path / "evaluation.csv"),
-        curves=[{"svg": svg} for svg in _curves(series)],
-        last=[dict(stage=stage, split=split, metric=name, step=steps[-1], value=values[-1])
-              for (stage, split, name), (steps, values) in series.items()],
+        curves=list(_curves(series)),
+        last=_last_values(series),
         timing=_timing(run.path / "timing.csv"),
-        settings=(run.path / "config.yaml").read_text(encoding="utf-8"),
-        environment=(run.path / "environment.json").read_text(encoding="utf-8"),
+        changed=_yaml(run.settings.model_dump(mode="json", exclude_defaults=True)),
+        all_settings=_yaml(run.settings.model_dump(mode="json")),
+        environment=_text(run.path / "environment.json"),
     )
     path = run.path / "report.html"
     write_text(path, text)
@@ -42,53 +44,112 @@ def write(run):
 
 
 def _chosen_pictures(folder):
-    """The final pictures, then those taken on the way, evenly thinned out."""
-    final = [path for path in sorted(folder.glob("*.png")) if not re.search(r"-\d{8}$", path.stem)]
-    others = [path for path in sorted(folder.glob("*.png")) if path not in final]
-    room = max(_MOST_PICTURES - len(final), 0)
-    chosen = others if len(others) <= room else [others[i * len(others) // room] for i in range(room)] if room else []
-    return final + chosen
+    """Two lists of (path, name, step): the pictures of the end, and an even choice of those of the way there."""
+    found = []
+    for path in sorted(folder.glob("*.png")):
+        name, step = re.fullmatch(r"(.*?)(?:-(\d{8}))?", path.stem).groups()
+        found.append((path, name, step and int(step)))
+    way = sorted((item for item in found if item[2] is not None), key=lambda item: (item[2], item[1]))
+    # A run that was broken off has no last pictures yet: the newest ones take their place.
+    final = [item for item in found if item[2] is None] or [item for item in way if item[2] == way[-1][2]]
+    way = [item for item in way if item not in final]
+    count = min(len(way), _MOST_PICTURES)
+    return final[:_MOST_PICTURES], [way[(i + 1) * len(way) // count - 1] for i in range(count)]
 
 
-def _picture(path):
-    return {"name": path.stem, "data": base64.b64encode(path.read_bytes()).decode()}
+def _picture(path, name, step):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        caption = image.info.get("Description", "")
+    when = "at the end" if step is None else f"after step {step}"
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"title": f"{name.capitalize()} {when}", "caption": caption, "data": data}
 
 
 def _evaluation(path):
+    """Rows of evaluation.csv; a pair of columns "X mean" and "X std" becomes one column X, "mean ± std"."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as stream:
-        return [{name: _short(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+        return [_joined(row) for row in csv.DictReader(stream)]
 
 
-def _short(text):
-    return text if not re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", text) else f"{float(text):.4g}"
+def _joined(row):
+    shown = {}
+    for name, value in row.items():
+        stem = name.removesuffix(" mean")
+        if stem != name and f"{stem} std" in row:
+            shown[stem] = f"{_short(value)} ± {_short(row[f'{stem} std'], 2)}"
+        elif not (name.endswith(" std") and f"{name.removesuffix(' std')} mean" in row):
+            shown[name] = _short(value)
+    return shown
+
+
+def _short(text, digits=4):
+    return f"{float(text):.{digits}g}" if re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text or "") else text
 
 
 def _curves(series):
-    """One drawing per stage, a panel per metric, as SVG text."""
+    """(stage, drawing as SVG text): a panel per family of metrics, that is, of names with the same first word."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     for stage in dict.fromkeys(key[0] for key in series):
         names = list(dict.fromkeys(key[2] for key in series if key[0] == stage))
-        rows = -(-len(names) // 3)
-        figure = Figure(figsize=(10, 2.4 * rows), layout="constrained")
-        axes = figure.subplots(rows, 3, squeeze=False).ravel()
-        for axis, name in zip(axes, names, strict=False):
-            for split in ("train", "validation"):
-                if (stage, split, name) in series:
-                    axis.plot(*series[stage, split, name], label=split, linewidth=1.2)
-            axis.set_title(f"{stage}: {name}", fontsize=9)
-            axis.tick_params(labelsize=8)
-            axis.set_xlabel("step", fontsize=8)
-        for axis in axes[len(names):]:
+        families = {}
+        for name in names:
+            families.setdefault(name.partition("_")[0], []).append(name)
+        columns = min(3, len(families))
+        rows = -(-len(families) // columns)
+        figure = Figure(figsize=(10 if columns > 1 else 5, 2.7 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis, (first, members) in zip(axes, families.items(), strict=False):
+            _panel(axis, first, members, {key[1:]: values for key, values in series.items() if key[0] == stage})
+        for axis in axes[len(families):]:
             axis.set_visible(False)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg")
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": stage}):
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
         text = buffer.getvalue()
-        yield text[text.index("<svg") :]
+        yield stage, text[text.index("<svg") :]
+
+
+def _panel(axis, first, members, series):
+    for i, name in enumerate(members):
+        for split, style in (("train", "-"), ("validation", "--")):
+            if (split, name) in series:
+                steps, values = series[split, name]
+                member = name.removeprefix(first).strip("_") or name
+                axis.plot(steps, values, style, label=member if split == "train" else f"{member}, {split}",
+                          color=_COLOURS[i % len(_COLOURS)], linewidth=1.3, marker="." if len(steps) < 3 else None)
+    axis.set_title(first if len(members) > 1 else members[0], fontsize=10, loc="left")
+    if len(axis.lines) > 1:
+        axis.legend(fontsize=8, frameon=False)
+    axis.set_xlabel("step", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _last_values(series):
+    """A row per metric: its stage, step, and newest value in training and validation."""
+    rows = {}
+    for (stage, split, name), (steps, values) in series.items():
+        row = rows.setdefault((stage, name), {"stage": stage, "metric": name})
+        row |= {"step": max(steps[-1], row.get("step", 0)), split: _short(repr(values[-1]))}
+    return list(rows.values())
 
 
 def _timing(path):
     rows = Table(path, ()).rows
     return {name: float(rows[-1][name]) for name in ("seconds_per_step", "waiting_share")} if rows else None
+
+
+def _yaml(values):
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8") if path.exists() else ""
