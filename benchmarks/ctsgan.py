@@ -1,0 +1,157 @@
+"""CT-SGAN's step time, and its memory while training and sampling.
+
+Run: python benchmarks/ctsgan.py [sampling] [step] [demo] [--repeats 3]
+
+Every measurement is a process of its own (`--one`); memory is its peak resident size (VmHWM of Linux), TensorFlow
+included. Weights are untrained: neither time nor memory depends on them.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+LENGTHS = (64, 256, 1024)  # slices
+CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml"
+
+
+def peak_mib():
+    """Largest resident size of this process so far, in MiB."""
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def settings(profile):
+    """The settings of a profile of `configs/ctsgan.yaml`."""
+    import tfmed
+
+    return tfmed.load_config(CONFIG, profile=profile)
+
+
+def sample(length, write):
+    """Sample one volume `(length, 224, 224)` int16 with the paper's networks (and write it); MiB and seconds."""
+    import numpy as np
+
+    from tfmed.io import Volume, write_volume
+    from tfmed.methods.ctsgan import CTSGAN
+
+    model = CTSGAN(settings("paper").model)
+    begun = time.perf_counter()
+    volume = model.sample(length=length, convert=lambda x: np.rint(x * 700 - 300), dtype=np.int16)
+    seconds = time.perf_counter() - begun
+    if write:
+        with tempfile.TemporaryDirectory() as folder:
+            write_volume(Volume(volume, np.eye(4)), pathlib.Path(folder) / "volume.nii.gz")
+    return {"peak": peak_mib(), "output": volume.nbytes / 2**20, "seconds": seconds}
+
+
+def train(profile, steps):
+    """Training steps of a profile on noise, after a first one that also compiles; MiB, and seconds of each.
+
+    Processor seconds (of all threads) stand beside the wall clock's: a busy machine lengthens them less.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from tfmed.methods.ctsgan import CTSGAN
+    from tfmed.methods.ctsgan.volumes import draw_slab
+
+    chosen = settings(profile)
+    config, size = chosen.model, chosen.train.batch_size
+    model = CTSGAN(config, per_step=size)
+    places = [draw_slab(0, i, config.volume_shape[0], config.slab_length, config.slices_per_slab) for i in range(size)]
+    slabs = np.random.default_rng(0).uniform(-1, 1, (size, config.slab_length + 2, *config.volume_shape[1:]))
+    batch = {
+        "index": tf.range(size, dtype=tf.int64),
+        "slab": tf.constant(slabs, tf.float32),
+        "start": tf.constant([start for start, _ in places]),
+        "chosen": tf.constant(np.stack([offsets for _, offsets in places])),
+    }
+    step = tf.function(model.train_step)
+    taken, before = [], peak_mib()
+    for _ in range(steps + 1):
+        begun = time.perf_counter(), time.process_time()
+        float(step(batch)["critic_slice"])
+        taken.append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
+    wall, processor = zip(*taken, strict=True)
+    return {"peak": peak_mib(), "before": before, "first": wall[0], "wall": wall[1:], "processor": processor[1:]}
+
+
+def fresh(name, *arguments):
+    """The result of one measurement in a process of its own."""
+    words = [sys.executable, __file__, "--one", name, *map(str, arguments)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def spread(values, digits=2):
+    """Median and range of some numbers."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} .. {max(values):.{digits}f})"
+
+
+def sampling_table(repeats):
+    """Peak memory at several lengths, and its growth over the shortest besides the output itself."""
+    print("| sampling 224 x 224 x L, paper networks | peak MiB | output MiB | growth - output, MiB | seconds |")
+    print("|" + 5 * "---|")
+    for write in (0, 1):
+        base = None
+        for length in LENGTHS:
+            results = [fresh("sample", length, write) for _ in range(repeats)]
+            peaks, output = [r["peak"] for r in results], results[0]["output"]
+            base = base or (statistics.median(peaks), output)
+            growth = statistics.median(peaks) - base[0] - (output - base[1])
+            name = f"L = {length}{', written as .nii.gz' if write else ''}"
+            seconds = spread([r["seconds"] for r in results], 1)
+            print(f"| {name} | {spread(peaks, 0)} | {output:.0f} | {growth:+.0f} | {seconds} |", flush=True)
+
+
+def step_table(profile, steps):
+    """Time and memory of training steps."""
+    chosen, result = settings(profile), fresh("train", profile, steps)
+    shape, batch = " x ".join(map(str, chosen.model.volume_shape)), chosen.train.batch_size
+    print("| training step | first, s | later, wall clock s | later, processor s | peak MiB | of it before |")
+    print("|" + 6 * "---|")
+    cells = [f"{profile}: {shape}, B = {batch}, T = {chosen.model.slab_length}", f"{result['first']:.1f}"]
+    cells += [spread(result["wall"]), spread(result["processor"]), f"{result['peak']:.0f}", f"{result['before']:.0f}"]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def machine():
+    """Processor, cores and versions, in one line."""
+    import keras
+    import tensorflow as tf
+
+    found = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    name = found[1] if found else platform.processor()
+    return f"{name}, {os.cpu_count()} cores; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", metavar="sampling|step|demo", help="default: all three")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", nargs="+", metavar="WORD", help="one measurement, as JSON")
+    options = parser.parse_args()
+    if options.one:
+        name, *words = options.one
+        result = sample(int(words[0]), int(words[1])) if name == "sample" else train(words[0], int(words[1]))
+        return print(json.dumps(result))
+    print(machine())
+    wanted = options.what or ["sampling", "step", "demo"]
+    if "sampling" in wanted:
+        sampling_table(options.repeats)
+    if "step" in wanted:
+        step_table("paper", 2)
+    if "demo" in wanted:
+        step_table("demo", 20)
+
+
+if __name__ == "__main__":
+    main()
