@@ -139,7 +139,7 @@ def test_statuses_pass_through():
 
 
 def python(*words):
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, *words], capture_output=True, encoding="utf-8", timeout=120)
 
 
 def test_both_ways_to_call_a_verb():

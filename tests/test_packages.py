@@ -56,7 +56,7 @@ sys.exit(bool(failed))
 def python(code, *arguments):
     """Run code in a fresh process of its own."""
     result = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=400,
+        [sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8", timeout=400,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=REPOSITORY,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
@@ -101,7 +101,7 @@ def test_everything_that_other_code_imports_is_declared(folder, extras):
 @pytest.mark.parametrize("stack", ["addons", "current"])
 def test_constraints_pin_every_declared_package(stack):
     pinned = {line.split("==")[0].lower().replace("_", "-")
-              for line in (REPOSITORY / "constraints" / f"{stack}.txt").read_text().splitlines() if "==" in line}
+              for line in (REPOSITORY / "constraints" / f"{stack}.txt").read_text(encoding="utf-8").splitlines() if "==" in line}
     groups = ("base", "test", "addons") if stack == "addons" else ("base", "test", "notebooks")
     modules = {MODULES.get(name, name) for name in pinned}
     assert set().union(*(DECLARED[group] for group in groups)) - modules == set()
