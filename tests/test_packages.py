@@ -100,8 +100,8 @@ def test_everything_that_other_code_imports_is_declared(folder, extras):
 
 @pytest.mark.parametrize("stack", ["addons", "current"])
 def test_constraints_pin_every_declared_package(stack):
-    pinned = {line.split("==")[0].lower().replace("_", "-")
-              for line in (REPOSITORY / "constraints" / f"{stack}.txt").read_text(encoding="utf-8").splitlines() if "==" in line}
+    lines = (REPOSITORY / "constraints" / f"{stack}.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     groups = ("base", "test", "addons") if stack == "addons" else ("base", "test", "notebooks")
     modules = {MODULES.get(name, name) for name in pinned}
     assert set().union(*(DECLARED[group] for group in groups)) - modules == set()
