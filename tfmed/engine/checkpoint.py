@@ -16,6 +16,7 @@ from tfmed.files import sync, write_error, write_text
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
+_ASIDE = ".tmp-"
 
 
 def state_variables(model):
@@ -48,8 +49,10 @@ class Checkpoints:
         """Write one checkpoint; `state` holds `stage`, `step` and whatever else must come back (plain values)."""
         final = self.folder / f"{state['stage']}-{state['step']:08d}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.folder))
+            if self.writes:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            # What the other machines have to write is thrown away, so it stays out of the run directory.
+            temporary = pathlib.Path(tempfile.mkdtemp(prefix=_ASIDE, dir=self.folder if self.writes else None))
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
@@ -100,11 +103,18 @@ class Checkpoints:
 
     def _listed(self):
         for path in sorted(self.folder.glob("*-*")) if self.folder.is_dir() else []:
+            if path.name.startswith(_ASIDE):
+                continue
             try:
                 state = json.loads((path / _STATE).read_text())
                 yield path, {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state}
             except (OSError, ValueError, KeyError):
                 log.warning("%s: is not a whole checkpoint; skipped", path)
+
+    def clean(self):
+        """Remove what killed runs left half-written."""
+        for path in self.folder.glob(f"{_ASIDE}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _prune(self, stage):
         own = sorted((state["step"], path) for path, state in self._listed()

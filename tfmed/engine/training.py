@@ -79,6 +79,7 @@ def _train_stages(run, method, strategy, worker):
     newest = checkpoints.latest()
     begun = newest[1]["stage_index"] if newest else -1
     if chief:
+        checkpoints.clean()
         _drop_later_rows(metrics, newest)
         _drop_later_rows(timing, newest)
     for index, stage in enumerate(method.stages()):
