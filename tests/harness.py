@@ -1,4 +1,4 @@
-"""What every method must pass, written once. A method's test file subclasses `MethodHarness` and adds its card's items."""
+"""What every method must pass, written once; a test file subclasses `MethodHarness` and adds its card's items."""
 
 import json
 import pathlib
@@ -57,8 +57,12 @@ class MethodHarness:
     def test_builds(self):
         """Every network is built, and every trainable variable belongs to exactly one optimizer."""
         model, _ = self.stage(self.settings())
-        updated = [id(compat.tensor_variable(v)) for _, networks in model.updaters.values()
-                   for network in networks for v in network.trainable_variables]
+        updated = [
+            id(compat.tensor_variable(v))
+            for _, networks in model.updaters.values()
+            for network in networks
+            for v in network.trainable_variables
+        ]
         assert updated
         assert len(updated) == len(set(updated))
         assert set(updated) == {id(compat.tensor_variable(v)) for v in model.trainable_variables}
@@ -107,7 +111,10 @@ class MethodHarness:
         run = fit(self.settings("train.precision=mixed_bfloat16", "train.steps=2"), tmp_path / "run")
         try:
             assert np.isfinite(run.metrics().drop(columns=["stage", "split"]).to_numpy(float)).any()
-            assert {v.dtype for v in list(run.restored().models.values())[-1].trainable_variables} <= {"float32", tf.float32}
+            assert {v.dtype for v in list(run.restored().models.values())[-1].trainable_variables} <= {
+                "float32",
+                tf.float32,
+            }
         finally:
             compat.set_precision("float32")
 
@@ -187,7 +194,9 @@ def assert_same_weights(one, other):
 def in_fresh_process(code, *arguments):
     """Run Python code in a process in which `import tfmed` fails."""
     code = "import sys\nsys.modules['tfmed'] = None\n" + code
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
 
 
 _PARITY = """

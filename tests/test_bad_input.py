@@ -1,4 +1,4 @@
-"""Damaged and mistaken input: exit status 2, one line that names the file and the mend, and nothing written before changed."""
+"""Damaged and mistaken input: exit status 2, one line that names the file and the mend, nothing written lost."""
 
 import gzip
 import hashlib
@@ -21,8 +21,15 @@ pytestmark = pytest.mark.current
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml")
 QUICK = (*TINY, "train.steps=1", "train.tensorboard=false")
 FILES = tuple(word for word in QUICK if not word.startswith("data.options"))  # those are the phantom's
-MODULES = {"fit": fit, "sample": sample, "evaluate": evaluate, "export": export, "predict": predict, "prepare": prepare,
-           "catalog": catalog}
+MODULES = {
+    "fit": fit,
+    "sample": sample,
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
+    "prepare": prepare,
+    "catalog": catalog,
+}
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +106,10 @@ SETTINGS = {
     "window reversed": (HEAD + "model: {window_hu: [400, -1000]}", "window_hu"),
     "unknown step": (HEAD + "data: {preprocess: [{step: resampel}]}", "did you mean 'resample'"),
     "misspelt key of a step": (HEAD + "data: {preprocess: [{step: resample, spacing: [1, 1, 1]}]}", "spacing_mm"),
-    "two ways to resample": (HEAD + "data: {preprocess: [{step: resample, spacing_mm: [1, 1, 1], shape: [9, 9, 9]}]}",
-                             "either spacing_mm or shape"),
+    "two ways to resample": (
+        HEAD + "data: {preprocess: [{step: resample, spacing_mm: [1, 1, 1], shape: [9, 9, 9]}]}",
+        "either spacing_mm or shape",
+    ),
     "no training share": (HEAD + "data: {split: {validation: 0.6, test: 0.4}}", "leave a share"),
     "batch cannot be cut": (HEAD + "train: {batch_size: 4, gradient_accumulation: 3}", "divisor"),
     "early stopping without metric": (HEAD + "train: {early_stopping: {patience: 3}}", "early_stopping.metric"),
@@ -137,7 +146,9 @@ def with_bytes(path, change):
 
 
 def put(offset, value, dtype):
-    return lambda raw: raw.__setitem__(slice(offset, offset + np.dtype(dtype).itemsize), np.array(value, dtype).tobytes())
+    return lambda raw: raw.__setitem__(
+        slice(offset, offset + np.dtype(dtype).itemsize), np.array(value, dtype).tobytes()
+    )
 
 
 def truncate(path):
@@ -218,9 +229,14 @@ SOURCES = {
     "option of the wrong type": (["data.options={cases: three}"], "cases"),
     "negative number of cases": (["data.options={cases: -1}"], "cases"),
     "one case": (["data.options={cases: 1, shape: [18, 28, 28]}"], "cannot be split"),
-    "pattern that matches nothing": (["data.source=nifti_folder", "data.root={place}/scans", "data.options={pattern: x*}"],
-                                     "x*"),
-    "pattern that climbs": (["data.source=nifti_folder", "data.root={place}/scans", "data.options={pattern: ../*}"], ".."),
+    "pattern that matches nothing": (
+        ["data.source=nifti_folder", "data.root={place}/scans", "data.options={pattern: x*}"],
+        "x*",
+    ),
+    "pattern that climbs": (
+        ["data.source=nifti_folder", "data.root={place}/scans", "data.options={pattern: ../*}"],
+        "..",
+    ),
     "DICOM folder without DICOM": (["data.source=dicom_folder", "data.root={place}/empty"], "empty"),
     "LIDC without patients": (["data.source=lidc_idri", "data.root={place}/empty"], "empty"),
     "LUNA16 without subsets": (["data.source=luna16", "data.root={place}/empty"], "empty"),
@@ -277,7 +293,7 @@ def test_dicom(damage, place, capsys):
     check(place, capsys, ["fit", CONFIG, *FILES, *source, "--run-dir", place / "new"], "patient2")
 
 
-# --- runs and checkpoints ----------------------------------------------------------------------------------------------
+# --- runs and checkpoints ------------------------------------------------------------
 
 
 def damage_config(place):
@@ -318,13 +334,25 @@ RUNS = {
     "damaged config.yaml": (damage_config, ["sample", "{place}/run", "--out", "{place}/out"], "config.yaml:"),
     "no checkpoint": (remove_checkpoints, ["sample", "{place}/run", "--out", "{place}/out"], "no checkpoint"),
     "all checkpoints damaged": (damage_checkpoints, ["export", "{place}/run"], "no checkpoint"),
-    "checkpoint of other networks": (other_networks, ["sample", "{place}/run", "--out", "{place}/out"], "another model"),
+    "checkpoint of other networks": (
+        other_networks,
+        ["sample", "{place}/run", "--out", "{place}/out"],
+        "another model",
+    ),
     "run of an unknown method": (other_method, ["sample", "{place}/run", "--out", "{place}/out"], "unknown method"),
     "state that points elsewhere": (absurd_state, ["export", "{place}/run"], "no checkpoint"),
-    "resume with other networks": (other_networks, ["fit", CONFIG, *QUICK, "--run-dir", "{place}/run", "--resume"], "lstm_units"),
+    "resume with other networks": (
+        other_networks,
+        ["fit", CONFIG, *QUICK, "--run-dir", "{place}/run", "--resume"],
+        "lstm_units",
+    ),
     "resume without a run": (nothing, ["fit", CONFIG, *QUICK, "--resume"], "--run-dir"),
     "run directory in use": (nothing, ["fit", CONFIG, *QUICK, "--run-dir", "{place}/run"], "--resume"),
-    "run directory is a file": (nothing, ["fit", CONFIG, *QUICK, "--run-dir", "{place}/scans/scan0.nii.gz"], "is a file"),
+    "run directory is a file": (
+        nothing,
+        ["fit", CONFIG, *QUICK, "--run-dir", "{place}/scans/scan0.nii.gz"],
+        "is a file",
+    ),
     "run directory cannot be written": (nothing, ["fit", CONFIG, *QUICK, "--run-dir", "/proc/tfmed"], "/proc/tfmed"),
     "samples where nothing can be written": (nothing, ["sample", "{place}/run", "--out", "/proc/tfmed"], "/proc/tfmed"),
     "no samples": (nothing, ["sample", "{place}/run", "-n", "0", "--out", "{place}/out"], "--count"),
@@ -333,14 +361,28 @@ RUNS = {
     "chunks of nothing": (nothing, ["sample", "{place}/run", "--chunk", "0", "--out", "{place}/out"], "--chunk"),
     "samples into a file": (nothing, ["sample", "{place}/run", "--out", "{place}/scans/scan0.nii.gz"], "scan0.nii.gz"),
     "export over something else": (nothing, ["export", "{place}/run", "--out", "{place}/scans"], "scans"),
-    "prediction by a generator": (nothing, ["predict", "{place}/run", "{place}/scans/scan0.nii.gz", "--out", "{place}/out"],
-                                  "tfmed sample"),
+    "prediction by a generator": (
+        nothing,
+        ["predict", "{place}/run", "{place}/scans/scan0.nii.gz", "--out", "{place}/out"],
+        "tfmed sample",
+    ),
     "one volume to evaluate": (nothing, ["evaluate", "{place}/run", "-n", "1"], "--count"),
     "unknown features": (nothing, ["evaluate", "{place}/run", "--features", "vgg"], "vgg"),
-    "Inception weights that are not there": (nothing, ["evaluate", "{place}/run", "--features", "inception:x.h5"], "x.h5"),
+    "Inception weights that are not there": (
+        nothing,
+        ["evaluate", "{place}/run", "--features", "inception:x.h5"],
+        "x.h5",
+    ),
     "Inception weights that are something else": (
-        nothing, ["evaluate", "{place}/run", "--features", "inception:{place}/scans/scan0.nii.gz"], "scan0.nii.gz"),
-    "features without a SavedModel": (nothing, ["evaluate", "{place}/run", "--features", "savedmodel:{place}/scans"], "scans"),
+        nothing,
+        ["evaluate", "{place}/run", "--features", "inception:{place}/scans/scan0.nii.gz"],
+        "scan0.nii.gz",
+    ),
+    "features without a SavedModel": (
+        nothing,
+        ["evaluate", "{place}/run", "--features", "savedmodel:{place}/scans"],
+        "scans",
+    ),
     "comparison with nothing": (nothing, ["evaluate", "{place}/run", "--compare", "{place}/nowhere"], "nowhere"),
 }
 
@@ -352,7 +394,7 @@ def test_runs(name, place, capsys):
     check(place, capsys, [text.replace("{place}", str(place)) for text in argv], word)
 
 
-# --- the command line --------------------------------------------------------------------------------------------------
+# --- the command line ------------------------------------------------------------
 
 USAGE = {
     "no arguments": (["fit"], "config"),
@@ -365,8 +407,10 @@ USAGE = {
     "override of the base": (["fit", CONFIG, "base=x.yaml"], "base"),
     "override that is broken YAML": (["fit", CONFIG, "train={steps"], "train={steps"),
     "multiworker without TF_CONFIG": (["fit", CONFIG, *QUICK, "train.strategy=multiworker"], "TF_CONFIG"),
-    "batch that replicas cannot share": (["fit", CONFIG, *QUICK, "train.batch_size=3", "train.strategy=mirrored",
-                                          "train.replicas=2"], "batch_size"),
+    "batch that replicas cannot share": (
+        ["fit", CONFIG, *QUICK, "train.batch_size=3", "train.strategy=mirrored", "train.replicas=2"],
+        "batch_size",
+    ),
     "too few arguments to sample": (["sample", "{place}/run"], "--out"),
     "count that is no number": (["sample", "{place}/run", "-n", "many", "--out", "{place}/out"], "many"),
 }
@@ -389,5 +433,3 @@ def test_unreadable_scan(place, capsys):
     path = place / "scans" / "scan2.nii.gz"
     path.chmod(0)
     check(place, capsys, ["fit", CONFIG, *FILES, "data.source=nifti_folder", f"data.root={place / 'scans'}"], path)
-
-

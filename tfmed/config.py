@@ -111,7 +111,7 @@ def read_yaml(file):
 
 
 def nearest(word, known):
-    """"; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
+    """ "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
     known = [str(name) for name in known]
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     if close:

@@ -11,8 +11,11 @@ def main(argv):
     parser = cli.parser("evaluate", "Score a trained model.")
     parser.add_argument("run", help="run directory")
     parser.add_argument("--compare", nargs="*", default=[], metavar="RUN", help="further runs, such as a baseline's")
-    parser.add_argument("--features", default="random:0",
-                        help="random:SEED (default random:0), inception:WEIGHTS_FILE or savedmodel:FOLDER")
+    parser.add_argument(
+        "--features",
+        default="random:0",
+        help="random:SEED (default random:0), inception:WEIGHTS_FILE or savedmodel:FOLDER",
+    )
     parser.add_argument("-n", "--count", type=int, default=16, help="volumes per source (default: 16)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
@@ -26,7 +29,9 @@ def main(argv):
     runs = [load_run(path) for path in (arguments.run, *arguments.compare)]
     for run in runs:
         if run.method_name != runs[0].method_name:
-            raise RunError(f"{run.path}: is a run of {run.method_name}, not {runs[0].method_name}; compare like with like")
+            raise RunError(
+                f"{run.path}: is a run of {run.method_name}, not {runs[0].method_name}; compare like with like"
+            )
     methods = [run.restored() for run in runs]
     if not hasattr(methods[0], "evaluate"):
         raise RunError(f"{runs[0].path}: method {runs[0].method_name!r} has no evaluation")

@@ -28,8 +28,11 @@ def main(argv):
     try:
         run = fit(config, run_dir, arguments.resume, **options)
     except Interrupted as stop:
-        print("tfmed: interrupted, everything so far is saved; go on with: python -m tfmed.fit RUN_DIR --resume "
-              "(RUN_DIR is named above)", file=sys.stderr)
+        print(
+            "tfmed: interrupted, everything so far is saved; go on with: python -m tfmed.fit RUN_DIR --resume "
+            "(RUN_DIR is named above)",
+            file=sys.stderr,
+        )
         return 128 + stop.signum
     if arguments.export:
         from tfmed.engine.exporting import export

@@ -83,8 +83,12 @@ def test_twenty_kills(unbroken, tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
     run = tmp_path / "run"
-    process = subprocess.Popen(command(run, "train.steps=100000", "train.checkpoint_every_steps=100000"),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(run, "train.steps=100000", "train.checkpoint_every_steps=100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not (run / "metrics.csv").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -107,7 +111,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(unbroken, tmp_path, capl
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
     tfmed_log = __import__("logging").getLogger("tfmed")
     tfmed_log.propagate = True
-    path, state = Checkpoints(folder).latest()
+    _path, state = Checkpoints(folder).latest()
     assert state["step"] == 7 and "skipped" in caplog.text and str(newest) in caplog.text
     (folder / "gan-00000007" / "state.json").write_text('{"stage": "gan"')
     assert Checkpoints(folder).latest()[1]["step"] == 6
@@ -156,7 +160,9 @@ def test_only_so_many_checkpoints_stay(unbroken):
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     """An absurd learning rate makes the losses overflow: the run stops in that step and names the loss."""
-    bad = settings("train.steps=200", "train.checkpoint_every_steps=1", "model.learning_rate=1e30", "model.gp_weight=1e6")
+    bad = settings(
+        "train.steps=200", "train.checkpoint_every_steps=1", "model.learning_rate=1e30", "model.gp_weight=1e6"
+    )
     with pytest.raises(RunError, match=r"gan: \w+.* is NaN or infinite at step \d+") as caught:
         fit(bad, tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -176,12 +182,16 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         pytest.skip("mounting a small file system needs root")
     try:
         run = disk / "run"
-        result = subprocess.run(command(run, "train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400"),
-                                capture_output=True, text=True, env=os.environ)
+        result = subprocess.run(
+            command(run, "train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400"),
+            capture_output=True,
+            text=True,
+            env=os.environ,
+        )
         assert result.returncode == 2, result.stderr
         last = result.stderr.strip().splitlines()[-1]
         assert "no space left" in last and "Traceback" not in result.stderr
-        path, state = Checkpoints(run / "checkpoints").latest()
+        _path, state = Checkpoints(run / "checkpoints").latest()
         assert state["step"] >= 1
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -208,29 +218,47 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch):
 
 
 def test_time_decides_about_checkpoints_too(tmp_path):
-    run = fit(settings("train.steps=3", "train.checkpoint_every_steps=1000", "train.checkpoint_every_minutes=1e-6"),
-              tmp_path / "run")
+    run = fit(
+        settings("train.steps=3", "train.checkpoint_every_steps=1000", "train.checkpoint_every_minutes=1e-6"),
+        tmp_path / "run",
+    )
     assert len(list((run.path / "checkpoints").iterdir())) == 3
 
 
 def test_a_run_writes_what_it_promises(tmp_path):
     run = fit(settings("train.steps=4", "train.preview_every=2", "train.tensorboard=true"), tmp_path / "run")
     names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    assert {"config.yaml", "environment.json", "metrics.csv", "timing.csv", "report.html", "previews/volumes.png",
-            "previews/volumes-00000002.png", "previews/volumes-00000004.png"} <= names
+    assert {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "timing.csv",
+        "report.html",
+        "previews/volumes.png",
+        "previews/volumes-00000002.png",
+        "previews/volumes-00000004.png",
+    } <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     environment = json.loads((run.path / "environment.json").read_text())
     assert environment["packages"]["tensorflow"]
     page = (run.path / "report.html").read_text()
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons.org", "") and "src=\"http" not in page
+    assert (
+        "http://"
+        not in page.replace("http://www.w3.org", "")
+        .replace("http://purl.org", "")
+        .replace("http://creativecommons.org", "")
+        and 'src="http' not in page
+    )
     assert page.count("data:image/png") >= 3 and "<svg" in page and "volume_shape" in page
 
 
 def test_wall_clock_stays_out_of_metrics(unbroken):
     """Only then can two runs agree in every byte."""
     assert set(unbroken.metrics().columns) == {
-        "stage", "step", "split", *(f"{a}_{b}" for a in ("critic", "generator", "penalty") for b in ("slice", "slab"))
+        "stage",
+        "step",
+        "split",
+        *(f"{a}_{b}" for a in ("critic", "generator", "penalty") for b in ("slice", "slab")),
     } - {"penalty"}
 
 
@@ -241,22 +269,36 @@ def test_two_worker_processes_agree_with_one(tmp_path, own_cache):
     extra = ("train.steps=3", "train.strategy=multiworker", "train.checkpoint_every_steps=1000")
     processes = []
     for index in range(2):
-        environment = os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
-        processes.append(subprocess.Popen(command(tmp_path / "two", *extra, resume=False), env=environment,
-                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        environment = os.environ | {
+            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        }
+        processes.append(
+            subprocess.Popen(
+                command(tmp_path / "two", *extra, resume=False),
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     errors = "\n".join(process.communicate(timeout=300)[1] for process in processes)
     assert [process.returncode for process in processes] == [0, 0], errors
     one = fit(settings("train.steps=3"), tmp_path / "one")
-    ours, theirs = (run.metrics().drop(columns=["stage", "split"]).to_numpy(float)
-                    for run in (tfmed.load_run(tmp_path / "two"), one))
+    ours, theirs = (
+        run.metrics().drop(columns=["stage", "split"]).to_numpy(float)
+        for run in (tfmed.load_run(tmp_path / "two"), one)
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_xla_and_accumulation_are_settings(tmp_path):
-    run = fit(settings("train.steps=2", "train.gradient_accumulation=2", "model.generator_norm=instance"), tmp_path / "a")
+    run = fit(
+        settings("train.steps=2", "train.gradient_accumulation=2", "model.generator_norm=instance"), tmp_path / "a"
+    )
     whole = fit(settings("train.steps=2", "model.generator_norm=instance"), tmp_path / "b")
-    np.testing.assert_allclose(*(r.metrics().drop(columns=["stage", "split"]).to_numpy(float) for r in (run, whole)),
-                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        *(r.metrics().drop(columns=["stage", "split"]).to_numpy(float) for r in (run, whole)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_loop_names_are_stable():

@@ -1,5 +1,7 @@
 """DICOM series written by SimpleITK: ordered by geometry, or refused in one line that names the reason."""
 
+import locale
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -238,3 +240,11 @@ def test_a_folder_that_holds_files_is_not_mixed_up(tmp_path, volume):
     with pytest.raises(UserError, match="already holds files"):
         write_volume(ct_like(seed=1), tmp_path / "s")
     assert sorted((tmp_path / "s").iterdir()) == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_writing_leaves_the_locale_alone(tmp_path):
+    """ITK sets the process to the "C" locale, in which Python reads and writes text as ASCII."""
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    before = locale.setlocale(locale.LC_ALL)
+    write_volume(ct_like(), tmp_path / "series")
+    assert locale.setlocale(locale.LC_ALL) == before

@@ -13,8 +13,16 @@ from tfmed.methods.ctsgan.volumes import assemble, draw_slab, position_channel, 
 pytestmark = pytest.mark.current
 
 TINY_MODEL = dict(
-    volume_shape=(18, 28, 28), patient_noise_size=8, slice_noise_size=4, lstm_units=6, generator_channels=(16, 8),
-    slice_critic_channels=(8, 16), slab_critic_channels=(8,), slab_length=8, slab_depth_kernel=3, slices_per_slab=4,
+    volume_shape=(18, 28, 28),
+    patient_noise_size=8,
+    slice_noise_size=4,
+    lstm_units=6,
+    generator_channels=(16, 8),
+    slice_critic_channels=(8, 16),
+    slab_critic_channels=(8,),
+    slab_length=8,
+    slab_depth_kernel=3,
+    slices_per_slab=4,
 )
 TINY = (
     "data.options={cases: 8, shape: [18, 28, 28]}",
@@ -82,16 +90,27 @@ def test_paper_networks_follow_the_layer_tables():
     assert generator.input_shape == (None, 256)
     stages = [layer.output.shape[1:] for layer in generator.layers if layer.name.startswith("stage")][1:]
     assert [tuple(s) for s in stages] == [
-        (14, 14, 512), (28, 28, 256), (56, 56, 128), (112, 112, 64), (224, 224, 3),
+        (14, 14, 512),
+        (28, 28, 256),
+        (56, 56, 128),
+        (112, 112, 64),
+        (224, 224, 3),
     ]
     assert tuple(build_network(config, "slice_critic").input_shape) == (None, 224, 224, 4)
     critic = build_network(config, "slice_critic")
     assert [tuple(critic.get_layer(f"block{i}").output.shape[1:]) for i in range(5)] == [
-        (112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512),
+        (112, 112, 64),
+        (56, 56, 128),
+        (28, 28, 256),
+        (14, 14, 512),
+        (7, 7, 512),
     ]
     slab = build_network(config, "slab_critic")
     assert [tuple(slab.get_layer(f"block{i}").output.shape[1:]) for i in range(4)] == [
-        (13, 112, 112, 64), (10, 56, 56, 128), (7, 28, 28, 256), (4, 14, 14, 512),
+        (13, 112, 112, 64),
+        (10, 56, 56, 128),
+        (7, 28, 28, 256),
+        (4, 14, 14, 512),
     ]
     assert tuple(slab.output_shape) == (None, 1, 11, 11, 1)
 
@@ -172,8 +191,13 @@ def test_same_seed_same_volume_in_range():
 
 def test_fixed_noise_is_shared_by_all_indices():
     m = model()
-    z = {fixed: [m.sample_latents(*[(0, 0 if fixed == part else i) for part in ("patient", "slices")]).numpy()
-                 for i in range(2)] for fixed in ("patient", "slices")}
+    z = {
+        fixed: [
+            m.sample_latents(*[(0, 0 if fixed == part else i) for part in ("patient", "slices")]).numpy()
+            for i in range(2)
+        ]
+        for fixed in ("patient", "slices")
+    }
     np.testing.assert_array_equal(z["patient"][0][:, :8], z["patient"][1][:, :8])
     assert (z["patient"][0][:, 8:] != z["patient"][1][:, 8:]).any()
     np.testing.assert_array_equal(z["slices"][0][:, 8:], z["slices"][1][:, 8:])
@@ -200,15 +224,23 @@ def changed(m, step):
     names = ("slice_sequence", "slice_generator", "slice_critic", "slab_critic")
     before = {name: [v.numpy() for v in getattr(m, name).trainable_variables] for name in names}
     step()
-    return {name for name in names if any(
-        (a != b.numpy()).any() for a, b in zip(before[name], getattr(m, name).trainable_variables, strict=True))}
+    return {
+        name
+        for name in names
+        if any((a != b.numpy()).any() for a, b in zip(before[name], getattr(m, name).trainable_variables, strict=True))
+    }
 
 
 def test_each_update_leaves_the_other_side_alone():
     m, b = model(), batch()
-    assert changed(m, lambda: m.update("critic", lambda part: m.critic_loss(part, 0), b)) == {"slice_critic", "slab_critic"}
+    assert changed(m, lambda: m.update("critic", lambda part: m.critic_loss(part, 0), b)) == {
+        "slice_critic",
+        "slab_critic",
+    }
     assert changed(m, lambda: m.update("generator", lambda part: m.generator_loss(part, 1), b)) == {
-        "slice_sequence", "slice_generator"}
+        "slice_sequence",
+        "slice_generator",
+    }
 
 
 def test_slab_sampler_stays_inside_and_reaches_both_ends():
@@ -217,8 +249,8 @@ def test_slab_sampler_stays_inside_and_reaches_both_ends():
     for i in range(400):
         start, chosen = draw_slab(0, i, length, slab, 4)
         starts.append(start)
-        assert 1 <= start and start + slab - 1 <= length - 2
-        assert len(set(chosen.tolist())) == 4 and 0 <= chosen.min() and chosen.max() < slab
+        assert start >= 1 and start + slab - 1 <= length - 2
+        assert len(set(chosen.tolist())) == 4 and chosen.min() >= 0 and chosen.max() < slab
     assert min(starts) == 1 and max(starts) == length - 1 - slab
 
 
@@ -280,11 +312,25 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch():
         np.testing.assert_allclose(one, two, atol=2e-6)
 
 
-@pytest.mark.parametrize("changes", [
-    {"loss": "js"}, {"loss": "js", "gp": "none"}, {"gp": "r2"}, {"gp": "wgan-gp"}, {"cell": "gru"}, {"cell": "iid"},
-    {"slice_channels": 1}, {"use_slab_critic": False}, {"position_conditioning": False}, {"critic_norm": "instance"},
-    {"critic_steps": 2}, {"ema_decay": 0.9}, {"generator_norm": "none"},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "js"},
+        {"loss": "js", "gp": "none"},
+        {"gp": "r2"},
+        {"gp": "wgan-gp"},
+        {"cell": "gru"},
+        {"cell": "iid"},
+        {"slice_channels": 1},
+        {"use_slab_critic": False},
+        {"position_conditioning": False},
+        {"critic_norm": "instance"},
+        {"critic_steps": 2},
+        {"ema_decay": 0.9},
+        {"generator_norm": "none"},
+    ],
+    ids=str,
+)
 def test_variants_train(changes):
     m = model(per_step=2 * changes.get("critic_steps", 1), **changes)
     logs = m.train_step(batch(per_step=2 * changes.get("critic_steps", 1), config=m.config))

@@ -17,8 +17,10 @@ def by_group(cases, validation, test, seed):
     """
     groups = sorted({case.group for case in cases})
     order = [groups[i] for i in generator(seed, len(groups), 0x59117).permutation(len(groups))]
-    counts = {name: max(1, round(share * len(groups))) if share else 0 for name, share in
-              (("validation", validation), ("test", test))}
+    counts = {
+        name: max(1, round(share * len(groups))) if share else 0
+        for name, share in (("validation", validation), ("test", test))
+    }
     if sum(counts.values()) >= len(groups):
         raise DataError(
             f"{len(groups)} patient group(s) cannot be split into train/validation/test with shares {validation:g} and "

@@ -69,7 +69,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def latest(self, stage=None, best=False):
-        """(folder, state) of the newest whole checkpoint (of a stage; the best one), or None. Broken ones are skipped."""
+        """(folder, state) of the newest whole checkpoint (of a stage; the best one), or None; skips broken ones."""
         found = [c for c in self._listed() if stage is None or c[1]["stage"] == stage]
         for path, state in sorted(found, key=lambda c: (c[1]["stage_index"], c[1]["step"]), reverse=True):
             if best and not state.get("best"):
@@ -90,7 +90,7 @@ class Checkpoints:
         shapes = [[list(v.shape), v.dtype.name] for v in variables]
         if shapes != state["variables"]:
             raise RunError(
-                f"{path}: was written by another model ({len(state['variables'])} variables, this one has {len(shapes)}, "
+                f"{path}: was written by another model ({len(state['variables'])} variables, here {len(shapes)}, "
                 "or their shapes differ); resume with the settings that it was made with"
             )
         tf.train.Checkpoint(**_named(variables)).read(str(path / "variables")).assert_consumed()
@@ -107,7 +107,10 @@ class Checkpoints:
                 continue
             try:
                 state = json.loads((path / _STATE).read_text())
-                yield path, {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state}
+                yield (
+                    path,
+                    {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state},
+                )
             except (OSError, ValueError, KeyError):
                 log.warning("%s: is not a whole checkpoint; skipped", path)
 
@@ -117,8 +120,9 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def _prune(self, stage):
-        own = sorted((state["step"], path) for path, state in self._listed()
-                     if state["stage"] == stage and not state.get("best"))
+        own = sorted(
+            (state["step"], path) for path, state in self._listed() if state["stage"] == stage and not state.get("best")
+        )
         for _, path in own[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -94,8 +94,13 @@ class Loop:
         for variable in self.model.trainable_variables:
             if not bool(tf.reduce_all(tf.math.is_finite(tf.cast(tf.convert_to_tensor(variable), tf.float32)))):
                 raise self._not_finite(f"weight {variable.name}")
-        state = {"stage": self.stage.name, "stage_index": self.stage_index, "step": self.step, "finished": finished,
-                 "best_so_far": self.best}
+        state = {
+            "stage": self.stage.name,
+            "stage_index": self.stage_index,
+            "step": self.step,
+            "finished": finished,
+            "best_so_far": self.best,
+        }
         self.checkpoints.save(self.model, state)
         if self.best["step"] == self.step and self.best["value"] is not None:
             self.checkpoints.mark_best(self.stage.name, self.step)
@@ -174,7 +179,9 @@ class Loop:
         self.best = self.best | {"misses": self.best["misses"] + 1}
         if self.best["misses"] < rule.patience:
             return False
-        log.info("%s: %s has not improved since step %d; stopped early", self.stage.name, rule.metric, self.best["step"])
+        log.info(
+            "%s: %s has not improved since step %d; stopped early", self.stage.name, rule.metric, self.best["step"]
+        )
         return True
 
     def _tell(self, event, values):
@@ -184,6 +191,7 @@ class Loop:
     @contextlib.contextmanager
     def _signals(self):
         """The first Ctrl-C (or SIGTERM) lets the step finish and saves; the second one stops at once."""
+
         def note(signum, frame):
             if self.signum:
                 raise KeyboardInterrupt

@@ -9,8 +9,8 @@ from tfmed import compat
 class TrainingModel(keras.Model):
     """A Keras model with named optimizers, logged means, and noise that depends only on (seed, sample index).
 
-    A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict of tensors
-    with an int64 `index` (see `tfmed.data.pipeline`).
+    A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict
+    of tensors     with an int64 `index` (see `tfmed.data.pipeline`).
 
     Args:
         seed: integer from which all noise of training is derived.
@@ -119,7 +119,7 @@ def _accumulate(gradients, batch, parts):
 
 
 def move_average(average, network, decay):
-    """Exponential moving average of weights: average <- decay * average + (1 - decay) * network; other state is copied."""
+    """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied."""
     pairs = [
         (compat.tensor_variable(target), compat.tensor_variable(source), source.trainable)
         for target, source in zip(average.weights, network.weights, strict=True)

@@ -44,7 +44,7 @@ def _choose(train):
 
 
 def _logical_cpus(count):
-    """Devices for `count` replicas on a machine without GPUs: slower than one, but the arithmetic is that of many GPUs."""
+    """Devices for `count` replicas without GPUs: slower than one, but the arithmetic is that of many GPUs."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)

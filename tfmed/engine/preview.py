@@ -27,9 +27,12 @@ class Picture:
     def caption(self):
         """What the picture shows, in words."""
         low, high = (f"{value:g}" for value in self.window)
-        return (f"Rows: {', '.join(self.volumes)}; columns: the central axial, coronal and sagittal planes. "
-                f"Black is {low}, white {high} {self.unit}".rstrip() + ". Axial and coronal planes are seen "
-                "from the feet and from the front: the patient's right is on the left.")
+        return (
+            f"Rows: {', '.join(self.volumes)}; columns: the central axial, coronal and sagittal planes. "
+            f"Black is {low}, white {high} {self.unit}".rstrip()
+            + ". Axial and coronal planes are seen "
+            "from the feet and from the front: the patient's right is on the left."
+        )
 
 
 def pictures(method):
@@ -61,8 +64,9 @@ def save(picture, path):
     gray = colormaps["gray"].with_extremes(bad="red")
     for row, (title, volume) in zip(axes, picture.volumes.items(), strict=True):
         for axis, (plane, (image, aspect)) in zip(row, planes(volume).items(), strict=True):
-            axis.imshow(image, cmap=gray, vmin=picture.window[0], vmax=picture.window[1], aspect=aspect,
-                        interpolation="nearest")
+            axis.imshow(
+                image, cmap=gray, vmin=picture.window[0], vmax=picture.window[1], aspect=aspect, interpolation="nearest"
+            )
             axis.set_title(f"{title}, {plane}", color="white", fontsize=9)
             axis.set_axis_off()
     figure.savefig(path, format="png", dpi=90, facecolor="black", metadata={"Description": picture.caption})

@@ -52,7 +52,8 @@ def _chosen_pictures(folder):
     way = sorted((item for item in found if item[2] is not None), key=lambda item: (item[2], item[1]))
     # A run that was broken off has no last pictures yet: the newest ones take their place.
     final = [item for item in found if item[2] is None] or [item for item in way if item[2] == way[-1][2]]
-    way = [item for item in way if item not in final]
+    shown = {item[0].read_bytes() for item in final}  # the last ones on the way are often those of the end
+    way = [item for item in way if item[0].read_bytes() not in shown]
     count = min(len(way), _MOST_PICTURES)
     return final[:_MOST_PICTURES], [way[(i + 1) * len(way) // count - 1] for i in range(count)]
 
@@ -106,7 +107,7 @@ def _curves(series):
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis, (first, members) in zip(axes, families.items(), strict=False):
             _panel(axis, first, members, {key[1:]: values for key, values in series.items() if key[0] == stage})
-        for axis in axes[len(families):]:
+        for axis in axes[len(families) :]:
             axis.set_visible(False)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -122,8 +123,15 @@ def _panel(axis, first, members, series):
             if (split, name) in series:
                 steps, values = series[split, name]
                 member = name.removeprefix(first).strip("_") or name
-                axis.plot(steps, values, style, label=member if split == "train" else f"{member}, {split}",
-                          color=_COLOURS[i % len(_COLOURS)], linewidth=1.3, marker="." if len(steps) < 3 else None)
+                axis.plot(
+                    steps,
+                    values,
+                    style,
+                    label=member if split == "train" else f"{member}, {split}",
+                    color=_COLOURS[i % len(_COLOURS)],
+                    linewidth=1.3,
+                    marker="." if len(steps) < 3 else None,
+                )
     axis.set_title(first if len(members) > 1 else members[0], fontsize=10, loc="left")
     if len(axis.lines) > 1:
         axis.legend(fontsize=8, frameon=False)

@@ -58,7 +58,9 @@ class Run:
                 if method.models:
                     log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
                     break
-                raise RunError(f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume")
+                raise RunError(
+                    f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
+                )
             method.models[stage.name] = stage.model()
             checkpoints.restore(method.models[stage.name], *found)
         return method
@@ -119,15 +121,25 @@ def reopen(run_dir, settings):
     """
     run = load_run(run_dir)
     old, new = (_flat(s.model_dump(mode="json")) for s in (run.settings, settings))
-    free = ("train.steps", "train.log_every", "train.keep_checkpoints", "train.tensorboard", "profile", "train.preview_every",
-            "data.root", "data.cache_dir", "train.checkpoint_every_steps", "train.checkpoint_every_minutes")
+    free = (
+        "train.steps",
+        "train.log_every",
+        "train.keep_checkpoints",
+        "train.tensorboard",
+        "profile",
+        "train.preview_every",
+        "data.root",
+        "data.cache_dir",
+        "train.checkpoint_every_steps",
+        "train.checkpoint_every_minutes",
+    )
     different = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(free)]
     if different:
         key = different[0]
         more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise RunError(
-            f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, or "
-            "start a new run with another --run-dir"
+            f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, "
+            "or start a new run with another --run-dir"
         )
     return Run(run_dir, settings)
 
@@ -152,7 +164,9 @@ def environment():
 
 def _fresh_name(method):
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    candidates = (pathlib.Path("runs") / f"{method}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(1, 100))))
+    candidates = (
+        pathlib.Path("runs") / f"{method}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(1, 100)))
+    )
     return next(path for path in candidates if not path.exists())
 
 

@@ -70,8 +70,13 @@ class StepReport:
         self.told = False
         self.live = None
         if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                       TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             self.live = Progress(*columns, console=console, transient=True)
             self.live.start()
             self.task = self.live.add_task(stage, total=steps, completed=first_step, note="compiling")

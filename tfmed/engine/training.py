@@ -86,8 +86,18 @@ def _train_stages(run, method, strategy, worker):
         keras.utils.set_random_seed(run.settings.seed + index)
         with strategy.scope():
             model = method.models[stage.name] = stage.model()
-        loop = Loop(stage, index, model, run.settings.train, strategy, worker, checkpoints, metrics, timing,
-                    _observers(run, method, chief))
+        loop = Loop(
+            stage,
+            index,
+            model,
+            run.settings.train,
+            strategy,
+            worker,
+            checkpoints,
+            metrics,
+            timing,
+            _observers(run, method, chief),
+        )
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
             loop.resume(*found)
@@ -105,8 +115,10 @@ def _drop_later_rows(table, newest):
     if newest is None:
         return table.keep(lambda row: False)
     stage, step = newest[1]["stage"], newest[1]["step"]
-    before = {row["stage"] for row in table.rows[: next(
-        (i for i, row in enumerate(table.rows) if row["stage"] == stage), len(table.rows))]}
+    before = {
+        row["stage"]
+        for row in table.rows[: next((i for i, row in enumerate(table.rows) if row["stage"] == stage), len(table.rows))]
+    }
     return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
 
 

@@ -1,5 +1,6 @@
 """A Volume as a DICOM CT series: int16 HU, new identifiers, no patient."""
 
+import locale
 import uuid
 
 import numpy as np
@@ -44,10 +45,13 @@ def write_series(volume, folder):
 
 
 def _execute(writer, image):
+    before = locale.setlocale(locale.LC_ALL)  # ITK leaves "C" behind, in which Python reads text as ASCII
     try:
         writer.Execute(image)
     except RuntimeError as error:
         raise OSError(0, str(error).strip().splitlines()[-1]) from None
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _series_tags():

@@ -13,7 +13,7 @@ def _per_sample(values):
 
 
 def js_critic(real, fake):
-    """Critic side of the original GAN loss (Goodfellow et al. 2014, Eq. 1): softplus(-D(x)) + softplus(D(G(z))); (n,)."""
+    """Critic side of the original loss (Goodfellow et al. 2014, Eq. 1): softplus(-D(x)) + softplus(D(G(z))); (n,)."""
     return _per_sample(tf.nn.softplus(-_float(real))) + _per_sample(tf.nn.softplus(_float(fake)))
 
 
@@ -64,7 +64,7 @@ def r2(critic, real, fake, weight, mix=None):
 
 
 def wgan_gp(critic, real, fake, weight, mix):
-    """One-centred penalty between real and generated images, weight * (||grad D|| - 1)^2 (Gulrajani et al. 2017, Eq. 3).
+    """One-centred penalty between real and fake images, weight * (||grad D|| - 1)^2 (Gulrajani et al. 2017, Eq. 3).
 
     Args:
         mix: uniform numbers in [0, 1], one per sample, `(n, 1, ...)`: the share of the real image.

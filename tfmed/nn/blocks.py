@@ -3,11 +3,11 @@
 import keras
 
 
-def norm_layer(kind, name=None, dtype=None):
+def norm_layer(kind, name=None):
     """A normalisation layer by name.
 
     Args:
-        kind: "batch" (statistics over all replicas, so that sharing a batch changes nothing), "instance", "layer", "none".
+        kind: "batch" (statistics over all replicas: sharing a batch changes nothing), "instance", "layer", "none".
         name: the layer's name.
     """
     if kind == "batch":

@@ -15,7 +15,9 @@ def dcgan3d_generator(latent, channels, base=4, norm="batch", name="generator3d"
     """
     biased = norm == "none"
     inputs = keras.Input((latent,))
-    x = keras.layers.Dense(base**3 * channels[0], use_bias=biased, kernel_initializer=conv_init(), name="stage0")(inputs)
+    x = keras.layers.Dense(base**3 * channels[0], use_bias=biased, kernel_initializer=conv_init(), name="stage0")(
+        inputs
+    )
     x = keras.layers.Reshape((base, base, base, channels[0]))(x)
     x = keras.layers.ReLU()(norm_layer(norm, "norm0")(x))
     for i, width in enumerate(channels[1:], start=1):

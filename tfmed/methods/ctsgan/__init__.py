@@ -14,8 +14,8 @@ Deviates: layers, optimiser, learning rate, batch size and number of steps are n
 inception scores need Inception weights (`evaluate --features inception:FILE`).
 """
 
-from tfmed.methods.ctsgan.method import CTSGANMethod as METHOD
 from tfmed.methods.ctsgan.method import Config
+from tfmed.methods.ctsgan.method import CTSGANMethod as METHOD
 from tfmed.methods.ctsgan.model import CTSGAN, build_network
 
 __all__ = ["METHOD", "CTSGAN", "Config", "build_network"]

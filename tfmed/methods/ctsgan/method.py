@@ -69,11 +69,13 @@ class Config(MethodConfig):
         size = self.base_size * 2 ** len(self.generator_channels)
         if (height, width) != (size, size):
             raise ValueError(
-                f"volume_shape: slices of {height} x {width} cannot be generated; base_size * 2**len(generator_channels) "
-                f"is {size}: change one of the three"
+                f"volume_shape: slices of {height} x {width} cannot be made; base_size * 2**len(generator_channels)"
+                f" is {size}: change one of the three"
             )
         if not 3 <= self.slab_length + 2 <= length:
-            raise ValueError(f"slab_length: {self.slab_length} slices and two neighbours do not fit into {length} slices")
+            raise ValueError(
+                f"slab_length: {self.slab_length} slices and two neighbours do not fit into {length} slices"
+            )
         if self.slices_per_slab > self.slab_length:
             raise ValueError(f"slices_per_slab: {self.slices_per_slab} is more than slab_length {self.slab_length}")
         if self.window_hu[0] >= self.window_hu[1]:
@@ -81,7 +83,9 @@ class Config(MethodConfig):
         if self.loss == "wasserstein" and self.gp == "none":
             raise ValueError("gp: a Wasserstein critic is unbounded without a penalty; choose r1, r2 or wgan-gp")
         if self.baseline_size not in [4 * 2**n for n in range(1, 8)]:
-            raise ValueError(f"baseline_size: the 3D GAN makes 8, 16, 32, ... 512 voxels per side, not {self.baseline_size}")
+            raise ValueError(
+                f"baseline_size: the 3D GAN makes 8, 16, 32, ... 512 voxels per side, not {self.baseline_size}"
+            )
         self._check_critics(size)
         return self
 
@@ -199,8 +203,10 @@ class CTSGANMethod(Method):
 
     def previews(self):
         """Two generated volumes and two training volumes, lung window."""
-        real = [self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid")) for case in
-                self.cases["train"][:2]]
+        real = [
+            self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
+            for case in self.cases["train"][:2]
+        ]
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
         shown |= {f"training {i + 1}": v.replace(array=self.window.invert(v.array)) for i, v in enumerate(real)}
         return {"volumes": Picture(shown, self.config.window_hu)}
@@ -217,12 +223,17 @@ class CTSGANMethod(Method):
         cases = [case for part in self.cases.values() for case in part][: 2 * count]
         real = [slicewise.slice_features(self.comparable(case), network) for case in cases]
         first, second = slicewise.halves(len(real), seed)
-        rows = [slicewise.score_row("real data (two halves)", [real[i] for i in first], [real[i] for i in second],
-                                    network, count, seed)]
+        rows = [
+            slicewise.score_row(
+                "real data (two halves)", [real[i] for i in first], [real[i] for i in second], network, count, seed
+            )
+        ]
         for name, method in methods.items():
             volumes = (self.window.apply(volume).array for volume in method.sample(count, seed))
             described = [slicewise.slice_features(volume, network) for volume in volumes]
-            rows.append(slicewise.score_row(f"{name} ({method.config.architecture})", described, real, network, count, seed))
+            rows.append(
+                slicewise.score_row(f"{name} ({method.config.architecture})", described, real, network, count, seed)
+            )
         return rows
 
     def comparable(self, case):

@@ -38,11 +38,12 @@ class CTSGAN(AdversarialModel):
         config: the method's `Config`.
         learning_rate: number or schedule; default the config's.
 
-    A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice) and `chosen` `(b, N)`.
+    A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice), `chosen` `(b, N)`.
 
     Example:
-        >>> model = CTSGAN(Config(volume_shape=(34, 28, 28), generator_channels=(32, 16), slice_critic_channels=(16, 32),
-        ...                       slab_critic_channels=(16,), slab_length=8, slab_depth_kernel=3))
+        >>> model = CTSGAN(Config(volume_shape=(34, 28, 28), generator_channels=(32, 16),
+        ...                       slice_critic_channels=(16, 32), slab_critic_channels=(16,),
+        ...                       slab_length=8, slab_depth_kernel=3))
         >>> model.sample(seed=0).shape
         (34, 28, 28)
     """
@@ -52,8 +53,10 @@ class CTSGAN(AdversarialModel):
         self.config = config
         self.length = config.volume_shape[0]
         self.positions = positions(self.length, config.slice_channels)
-        make = {name: lambda name=name: build_network(config, name) for name in
-                ("slice_sequence", "slice_generator", "slice_critic", "slab_critic")}
+        make = {
+            name: lambda name=name: build_network(config, name)
+            for name in ("slice_sequence", "slice_generator", "slice_critic", "slab_critic")
+        }
         self.slice_sequence, self.slice_generator = make["slice_sequence"](), make["slice_generator"]()
         self.slice_critic = make["slice_critic"]()
         self.slab_critic = make["slab_critic"]() if config.use_slab_critic else None
@@ -68,11 +71,15 @@ class CTSGAN(AdversarialModel):
             {
                 "critic": (keras.optimizers.Adam(rate, config.beta_1, config.beta_2), critics),
                 "generator": (
-                    keras.optimizers.Adam(rate, config.beta_1, config.beta_2), [self.slice_sequence, self.slice_generator]
+                    keras.optimizers.Adam(rate, config.beta_1, config.beta_2),
+                    [self.slice_sequence, self.slice_generator],
                 ),
             },
-            logged=[f"{side}_{critic}" for side in ("critic", "generator", "penalty") for critic in
-                    (("slice", "slab") if config.use_slab_critic else ("slice",))],
+            logged=[
+                f"{side}_{critic}"
+                for side in ("critic", "generator", "penalty")
+                for critic in (("slice", "slab") if config.use_slab_critic else ("slice",))
+            ],
         )
 
     # --- latents: z_i = (z_pat, z_slc_i) -------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from tfmed.nn.blocks import conv_init, norm_layer
 class Memory(keras.initializers.Initializer):
     """Biases of an LSTM `(4 * units,)` whose cells forget at rates spread over 1 .. `longest` steps.
 
-    Forget gates start at log(u), input gates at -log(u), u uniform in [1, longest - 1] ("chrono" initialisation, Tallec &
-    Ollivier, ICLR 2018, Eq. 16). With Keras' own biases a cell forgets within four slices and cannot tell the apex of a
-    lung from its base.
+    Forget gates start at log(u), input gates at -log(u), u uniform in [1, longest - 1] ("chrono" initialisation, Tallec
+    & Ollivier, ICLR 2018, Eq. 16). With Keras' own biases a cell forgets within four slices and cannot tell the apex
+    of a lung from its base.
     """
 
     def __init__(self, longest, seed=None):
@@ -29,7 +29,7 @@ class Memory(keras.initializers.Initializer):
 
 @keras.utils.register_keras_serializable("tfmed")
 class SliceSequence(keras.layers.Layer):
-    """R_v: i.i.d. noise along the body axis -> one slice latent per position, each knowing its neighbours on both sides.
+    """R_v: i.i.d. noise along the body axis -> one latent per position, which knows its neighbours on both sides.
 
     Args:
         units: LSTM (or GRU) units per direction; the latent has twice as many entries.
@@ -79,7 +79,9 @@ def slice_generator(latent, size, channels, base=7, norm="batch", slice_channels
     """
     biased = norm == "none"
     inputs = keras.Input((latent,))
-    x = keras.layers.Dense(base * base * channels[0], use_bias=biased, kernel_initializer=conv_init(), name="stage0")(inputs)
+    x = keras.layers.Dense(base * base * channels[0], use_bias=biased, kernel_initializer=conv_init(), name="stage0")(
+        inputs
+    )
     x = keras.layers.Reshape((base, base, channels[0]))(x)
     x = keras.layers.ReLU()(norm_layer(norm, "norm0")(x))
     for i, width in enumerate(channels[1:], start=1):
@@ -94,7 +96,7 @@ def slice_critic(size, channels, norm="none", slice_channels=3, position=True, n
 
     Args:
         channels: of the stride-2 convolutions.
-        norm: "none", "instance" or "layer" (a gradient penalty per image forbids batch statistics); not in the first block.
+        norm: "none", "instance" or "layer" (a penalty per image forbids batch statistics); not in the first block.
         position: whether a constant channel tells the slice's position, -1 (lowest) to 1.
     """
     inputs = keras.Input((size, size, slice_channels + int(position)))

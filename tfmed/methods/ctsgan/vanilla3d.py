@@ -36,7 +36,8 @@ class Vanilla3DGAN(AdversarialModel):
         adam = {name: keras.optimizers.Adam(rate, config.beta_1, config.beta_2) for name in ("critic", "generator")}
         networks = {"critic": [self.critic], "generator": [self.generator]}
         self.finish_building(
-            {name: (adam[name], networks[name]) for name in adam}, ["critic_volume", "penalty_volume", "generator_volume"]
+            {name: (adam[name], networks[name]) for name in adam},
+            ["critic_volume", "penalty_volume", "generator_volume"],
         )
 
     def generate(self, batch, tag):

@@ -15,7 +15,7 @@ def draw_slab(seed, index, length, slab_length, slice_count):
     """Where sample `index` looks: the first centre slice of its slab, and the slices of it that D_slice sees.
 
     Returns:
-        (start, chosen): start in 1 .. length - 1 - slab_length, uniform, so that all slices of the slab have neighbours;
+        (start, chosen): start in 1 .. length - 1 - slab_length, uniform: all slices of the slab have neighbours;
         chosen `(slice_count,)` int32, distinct offsets within the slab, ascending.
     """
     rng = generator(seed, index, 0x51AB)
