@@ -1,0 +1,89 @@
+"""Every notebook runs from top to bottom, in an empty folder, with the packages of the Python that runs the tests."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.current
+REPOSITORY = pathlib.Path(__file__).parents[1]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
+
+
+def opened(path):
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra 'notebooks' (stack current has it)")
+    return nbformat.read(path, as_version=4)
+
+
+def executed(path, folder, monkeypatch, steps=4):
+    """The notebook with its outputs, run in `folder`."""
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra 'notebooks' (stack current has it)")
+    pytest.importorskip("ipykernel", reason="needs the extra 'notebooks' (stack current has it)")
+    notebook = opened(path)
+    monkeypatch.setenv("TFMED_NOTEBOOK_STEPS", str(steps))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("IPYTHONDIR", str(folder / ".ipython"))
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+def printed(notebook):
+    """All text that the cells gave."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def pictures(notebook):
+    return sum("image/png" in o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", ()))
+
+
+def test_there_are_notebooks():
+    assert "quickstart.ipynb" in [path.name for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path):
+    """Valid, small, and free of what one person's run left in them."""
+    notebook = opened(path)
+    pytest.importorskip("nbformat").validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert path.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path, tmp_path, monkeypatch):
+    """Without an error; and it leaves what it promises."""
+    notebook = executed(path, tmp_path, monkeypatch)
+    assert "Traceback" not in printed(notebook)
+    assert not (tmp_path / "tfmed-checkout").exists()  # nothing to install here
+    if path.stem in PROMISES:
+        PROMISES[path.stem](tmp_path, notebook)
+
+
+def quickstart(folder, notebook):
+    """A resumed run, its report, two volumes and a SavedModel."""
+    from tfmed.io import read_volume
+
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "report.html").stat().st_size > 10_000
+    assert (run / "export" / "saved_model.pb").is_file()
+    assert [read_volume(path).shape for path in sorted((run / "volumes").iterdir())] == [(64, 56, 56)] * 2
+    assert (run / "metrics.csv").read_text().splitlines()[-1].startswith("gan,14,train")  # 4 steps, and 10 more
+    assert pictures(notebook) == 3  # curves, phantoms, generated
+    assert "(2, 64, 56, 56)" in printed(notebook)
+
+
+PROMISES = {"quickstart": quickstart}
+
+
+def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):
+    """The first cell, in a Python that has no tfmed: no guessing, one line that says what to do."""
+    cells = opened(REPOSITORY / "notebooks" / "quickstart.ipynb").cells
+    source = next(cell.source for cell in cells if cell.cell_type == "code")
+    plain = "\n".join(line for line in source.splitlines() if not line.strip().startswith(("!", "%")))
+    code = "import sys\nsys.modules['tfmed'] = None\n" + plain
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "REPOSITORY" in done.stderr
