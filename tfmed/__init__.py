@@ -2,10 +2,12 @@
 
 import importlib
 
+from tfmed._lazy import submodules
+
 __version__ = "0.1.0"
 
 _LAZY = {"load_config": "tfmed.config", "load_run": "tfmed.engine.run", "Run": "tfmed.engine.run"}
-_VERBS = ("fit", "evaluate", "predict", "sample", "export", "prepare", "catalog")
+_submodule = submodules(__name__)
 __all__ = [*_LAZY, "fit", "catalog"]
 
 
@@ -13,6 +15,4 @@ def __getattr__(name):
     """Import on first use: `import tfmed` stays fast and does not load TensorFlow."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in _VERBS:
-        return importlib.import_module(f"tfmed.{name}")
-    raise AttributeError(f"module 'tfmed' has no attribute {name!r}")
+    return _submodule(name)

@@ -1,0 +1,5 @@
+"""From files to batches: cases, sources, phantoms, splits, preprocessing, cache, pipelines."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,5 @@
+"""The life of a run: settings, stages, training loop, checkpoints, pictures, report."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)

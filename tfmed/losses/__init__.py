@@ -1,0 +1,5 @@
+"""Losses: functions of tensors, one family per file."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,5 @@
+"""Metrics: functions of numpy arrays, one family per file."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,5 @@
+"""Stateless tensor operations, graph-safe."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)
