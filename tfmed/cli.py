@@ -8,7 +8,7 @@ import os
 import sys
 import types
 
-from tfmed.errors import UserError
+from tfmed.errors import UserError, nearest
 
 VERBS = ("fit", "evaluate", "predict", "sample", "export", "prepare", "catalog")
 
@@ -82,8 +82,6 @@ def console_script():
         print("usage: tfmed {" + ",".join(VERBS) + "} ...\n\n'tfmed <verb> --help' tells the rest.")
         return 0 if words else 2
     if words[0] not in VERBS:
-        from tfmed.config import nearest
-
         print(f"tfmed: no verb {words[0]!r}{nearest(words[0], VERBS)}", file=sys.stderr)
         return 2
     return run(importlib.import_module(f"tfmed.{words[0]}").main, words[1:])

@@ -4,7 +4,6 @@ A settings file has the sections `method`, `seed`, `data`, `train`, `model`, and
 starts from) and `profiles` (named sets of changes; `paper` is the file as it stands).
 """
 
-import difflib
 import functools
 import os
 import pathlib
@@ -15,7 +14,7 @@ import pydantic
 import yaml
 
 from tfmed import registry
-from tfmed.errors import ConfigError
+from tfmed.errors import ConfigError, nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 18, 24, 5
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
@@ -108,15 +107,6 @@ def read_yaml(file):
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: is not UTF-8 text; give a YAML settings file") from None
     return _parse(text, str(file))
-
-
-def nearest(word, known):
-    """ "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
-    known = [str(name) for name in known]
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
 
 
 def _parse(text, file):

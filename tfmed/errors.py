@@ -1,5 +1,7 @@
 """The errors that a user can mend: each is one line that says what, where and how to mend it (exit status 2)."""
 
+import difflib
+
 
 class UserError(Exception):
     """Wrong usage, settings or data; the command line prints the message alone and exits with status 2."""
@@ -18,3 +20,12 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run directory or a checkpoint is absent, damaged, or belongs to something else."""
+
+
+def nearest(word, known):
+    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
+    known = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else ""

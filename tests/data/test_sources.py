@@ -239,7 +239,7 @@ def test_folders_that_cannot_be_used(tmp_path, name):
     "name, options, said",
     [
         ("luna61", {}, "did you mean 'luna16'"),
-        ("x", {}, "there are: dicom_folder"),
+        ("x", {}, "known: dicom_folder"),
         ("phantom_chest_ct", {"nodule": 2}, "did you mean 'nodules'"),
         ("phantom_chest_ct", {"cases": 0}, "cases must be"),
         ("phantom_chest_ct", {"cases": "9"}, "cases must be an integer"),

@@ -7,11 +7,10 @@ whose result has `.volume` and `.labels`, and one line in `REGISTRY`; the defaul
 its options.
 """
 
-import difflib
 import inspect
 from urllib.parse import parse_qsl, quote
 
-from tfmed.errors import UserError
+from tfmed.errors import UserError, nearest
 
 from .chest_ct import chest_ct
 
@@ -35,7 +34,7 @@ def options(name):
         UserError: there is no such phantom.
     """
     if name not in REGISTRY:
-        raise UserError(f"no phantom {name!r}{_nearest(name, REGISTRY)}")
+        raise UserError(f"no phantom {name!r}{nearest(name, REGISTRY)}")
     parameters = inspect.signature(REGISTRY[name]).parameters.values()
     defaults = {p.name: 0 if p.default is inspect.Parameter.empty else p.default for p in parameters}
     return {**defaults, "part": "image"}
@@ -89,7 +88,7 @@ def _text(value):
 def _typed(name, key, text, known):
     """The value of one option, of the type of its default."""
     if key not in known:
-        raise UserError(f"phantom {name} has no option {key!r}{_nearest(key, known)}")
+        raise UserError(f"phantom {name} has no option {key!r}{nearest(key, known)}")
     default = known[key]
     try:
         if isinstance(default, tuple):
@@ -101,8 +100,3 @@ def _typed(name, key, text, known):
     if key == "part" and value not in _PARTS:
         raise UserError(f"phantom {name}: part must be image or label; got {text!r}")
     return value
-
-
-def _nearest(word, known):
-    close = difflib.get_close_matches(str(word), list(known), 1, 0.4)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"

@@ -4,10 +4,9 @@ A new source is one file with one function `name(root=None, ...) -> list[Case]`,
 arguments are its options, so a misspelt one is noticed before any file is touched.
 """
 
-import difflib
 import inspect
 
-from tfmed.errors import DataError
+from tfmed.errors import DataError, nearest
 
 from .dicom_folder import dicom_folder
 from .lidc_idri import lidc_idri
@@ -42,11 +41,11 @@ def open(name, root=None, **options):
         DataError: an unknown source or option, or a folder that is missing, empty or laid out otherwise.
     """
     if name not in _SOURCES:
-        raise DataError(f"no data source {name!r}{_nearest(name, _SOURCES)}")
+        raise DataError(f"no data source {name!r}{nearest(name, _SOURCES)}")
     known = {key: p.default for key, p in inspect.signature(_SOURCES[name]).parameters.items() if key != "root"}
     for key, value in options.items():
         if key not in known:
-            raise DataError(f"source {name} has no option {key!r}{_nearest(key, known)}")
+            raise DataError(f"source {name} has no option {key!r}{nearest(key, known)}")
         wanted = _wanted(known[key])
         if wanted and not (value is None and known[key] is None) and type(value) is not wanted[0]:
             raise DataError(f"source {name}: {key} must be {wanted[1]}; got {value!r}")
@@ -58,8 +57,3 @@ def _wanted(default):
     kinds = {str: "text", type(None): "text", bool: "true or false", int: "an integer"}
     kind = type(default)
     return ((str if default is None else kind), kinds[kind]) if kind in kinds else None
-
-
-def _nearest(word, known):
-    close = difflib.get_close_matches(str(word), list(known), 1, 0.4)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known)) or 'none'}"
