@@ -89,7 +89,8 @@ def test_a_report_needs_nothing_but_itself(trained):
 def test_it_says_what_a_person_asks(trained):
     page = Page(trained.path / "report.html")
     for words in ("CT-SGAN", "no patient data", "4 steps of 2 samples", "s per step", "seed 0", "lstm_units: 6",
-                  "Rows: generated 1, generated 2, training 1, training 2", "Black is -1000, white 400", "tensorflow"):
+                  "Rows: generated 1, generated 2, training 1, training 2", "Black is -1000, white 400 HU.",
+                  "tensorflow"):
         assert words in page.words, words
     headings = re.findall(r"<h2>(.*?)</h2>", page.text)
     assert headings == ["Pictures", "Evaluation", "Curves", "On the way", "Settings"]

@@ -209,7 +209,7 @@ class CTSGANMethod(Method):
         ]
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
         shown |= {f"training {i + 1}": v.replace(array=self.window.invert(v.array)) for i, v in enumerate(real)}
-        return {"volumes": Picture(shown, self.config.window_hu)}
+        return {"volumes": Picture(shown, self.config.window_hu, "HU")}
 
     def evaluate(self, methods, count=16, seed=0, features="random:0"):
         """Rows of the paper's Table 1: real data against its other half, then each trained model against real data.
