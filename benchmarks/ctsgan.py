@@ -34,8 +34,8 @@ def settings(profile):
     return tfmed.load_config(CONFIG, profile=profile)
 
 
-def sample(length, write):
-    """Sample one volume `(length, 224, 224)` int16 with the paper's networks (and write it); MiB and seconds."""
+def sample(length):
+    """Sample one volume `(length, 224, 224)` int16 with the paper's networks, then write it; MiB and seconds."""
     import numpy as np
 
     from tfmed.io import Volume, write_volume
@@ -44,11 +44,10 @@ def sample(length, write):
     model = CTSGAN(settings("paper").model)
     begun = time.perf_counter()
     volume = model.sample(length=length, convert=lambda x: np.rint(x * 700 - 300), dtype=np.int16)
-    seconds = time.perf_counter() - begun
-    if write:
-        with tempfile.TemporaryDirectory() as folder:
-            write_volume(Volume(volume, np.eye(4)), pathlib.Path(folder) / "volume.nii.gz")
-    return {"peak": peak_mib(), "output": volume.nbytes / 2**20, "seconds": seconds}
+    result = {"sampling": peak_mib(), "output": volume.nbytes / 2**20, "seconds": time.perf_counter() - begun}
+    with tempfile.TemporaryDirectory() as folder:
+        write_volume(Volume(volume, np.eye(4)), pathlib.Path(folder) / "volume.nii.gz")
+    return result | {"sampling, then writing": peak_mib()}
 
 
 def train(profile, steps):
@@ -97,18 +96,17 @@ def spread(values, digits=2):
 
 def sampling_table(repeats):
     """Peak memory at several lengths, and its growth over the shortest besides the output itself."""
-    print("| sampling 224 x 224 x L, paper networks | peak MiB | output MiB | growth - output, MiB | seconds |")
-    print("|" + 5 * "---|")
-    for write in (0, 1):
-        base = None
-        for length in LENGTHS:
-            results = [fresh("sample", length, write) for _ in range(repeats)]
-            peaks, output = [r["peak"] for r in results], results[0]["output"]
-            base = base or (statistics.median(peaks), output)
-            growth = statistics.median(peaks) - base[0] - (output - base[1])
-            name = f"L = {length}{', written as .nii.gz' if write else ''}"
-            seconds = spread([r["seconds"] for r in results], 1)
-            print(f"| {name} | {spread(peaks, 0)} | {output:.0f} | {growth:+.0f} | {seconds} |", flush=True)
+    print("| 224 x 224 x L, paper networks | L | peak MiB | output MiB | growth - output, MiB | sampling, s |")
+    print("|" + 6 * "---|")
+    results = {length: [fresh("sample", length) for _ in range(repeats)] for length in LENGTHS}
+    for what in ("sampling", "sampling, then writing"):
+        peaks = {length: [r[what] for r in found] for length, found in results.items()}
+        outputs = {length: found[0]["output"] for length, found in results.items()}
+        rest = {length: statistics.median(peaks[length]) - outputs[length] for length in LENGTHS}
+        for length, found in results.items():
+            cells = [what, str(length), spread(peaks[length], 0), f"{outputs[length]:.0f}"]
+            cells += [f"{rest[length] - rest[LENGTHS[0]]:+.0f}", spread([r["seconds"] for r in found], 1)]
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def step_table(profile, steps):
@@ -141,7 +139,7 @@ def main():
     options = parser.parse_args()
     if options.one:
         name, *words = options.one
-        result = sample(int(words[0]), int(words[1])) if name == "sample" else train(words[0], int(words[1]))
+        result = sample(int(words[0])) if name == "sample" else train(words[0], int(words[1]))
         return print(json.dumps(result))
     print(machine())
     wanted = options.what or ["sampling", "step", "demo"]
