@@ -7,7 +7,7 @@ starts from) and `profiles` (named sets of changes; `paper` is the file as it st
 import functools
 import os
 import pathlib
-import sys
+import sysconfig
 from typing import get_args
 
 import pydantic
@@ -84,7 +84,7 @@ def validate(values, places, file, profile="paper"):
 
 def find_config(path):
     """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none."""
-    shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sys.prefix) / "share" / "tfmed")
+    shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sysconfig.get_path("data")) / "share" / "tfmed")
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate

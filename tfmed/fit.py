@@ -20,11 +20,10 @@ def main(argv):
     from tfmed.engine.run import load_run
     from tfmed.engine.training import fit
 
-    config, run_dir, options = arguments.config, arguments.run_dir, {}
+    config, run_dir = arguments.config, arguments.run_dir
     if pathlib.Path(config).is_dir() and arguments.resume:
-        run_dir, config = config, load_run(config).settings
-    else:
-        options = {"overrides": arguments.overrides, "profile": arguments.profile}
+        run_dir, config = config, load_run(config).path / "config.yaml"
+    options = {"overrides": arguments.overrides, "profile": arguments.profile}
     try:
         run = fit(config, run_dir, arguments.resume, **options)
     except Interrupted as stop:

@@ -109,7 +109,7 @@ def start(settings, run_dir=None):
     except OSError as error:
         raise write_error(path, error) from error
     write_text(path / "environment.json", json.dumps(environment(), indent=1))
-    write_text(path / "config.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    write_text(path / "config.yaml", _as_yaml(settings))
     return Run(path, settings)
 
 
@@ -141,7 +141,13 @@ def reopen(run_dir, settings):
             f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, "
             "or start a new run with another --run-dir"
         )
+    if old != new:
+        write_text(run.path / "config.yaml", _as_yaml(settings))
     return Run(run_dir, settings)
+
+
+def _as_yaml(settings):
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
 def environment():

@@ -26,6 +26,8 @@ def set_up_logging(level=logging.INFO):
         log.addHandler(_Stderr())
         log.propagate = False
     log.setLevel(level)
+    for name in ("tensorflow", "absl"):  # where files are written aside first, and that functions are traced, is ours
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def progress(items, text):

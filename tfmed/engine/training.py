@@ -1,7 +1,6 @@
 """The life of a run: from settings to a run directory with trained stages, pictures and a report."""
 
 import functools
-import logging
 import pathlib
 
 import keras
@@ -14,7 +13,7 @@ from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
-from tfmed.engine.terminal import log, progress
+from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
 
 
@@ -39,7 +38,7 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
         settings = configuration.load_config(config, overrides, profile)
     if resume and not run_dir:
         raise RunError("--resume needs --run-dir, the directory of the run to go on with")
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    set_up_logging()
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)
     _repeatable(settings)
