@@ -199,7 +199,7 @@ class CTSGAN(AdversarialModel):
             length: slices; another one than in training asks the networks for what they have not seen.
             chunk: slices decoded at a time.
             fixed: "patient" or "slices": that noise is the same for all indices.
-            convert: applied to each chunk before it is stored, e.g. to HU.
+            convert: applied to slices before they are stored, value by value, e.g. to HU.
             dtype: of the result.
 
         Returns:
@@ -212,12 +212,13 @@ class CTSGAN(AdversarialModel):
         convert = convert or (lambda values: values)
         first_centre = 1 if self.config.slice_channels == 3 else 0
         for begin in range(0, z.shape[0], chunk):
-            thin = convert(self.decode(z[begin : begin + chunk]).numpy())
-            volume[begin + first_centre : begin + first_centre + len(thin)] = thin[..., thin.shape[-1] // 2]
+            thin = self.decode(z[begin : begin + chunk]).numpy()
+            centres = convert(thin[..., thin.shape[-1] // 2])
+            volume[begin + first_centre : begin + first_centre + len(thin)] = centres
             if first_centre and begin == 0:
-                volume[0] = thin[0, ..., 0]
+                volume[0] = convert(thin[0, ..., 0])
             if first_centre and begin + chunk >= z.shape[0]:
-                volume[-1] = thin[-1, ..., 2]
+                volume[-1] = convert(thin[-1, ..., 2])
         return volume
 
     def call(self, z, training=False):
