@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-LENGTHS = (64, 256, 1024)  # slices
+LENGTHS = (64, 256, 1024, 2048)  # slices; the allocator needs some chunks to settle
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml"
 
 
