@@ -30,6 +30,15 @@ def frechet_distances(described, reference, pairs, seed=0):
     return np.array([frechet_distance(described[i][0], reference[j][0]) for i, j in chosen])
 
 
+def pooled_distance(described, reference):
+    """Frechet distance between all slices of one set of volumes and all slices of another.
+
+    The distance between two volumes (`frechet_distances`) is mostly the difference between two patients; this one sees
+    whether the slices as a whole are alike. Compare it with that of two halves of the real data at the same count.
+    """
+    return frechet_distance(*(np.concatenate([features for features, _ in part]) for part in (described, reference)))
+
+
 def halves(count, seed=0):
     """Two disjoint random halves of `count` items, as index arrays."""
     order = np.random.default_rng(seed).permutation(count)
@@ -45,4 +54,5 @@ def score_row(source, described, reference, network, pairs, seed=0):
     for name, values in zip(names, (scores, distances), strict=True):
         spread = values.std(ddof=1) if len(values) > 1 else 0.0
         row |= {f"{name} mean": float(values.mean()), f"{name} std": float(spread)}
+    row[f"{network.number('frechet')} pooled"] = pooled_distance(described, reference)
     return row

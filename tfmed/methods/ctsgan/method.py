@@ -212,28 +212,23 @@ class CTSGANMethod(Method):
         return {"volumes": Picture(shown, self.config.window_hu, "HU")}
 
     def evaluate(self, methods, count=16, seed=0, features="random:0"):
-        """Rows of the paper's Table 1: real data against its other half, then each trained model against real data.
+        """Rows of the paper's Table 1: half of the real data against the other, then each model against that other half.
 
         Args:
             methods: name of the run -> its Method, this one among them.
-            count: volumes per source, and pairs per distance.
+            count: most volumes per source, and pairs per distance; all sources have as many as half of the real data.
             features: see `tfmed.metrics.features`.
         """
         network = open_features(features)
         cases = [case for part in self.cases.values() for case in part][: 2 * count]
         real = [slicewise.slice_features(self.comparable(case), network) for case in cases]
-        first, second = slicewise.halves(len(real), seed)
-        rows = [
-            slicewise.score_row(
-                "real data (two halves)", [real[i] for i in first], [real[i] for i in second], network, count, seed
-            )
-        ]
+        first, second = ([real[i] for i in half] for half in slicewise.halves(len(real), seed))
+        rows = [slicewise.score_row("real data (two halves)", first, second, network, count, seed)]
         for name, method in methods.items():
-            volumes = (self.window.apply(volume).array for volume in method.sample(count, seed))
+            volumes = (self.window.apply(volume).array for volume in method.sample(len(first), seed))
             described = [slicewise.slice_features(volume, network) for volume in volumes]
-            rows.append(
-                slicewise.score_row(f"{name} ({method.config.architecture})", described, real, network, count, seed)
-            )
+            source = f"{name} ({method.config.architecture})"
+            rows.append(slicewise.score_row(source, described, second, network, count, seed))
         return rows
 
     def comparable(self, case):
