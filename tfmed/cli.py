@@ -31,6 +31,9 @@ def run(main, argv=None):
     except KeyboardInterrupt:
         print("tfmed: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `tfmed catalog | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except MemoryError:
         print("tfmed: out of memory; lower train.batch_size or the volume's size", file=sys.stderr)
         return 2

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from tfmed.metrics.features import open_features
 from tfmed.metrics.generative import frechet_distance, inception_score
-from tfmed.metrics.slicewise import frechet_distances, halves, inception_scores, score_row, slice_features
+from tfmed.metrics.slicewise import (
+    frechet_distances,
+    halves,
+    inception_scores,
+    pooled_distance,
+    score_row,
+    slice_features,
+)
 
 pytestmark = pytest.mark.current
 
@@ -52,6 +59,7 @@ def test_a_row_tells_mean_and_spread_under_honest_names():
         "source": "model", "volumes": 4, "pairs": 10,
         "IS[random-0] mean": scores.mean(), "IS[random-0] std": scores.std(ddof=1),
         "FD[random-0] mean": distances.mean(), "FD[random-0] std": distances.std(ddof=1),
+        "FD[random-0] pooled": pooled_distance(ours, reference),
     }  # fmt: skip
     single = score_row("one", ours[:1], reference, network, pairs=1)
     assert single["IS[random-0] std"] == 0.0 and single["FD[random-0] std"] == 0.0

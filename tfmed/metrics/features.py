@@ -71,14 +71,15 @@ def _random_network(seed, widths=(32, 64, 128, 256), classes=64):
         scale = np.sqrt(2.0 / (9 * channels))
         weights.append(tf.constant(rng.normal(0, scale, (3, 3, channels, width)), tf.float32))
         channels = width
-    head = tf.constant(rng.normal(0, 1 / np.sqrt(sum(widths)), (sum(widths), classes)), tf.float32)
+    size = 2 * sum(widths)
+    head = tf.constant(rng.normal(0, 1 / np.sqrt(size), (size, classes)), tf.float32)
 
     @tf.function(reduce_retracing=True)
     def function(images):
         x, pooled = images, []
         for kernel in weights:
             x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "SAME"))
-            pooled.append(tf.reduce_mean(x, axis=(1, 2)))
+            pooled += [tf.reduce_mean(x, axis=(1, 2)), tf.math.reduce_std(x, axis=(1, 2))]
         features = tf.concat(pooled, axis=1)
         return features, tf.nn.softmax(10.0 * features @ head)
 

@@ -212,7 +212,7 @@ class CTSGANMethod(Method):
         return {"volumes": Picture(shown, self.config.window_hu, "HU")}
 
     def evaluate(self, methods, count=16, seed=0, features="random:0"):
-        """Rows of the paper's Table 1: half of the real data against the other, then each model against that other half.
+        """Rows of the paper's Table 1: half of the real data against the other, then each model against that half.
 
         Args:
             methods: name of the run -> its Method, this one among them.

@@ -1,0 +1,5 @@
+"""Seeded augmentation: paired movements of image and label, and changes of an image's values."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,232 @@
+"""How well two segmentations overlap: functions of masks and of label maps. Plain numpy.
+
+Two masks that are both empty agree: every overlap is then 1 and the volume error 0. Where only one is empty nothing
+agrees: every overlap is 0. A mask is an array of any shape that holds only 0 and 1 (bool, integers or floats); a label
+map holds the whole numbers 0 .. classes - 1. Masks of one patient belong into one array (slices stacked to a volume):
+the Dice of a volume is not the mean of the Dices of its slices.
+"""
+
+import numpy as np
+
+_BLOCK = 1 << 20  # voxels counted at a time, so that counting takes no memory that grows with the volume
+
+
+def dice(prediction, reference):
+    """2 TP / (2 TP + FP + FN) of two masks (Dice 1945); 1 if both are empty.
+
+    Args:
+        prediction, reference: masks of one shape.
+
+    Returns:
+        float in [0, 1].
+
+    Raises:
+        ValueError: different shapes, or values other than 0 and 1.
+    """
+    both, ours, theirs = _sizes(prediction, reference)
+    return 2.0 * both / (ours + theirs) if ours + theirs else 1.0
+
+
+def jaccard(prediction, reference):
+    """TP / (TP + FP + FN) of two masks (Jaccard 1912), equal to dice / (2 - dice); 1 if both are empty.
+
+    Arguments, result and errors as for `dice`.
+    """
+    both, ours, theirs = _sizes(prediction, reference)
+    return both / (ours + theirs - both) if ours + theirs else 1.0
+
+
+def precision(prediction, reference):
+    """TP / (TP + FP) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
+    both, ours, theirs = _sizes(prediction, reference)
+    return both / ours if ours else float(not theirs)
+
+
+def recall(prediction, reference):
+    """TP / (TP + FN) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
+    both, ours, theirs = _sizes(prediction, reference)
+    return both / theirs if theirs else float(not ours)
+
+
+def relative_volume_error(prediction, reference):
+    """|V_prediction - V_reference| / V_reference * 100 (Heimann et al. 2009, without its sign).
+
+    Args:
+        prediction, reference: masks of one shape.
+
+    Returns:
+        float >= 0, in per cent; 0 if both are empty, inf if only the reference is. Not symmetric.
+
+    Raises:
+        ValueError: as for `dice`.
+    """
+    _, ours, theirs = _sizes(prediction, reference)
+    if not theirs:
+        return float("inf") if ours else 0.0
+    return 100.0 * abs(ours - theirs) / theirs
+
+
+def confusion_matrix(prediction, reference, classes):
+    """Voxels of every pair of labels, counted in one pass over two label maps.
+
+    Args:
+        prediction, reference: label maps of one shape, whole numbers 0 .. classes - 1.
+        classes: number of classes, the background among them.
+
+    Returns:
+        int64 `(classes, classes)`; row = label in the reference, column = label in the prediction.
+
+    Raises:
+        ValueError: different shapes, or labels that are not 0 .. classes - 1.
+    """
+    ours, theirs = np.asarray(prediction), np.asarray(reference)
+    _same_shape(ours, theirs)
+    classes = int(classes)
+    if classes < 1:
+        raise ValueError(f"classes must be at least 1, not {classes}")
+    _check_labels(ours, classes, "prediction")
+    _check_labels(theirs, classes, "reference")
+    ours, theirs = ours.reshape(-1), theirs.reshape(-1)
+    counts = np.zeros(classes * classes, np.int64)
+    for start in range(0, ours.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        pairs = theirs[block].astype(np.int64) * classes + ours[block].astype(np.int64)
+        counts += np.bincount(pairs, minlength=len(counts))
+    return counts.reshape(classes, classes)
+
+
+def dice_per_class(prediction, reference, classes):
+    """Dice of every class of two label maps, in one pass; 1 for a class that neither of them has.
+
+    Arguments and errors as for `confusion_matrix`.
+
+    Returns:
+        float64 `(classes,)`, the background first.
+    """
+    both, ours, theirs = _sizes_per_class(prediction, reference, classes)
+    return _ratio(2.0 * both, ours + theirs)
+
+
+def jaccard_per_class(prediction, reference, classes):
+    """Jaccard of every class of two label maps, in one pass; otherwise as `dice_per_class`."""
+    both, ours, theirs = _sizes_per_class(prediction, reference, classes)
+    return _ratio(both, ours + theirs - both)
+
+
+def equivariance_dice(warped_predictions, predictions_of_warped):
+    """Dice between A(segment(x)) and segment(A(x)): does the network commute with an augmentation A? (EquiReg)
+
+    No ground truth is used. One patient's slices, each with its own A, are stacked before the Dice is taken. A must be
+    strong, and the same for every network that is compared: draw it from a stored seed.
+
+    Args:
+        warped_predictions: masks A(segment(x)): one array, or a sequence of slices (their shapes may differ).
+        predictions_of_warped: masks segment(A(x)), likewise.
+
+    Returns:
+        float in [0, 1]; 1 if all masks are empty.
+
+    Raises:
+        ValueError: different numbers of slices or shapes, or values other than 0 and 1.
+    """
+    pairs = [_slices(warped_predictions), _slices(predictions_of_warped)]
+    if len(pairs[0]) != len(pairs[1]):
+        raise ValueError(f"{len(pairs[0])} warped predictions, but {len(pairs[1])} predictions of warped images")
+    sizes = [_sizes(ours, theirs) for ours, theirs in zip(*pairs, strict=True)]
+    both, ours, theirs = np.sum(sizes, axis=0) if sizes else (0, 0, 0)
+    return float(2.0 * both / (ours + theirs)) if ours + theirs else 1.0
+
+
+def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
+    """How much of the gap between few and all labels a method closes: (s - b) / (b_100 - b) on means (EquiReg).
+
+    1: as good as the baseline with all labels; 0: no better than the baseline with the same few labels; below 0: worse.
+    For an interval over repeated trainings: `aggregate.bootstrap_interval(bridging_coefficient, s, b, b_100)`.
+
+    Args:
+        scores: the method's scores with few labels, one for each trained model.
+        baseline: the baseline's scores with the same few labels.
+        full_baseline: the baseline's scores with all labels.
+        axis: the models; further axes are computed side by side.
+
+    Returns:
+        float, or an array where there are further axes; nan where there is no gap to close.
+
+    Raises:
+        ValueError: no scores, or scores that are not finite.
+    """
+    means = []
+    for name, values in (("scores", scores), ("baseline", baseline), ("full_baseline", full_baseline)):
+        values = np.atleast_1d(np.asarray(values, np.float64))
+        if values.size == 0 or not np.isfinite(values).all():
+            raise ValueError(f"{name}: at least one score is needed, and none may be NaN or infinite")
+        means.append(values.mean(axis=axis))
+    gain, gap = means[0] - means[1], means[2] - means[1]
+    result = np.divide(gain, gap, out=np.full(np.shape(gain), np.nan), where=gap != 0)
+    return float(result) if result.ndim == 0 else result
+
+
+def as_mask(array, name="mask"):
+    """A mask as bool, without a copy where that is possible.
+
+    Raises:
+        ValueError: it holds anything else than 0 and 1; `name` says which array it was.
+    """
+    array = np.asarray(array)
+    if array.dtype == bool:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: a mask holds numbers or booleans, not {array.dtype}")
+    if array.size and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: some values are NaN or infinite")
+    if array.size and (array.max() > 1 or array.min() < 0):
+        raise ValueError(f"{name}: a mask holds only 0 and 1; found {array.min()} to {array.max()}; for a label map "
+                         "compare with one label, or use the functions per class")  # fmt: skip
+    mask = array.astype(bool)
+    if array.dtype.kind == "f" and not np.array_equal(mask, array):
+        raise ValueError(f"{name}: a mask holds only 0 and 1; threshold probabilities first")
+    return mask
+
+
+def as_masks(prediction, reference):
+    """Both masks as bool arrays of one shape; ValueError otherwise."""
+    masks = as_mask(prediction, "prediction"), as_mask(reference, "reference")
+    _same_shape(*masks)
+    return masks
+
+
+def _same_shape(prediction, reference):
+    if prediction.shape != reference.shape:
+        shapes = f"the prediction's is {prediction.shape}, the reference's {reference.shape}"
+        raise ValueError(f"two segmentations of different shapes cannot be compared: {shapes}")
+
+
+def _sizes(prediction, reference):
+    """Voxels in both, in the prediction, in the reference."""
+    ours, theirs = as_masks(prediction, reference)
+    return int(np.count_nonzero(ours & theirs)), int(np.count_nonzero(ours)), int(np.count_nonzero(theirs))
+
+
+def _sizes_per_class(prediction, reference, classes):
+    matrix = confusion_matrix(prediction, reference, classes)
+    return np.diag(matrix).astype(np.float64), matrix.sum(axis=0), matrix.sum(axis=1)
+
+
+def _ratio(part, whole):
+    return np.divide(part, whole, out=np.ones(len(part)), where=whole > 0)
+
+
+def _slices(masks):
+    return [masks] if isinstance(masks, np.ndarray) else list(masks)
+
+
+def _check_labels(labels, classes, name):
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: a label map holds whole numbers, not {labels.dtype}")
+    if labels.size == 0:
+        return
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.rint(labels))):
+        raise ValueError(f"{name}: a label map holds whole numbers; some values are NaN, infinite or fractions")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= classes:
+        raise ValueError(f"{name}: labels must be 0 to {classes - 1}; found {low} to {high}")

@@ -1,0 +1,84 @@
+"""Smooth displacement fields, built from a coarse lattice of control points by one small matrix per axis.
+
+A smooth field carries no more than its coarse lattice does, so nothing is ever smoothed at full size: the field is
+`sum over nodes of prod over axes w(voxel - node) * control(node)`, with w a cubic B-spline or a Gaussian.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+
+@functools.lru_cache(maxsize=64)
+def bspline_weights(size, nodes):
+    """Cubic B-spline weights of `nodes` control points at the voxels of an axis.
+
+    The first and the last inner control point (index 1 and nodes - 2) lie on the first and the last voxel centre; one
+    more lies outside on either side, so that every voxel sees a full spline: the weights of a voxel are not negative
+    and sum to 1, and control values that are linear in their index give a field that is linear in the voxel.
+
+    Returns:
+        float32 array `(size, nodes)`; do not write into it.
+
+    Raises:
+        ValueError: fewer than 4 control points.
+    """
+    if nodes < 4:
+        raise ValueError(f"a cubic B-spline needs at least 4 control points on each axis, got {nodes}")
+    place = np.linspace(1, nodes - 2, size) if size > 1 else np.array([(nodes - 1) / 2])
+    away = np.abs(place[:, None] - np.arange(nodes))
+    near, far = 2 / 3 - away**2 + away**3 / 2, np.clip(2 - away, 0, None) ** 3 / 6
+    return np.where(away < 1, near, far).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def gaussian_weights(size, sigma):
+    """Weights that turn white noise on a coarse lattice into Gaussian-smoothed white noise on an axis's voxels.
+
+    Noise of unit variance at every voxel, smoothed with `sigma` voxels, has the same covariance as this matrix times
+    unit noise on a lattice of step max(1, sigma / 3): the step only scales the weights.
+
+    Returns:
+        float32 array `(size, nodes)`; do not write into it.
+    """
+    step = max(1.0, sigma / 3)
+    reach = int(np.ceil(4 * sigma / step))
+    nodes = np.arange(-reach, int(np.ceil((size - 1) / step)) + reach + 1) * step
+    kernel = np.exp(-0.5 * ((np.arange(size)[:, None] - nodes) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
+    return (kernel * np.sqrt(step)).astype(np.float32)
+
+
+def spread(control, weights):
+    """Apply one matrix per axis to a lattice of control values (numpy).
+
+    Args:
+        control: array `(*nodes, components)`.
+        weights: one matrix `(size, nodes)` per axis.
+
+    Returns:
+        float32 array `(*size, components)`.
+    """
+    field = np.moveaxis(np.asarray(control, np.float32), -1, 0)
+    for axis in range(len(weights), 0, -1):
+        field = np.moveaxis(np.moveaxis(field, axis, -1) @ weights[axis - 1].T, -1, axis)
+    return np.ascontiguousarray(np.moveaxis(field, 0, -1))
+
+
+def bspline_field(control, shape):
+    """The cubic B-spline field of control values, as a TensorFlow operation: graph-safe, differentiable in `control`.
+
+    Args:
+        control: float tensor `(batch, *nodes, components)`, at least 4 nodes per axis (see `bspline_weights`).
+        shape: size of the field, static: (H, W) or (D, H, W).
+
+    Returns:
+        float32 tensor `(batch, *shape, components)`, in the units of `control`.
+    """
+    field = tf.cast(control, tf.float32)
+    for axis, size in enumerate(shape, 1):
+        weights = bspline_weights(size, field.shape[axis])
+        order = [i for i in range(len(shape) + 2) if i != axis]  # tensordot puts the contracted axis last
+        back = np.argsort([*order, axis])
+        field = tf.transpose(tf.tensordot(field, weights, [[axis], [1]]), back)
+    return field
