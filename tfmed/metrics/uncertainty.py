@@ -14,8 +14,8 @@ from scipy.special import entr
 def predictive_entropy(probabilities, base, axis=-1, samples=None):
     """Entropy of the (mean) class probabilities of every voxel: -sum_c p_c log_base p_c, with 0 log 0 = 0.
 
-    Gal 2016, Eq. 3.23. Papers differ in the base, so that it must be named: 2 gives bits, math.e nats, the number of
-    classes values in [0, 1].
+    Gal 2016, Section 3.3.1. Papers differ in the base, so that it must be named: 2 gives bits, math.e nats, the number
+    of classes values in [0, 1].
 
     Args:
         probabilities: floats `(..., classes)`, or with an axis of passes before or after.
@@ -60,22 +60,22 @@ class PatchCounts(collections.namedtuple("PatchCounts", "n_ac n_au n_ic n_iu")):
 
     @property
     def pavpu(self):
-        """(n_ac + n_iu) / all (Mukhoti & Gal 2018, Eq. 6): in [0, 1], the higher the better."""
+        """(n_ac + n_iu) / all (Mukhoti & Gal 2018): in [0, 1], the higher the better."""
         return (self.n_ac + self.n_iu) / sum(self)
 
     @property
     def accurate_if_certain(self):
-        """p(accurate | certain) = n_ac / (n_ac + n_ic) (Eq. 4); nan without certain patches."""
+        """p(accurate | certain) = n_ac / (n_ac + n_ic); nan without certain patches."""
         return self.n_ac / (self.n_ac + self.n_ic) if self.n_ac + self.n_ic else math.nan
 
     @property
     def uncertain_if_inaccurate(self):
-        """p(uncertain | inaccurate) = n_iu / (n_ic + n_iu) (Eq. 5); nan without inaccurate patches."""
+        """p(uncertain | inaccurate) = n_iu / (n_ic + n_iu); nan without inaccurate patches."""
         return self.n_iu / (self.n_ic + self.n_iu) if self.n_ic + self.n_iu else math.nan
 
 
 def pavpu(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5, threshold=None):
-    """Patch accuracy versus patch uncertainty (Mukhoti & Gal 2018, Eq. 6).
+    """Patch accuracy versus patch uncertainty (Mukhoti & Gal 2018).
 
     Arguments and errors as for `patch_counts`.
 
@@ -128,7 +128,7 @@ def patch_counts(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5,
 
 
 def expected_calibration_error(probabilities, reference, bins=15, axis=-1):
-    """Mean gap between confidence and accuracy, over equally wide bins of confidence (Guo et al. 2017, Eq. 5).
+    """Mean gap between confidence and accuracy, over equally wide bins of confidence (Guo et al. 2017, Section 2).
 
     sum_b |B_b| / n * |accuracy(B_b) - confidence(B_b)|; the confidence is the highest class probability, bin b holds
     those in (b / bins, (b + 1) / bins], and empty bins count nothing.

@@ -1,0 +1,160 @@
+"""Tables from cases: closed forms, scipy and statsmodels as they are, coverage of the intervals, wrong input."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tfmed.metrics.aggregate import bootstrap_interval, quantile_regression, summary, wilcoxon
+from tfmed.metrics.segmentation import bridging_coefficient
+
+pytestmark = pytest.mark.current
+
+
+def test_summary():
+    values = np.arange(101.0)
+    found = summary(values, seed=3)
+    assert (found.n, found.undefined, found.mean, found.median, found.p5, found.p95) == (101, 0, 50, 50, 5, 95)
+    assert found.std == pytest.approx(values.std(ddof=1))
+    half = 1.96 * found.std / np.sqrt(101)
+    assert found.low == pytest.approx(50 - half, abs=1) and found.high == pytest.approx(50 + half, abs=1)
+    assert found == summary(values, seed=3) != summary(values, seed=4)
+    assert summary(list(values), confidence=0.5).high < found.high
+    assert all(type(v) in (int, float) for v in dataclasses.asdict(found).values())
+
+
+def test_cases_without_a_value_are_counted():
+    found = summary([1.0, 3.0, np.inf])
+    assert (found.n, found.undefined, found.mean) == (2, 1, 2.0)
+    assert summary([1.0, np.nan, np.inf], allow_nan=True).undefined == 2
+    one = summary([4.0])
+    assert one.mean == one.median == one.p5 == one.p95 == 4.0
+    assert math.isnan(one.std) and math.isnan(one.low) and math.isnan(one.high)
+    nothing = summary([np.inf])
+    assert (nothing.n, nothing.undefined) == (0, 1) and math.isnan(nothing.mean) and math.isnan(nothing.p95)
+    constant = summary([2.0, 2.0, 2.0])
+    assert (constant.std, constant.low, constant.high) == (0.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="1 of 2 are NaN"):
+        summary([1.0, np.nan])
+    for wrong in ([], [[1.0, 2.0]], 3.0):
+        with pytest.raises(ValueError, match="one number for each"):
+            summary(wrong)
+
+
+def test_intervals_cover_the_truth():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for seed in range(150):
+        low, high = bootstrap_interval(np.mean, rng.normal(5, 2, 40), resamples=400, seed=seed)
+        inside += low <= 5 <= high
+    assert 0.87 <= inside / 150 <= 0.99
+
+
+def test_interval_of_a_bridging_coefficient():
+    rng = np.random.default_rng(1)
+    few, method, full = (rng.normal(mean, 0.01, 12) for mean in (0.7, 0.75, 0.8))
+    low, high = bootstrap_interval(bridging_coefficient, method, few, full)
+    point = bridging_coefficient(method, few, full)
+    assert 0.3 < low < point < high < 0.7
+
+
+def test_paired_samples_stay_together():
+    rng = np.random.default_rng(2)
+    a = rng.normal(0, 10, 30)
+    b = a + rng.normal(1, 0.1, 30)
+
+    def gap(x, y, axis):
+        return np.mean(y, axis=axis) - np.mean(x, axis=axis)
+
+    low, high = bootstrap_interval(gap, a, b, paired=True)
+    assert 0.9 < low < high < 1.1
+    apart = bootstrap_interval(gap, a, b)
+    assert apart[1] - apart[0] > 10 * (high - low)
+    with pytest.raises(ValueError, match="one length"):
+        bootstrap_interval(gap, a, b[1:], paired=True)
+
+
+def test_wrong_bootstrap():
+    for samples, words in (((), "no sample"), (([1.0],), "at least two"), (([1.0, np.nan],), "sample 1: some values")):
+        with pytest.raises(ValueError, match=words):
+            bootstrap_interval(np.mean, *samples)
+    for setting in ({"confidence": 95}, {"confidence": 0}, {"resamples": 0}):
+        with pytest.raises(ValueError, match="confidence lies between"):
+            bootstrap_interval(np.mean, [1.0, 2.0], **setting)
+
+
+def test_wilcoxon_by_enumeration():
+    """All signs of the ranks are equally likely under the null hypothesis."""
+    gaps = np.array([0.3, -0.1, 0.8, 1.3, 0.5, -0.2, 0.9])
+    ranks = scipy.stats.rankdata(np.abs(gaps))
+    observed = ranks[gaps > 0].sum()
+    sums = [np.dot(ranks, signs) for signs in itertools.product([0, 1], repeat=len(gaps))]
+    expected = np.mean(np.array(sums) >= observed)
+    base = np.linspace(0, 1, len(gaps))
+    found = wilcoxon(base + gaps, base, "greater")
+    assert found.p == pytest.approx(expected) and found.n == 7
+    assert wilcoxon(base, base + gaps, "less").p == pytest.approx(expected)
+    assert wilcoxon(base + gaps, base).p == pytest.approx(2 * expected)
+
+
+def test_wilcoxon_of_equal_pairs():
+    assert wilcoxon([1.0, 2.0], [1.0, 2.0]).p == 1.0
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=30)
+    b = a + rng.normal(0.5, 0.3, 30)
+    assert wilcoxon(b, a).p < 1e-4
+    some = wilcoxon(np.append(a, 1.0), np.append(b, 1.0))
+    assert some.n == 30 and some.p == pytest.approx(wilcoxon(a, b).p)
+
+
+def test_wrong_wilcoxon():
+    with pytest.raises(ValueError, match="one length"):
+        wilcoxon([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="second: some values are NaN"):
+        wilcoxon([1.0], [np.inf])
+    with pytest.raises(ValueError, match="alternative"):
+        wilcoxon([1.0], [2.0], "more")
+
+
+def factorial(seed=0, each=100):
+    """Two 0/1 factors with known effects on the whole distribution."""
+    rng = np.random.default_rng(seed)
+    first, second = np.array(list(itertools.product([0.0, 1.0], [0.0, 1.0], range(each)))).T[:2]
+    return 10 + 2 * first - 1 * second + rng.normal(0, 0.5, 4 * each), {"uncertainty": first, "slice": second}
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 0.95])
+def test_quantile_regression_finds_effects(tau):
+    values, factors = factorial()
+    found = quantile_regression(values, factors, tau)
+    assert list(found) == ["intercept", "uncertainty", "slice"]
+    assert found["uncertainty"].value == pytest.approx(2, abs=0.35) and found["uncertainty"].p < 1e-3
+    assert found["slice"].value == pytest.approx(-1, abs=0.35) and found["slice"].p < 1e-3
+    assert found["intercept"].value == pytest.approx(10 + 0.5 * scipy.stats.norm.ppf(tau), abs=0.3)
+    assert all(c.error > 0 for c in found.values())
+
+
+def test_quantile_regression_alone_is_a_quantile():
+    values = np.random.default_rng(0).normal(size=201)
+    found = quantile_regression(values, {}, 0.95)
+    assert found["intercept"].value == pytest.approx(np.quantile(values, 0.95), abs=1e-2)
+
+
+def test_wrong_quantile_regression():
+    values, factors = factorial(each=3)
+    for changed, tau, words in (
+        (factors, 5, "tau"),
+        (factors, 0, "tau"),
+        ({"intercept": factors["slice"]}, 0.5, "cannot be named"),
+        ({"a": factors["slice"][:-1]}, 0.5, "11 cases"),
+        ({"a": factors["slice"] * np.nan}, 0.5, "factor a: some values"),
+        ({"a": np.ones(12)}, 0.5, "constant"),
+        ({"a": factors["slice"], "b": 1 - factors["slice"]}, 0.5, "determine one another"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            quantile_regression(values, changed, tau)
+    with pytest.raises(ValueError, match="more than 1 cases"):
+        quantile_regression([1.0], {}, 0.5)
