@@ -4,9 +4,21 @@ import contextlib
 import errno
 import os
 import pathlib
+import shutil
 import tempfile
 
 from tfmed.errors import RunError
+
+ASIDE = ".tmp-"  # what names of files and folders that are still being written begin with
+
+
+def clean(folder):
+    """Remove what killed processes left half-written below a folder that nobody writes to any more."""
+    for path in pathlib.Path(folder).rglob(f"{ASIDE}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -20,7 +32,7 @@ def atomic_path(path):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=ASIDE, suffix="".join(path.suffixes[-2:]), dir=path.parent)
         os.close(handle)
         temporary = pathlib.Path(name)
         temporary.chmod(0o666 & ~_umask())

@@ -62,7 +62,7 @@ def kill_and_resume(run, unbroken, kills, seed):
     assert landed >= min(kills, 5)
     assert (run / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
     assert_same_weights(tfmed.load_run(run), unbroken)
-    assert not list((run / "checkpoints").glob(".tmp-*"))
+    assert not list(run.rglob(".tmp-*"))
 
 
 def _steps_done(run):
@@ -239,9 +239,9 @@ def test_a_run_writes_what_it_promises(tmp_path):
         "previews/volumes-00000004.png",
     } <= names
     assert any(name.startswith("tensorboard/events") for name in names)
-    environment = json.loads((run.path / "environment.json").read_text())
+    environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     assert environment["packages"]["tensorflow"]
-    page = (run.path / "report.html").read_text()
+    page = (run.path / "report.html").read_text(encoding="utf-8")
     assert (
         "http://"
         not in page.replace("http://www.w3.org", "")

@@ -18,7 +18,7 @@ def write_slice(path, pixels, z=0.0, **tags):
     """One slice as a scanner writes it; `tags` are named t00280030=... and replace the defaults."""
     defaults = {"0008|0016": "1.2.840.10008.5.1.4.1.1.2", "0008|0060": "CT", "0020|000d": UID, "0020|000e": UID + ".1",
                 "0020|0032": f"-10\\20\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0", "0018|0050": "2.5",
-                "0010|0010": "Doe^Jane", "0010|0020": "4711"}  # fmt: skip
+                "0010|0010": "Doe^Jane", "0010|0020": "Patient-4711"}  # fmt: skip
     image = sitk.GetImageFromArray(pixels)
     image.SetSpacing((0.7, 0.8))
     for tag, value in {**defaults, **{f"{name[1:5]}|{name[5:]}": text for name, text in tags.items()}}.items():
@@ -74,7 +74,7 @@ def test_a_series_that_we_wrote_is_anonymous_and_new(tmp_path):
         write_volume(volume, tmp_path / name)
     for file in [*(tmp_path / "series").iterdir(), *tmp_path.glob("v.*")]:
         content = file.read_bytes()
-        assert b"Doe" not in content and b"4711" not in content and UID.encode() not in content
+        assert b"Doe" not in content and b"Patient-4711" not in content and UID.encode() not in content
     uids = [list_dicom_series(tmp_path / name)[0].uid for name in ("s", "series")]
     assert uids[0] == UID + ".1" and uids[1].startswith("2.25.")
     write_volume(volume, tmp_path / "again")

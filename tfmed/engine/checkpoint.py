@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import sync, write_error, write_text
+from tfmed.files import ASIDE, sync, write_error, write_text
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
-_ASIDE = ".tmp-"
 
 
 def state_variables(model):
@@ -52,7 +51,7 @@ class Checkpoints:
             if self.writes:
                 self.folder.mkdir(parents=True, exist_ok=True)
             # What the other machines have to write is thrown away, so it stays out of the run directory.
-            temporary = pathlib.Path(tempfile.mkdtemp(prefix=_ASIDE, dir=self.folder if self.writes else None))
+            temporary = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.folder if self.writes else None))
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
@@ -103,21 +102,16 @@ class Checkpoints:
 
     def _listed(self):
         for path in sorted(self.folder.glob("*-*")) if self.folder.is_dir() else []:
-            if path.name.startswith(_ASIDE):
+            if path.name.startswith(ASIDE):
                 continue
             try:
-                state = json.loads((path / _STATE).read_text())
+                state = json.loads((path / _STATE).read_text(encoding="utf-8"))
                 yield (
                     path,
                     {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state},
                 )
             except (OSError, ValueError, KeyError):
                 log.warning("%s: is not a whole checkpoint; skipped", path)
-
-    def clean(self):
-        """Remove what killed runs left half-written."""
-        for path in self.folder.glob(f"{_ASIDE}*"):
-            shutil.rmtree(path, ignore_errors=True)
 
     def _prune(self, stage):
         own = sorted(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import write_error
+from tfmed.files import ASIDE, write_error
 
 
 class ExportModule(tf.Module):
@@ -45,7 +45,7 @@ def export(run, out):
     module = method.export_module()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=out.parent))
     except OSError as error:
         raise write_error(out, error) from error
     try:

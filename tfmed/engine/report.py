@@ -46,7 +46,7 @@ def write(run):
 def _chosen_pictures(folder):
     """Two lists of (path, name, step): the pictures of the end, and an even choice of those of the way there."""
     found = []
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted(folder.glob("[!.]*.png")):
         name, step = re.fullmatch(r"(.*?)(?:-(\d{8}))?", path.stem).groups()
         found.append((path, name, step and int(step)))
     way = sorted((item for item in found if item[2] is not None), key=lambda item: (item[2], item[1]))

@@ -71,6 +71,8 @@ class StepReport:
         self.last_line = 0.0
         self.told = False
         self.live = None
+        if steps > first_step:
+            log.info("%s: training up to step %d; the first step is the slowest", stage, steps)
         if console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),

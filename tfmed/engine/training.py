@@ -15,6 +15,7 @@ from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
+from tfmed.files import clean
 
 
 def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
@@ -78,7 +79,7 @@ def _train_stages(run, method, strategy, worker):
     newest = checkpoints.latest()
     begun = newest[1]["stage_index"] if newest else -1
     if chief:
-        checkpoints.clean()
+        clean(run.path)
         _drop_later_rows(metrics, newest)
         _drop_later_rows(timing, newest)
     for index, stage in enumerate(method.stages()):
