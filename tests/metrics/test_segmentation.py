@@ -84,11 +84,12 @@ def test_what_holds_for_any_masks(seed, shape, shares):
         assert 1 - jaccard(a, b) <= (1 - jaccard(a, c)) + (1 - jaccard(c, b)) + 1e-12
 
 
-@pytest.mark.parametrize("kind", ["bool", "uint8", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int8", "uint16", "int64", ">i2", "float16", "float32", "float64"])
 def test_kinds_of_masks(kind):
     a, b = masks(0, (7, 8, 9))
     assert dice(a.astype(kind), b) == dice(a, b)
     assert jaccard(a, b.astype(kind)) == jaccard(a, b)
+    assert dice(a.astype(kind).T[::-1, :, ::2], b.T[::-1, :, ::2]) == dice(a[::2], b[::2])
 
 
 @pytest.mark.parametrize("seed", range(5))

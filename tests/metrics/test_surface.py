@@ -126,6 +126,17 @@ def test_boxes_of_known_distance():
     assert d.nsd(0) < d.nsd(2) < d.nsd(6) == 1.0
 
 
+def test_mean_distance_of_shifted_cubes_by_hand():
+    """Of the 26 surface voxels of a 3^3 cube, moved by one voxel, one face of 9 leaves and one voxel lies inside."""
+    a, b = np.zeros((2, 8, 8, 8), bool)
+    a[2:5, 2:5, 2:5] = b[3:6, 2:5, 2:5] = True
+    d = distances(a, b, (0.5, 1, 1))
+    assert len(d.to_reference) == len(d.to_prediction) == 26
+    assert d.asd == d.assd == d.msd == pytest.approx(0.5 * 10 / 26)
+    assert d.hd == d.hd95 == d.hd95_max == 0.5
+    assert d.nsd(0.4) == pytest.approx(16 / 26)
+
+
 def test_points_of_known_distance():
     a, b = np.zeros((2, 30, 30, 30), bool)
     a[2, 3, 4] = True

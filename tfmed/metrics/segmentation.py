@@ -179,10 +179,10 @@ def as_mask(array, name="mask"):
         raise ValueError(f"{name}: a mask holds numbers or booleans, not {array.dtype}")
     if array.size and array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name}: some values are NaN or infinite")
-    if array.size and (array.max() > 1 or array.min() < 0):
+    if array.size and (array.max() > 1 or (array.dtype.kind != "u" and array.min() < 0)):
         raise ValueError(f"{name}: a mask holds only 0 and 1; found {array.min()} to {array.max()}; for a label map "
                          "compare with one label, or use the functions per class")  # fmt: skip
-    mask = array.astype(bool)
+    mask = array.view(bool) if array.dtype.itemsize == 1 else array.astype(bool)
     if array.dtype.kind == "f" and not np.array_equal(mask, array):
         raise ValueError(f"{name}: a mask holds only 0 and 1; threshold probabilities first")
     return mask
