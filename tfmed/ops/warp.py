@@ -7,6 +7,8 @@ and "nearest").
 """
 
 import functools
+import sys
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -140,3 +142,13 @@ def _check(image, grid, order, fill):
     values = 1 if isinstance(fill, str) else int(np.prod(tf.convert_to_tensor(fill).shape.as_list() or [1]))
     if image.shape[-1] is not None and values not in (1, image.shape[-1]):
         raise ValueError(f"fill has {values} numbers for {image.shape[-1]} channels")
+
+
+class _CallableModule(types.ModuleType):
+    """Lets `tfmed.ops.warp(image, grid)` be the function, whichever way this module was imported."""
+
+    def __call__(self, *args, **kwargs):
+        return warp(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

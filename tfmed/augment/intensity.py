@@ -1,0 +1,99 @@
+"""Seeded changes of an image's values; places stay as they are, so a label is never touched (and never passed in).
+
+Each function takes a batch of images `(batch, *size, channels)`, floats, 2-D or 3-D, and one seed per image: an
+integer tensor `(batch,)`, for example the batch's sample index, or `(batch, 2)` for a seed and an index. What an image
+becomes depends on its own values and its own seed alone, not on the batch it lies in or the replica that holds it.
+Strengths are ranges (low, high), drawn uniformly, one draw per image. Computed in float32, given back in the image's
+dtype; graph-safe and differentiable. Integer images raise ValueError: cast them first.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfmed.ops import elastic
+
+
+def gamma(image, seed, power=(0.7, 1.5)):
+    """Bend the values between an image's own minimum and maximum, which stay: `low + span * ((v - low) / span)^g`.
+
+    g = exp(u), with u uniform between the logarithms of `power`, so that brightening and darkening balance.
+    """
+    values, seed = _checked(image, seed)
+    exponent = tf.exp(_uniform(seed, 1, np.log(power), values))
+    axes = list(range(1, values.shape.rank))
+    low = tf.reduce_min(values, axes, keepdims=True)
+    span = tf.reduce_max(values, axes, keepdims=True) - low
+    share = tf.math.divide_no_nan(values - low, span)
+    bent = tf.where(share > 0, tf.maximum(share, 1e-12) ** exponent, 0.0)  # the slope of 0^g is not finite
+    return tf.cast(low + span * bent, image.dtype)
+
+
+def contrast(image, seed, factor=(0.75, 1.25)):
+    """Stretch the values about the mean of each channel: `mean + f * (v - mean)`."""
+    values, seed = _checked(image, seed)
+    mean = tf.reduce_mean(values, list(range(1, values.shape.rank - 1)), keepdims=True)
+    return tf.cast(mean + _uniform(seed, 2, factor, values) * (values - mean), image.dtype)
+
+
+def noise(image, seed, deviation=(0.0, 0.1)):
+    """Add white Gaussian noise; `deviation` is in the units of the image."""
+    values, seed = _checked(image, seed)
+    shape = tf.shape(values)[1:]
+    white = _each(seed, lambda s: tf.random.stateless_normal(shape, s + [0, 4]))
+    return tf.cast(values + _uniform(seed, 3, deviation, values) * tf.ensure_shape(white, values.shape), image.dtype)
+
+
+def blur(image, seed, sigma=(0.5, 1.0)):
+    """Smooth with a Gaussian of `sigma` voxels, the same along each axis; the border is continued."""
+    values, seed = _checked(image, seed)
+    reach = max(1, int(np.ceil(3 * max(sigma))))
+    offsets = np.arange(-reach, reach + 1, dtype=np.float32)
+    width = tf.maximum(_uniform(seed, 5, sigma, values), 1e-3)
+    weights = [tf.exp(-0.5 * (o / width) ** 2) for o in offsets]
+    total = tf.add_n(weights)
+    for axis in range(1, values.shape.rank - 1):
+        size = tf.shape(values)[axis]
+        places = [tf.clip_by_value(tf.range(size) + int(o), 0, size - 1) for o in offsets]
+        shifted = [tf.gather(values, p, axis=axis) * w for p, w in zip(places, weights, strict=True)]
+        values = tf.add_n(shifted) / total
+    return tf.cast(values, image.dtype)
+
+
+def bias_field(image, seed, strength=0.3, knots=5):
+    """Multiply with a smooth field around 1, as of an MR coil: `v * exp(b)`, b a cubic B-spline.
+
+    Args:
+        image, seed: as for the module; the image's size must be static.
+        strength: b lies within +-strength: its control values are uniform on that range.
+        knots: control points along each axis, at least 4.
+    """
+    values, seed = _checked(image, seed)
+    size = values.shape[1:-1]
+    nodes = (*[knots] * len(size), 1)
+    control = _each(seed, lambda s: tf.random.stateless_uniform(nodes, s + [0, 6], -strength, strength))
+    control = tf.ensure_shape(control, (None, *nodes))
+    return tf.cast(values * tf.exp(elastic.bspline_field(control, size)), image.dtype)
+
+
+def _checked(image, seed):
+    """(float32 values, int64 seeds `(batch, 2)`)."""
+    if not tf.as_dtype(image.dtype).is_floating:
+        raise ValueError(f"the values of an image of dtype {tf.as_dtype(image.dtype).name} are not changed; cast it")
+    seed = tf.cast(seed, tf.int64)
+    if seed.shape.rank == 1:
+        seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
+    if seed.shape.rank != 2 or seed.shape[1] != 2:
+        raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
+    # The second number also tells the draws of the functions apart (1 to 6, see `tag`).
+    return tf.cast(image, tf.float32), seed * [1, 16]
+
+
+def _each(seed, draw):
+    return tf.map_fn(draw, seed, fn_output_signature=tf.float32)
+
+
+def _uniform(seed, tag, bounds, values):
+    """One draw per image, shaped to multiply the images."""
+    low, high = (float(bound) for bound in bounds)
+    drawn = _each(seed, lambda s: tf.random.stateless_uniform((), s + [0, tag], 0.0, 1.0))
+    return tf.reshape(low + (high - low) * drawn, [-1] + [1] * (values.shape.rank - 1))

@@ -1,0 +1,274 @@
+"""Paired augmentation: one dense sampling grid per sample moves image, label and prediction in the same way.
+
+`sample_grid` draws the grid from an integer seed (numpy, outside the training step); `tfmed.ops.warp` applies it, with
+order 1 to an image, order 0 to a label, and inside a training step to a prediction. Pairing holds by construction.
+
+Each movement is a function from places to places; a chain of them is run once over the coordinates of the result's
+pixels, so that a chain of any length interpolates the image only once, flips and whole shifts stay exact, and places
+beyond the border stay beyond it (`warp` decides what is found there). In 2-D the chain (which movements, in which
+order, how strong) is an imgaug pipeline; the movement that is run last is the first that the image undergoes.
+
+Strengths in 2-D follow the EquiReg thesis (Lund, 2020): weak = flips and shifts; strong = 3 to 8 of the eight flip
+left-right, flip up-down, shift x, shift y, rotate, shear, scale, elastic, in random order. The 3-D policies carry the
+same movements over to volumes.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from tfmed.compat import import_imgaug
+from tfmed.ops import elastic
+from tfmed.ops.warp import identity_grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """How images `(H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a movement out.
+
+    Args:
+        flip: probability of the flip left-right, and of the flip up-down.
+        shift: shift along x, and along y, as a fraction of the image's width, or height.
+        rotate: degrees about the image's centre; positive turns the picture clockwise.
+        shear: fraction of the height by which the bottom moves against the top, along x; 0.2 is 11.31 degrees.
+        scale: magnification about the centre, the same for both axes.
+        alpha, sigma: elastic: uniform noise on [-alpha, alpha] at every pixel, smoothed by a Gaussian of `sigma`
+            pixels, is the displacement in pixels (standard deviation alpha / (6.14 sigma)). Without `alpha` left out.
+        chosen: (fewest, most) movements of a sample; None for all of them.
+    """
+
+    flip: float | None = 0.5
+    shift: tuple[float, float] | None = (-0.1, 0.1)
+    rotate: tuple[float, float] | None = None
+    shear: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    alpha: float | None = None
+    sigma: float = 24.0
+    chosen: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumePolicy:
+    """How volumes `(D, H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a movement out.
+
+    Args:
+        flip: probability of a flip, for each of the axes (z, y, x).
+        shift: shift along each axis as a fraction of its size.
+        rotate: degrees about the axes z, y and x through the centre, one draw each; one range, or one per axis.
+        shear: fractions, one draw for each pair of axes.
+        scale: magnification about the centre, the same for all axes.
+        elastic: largest displacement of a control point along an axis, in voxels. Below 0.4 `knots` nothing folds.
+        knots: distance between the control points of the cubic B-spline, in voxels, about.
+        spacing: voxel size along (z, y, x), in mm or relative: rotations and shears then keep distances true.
+        chosen: (fewest, most) movements of a sample, out of the six above; None for all of them.
+    """
+
+    flip: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
+    shift: tuple[float, float] | None = (-0.1, 0.1)
+    rotate: tuple | None = None
+    shear: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    elastic: float | None = None
+    knots: float = 32.0
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    chosen: tuple[int, int] | None = None
+
+
+WEAK = Policy()
+STRONG = Policy(rotate=(-20, 20), shear=(-0.2, 0.2), scale=(0.9, 1.1), alpha=720.0, sigma=24.0, chosen=(3, 8))
+WEAK_VOLUME = VolumePolicy()
+STRONG_VOLUME = VolumePolicy(rotate=(-20, 20), shear=(-0.2, 0.2), scale=(0.9, 1.1), elastic=6.0, chosen=(3, 6))
+POLICIES = {("weak", 2): WEAK, ("strong", 2): STRONG, ("weak", 3): WEAK_VOLUME, ("strong", 3): STRONG_VOLUME}
+
+
+def sample_grid(seed, shape, policy):
+    """The sampling grid of one sample: a pure function of its arguments.
+
+    Args:
+        seed: non-negative integer, the sample's own.
+        shape: the image's size, (H, W) or (D, H, W).
+        policy: "weak", "strong", a `Policy` (2-D) or a `VolumePolicy` (3-D).
+
+    Returns:
+        float32 array `(*shape, len(shape))`: the place (voxels, in the order of the axes) that each voxel of the
+        result is read from; for `tfmed.ops.warp`, behind a batch axis.
+
+    Raises:
+        ValueError: no such policy, or a policy and a shape of different dimensions.
+    """
+    shape = tuple(int(size) for size in shape)
+    if isinstance(policy, str):
+        if (policy, len(shape)) not in POLICIES:
+            raise ValueError(f"no policy {policy!r} for shape {shape}; 'weak' and 'strong' exist in 2-D and 3-D")
+        policy = POLICIES[policy, len(shape)]
+    if int(seed) < 0:
+        raise ValueError(f"the seed of a sample is a non-negative integer, got {seed}")
+    if isinstance(policy, Policy) and len(shape) == 2:
+        return _image_grid(int(seed), shape, policy)
+    if isinstance(policy, VolumePolicy) and len(shape) == 3:
+        return _volume_grid(int(seed), shape, policy)
+    raise ValueError(f"a Policy moves (H, W), a VolumePolicy (D, H, W); got {type(policy).__name__} for shape {shape}")
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def _image_grid(seed, shape, policy):
+    augmenters = import_imgaug().augmenters
+    moves = _moves(policy)
+    if not moves:
+        return identity_grid(shape)
+    if policy.chosen is None:
+        chain = augmenters.Sequential(moves, random_order=True)
+    else:
+        chain = augmenters.SomeOf(policy.chosen, moves, random_order=True)
+    chain.seed_(seed)
+    return chain(image=identity_grid(shape).astype(np.float64)).astype(np.float32)
+
+
+def _moves(policy):
+    """The movements of a policy as imgaug augmenters, whose "image" is an array of coordinates (H, W, 2)."""
+    move, parameters = _move_class(), import_imgaug().parameters
+    moves = []
+    if policy.flip is not None:
+        moves += [move(functools.partial(_flip, axis), parameters.Binomial(policy.flip)) for axis in (1, 0)]
+    if policy.shift is not None:
+        moves += [move(functools.partial(_shift, axis), parameters.Uniform(*policy.shift)) for axis in (1, 0)]
+    for range_, function in ((policy.rotate, _rotate), (policy.shear, _shear), (policy.scale, _scale)):
+        if range_ is not None:
+            moves.append(move(function, parameters.Uniform(*range_)))
+    if policy.alpha is not None:
+        noise = functools.partial(_elastic, policy.alpha, policy.sigma)
+        moves.append(move(noise, parameters.DiscreteUniform(0, 2**30)))
+    return moves
+
+
+@functools.cache
+def _move_class():
+    augmenter = import_imgaug().augmenters.Augmenter
+
+    class Move(augmenter):
+        """One movement: places -> places, with a strength drawn by imgaug."""
+
+        def __init__(self, function, strength):
+            super().__init__(seed=0)  # the chain seeds its movements
+            self.function, self.strength = function, strength
+
+        def _augment_batch_(self, batch, random_state, parents, hooks):
+            strengths = self.strength.draw_samples((batch.nb_rows,), random_state=random_state)
+            batch.images = [self.function(p, s) for p, s in zip(batch.images, strengths, strict=True)]
+            return batch
+
+        def get_parameters(self):
+            return [self.strength]
+
+    return Move
+
+
+def _flip(axis, places, flipped):
+    if flipped:
+        places[..., axis] = places.shape[axis] - 1 - places[..., axis]
+    return places
+
+
+def _shift(axis, places, fraction):
+    places[..., axis] -= fraction * places.shape[axis]
+    return places
+
+
+def _rotate(places, degrees):
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return _about_centre(places, [[cos, -sin], [sin, cos]])
+
+
+def _shear(places, fraction):
+    return _about_centre(places, [[1, 0], [-fraction, 1]])
+
+
+def _scale(places, factor):
+    return _about_centre(places, [[1 / factor, 0], [0, 1 / factor]])
+
+
+def _about_centre(places, matrix):
+    (a, b), (c, d) = matrix
+    middle_y, middle_x = ((size - 1) / 2 for size in places.shape[:2])
+    y, x = places[..., 0] - middle_y, places[..., 1] - middle_x
+    return np.stack([a * y + b * x + middle_y, c * y + d * x + middle_x], axis=-1)
+
+
+def _elastic(alpha, sigma, places, seed):
+    shape = places.shape[:2]
+    weights = [elastic.gaussian_weights(size, float(sigma)) for size in shape]
+    generator = np.random.Generator(np.random.Philox(int(seed)))
+    noise = generator.uniform(-alpha, alpha, (*(w.shape[1] for w in weights), 2)).astype(np.float32)
+    return places + _read(elastic.spread(noise, weights), places)
+
+
+def _read(field, places):
+    """A field `(H, W, 2)` at places `(..., 2)`, bilinear; the border is continued."""
+    pairs = field.view(np.complex64)[..., 0]  # both components in one access
+    height, width = pairs.shape
+    y, x = (np.clip(places[..., axis], 0, size - 1) for axis, size in enumerate((height, width)))
+    top, left = y.astype(np.int32), x.astype(np.int32)
+    low = (x - left).astype(np.float32)
+    down = (y - top).astype(np.float32)
+    index, right, below = top * width + left, (left < width - 1), (top < height - 1) * width
+    pairs = pairs.ravel()
+    upper = pairs[index] * (1 - low) + pairs[index + right] * low
+    index = index + below
+    lower = pairs[index] * (1 - low) + pairs[index + right] * low
+    mixed = upper * (1 - down) + lower * down
+    return mixed[..., None].view(np.float32)
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def _volume_grid(seed, shape, policy):
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    names = [name for name in ("flip", "shift", "rotate", "shear", "scale", "elastic") if getattr(policy, name)]
+    names = [names[i] for i in generator.permutation(len(names))]
+    if policy.chosen is not None:
+        names = names[: generator.integers(policy.chosen[0], policy.chosen[1], endpoint=True)]
+    matrix, offset = np.eye(3), np.zeros(3)  # about the centre: place = matrix @ voxel + offset
+    for name in names:
+        if name != "elastic":
+            step, shift = _volume_affine(name, generator, shape, policy)
+            matrix, offset = step @ matrix, step @ offset + shift
+    centre = (np.array(shape) - 1) / 2
+    offset += centre - matrix @ centre
+    grid = _affine_grid(matrix, offset, shape)
+    if "elastic" in names:  # places = affine(voxel + displacement): the affine part acts on the few control points
+        weights = [elastic.bspline_weights(size, max(4, int(np.ceil(size / policy.knots)) + 3)) for size in shape]
+        control = generator.uniform(-policy.elastic, policy.elastic, (*(w.shape[1] for w in weights), 3))
+        grid += elastic.spread(control @ matrix.T, weights)
+    return grid
+
+
+def _volume_affine(name, generator, shape, policy):
+    """(matrix, offset) of one movement, from places to places about the centre."""
+    if name == "flip":
+        return np.diag(np.where(generator.random(3) < policy.flip, -1.0, 1.0)), np.zeros(3)
+    if name == "shift":
+        return np.eye(3), -generator.uniform(*policy.shift, 3) * shape
+    if name == "scale":
+        return np.eye(3) / generator.uniform(*policy.scale), np.zeros(3)
+    matrix = np.eye(3)
+    if name == "shear":
+        matrix[np.triu_indices(3, 1)] = generator.uniform(*policy.shear, 3)
+    else:
+        ranges = np.broadcast_to(np.asarray(policy.rotate, float), (3, 2))
+        for axis, angle in enumerate(np.deg2rad(generator.uniform(ranges[:, 0], ranges[:, 1]))):
+            turn, (a, b) = np.eye(3), [i for i in range(3) if i != axis]
+            turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+            matrix = turn @ matrix
+    spacing = np.asarray(policy.spacing, float)
+    return matrix * spacing / spacing[:, None], np.zeros(3)
+
+
+def _affine_grid(matrix, offset, shape):
+    """matrix @ voxel + offset at every voxel, float32, formed in float64 from one term per axis."""
+    z, y, x = (np.arange(size)[:, None] * matrix[:, axis] for axis, size in enumerate(shape))
+    plane = (y[:, None] + x[None] + offset)[None]
+    return np.add(z[:, None, None], plane, dtype=np.float64).astype(np.float32)
