@@ -68,9 +68,7 @@ def test_fill_per_channel_and_edge():
     for order in (0, 1):
         filled = warp(image, grid, order, (100.0, -100.0)).numpy()
         np.testing.assert_array_equal(filled, np.broadcast_to(np.float32([100, -100]), filled.shape))
-        np.testing.assert_array_equal(
-            warp(image, grid, order, "edge"), np.broadcast_to(image[:, -1:], image.shape)
-        )
+        np.testing.assert_array_equal(warp(image, grid, order, "edge"), np.broadcast_to(image[:, -1:], image.shape))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "bool", "float16", "float64"])

@@ -1,0 +1,98 @@
+"""Values change by the seed and the image alone; closed forms; shapes, dtypes and graphs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter
+
+from tfmed.augment import intensity
+
+pytestmark = pytest.mark.current
+
+OPERATIONS = [intensity.gamma, intensity.contrast, intensity.noise, intensity.blur, intensity.bias_field]
+SEEDS = np.array([4, 9, 11])
+
+
+def pictures(shape=(10, 12, 2), batch=3):
+    return np.random.default_rng(0).normal(3, 2, (batch, *shape)).astype("float32")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("shape", [(10, 12, 2), (5, 6, 7, 1)])
+def test_a_pure_function_of_image_and_seed(operation, shape):
+    """The same in another batch, in another place, in a graph, and untouched by TensorFlow's global seed."""
+    images = pictures(shape)
+    tf.random.set_seed(1)
+    changed = operation(images, SEEDS).numpy()
+    tf.random.set_seed(2)
+    alone = operation(images[1:2], SEEDS[1:2]).numpy()
+    assert changed.shape == images.shape and np.isfinite(changed).all() and (changed != images).any()
+    np.testing.assert_allclose(alone[0], changed[1], atol=1e-6)
+    graph = tf.function(lambda i, s: operation(i, s)).get_concrete_function(
+        tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((None,), tf.int64)
+    )
+    np.testing.assert_allclose(graph(images, SEEDS), changed, rtol=1e-4, atol=1e-5)
+    assert not any("PyFunc" in node.op for node in graph.graph.as_graph_def().node)
+    twins = operation(np.stack([images[0]] * 3), [4, 5, 4]).numpy()
+    np.testing.assert_allclose(twins[0], twins[2], atol=1e-5)
+    assert (twins[0] != twins[1]).any()
+    pairs = operation(images, np.array([[4, 0], [9, 0], [11, 1]])).numpy()
+    np.testing.assert_allclose(pairs[:2], changed[:2], atol=1e-5)
+    assert (pairs[2] != changed[2]).any()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_dtypes(operation):
+    assert operation(pictures().astype("float16"), SEEDS).dtype == tf.float16
+    with pytest.raises(ValueError, match="int32"):
+        operation(pictures().astype("int32"), SEEDS)
+    with pytest.raises(ValueError, match="seeds"):
+        operation(pictures(), 3)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_gradients_are_finite(operation):
+    images = tf.constant(np.concatenate([pictures()[:2], np.zeros((1, 10, 12, 2), "float32")]))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(operation(images, SEEDS) ** 2)
+    assert np.isfinite(tape.gradient(total, images)).all()
+
+
+def test_gamma_keeps_the_range():
+    images = pictures()
+    changed = intensity.gamma(images, SEEDS, (0.5, 0.5)).numpy()
+    low, high = images.min((1, 2, 3), keepdims=True), images.max((1, 2, 3), keepdims=True)
+    expected = low + (high - low) * ((images - low) / (high - low)) ** 0.5
+    np.testing.assert_allclose(changed, expected, rtol=1e-4, atol=1e-4)
+    flat = np.full((3, 4, 4, 1), 2.0, "float32")
+    np.testing.assert_array_equal(intensity.gamma(flat, SEEDS), flat)
+
+
+def test_contrast_keeps_the_mean_of_each_channel():
+    images = pictures()
+    changed = intensity.contrast(images, SEEDS, (2, 2)).numpy()
+    np.testing.assert_allclose(changed.mean((1, 2)), images.mean((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(changed.std((1, 2)), 2 * images.std((1, 2)), rtol=1e-4)
+
+
+def test_noise_has_its_deviation():
+    images = np.zeros((3, 64, 64, 1), "float32")
+    changed = intensity.noise(images, SEEDS, (0.5, 0.5)).numpy()
+    np.testing.assert_allclose(changed.std((1, 2, 3)), 0.5, rtol=0.05)
+    assert np.corrcoef(changed.reshape(3, -1))[0, 1] < 0.1
+    np.testing.assert_array_equal(intensity.noise(pictures(), SEEDS, (0, 0)), pictures())
+
+
+@pytest.mark.parametrize("shape", [(10, 12, 2), (5, 6, 7, 1)])
+def test_blur_is_a_gaussian_filter(shape):
+    images = pictures(shape)
+    axes = (0, *[1.2] * (len(shape) - 1), 0)
+    expected = gaussian_filter(images.astype(float), axes, mode="nearest", radius=[0, *[4] * (len(shape) - 1), 0])
+    np.testing.assert_allclose(intensity.blur(images, SEEDS, (1.2, 1.2)), expected, atol=1e-4)
+
+
+def test_a_bias_field_is_smooth_and_bounded():
+    field = intensity.bias_field(np.ones((3, 40, 50, 1), "float32"), SEEDS, 0.3).numpy()
+    assert np.abs(np.log(field)).max() <= 0.3 and field.std() > 0.02
+    assert np.abs(np.diff(field, axis=1)).max() < 0.05
