@@ -1,0 +1,85 @@
+"""Dropout whose randomness can be resumed exactly, for training and for Monte Carlo passes at inference."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfmed.compat import KERAS_3
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class Dropout(keras.layers.Layer):
+    """Zeroes entries of `(n, ..., channels)` with probability `rate` and scales the others by 1 / (1 - rate).
+
+    The mask is a pure function of (seed, number of calls so far, place in the batch). The number of calls is a weight
+    (int64, not trainable), so a checkpoint or a saved model carries the state of the randomness and a resumed run
+    draws what the unbroken run would have drawn. Masks are drawn in float32 by Philox (Salmon et al. 2011), hence they
+    are the same on both stacks and under every precision. Replicas of one step draw consecutive parts of one stream:
+    where a replica's share of the mask has a multiple of four entries, two replicas draw the mask of the one that
+    sees both their batches.
+
+    Monte Carlo dropout (Gal and Ghahramani 2016): call the model with `training=True`, or, where other layers must stay
+    in inference mode (batch normalisation), build it with `always=True`.
+
+    Args:
+        rate: share of the entries that is dropped, in [0, 1).
+        spatial: drop whole channels of a sample (Tompson et al. 2015) instead of single entries.
+        always: drop whatever `training` says.
+        seed: integer that keeps the layers of one network apart; see `seeds`.
+    """
+
+    def __init__(self, rate, spatial=False, always=False, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"dropout rate {rate} is not in [0, 1)")
+        self.rate, self.spatial, self.always, self.seed = rate, spatial, always, int(seed)
+
+    def build(self, input_shape):
+        """Make the counter."""
+        first = "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
+        self.calls = self.add_weight(
+            name="calls", shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation=first
+        )
+        self.built = True
+
+    def call(self, x, training=False):
+        """`x` with entries dropped if training (or always), otherwise `x`."""
+        if self.rate == 0:
+            return x
+        if self.always or training is True:
+            return self._drop(x)
+        if training is None or isinstance(training, (bool, int, np.bool_)):
+            return self._drop(x) if training else x
+        return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(x), lambda: tf.identity(x))
+
+    def _drop(self, x):
+        shape = tf.shape(x)
+        if self.spatial:
+            shape = tf.concat([shape[:1], tf.ones([len(x.shape) - 2], tf.int32), shape[-1:]], 0)
+        calls = tf.cast(tf.convert_to_tensor(self.calls), tf.int64)
+        self.calls.assign_add(tf.ones([], tf.int64))
+        quads = (tf.reduce_prod(tf.cast(shape, tf.int64)) + 3) // 4  # one value of the counter makes four numbers
+        counter = tf.cast(tf.stack([quads * _replica(), calls]), tf.uint64)
+        key = tf.constant([self.seed % 2**64], tf.uint64)
+        uniform = tf.raw_ops.StatelessRandomUniformV2(shape=shape, key=key, counter=counter, alg=1)  # 1: Philox
+        factor = tf.where(uniform >= self.rate, 1.0 / (1.0 - self.rate), 0.0)
+        return x * tf.cast(factor, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self):
+        """Arguments, for saving."""
+        own = {"rate": self.rate, "spatial": self.spatial, "always": self.always, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+def _replica():
+    context = tf.distribute.get_replica_context()
+    return tf.cast(0 if context is None else context.replica_id_in_sync_group, tf.int64)
+
+
+def seeds(seed):
+    """Different seeds for the (up to 1024) dropout layers of one network, made from the network's own seed."""
+    return iter(np.random.SeedSequence(seed).generate_state(1 << 10, np.uint64).astype(np.int64).tolist())
