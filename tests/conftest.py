@@ -3,9 +3,13 @@
 import os
 import pathlib
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No deadlines: a busy machine is no defect. CI draws the same examples each time, people draw new ones.
+hypothesis.settings.register_profile("tfmed", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("tfmed")
 REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
