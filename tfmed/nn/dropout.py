@@ -83,3 +83,38 @@ def _replica():
 def seeds(seed):
     """Different seeds for the (up to 1024) dropout layers of one network, made from the network's own seed."""
     return iter(np.random.SeedSequence(seed).generate_state(1 << 10, np.uint64).astype(np.int64).tolist())
+
+
+def mc_mean(model, images, passes, training=True):
+    """Mean class probabilities over `passes` Monte Carlo passes, float32 `(n, ..., classes)`.
+
+    A model of two layers named "encoder" and "decoder" runs its encoder once, if no dropout sits in it. Memory does not
+    grow with the number of passes.
+
+    Args:
+        model: images -> logits.
+        images: `(n, ..., channels)`.
+        passes: number of passes (int or scalar tensor), at least one.
+        training: given to the model; False for models whose dropout layers are built with `always`, which keeps
+            batch normalisation in inference mode.
+    """
+    names = [layer.name for layer in model.layers]
+    run = model
+    if "encoder" in names and "decoder" in names and not _drops(model.get_layer("encoder")):
+        images, run = model.get_layer("encoder")(images, training=training), model.get_layer("decoder")
+
+    def probabilities():
+        return tf.nn.softmax(tf.cast(run(images, training=training), tf.float32))
+
+    total = probabilities()
+    _, total = tf.while_loop(
+        lambda i, total: i < passes,
+        lambda i, total: (i + 1, total + probabilities()),
+        (1, total),
+        parallel_iterations=1,
+    )
+    return total / tf.cast(passes, tf.float32)
+
+
+def _drops(model):
+    return any(isinstance(layer, Dropout) and layer.rate for layer in model.layers)

@@ -1,0 +1,222 @@
+"""U-Nets in two and three dimensions, in two halves, so that Monte Carlo passes can reuse the encoder."""
+
+import inspect
+
+import keras
+import tensorflow as tf
+
+from tfmed.compat import leaky_relu
+from tfmed.nn.blocks import norm_layer
+from tfmed.nn.dropout import Dropout, seeds
+
+CONV = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
+POOL = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}
+
+
+def mc_unet3d(channels=1, classes=2, size=(None, None, None), dropout=0.3, seed=0, name="mc_unet3d"):
+    """The 3-D U-Net with Monte Carlo dropout of GBDL (Wang and Lukasiewicz 2022, released code).
+
+    Volumes `(n, slices, height, width, channels)` -> logits `(n, slices, height, width, classes)`, with any number of
+    slices, height and width multiples of 16. It pools in the plane only, has instance norm without scale and shift, and
+    drops whole channels before each level of the decoder. The released code upsamples with aligned corners, this one
+    with half-pixel centres. One channel and two classes make 9,596,738 parameters.
+    """
+    widths = (32, 64, 96, 192, 384)
+    how = dict(factors=(1, 2, 2), norm="instance", affine=False, widen="second", dropout=dropout, seed=seed)
+    return unet(channels, classes, size, widths, name=name, **how)
+
+
+def unet(channels, classes, size=(None, None), widths=(32, 64, 128, 256), name="unet", **options):
+    """Images `(n, *size, channels)` -> logits `(n, *size, classes)`, float32 (Ronneberger et al. 2015, padded).
+
+    `unet(...).get_layer("encoder")` and `.get_layer("decoder")` are its halves; `tfmed.nn.dropout.mc_mean` uses them.
+
+    Args:
+        channels: of an image.
+        classes: number of logits per voxel.
+        size: (height, width) or (depth, height, width), None where unknown; its length decides between 2-D and 3-D.
+        widths: channels of each level, from the finest. Every side is a multiple of factor ** (len(widths) - 1).
+        options: see `unet_encoder` and `unet_decoder`, which both get all of them.
+    """
+    known = {*inspect.signature(unet_encoder).parameters, *inspect.signature(unet_decoder).parameters}
+    if unknown := sorted(set(options) - known):
+        raise TypeError(f"unknown options of a U-Net: {', '.join(unknown)}")
+    _check(size, len(widths) - 1, options.get("factors", 2))
+    encoder = unet_encoder(channels, size, widths, **options)
+    decoder = unet_decoder(encoder.output, classes, **options)
+    inputs = keras.Input((*size, channels))
+    return keras.Model(inputs, decoder(encoder(inputs)), name=name)
+
+
+def unet_encoder(
+    channels,
+    size,
+    widths,
+    factors=2,
+    norm="instance",
+    affine=True,
+    activation="relu",
+    residual=False,
+    widen="first",
+    dropout=0.0,
+    dropout_in="decoder",
+    spatial_dropout=True,
+    always=False,
+    seed=0,
+    **decoder_options,
+):
+    """Images `(n, *size, channels)` -> list of features, one per level, from the finest.
+
+    Args:
+        factors: by how much a level is smaller than the one above it, 1 or 2, one number or one per axis.
+        norm: "batch", "instance", "layer" or "none"; every level has two of convolution, norm, activation.
+        affine: instance and layer norm learn a scale and a shift.
+        activation: "relu" or "leaky_relu" (slope 0.01).
+        residual: add the input of a level's two convolutions to their output, before the last activation.
+        widen: which of a level's two convolutions widens, "first" or "second".
+        dropout: rate.
+        dropout_in: "decoder" (the joined input of each level on the way up), or "all" (that of each level but the
+            first on the way down as well).
+        spatial_dropout: drop whole channels.
+        always: drop at inference too, whatever `training` says.
+        seed: of the dropout masks.
+    """
+    if dropout_in not in ("decoder", "all"):
+        raise ValueError(f"dropout_in is {dropout_in!r}; it may be decoder or all")
+    drawn = seeds(seed)
+    x = inputs = keras.Input((*size, channels))
+    features = []
+    for i, width in enumerate(widths):
+        if i:
+            x = POOL[len(size)](_per_axis(factors, len(size)), name=f"pool{i}")(x)
+            if dropout_in == "all":
+                x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"down{i}_dropout")(x)
+        between = widths[max(i - 1, 0)] if widen == "second" else width
+        x = _level(x, (between, width), norm, affine, activation, residual, f"down{i}")
+        features.append(x)
+    return keras.Model(inputs, features, name="encoder")
+
+
+def unet_decoder(
+    features,
+    classes,
+    factors=2,
+    norm="instance",
+    affine=True,
+    activation="relu",
+    residual=False,
+    upsample="linear",
+    dropout=0.0,
+    spatial_dropout=True,
+    always=False,
+    seed=0,
+    deep_supervision=0,
+    **encoder_options,
+):
+    """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
+
+    Args (others as for `unet_encoder`):
+        features: the encoder's outputs (only their shapes matter).
+        classes: number of logits per voxel.
+        upsample: "linear", "nearest" or "transposed" (a transposed convolution to the width of the level above).
+        deep_supervision: number of coarser levels that give logits too.
+    """
+    drawn = seeds(seed + 1)
+    inputs = [keras.Input(feature.shape[1:]) for feature in features]
+    rank = len(inputs[0].shape) - 2
+    factors = _per_axis(factors, rank)
+    x, outputs = inputs[-1], []
+    for i, skip in reversed(list(enumerate(inputs[:-1]))):
+        width = skip.shape[-1]
+        if upsample == "transposed":
+            he = dict(kernel_initializer="he_normal", name=f"up{i}_transposed")
+            x = TRANSPOSED[rank](width, factors, factors, "same", **he)(x)
+        else:
+            x = Upsample(factors, upsample, name=f"up{i}_upsample")(x)
+        x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
+        x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
+        x = _level(x, (width, width), norm, affine, activation, residual, f"up{i}")
+        if i <= deep_supervision:
+            y = CONV[rank](classes, 1, kernel_initializer="he_normal", name=f"head{i}")(x)
+            outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))
+    return keras.Model(inputs, outputs if deep_supervision else outputs[0], name="decoder")
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class Upsample(keras.layers.Layer):
+    """Doubles chosen axes of `(n, *size, channels)`: linearly (half-pixel centres, border continued) or by repeating.
+
+    Args:
+        factors: 1 or 2 for each spatial axis.
+        interpolation: "linear" or "nearest".
+    """
+
+    def __init__(self, factors, interpolation="linear", **kwargs):
+        super().__init__(**kwargs)
+        if interpolation not in ("linear", "nearest") or not set(factors) <= {1, 2}:
+            raise ValueError(f"cannot upsample {interpolation!r} by {tuple(factors)}; linear or nearest, by 1 or 2")
+        self.factors, self.interpolation = tuple(factors), interpolation
+
+    def call(self, x):
+        """`x` with the chosen axes doubled."""
+        for axis, factor in enumerate(self.factors, 1):
+            if factor == 2:
+                x = self._double(x, axis)
+        return x
+
+    def _double(self, x, axis):
+        if self.interpolation == "nearest":
+            return tf.repeat(x, 2, axis)
+        first, rest = tf.split(x, [1, tf.shape(x)[axis] - 1], axis)
+        most, last = tf.split(x, [tf.shape(x)[axis] - 1, 1], axis)
+        before = 0.75 * x + 0.25 * tf.concat([first, most], axis)
+        after = 0.75 * x + 0.25 * tf.concat([rest, last], axis)
+        shape = tf.shape(x)
+        both = tf.stack([before, after], axis + 1)
+        both = tf.reshape(both, tf.concat([shape[:axis], [2 * shape[axis]], shape[axis + 1 :]], 0))
+        static = x.shape.as_list()
+        static[axis] = static[axis] and 2 * static[axis]
+        return tf.ensure_shape(both, static)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the output."""
+        size = tuple(side and side * f for side, f in zip(input_shape[1:-1], self.factors, strict=True))
+        return (input_shape[0], *size, input_shape[-1])
+
+    def get_config(self):
+        """Arguments, for saving."""
+        return {**super().get_config(), "factors": self.factors, "interpolation": self.interpolation}
+
+
+def _level(x, widths, norm, affine, activation, residual, label):
+    rank, start = len(x.shape) - 2, x
+    for j, width in enumerate(widths):
+        conv = CONV[rank](width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")
+        x = _norm(norm, affine, f"{label}_norm{j}")(conv(x))
+        if residual and j == len(widths) - 1:
+            if start.shape[-1] != width:
+                start = CONV[rank](width, 1, kernel_initializer="he_normal", name=f"{label}_shortcut")(start)
+            x = keras.layers.Add(name=f"{label}_sum")([x, start])
+        x = leaky_relu(0.01)(x) if activation == "leaky_relu" else keras.layers.Activation(activation)(x)
+    return x
+
+
+def _norm(kind, affine, name):
+    if affine or kind not in ("instance", "layer"):
+        return norm_layer(kind, name)
+    groups = -1 if kind == "instance" else 1
+    return keras.layers.GroupNormalization(groups, epsilon=1e-5, center=False, scale=False, name=name)
+
+
+def _per_axis(factors, rank):
+    factors = (factors,) * rank if isinstance(factors, int) else tuple(factors)
+    if len(factors) != rank or not set(factors) <= {1, 2}:
+        raise ValueError(f"factors {factors}: one number, 1 or 2, for each of {rank} axes")
+    return factors
+
+
+def _check(size, halvings, factors):
+    multiples = [factor**halvings for factor in _per_axis(factors, len(size))]
+    if any(side is not None and side % multiple for side, multiple in zip(size, multiples, strict=True)):
+        raise ValueError(f"size {tuple(size)}: the sides must be multiples of {tuple(multiples)}")
