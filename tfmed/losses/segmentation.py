@@ -1,0 +1,160 @@
+"""Segmentation losses. Logits in, float32 inside, whatever dtype the logits have.
+
+Shapes, everywhere: `logits` `(n, ..., classes)`; `target` integer labels `(n, ...)` or probabilities
+`(n, ..., classes)`; `mask` `(n, ...)`, boolean or weights that are not negative: how much each voxel counts (None: all
+the same). Voxels to be ignored are those with mask 0; their labels may be any number.
+Every loss gives one value per sample, `(n,)`, so that a caller can weigh samples and divide by the global batch; only
+`batch_dice` gives one value. A sample of which nothing counts has loss 0 and gradient 0.
+"""
+
+import math
+
+import tensorflow as tf
+
+
+def soft_dice(logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5):
+    """1 - Dice between softmax probabilities and target, averaged over classes, per sample `(n,)`.
+
+    Per class (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth), sums over the voxels of one sample, so a class that is
+    absent from both has Dice 1. Milletari et al. 2016 (V-Net) square p and y in the denominator: `squared`.
+
+    Args:
+        class_weights: one weight per class (the background's included), None for equal ones.
+        background: class 0 counts too.
+    """
+    overlap, size = _dice_sums(logits, target, mask, squared)
+    return _dice_loss(overlap, size, class_weights, background, smooth)
+
+
+def batch_dice(logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5):
+    """As `soft_dice`, with sums over all voxels of the batch (of this replica): a scalar."""
+    overlap, size = _dice_sums(logits, target, mask, squared)
+    overlap, size = tf.reduce_sum(overlap, 0), tf.reduce_sum(size, 0)
+    return _dice_loss(overlap, size, class_weights, background, smooth)
+
+
+def generalized_dice(logits, target, mask=None, smooth=1e-5):
+    """1 - generalised Dice (Sudre et al. 2017), `(n,)`: classes are joined with weights 1 / (voxels of the class)^2.
+
+    A class with less than one voxel gets the weight of one with one voxel.
+    """
+    overlap, size = _dice_sums(logits, target, mask, False)
+    volume = tf.reduce_sum(_weigh(_probabilities(target, logits), mask), _inner(logits))
+    weight = 1.0 / tf.square(tf.maximum(volume, 1.0))
+    overlap, size = tf.reduce_sum(weight * overlap, -1), tf.reduce_sum(weight * size, -1)
+    return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
+
+
+def cross_entropy(logits, target, mask=None, class_weights=None):
+    """-sum_c y_c log p_c, averaged over the voxels that count, per sample `(n,)`.
+
+    Args:
+        class_weights: one factor per class on its term; the average stays one over voxels.
+    """
+    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits)
+    if class_weights is not None:
+        y = y * tf.constant(class_weights, tf.float32)
+    return _mean(-tf.reduce_sum(y * log_p, -1), mask)
+
+
+def focal(logits, target, mask=None, gamma=2.0, class_weights=None):
+    """-sum_c y_c (1 - p_c)^gamma log p_c (Lin et al. 2017), averaged over the voxels that count, per sample `(n,)`."""
+    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits)
+    if class_weights is not None:
+        y = y * tf.constant(class_weights, tf.float32)
+    rest = tf.maximum(-tf.math.expm1(log_p), 1e-7) if gamma < 1 else -tf.math.expm1(log_p)
+    return _mean(-tf.reduce_sum(y * rest**gamma * log_p, -1), mask)
+
+
+def kl_divergence(target_logits, logits, mask=None):
+    """KL(u || v) = sum_c u_c (log u_c - log v_c), averaged over the voxels that count, per sample `(n,)`.
+
+    u is the softmax of `target_logits`, v that of `logits`. Gradients flow into both: put `tf.stop_gradient` around the
+    side that is to teach. EquiReg (Eq. 9): the target is the augmented prediction, `mask` the augmented image's
+    non-zero voxels.
+    """
+    log_u, log_v = tf.nn.log_softmax(_float(target_logits)), tf.nn.log_softmax(_float(logits))
+    return _mean(tf.reduce_sum(tf.exp(log_u) * (log_u - log_v), -1), mask)
+
+
+def consistency(logits_a, logits_b, mask=None):
+    """Squared difference of softmax probabilities, mean over classes and over the voxels that count, `(n,)`.
+
+    Symmetric; gradients flow into both sides (Laine and Aila 2017; Tarvainen and Valpola 2017).
+    """
+    difference = tf.nn.softmax(_float(logits_a)) - tf.nn.softmax(_float(logits_b))
+    return _mean(tf.reduce_mean(tf.square(difference), -1), mask)
+
+
+# --- ramp-ups: the share of an unsupervised weight at a step ----------------------------------------------------------
+
+
+def sigmoid_rampup(step, length):
+    """exp(-5 (1 - t)^2) with t = step / length cut to [0, 1] (Laine and Aila 2017); float32, 1 if the length is 0."""
+    return tf.exp(-5.0 * tf.square(1.0 - _time(step, length)))
+
+
+def linear_rampup(step, length):
+    """t = step / length cut to [0, 1]; float32, 1 if the length is 0."""
+    return _time(step, length)
+
+
+def cosine_rampdown(step, length):
+    """(1 + cos(pi t)) / 2 with t = step / length cut to [0, 1]; float32, 0 if the length is 0."""
+    return 0.5 * (1.0 + tf.cos(math.pi * _time(step, length)))
+
+
+def _time(step, length):
+    step, length = tf.cast(step, tf.float32), tf.cast(length, tf.float32)
+    return tf.where(length > 0, tf.clip_by_value(tf.math.divide_no_nan(step, length), 0.0, 1.0), 1.0)
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _float(tensor):
+    return tf.cast(tensor, tf.float32)
+
+
+def _inner(logits):
+    return list(range(1, len(logits.shape) - 1))
+
+
+def _probabilities(target, logits):
+    """Labels one-hot, probabilities as they are: float32 `(n, ..., classes)`."""
+    target, rank = tf.convert_to_tensor(target), len(logits.shape)
+    if len(target.shape) == rank:
+        return _float(target)
+    if len(target.shape) != rank - 1 or not (target.dtype.is_integer or target.dtype.is_bool):
+        raise ValueError(
+            f"target of shape {target.shape} and type {target.dtype.name} for logits of shape {logits.shape}: "
+            "give integer labels without, or probabilities with the last axis"
+        )
+    return tf.one_hot(tf.cast(target, tf.int32), logits.shape[-1])
+
+
+def _weigh(values, mask):
+    return values if mask is None else values * _float(mask)[..., None]
+
+
+def _dice_sums(logits, target, mask, squared):
+    p, y = tf.nn.softmax(_float(logits)), _probabilities(target, logits)
+    size = tf.square(p) + tf.square(y) if squared else p + y
+    return tf.reduce_sum(_weigh(p * y, mask), _inner(logits)), tf.reduce_sum(_weigh(size, mask), _inner(logits))
+
+
+def _dice_loss(overlap, size, class_weights, background, smooth):
+    loss = 1.0 - (2.0 * overlap + smooth) / (size + smooth)
+    weights = tf.ones([loss.shape[-1]]) if class_weights is None else tf.constant(class_weights, tf.float32)
+    if not background:
+        loss, weights = loss[..., 1:], weights[1:]
+    return tf.reduce_sum(loss * weights, -1) / tf.reduce_sum(weights)
+
+
+def _mean(values, mask):
+    """Mean over all axes but the first, weighted by the mask; 0 where the mask is empty."""
+    values = tf.reshape(values, [tf.shape(values)[0], -1])
+    if mask is None:
+        return tf.reduce_mean(values, 1)
+    mask = tf.reshape(_float(mask), tf.shape(values))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask, 1), tf.reduce_sum(mask, 1))
