@@ -42,7 +42,7 @@ def unet(channels, classes, size=(None, None), widths=(32, 64, 128, 256), name="
     known = {*inspect.signature(unet_encoder).parameters, *inspect.signature(unet_decoder).parameters}
     if unknown := sorted(set(options) - known):
         raise TypeError(f"unknown options of a U-Net: {', '.join(unknown)}")
-    _check(size, len(widths) - 1, options.get("factors", 2))
+    check_size(size, len(widths) - 1, options.get("factors", 2))
     encoder = unet_encoder(channels, size, widths, **options)
     decoder = unet_decoder(encoder.output, classes, **options)
     inputs = keras.Input((*size, channels))
@@ -216,7 +216,8 @@ def _per_axis(factors, rank):
     return factors
 
 
-def _check(size, halvings, factors):
+def check_size(size, halvings, factors):
+    """Raise a ValueError that names the multiples, where a known side is none."""
     multiples = [factor**halvings for factor in _per_axis(factors, len(size))]
     if any(side is not None and side % multiple for side, multiple in zip(size, multiples, strict=True)):
         raise ValueError(f"size {tuple(size)}: the sides must be multiples of {tuple(multiples)}")
