@@ -16,7 +16,8 @@ class Dropout(keras.layers.Layer):
     draws what the unbroken run would have drawn. Masks are drawn in float32 by Philox (Salmon et al. 2011), hence they
     are the same on both stacks and under every precision. Replicas of one step draw consecutive parts of one stream:
     where a replica's share of the mask has a multiple of four entries, two replicas draw the mask of the one that
-    sees both their batches.
+    sees both their batches. XLA orders the numbers of the stream otherwise: still a function of seed and call, but
+    other masks than without XLA.
 
     Monte Carlo dropout (Gal and Ghahramani 2016): call the model with `training=True`, or, where other layers must stay
     in inference mode (batch normalisation), build it with `always=True`.
