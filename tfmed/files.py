@@ -21,6 +21,13 @@ def clean(folder):
             path.unlink(missing_ok=True)
 
 
+def folder_aside(parent=None):
+    """A new folder in `parent` (default: the system's temporary folder) to write into before it is renamed."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=parent))
+    path.chmod(0o777 & ~_umask())
+    return path
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Yield a temporary path in the target's folder; it becomes `path` on success and is removed on failure.

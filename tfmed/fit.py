@@ -28,8 +28,7 @@ def main(argv):
         run = fit(config, run_dir, arguments.resume, **options)
     except Interrupted as stop:
         print(
-            "tfmed: interrupted, everything so far is saved; go on with: python -m tfmed.fit RUN_DIR --resume "
-            "(RUN_DIR is named above)",
+            f"tfmed: interrupted, everything so far is saved; go on with: python -m tfmed.fit {stop.path} --resume",
             file=sys.stderr,
         )
         return 128 + stop.signum

@@ -6,13 +6,12 @@ import logging
 import os
 import pathlib
 import shutil
-import tempfile
 
 import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import ASIDE, sync, write_error, write_text
+from tfmed.files import ASIDE, folder_aside, sync, write_error, write_text
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
@@ -51,7 +50,7 @@ class Checkpoints:
             if self.writes:
                 self.folder.mkdir(parents=True, exist_ok=True)
             # What the other machines have to write is thrown away, so it stays out of the run directory.
-            temporary = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.folder if self.writes else None))
+            temporary = folder_aside(self.folder if self.writes else None)
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:

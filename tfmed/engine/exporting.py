@@ -3,13 +3,12 @@
 import os
 import pathlib
 import shutil
-import tempfile
 
 import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import ASIDE, write_error
+from tfmed.files import folder_aside, write_error
 
 
 class ExportModule(tf.Module):
@@ -45,7 +44,7 @@ def export(run, out):
     module = method.export_module()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=out.parent))
+        temporary = folder_aside(out.parent)
     except OSError as error:
         raise write_error(out, error) from error
     try:

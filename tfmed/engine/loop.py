@@ -12,11 +12,11 @@ from tfmed.errors import RunError
 
 
 class Interrupted(Exception):
-    """A signal ended the run after its state was saved; `signum` is the signal."""
+    """A signal ended the run after its state was saved; `signum` is the signal, `path` the run directory."""
 
-    def __init__(self, signum):
-        super().__init__(signum)
-        self.signum = signum
+    def __init__(self, signum, path):
+        super().__init__(signum, path)
+        self.signum, self.path = signum, path
 
 
 class Loop:
@@ -86,7 +86,7 @@ class Loop:
                 self.save()
                 saved_at = time.monotonic()
             if self.signum:
-                raise Interrupted(self.signum)
+                raise Interrupted(self.signum, self.checkpoints.folder.parent)
         self.save(finished=True)
 
     def save(self, finished=False):

@@ -67,7 +67,7 @@ class TrainingModel(keras.Model):
             draw: `tf.random.stateless_normal` or `stateless_uniform`.
         """
         seed = tf.stack([tf.constant(self.noise_seed, tf.int64), self.step_of(batch) * 1024 + tag])
-        everyone = draw((self.per_step, *shape), seed)
+        everyone = draw((self.per_step, *shape), seed, alg="philox")  # the default algorithm depends on the device
         return tf.gather(everyone, batch["index"] % self.per_step)
 
     def update(self, name, loss, batch):

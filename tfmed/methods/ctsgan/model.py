@@ -182,7 +182,7 @@ class CTSGAN(AdversarialModel):
         def normal(shape, tag):
             shape = (count, *shape[1:]) if tag == 1 else shape
             seed = patient_seed if tag == 0 else slice_seed
-            return tf.random.stateless_normal((1, *shape), tf.stack([seed[0], seed[1] * 4 + tag]))
+            return tf.random.stateless_normal((1, *shape), tf.stack([seed[0], seed[1] * 4 + tag]), alg="philox")
 
         return self.latents(*self.draw_noise(normal), sequence=self.average_sequence)[0]
 

@@ -65,7 +65,8 @@ class Vanilla3DGAN(AdversarialModel):
 
     def generate_small(self, seed, index):
         """One volume `(s, s, s)` in [-1, 1], as generated."""
-        return self.decode(tf.random.stateless_normal((1, self.latent), tf.stack([seed, index])))[0, ..., 0]
+        z = tf.random.stateless_normal((1, self.latent), tf.stack([seed, index]), alg="philox")
+        return self.decode(z)[0, ..., 0]
 
     def sample(self, seed=0, index=0, length=None, chunk=32, fixed=None, convert=None, dtype="float32"):
         """One volume, resized trilinearly to the config's volume_shape; `chunk` and `fixed` have no meaning here."""
