@@ -39,7 +39,7 @@ def runner(side, arguments):
     if side == "graph":
         signature = [tf.TensorSpec((None, None, None), tf.float32)]
         graph = tf.function(window_graph(identity, *settings), input_signature=signature)
-        return lambda volume: graph(volume).numpy()
+        return lambda volume: np.asarray(graph(volume))
     finish = to_bytes if side == "arrays, finished" else None
     return lambda volume: sliding_window(identity, volume, *settings, finish=finish)
 

@@ -381,7 +381,7 @@ def _opened(out, shape, dtype):
 def _graph(model_fn, finish, lattice, volume, channels):
     axes = len(lattice.window)
     squeeze = channels is None
-    volume = volume[..., None] if squeeze else volume
+    volume = tf.expand_dims(volume, -1) if squeeze else volume
     size = tf.shape(volume)[:axes]
     static = volume.shape[:axes].as_list()
     padded = _padded(tf.cast(volume, tf.float32), size, lattice)
@@ -431,7 +431,7 @@ def _graph(model_fn, finish, lattice, volume, channels):
     result = level(0, [])
     if finish is None:
         result = tf.ensure_shape(result, [*static, classes])
-        return result[..., 0] if squeeze else result
+        return tf.squeeze(result, -1) if squeeze else result
     result.set_shape([static[0], *result.shape[1:]])
     return result
 
@@ -477,14 +477,14 @@ def _overlap_add(starts, shares, ends, chunk, rest, shape, each, first):
 
     def body(k, carry, done):
         share = tf.reshape(shares[k], [-1] + [1] * len(shape))
-        total = carry + chunk(k) * share
-        number = ends[k] - starts[k]
-        complete = total[:number]
+        part, number = chunk(k), ends[k] - starts[k]
+        complete = carry[:number] + part[:number] * share[:number]  # slices of one sum would keep all of it in memory
+        open_part = carry[number:] + part[number:] * share[number:]
         if first is not None:
             low = tf.maximum(first[0] - starts[k], 0)
-            complete = total[low : tf.minimum(number, first[0] + first[1] - starts[k])]
+            complete = complete[low : tf.minimum(number, first[0] + first[1] - starts[k])]
         done = done.write(k, complete if each is None else each(complete))
-        carry = tf.concat([total[number:], tf.zeros(tf.concat([[number], rest], 0))], 0)
+        carry = tf.concat([open_part, tf.zeros(tf.concat([[number], rest], 0))], 0)
         carry.set_shape([length, *shape])
         return k + 1, carry, done
 
