@@ -105,10 +105,12 @@ def _chosen(folder, series_uid):
     return found[0].slices
 
 
-def _slice(path):
-    """The geometry in one file's header."""
-    if os.stat(path).st_size == 0:
-        raise damage(path, "the file is empty")
+def header_reader(path):
+    """SimpleITK's reader of one DICOM file, its header read.
+
+    Raises:
+        ImageIntegrityError: the file is not a readable DICOM image.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
@@ -117,6 +119,14 @@ def _slice(path):
             reader.ReadImageInformation()
     except Exception:
         raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder") from None
+    return reader
+
+
+def _slice(path):
+    """The geometry in one file's header."""
+    if os.stat(path).st_size == 0:
+        raise damage(path, "the file is empty")
+    reader = header_reader(path)
     if _text(reader, "0028|0008") not in ("", "1") or _text(reader, "0028|0002") not in ("", "1"):
         raise damage(path, "it is a multi-frame or colour image", "convert it to a series of single grey slices")
     slope, intercept = _numbers(reader, "0028|1053", path, [1.0]), _numbers(reader, "0028|1052", path, [0.0])

@@ -5,12 +5,8 @@ import os
 import pathlib
 import re
 
-import SimpleITK as sitk
-
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files
-from tfmed.io.errors import damage
-from tfmed.io.itk import quiet
+from tfmed.io.dicom import dicom_files, header_reader
 
 
 def folder(root, source, layout):
@@ -89,12 +85,5 @@ def header(path, tags):
     Raises:
         ImageIntegrityError: the file is not a readable DICOM image.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        with quiet(path):
-            reader.ReadImageInformation()
-    except Exception:
-        raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder") from None
+    reader = header_reader(path)
     return [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in tags]
