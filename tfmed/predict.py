@@ -1,4 +1,4 @@
-"""python -m tfmed.predict RUN_OR_SAVEDMODEL INPUT... --out DIR: apply a trained model to volumes."""
+"""python -m tfmed.predict RUN INPUT... --out DIR: apply a trained model to volumes."""
 
 import pathlib
 import sys
@@ -9,7 +9,7 @@ from tfmed.errors import RunError
 
 def main(argv):
     parser = cli.parser("predict", "Apply a trained model to volumes.")
-    parser.add_argument("model", help="run directory or SavedModel folder")
+    parser.add_argument("model", help="run directory")
     parser.add_argument("inputs", nargs="+", help="volumes: files, or folders of DICOM series")
     parser.add_argument("--out", required=True, help="folder to write")
     arguments = parser.parse_args(argv)

@@ -8,9 +8,9 @@ from tfmed.engine.model import TrainingModel, move_average
 class AdversarialModel(TrainingModel):
     """A GAN: `critic_steps` critic updates on fresh samples, then one generator update, then the average of weights.
 
-    A subclass sets `generators` and `critics` (lists of networks), calls `finish_building` with the optimizers "critic"
-    and "generator", and writes `critic_loss(batch, tag)` and `generator_loss(batch, tag)`; each returns the scalar mean
-    loss and what to log. `tag` tells the noise draws of a step apart.
+    A subclass builds its networks, calls `finish_building` with the optimizers "critic" and "generator", and writes
+    `critic_loss(batch, tag)` and `generator_loss(batch, tag)`; each returns the scalar mean loss and what to log. `tag`
+    tells the noise draws of a step apart.
 
     Args:
         critic_steps: critic updates per generator update; a step's batch holds the samples of all of them.

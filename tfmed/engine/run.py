@@ -48,8 +48,10 @@ class Run:
         Raises:
             RunError: a stage has no checkpoint.
         """
+        from tfmed import compat
         from tfmed.engine.checkpoint import Checkpoints
 
+        compat.set_precision(self.settings.train.precision)
         method = self.method()
         checkpoints = Checkpoints(self.path / "checkpoints")
         for stage in method.stages():
