@@ -1,5 +1,6 @@
 """The preprocessing cache: each case once, keyed by content and settings, written in one piece, read by memory map."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -20,6 +21,23 @@ def read_address(address, series_uid=None):
     if phantoms.is_address(address):
         return phantoms.read(address)
     return read_volume(address, series_uid=series_uid) if series_uid else read_volume(address)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A prepared case: all its images on one grid.
+
+    Args:
+        image: float `(z, y, x, channel)`, a channel per image; read-only memory map.
+        label: class numbers, uint8 `(z, y, x)`, likewise; None for a case without.
+        affine: of both, as of a Volume.
+        voxels: number of voxels of each class, or None.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    affine: np.ndarray
+    voxels: list | None
 
 
 class Cache:
@@ -55,8 +73,53 @@ class Cache:
         affine = json.loads(entry.with_suffix(".json").read_text())["affine"]
         return Volume(np.load(entry, mmap_mode="r", allow_pickle=False), np.array(affine))
 
+    def stack(self, case, wants):
+        """The `Prepared` case, made first if need be: its images as channels, its labels as class numbers.
+
+        Raises:
+            ImageIntegrityError: a source file is damaged.
+            DataError: the images do not lie on one grid, or the label map holds unknown values.
+        """
+        memo = (case.id, *case.images.items(), case.label)
+        if memo not in self._entries:
+            entry = self._stack_entry(case, wants)
+            if not _is_whole(entry):
+                self._make_stack(entry, case, wants)
+            self._entries[memo] = entry
+        entry = self._entries[memo]
+        note = json.loads(entry.with_suffix(".json").read_text())
+        image = np.load(entry, mmap_mode="r", allow_pickle=False)
+        label = np.load(_label_of(entry), mmap_mode="r", allow_pickle=False) if note["label"] else None
+        return Prepared(image, label, np.array(note["affine"]), note["label"])
+
+    def _stack_entry(self, case, wants):
+        addresses = [case.images[name] for name in wants.images]
+        label = case.label if wants.label != "none" else None
+        content = [self._content_hash(address) for address in [*addresses, *([label] if label else [])]]
+        parts = [content, case.meta.get("series_uid"), case.meta.get("label_values"), wants.label_values, bool(label)]
+        key = hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def _make_stack(self, entry, case, wants):
+        images, label = read_case(case, wants)
+        images, label = preprocess.run_together(self.steps, images, label)
+        array = np.concatenate([_with_channels(v.array) for v in images], -1).astype(self.image_dtype, copy=False)
+        _save(entry, array)
+        counts = None
+        if label is not None:
+            classes = preprocess.class_labels(label, wants.label_values).array
+            _save(_label_of(entry), classes)
+            counts = np.bincount(classes.ravel(), minlength=len(wants.label_values)).tolist()
+        note = {"affine": images[0].affine.tolist(), "label": counts}
+        write_text(entry.with_suffix(".json"), json.dumps(note))
+
     def has(self, case, wants):
         """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
+        if wants.stack:
+            try:
+                return set(wants.images) <= set(case.images) and _is_whole(self._stack_entry(case, wants))
+            except OSError:
+                return False
         series_uid = case.meta.get("series_uid")
         addresses = [(case.images.get(name), False, series_uid) for name in wants.images]
         if wants.label != "none" and case.label is not None:
@@ -73,9 +136,7 @@ class Cache:
 
     def _make(self, entry, address, is_label, series_uid):
         volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
-        array = volume.array if is_label else volume.array.astype(self.image_dtype, copy=False)
-        with atomic_path(entry) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        _save(entry, volume.array if is_label else volume.array.astype(self.image_dtype, copy=False))
         # Written last: its presence says that the array is whole.
         write_text(entry.with_suffix(".json"), json.dumps({"affine": volume.affine.tolist()}))
 
@@ -96,6 +157,39 @@ class Cache:
                     digest.update(block)
         write_text(note, digest.hexdigest())
         return digest.hexdigest()
+
+
+def read_case(case, wants):
+    """The images of a case, as they lie on disk, and its label map with the values that the method knows, or None."""
+    series_uid = case.meta.get("series_uid")
+    images = [read_address(case.images[name], series_uid) for name in wants.images]
+    if wants.label == "none" or case.label is None:
+        return images, None
+    return images, read_label(case)
+
+
+def read_label(case):
+    """A case's label map; where its source knows other numbers in the files, with those replaced."""
+    label = read_address(case.label)
+    mapping = case.meta.get("label_values")
+    if mapping is None:
+        return label
+    from tfmed.data.labels import relabel
+
+    return relabel(label, mapping)
+
+
+def _save(path, array):
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _label_of(entry):
+    return entry.with_name(f"{entry.stem}-label.npy")
+
+
+def _with_channels(array):
+    return array if array.ndim == 4 else array[..., None]
 
 
 def _is_whole(entry):

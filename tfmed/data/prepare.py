@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tfmed.data import phantoms
-from tfmed.data.cache import read_address
+from tfmed.data.cache import read_address, read_label
 from tfmed.errors import DataError, UserError
 
 
@@ -18,12 +18,15 @@ class Wants:
         label: "none", "optional" or "required".
         label_values: the integers that may stand in a label map, or None for any.
         minimum_shape: fewest voxels along (z, y, x) before preprocessing.
+        stack: the images lie on one grid and are prepared together, as channels of one array; labels as class numbers,
+            in the order of `label_values`.
     """
 
     images: tuple = ("ct",)
     label: str = "none"
     label_values: tuple | None = None
     minimum_shape: tuple = (2, 2, 2)
+    stack: bool = False
 
 
 def check_case(case, wants):
@@ -36,6 +39,8 @@ def check_case(case, wants):
             continue
         volume, problem = _read(case, case.images[name])
         problems += problem or _image_problems(case, case.images[name], volume, wants)
+        if volume and geometry and wants.stack:
+            problems += _grid_problems(case.images[name], volume, geometry)
         geometry = geometry or (volume and (volume.shape, volume.affine, case.images[name]))
     if wants.label == "required" and case.label is None:
         problems.append(f"{case.id}: has no label map; add one or remove the case")
@@ -51,6 +56,13 @@ def _read(case, address):
         return None, [str(error)]
     except FileNotFoundError:
         return None, [f"{address}: no such file; check data.root"]
+
+
+def _grid_problems(address, volume, geometry):
+    if volume.shape == geometry[0] and np.allclose(volume.affine, geometry[1], atol=1e-2):
+        return []
+    what = f"shape {volume.shape}" if volume.shape != geometry[0] else "position in space"
+    return [f"{address}: its {what} differs from that of {geometry[2]}; resample it to that image's grid"]
 
 
 def _image_problems(case, address, volume, wants):
@@ -69,12 +81,14 @@ def _image_problems(case, address, volume, wants):
 
 
 def _label_problems(case, geometry, wants):
-    label, problems = _read(case, case.label)
-    if problems:
+    try:
+        label = read_label(case)
+    except UserError as error:
+        return [str(error)]
+    except FileNotFoundError:
+        return [f"{case.label}: no such file; check data.root"]
+    if geometry and (problems := _grid_problems(case.label, label, geometry)):
         return problems
-    if geometry and (label.shape != geometry[0] or not np.allclose(label.affine, geometry[1], atol=1e-2)):
-        what = f"shape {label.shape}" if label.shape != geometry[0] else "position in space"
-        return [f"{case.label}: its {what} differs from that of {geometry[2]}; resample it to the image's grid"]
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
@@ -111,6 +125,9 @@ def _once(case, cache, wants):
 
 def fill(case, cache, wants):
     """Put a case's images, and its label when the method uses labels, into the cache."""
+    if wants.stack:
+        cache.stack(case, wants)
+        return
     for name in wants.images:
         cache.get(case.images[name], series_uid=case.meta.get("series_uid"))
     if wants.label != "none" and case.label is not None:

@@ -15,11 +15,19 @@ class SplitConfig(Strict):
 
     validation: float = pydantic.Field(0.125, ge=0, lt=1)
     test: float = pydantic.Field(0.125, ge=0, lt=1)
+    given: bool = False  # use the parts that the source names; those that it does not name are drawn
+    folds: int | None = pydantic.Field(None, ge=2)  # cross-validation: `fold` is tested, `test` does not count
+    fold: pydantic.NonNegativeInt = 0  # which one, from 0
+    seed: int | None = pydantic.Field(None, ge=0)  # null: the run's; set it to train several runs on one split
 
     @pydantic.model_validator(mode="after")
     def _leaves_training(self):
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave a share for training")
+        if self.folds and self.given:
+            raise ValueError("choose one of folds and given")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold: {self.fold} is none of 0 .. {self.folds - 1}")
         return self
 
 
@@ -30,6 +38,8 @@ class DataConfig(Strict):
     root: str | None = None  # the data set's folder; built-in phantoms need none
     options: dict[str, Any] = pydantic.Field(default_factory=dict)  # the source's own options
     split: SplitConfig = SplitConfig()
+    labelled_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training patients, whose labels are used
+    labelled_seed: int | None = pydantic.Field(None, ge=0)  # of the choice of these; null: the run's seed
     preprocess: tuple[Step, ...] = ()  # steps before the method's own
     cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
     cache_dir: str | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed

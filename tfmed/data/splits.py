@@ -1,7 +1,36 @@
-"""Splits that never separate a patient group."""
+"""Splits that never separate a patient group: shares, folds, a data set's own parts, and few labels."""
+
+import math
 
 from tfmed.data.sampling import generator
 from tfmed.errors import DataError
+
+PARTS = ("train", "validation", "test")
+
+
+def split(cases, config, seed, labelled=False):
+    """Split cases into {"train", "validation", "test"} as the settings say.
+
+    Args:
+        cases: list of Case.
+        config: a SplitConfig.
+        seed: integer, used where the config has none.
+        labelled: only patients with a label map are drawn for validation and test; those without all train.
+
+    Raises:
+        DataError: too few groups, or the data set does not name its parts.
+    """
+    seed = seed if config.seed is None else config.seed
+    unlabelled = {case.group for case in cases if case.label is None and labelled}
+    drawn = [case for case in cases if case.group not in unlabelled]
+    if config.given:
+        parts = _given(cases, drawn, config, seed)
+    elif config.folds:
+        parts = by_fold(drawn, config.folds, config.fold, config.validation, seed)
+    else:
+        parts = by_group(drawn, config.validation, config.test, seed)
+    held = {case.group for name in ("validation", "test") for case in parts[name]}
+    return parts | {"train": [case for case in cases if case.group not in held]}
 
 
 def by_group(cases, validation, test, seed):
@@ -15,18 +44,88 @@ def by_group(cases, validation, test, seed):
     Raises:
         DataError: too few groups for the shares asked for.
     """
-    groups = sorted({case.group for case in cases})
-    order = [groups[i] for i in generator(seed, len(groups), 0x59117).permutation(len(groups))]
+    order = _shuffled_groups(cases, seed)
     counts = {
-        name: max(1, round(share * len(groups))) if share else 0
+        name: max(1, round(share * len(order))) if share else 0
         for name, share in (("validation", validation), ("test", test))
     }
-    if sum(counts.values()) >= len(groups):
+    if sum(counts.values()) >= len(order):
         raise DataError(
-            f"{len(groups)} patient group(s) cannot be split into train/validation/test with shares {validation:g} and "
+            f"{len(order)} patient group(s) cannot be split into train/validation/test with shares {validation:g} and "
             f"{test:g}; add cases or set data.split.validation and data.split.test to 0"
         )
     cut = counts["validation"]
-    parts = {"validation": set(order[:cut]), "test": set(order[cut : cut + counts["test"]])}
-    parts["train"] = set(order) - parts["validation"] - parts["test"]
-    return {name: [case for case in cases if case.group in parts[name]] for name in ("train", "validation", "test")}
+    return _parts(cases, validation=order[:cut], test=order[cut : cut + counts["test"]])
+
+
+def by_fold(cases, folds, fold, validation, seed):
+    """Cross-validation: the groups of one of `folds` equal parts are the test cases, a share of the others validates.
+
+    Args:
+        fold: 0 .. folds - 1; over all folds every group is tested once.
+        validation: share of the other groups, at least one group if it is not 0.
+
+    Raises:
+        DataError: fewer groups than folds, or none left to train on.
+    """
+    order = _shuffled_groups(cases, seed)
+    if folds > len(order):
+        raise DataError(f"{len(order)} patient group(s) cannot make {folds} folds; set data.split.folds lower")
+    test = order[fold::folds]
+    rest = [group for group in order if group not in set(test)]
+    cut = max(1, round(validation * len(rest))) if validation else 0
+    if cut >= len(rest):
+        raise DataError(f"fold {fold}: none of {len(rest)} groups is left to train on; lower data.split.validation")
+    return _parts(cases, validation=rest[:cut], test=test)
+
+
+def few_labels(cases, share, seed):
+    """The cases whose labels may be used: those of ceil(share * patients) patients, the first of a seeded shuffle.
+
+    Args:
+        cases: list of Case; only groups with a label map in every case count.
+        share: in (0, 1]; a smaller share's patients are among those of a larger one.
+        seed: integer.
+
+    Raises:
+        DataError: no case has a label map.
+    """
+    unlabelled = {case.group for case in cases if case.label is None}
+    found = [case for case in cases if case.group not in unlabelled]
+    if not found:
+        raise DataError("no training case has a label map; check data.root and data.options")
+    order = _shuffled_groups(found, seed)
+    chosen = set(order[: math.ceil(share * len(order) - 1e-9)])
+    return [case for case in found if case.group in chosen]
+
+
+def _given(cases, drawn, config, seed):
+    """The parts that a data set names in `meta["part"]`; one that it does not name is drawn from its training cases."""
+    named = {name: {case.group for case in cases if case.meta.get("part") == name} for name in PARTS[1:]}
+    if not named["validation"] and not named["test"]:
+        raise DataError("data.split.given: this source names no validation or test cases; set it to false")
+    torn = sorted((named["validation"] & named["test"]) | _also_trains(cases, named))
+    if torn:
+        raise DataError(f"data.split.given: patient {torn[0]} stands in two parts; correct the parts of its cases")
+    rest = [case for case in drawn if case.group not in named["validation"] | named["test"]]
+    if not named["validation"] and config.validation:
+        named["validation"] = {case.group for case in by_group(rest, config.validation, 0, seed)["validation"]}
+    if not named["test"] and config.test:
+        named["test"] = {case.group for case in by_group(rest, 0, config.test, seed + 1)["test"]}
+    return _parts(cases, **named)
+
+
+def _also_trains(cases, named):
+    held = named["validation"] | named["test"]
+    return {case.group for case in cases if case.meta.get("part", "train") not in PARTS[1:] and case.group in held}
+
+
+def _shuffled_groups(cases, seed):
+    groups = sorted({case.group for case in cases})
+    return [groups[i] for i in generator(seed, len(groups), 0x59117).permutation(len(groups))]
+
+
+def _parts(cases, validation, test):
+    groups = {"validation": set(validation), "test": set(test)}
+    groups["train"] = {case.group for case in cases} - groups["validation"] - groups["test"]
+    return {name: [case for case in cases if case.group in groups[name]] for name in PARTS}

@@ -79,7 +79,7 @@ class Method:
         """{"train", "validation", "test"} -> list of Case, split by patient group."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
-        return splits.by_group(found, data.split.validation, data.split.test, self.settings.seed)
+        return splits.split(found, data.split, self.settings.seed, labelled=self.wants.label != "none")
 
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""

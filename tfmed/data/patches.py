@@ -1,0 +1,104 @@
+"""Which case and which patch a sample is: random, around foreground, or slice by slice; pure functions of the index."""
+
+import functools
+
+import numpy as np
+
+from tfmed.data.preprocess.geometry import boxed_array
+from tfmed.data.sampling import generator, shuffled
+
+
+class Patches:
+    """Draws patches from prepared cases.
+
+    A patch of depth 1 is a slice: every slice of every case is then visited once per epoch. Deeper patches visit every
+    case once per epoch, at a random place.
+
+    Args:
+        open_case: case -> Prepared.
+        cases: list of Case.
+        shape: voxels (z, y, x) of a patch; around a case that is smaller its border voxels, and labels, continue, as in
+            `ops.sliding_window`.
+        seed: integer from which all draws derive.
+        foreground: share of the patches that are centred on a labelled voxel (of a class chosen evenly); cases without
+            a label, or with an empty one, give random patches instead.
+        slices: case id -> slices (z) that may be drawn; others are never seen. None: all.
+    """
+
+    def __init__(self, open_case, cases, shape, seed, foreground=0.0, slices=None):
+        self.open, self.cases, self.shape = open_case, list(cases), tuple(shape)
+        self.seed, self.foreground, self.slices = seed, foreground, slices
+        self._found = functools.lru_cache(maxsize=256)(self._voxels)
+
+    def __call__(self, number):
+        """(image `(*shape, channel)`, label `(*shape)` uint8 or None, case) of the patch with this number."""
+        if self.shape[0] == 1:
+            k, z = self._slice(number)
+        else:
+            k, z = shuffled(self.seed, number, len(self.cases)), None
+        prepared = self.open(self.cases[k])
+        size = prepared.image.shape[:3]
+        draw = generator(self.seed, number, 0x9A7C)
+        starts = self._starts(k, prepared, size, draw, z)
+        image = boxed_array(prepared.image, starts, self.shape, "edge")
+        label = None if prepared.label is None else boxed_array(prepared.label, starts, self.shape, "edge")
+        return image, label, self.cases[k]
+
+    def _slice(self, number):
+        """(case, slice) of a number: all slices of all cases, shuffled anew each epoch."""
+        offsets = self._offsets
+        place = shuffled(self.seed, number, int(offsets[-1]))
+        k = int(np.searchsorted(offsets, place, side="right")) - 1
+        within = place - int(offsets[k])
+        chosen = self._chosen(k)
+        return k, within if chosen is None else int(chosen[within])
+
+    @functools.cached_property
+    def _offsets(self):
+        counts = []
+        for k, case in enumerate(self.cases):
+            chosen = self._chosen(k)
+            counts.append(self.open(case).image.shape[0] if chosen is None else len(chosen))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def _chosen(self, k):
+        return None if self.slices is None else self.slices[self.cases[k].id]
+
+    def _starts(self, k, prepared, size, draw, z):
+        starts = [_anywhere(draw, have, want) for have, want in zip(size, self.shape, strict=True)]
+        if z is not None:
+            starts[0] = z
+        elif self.slices is not None:
+            starts[0] = _around(int(draw.choice(self._chosen(k))), size[0], self.shape[0])
+        if not self.foreground or draw.random() >= self.foreground:
+            return starts
+        voxels = self._found(k, z)
+        if not voxels:
+            return starts
+        points = voxels[draw.integers(len(voxels))]
+        point = points[draw.integers(len(points))]
+        centred = [_around(int(p), have, want) for p, have, want in zip(point, size, self.shape, strict=True)]
+        return centred if z is None else [z, *centred[1:]]
+
+    def _voxels(self, k, z):
+        """For each foreground class that a case (or its slice z) has: up to 4096 of its voxels, (z, y, x)."""
+        label = self.open(self.cases[k]).label
+        if label is None:
+            return []
+        part = np.asarray(label if z is None else label[z : z + 1])
+        found = []
+        for value in np.flatnonzero(np.bincount(part.ravel()))[1:] if part.any() else []:
+            flat = np.flatnonzero(part == value)
+            step = -(-len(flat) // 4096)
+            found.append(np.stack(np.unravel_index(flat[::step], part.shape), -1))
+        return found
+
+
+def _anywhere(draw, have, want):
+    """Where a patch begins along an axis: anywhere inside, or so that a smaller volume lies in its middle."""
+    return int(draw.integers(have - want + 1)) if have > want else -((want - have) // 2)
+
+
+def _around(point, have, want):
+    """Where a patch around a point begins, moved inside as far as it fits."""
+    return min(max(point - want // 2, 0), have - want) if have > want else -((want - have) // 2)

@@ -1,0 +1,79 @@
+"""Preprocessing steps: each a typed setting that turns a Volume into a Volume; the list of them is the recipe.
+
+In a settings file: `preprocess: [{step: orient}, {step: resample, spacing_mm: [1.5, 1.5, 1.5]}]`. A step has
+`apply(volume, is_label)`; one that must look at all images of a case first has `fitted(volumes)`, which gives a step.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import pydantic
+
+from tfmed.config import TAG
+from tfmed.errors import DataError
+
+from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
+from .intensity import N4, Equalize, Window, ZScore
+
+VERSION = 1  # part of every cache key: raise it when a step's output changes
+
+__all__ = [
+    "N4", "Crop", "CropForeground", "Equalize", "Orient", "Resample", "Step", "VERSION", "Window", "ZScore",
+    "class_labels", "onto_grid", "resample", "run", "run_together",
+]  # fmt: skip
+
+
+def _tag(value):
+    return TAG + str(value.get("step") if isinstance(value, dict) else getattr(value, "step", value))
+
+
+Step = Annotated[
+    Annotated[Crop, pydantic.Tag(TAG + "crop")]
+    | Annotated[CropForeground, pydantic.Tag(TAG + "crop_foreground")]
+    | Annotated[Equalize, pydantic.Tag(TAG + "equalize")]
+    | Annotated[N4, pydantic.Tag(TAG + "n4")]
+    | Annotated[Orient, pydantic.Tag(TAG + "orient")]
+    | Annotated[Resample, pydantic.Tag(TAG + "resample")]
+    | Annotated[Window, pydantic.Tag(TAG + "window")]
+    | Annotated[ZScore, pydantic.Tag(TAG + "zscore")],
+    pydantic.Discriminator(_tag),
+]
+
+
+def run(steps, volume, is_label=False):
+    """Apply the steps in order."""
+    for step in steps:
+        volume = step.apply(volume, is_label)
+    return volume
+
+
+def run_together(steps, images, label=None):
+    """Apply the steps to all images of a case, which share one grid, and to its label map.
+
+    Returns:
+        (list of images, label or None), again on one grid.
+    """
+    for step in steps:
+        step = step.fitted(images) if hasattr(step, "fitted") else step
+        label = None if label is None else step.apply(label, is_label=True)
+        images = [step.apply(image) for image in images]
+    return images, label
+
+
+def class_labels(volume, values):
+    """A label map whose values become the numbers of classes: `values[k]` -> k, uint8.
+
+    Raises:
+        DataError: it holds another value.
+    """
+    array = np.asarray(volume.array)
+    classes = np.zeros(array.shape, np.uint8)
+    known = array == values[0]
+    for k, value in enumerate(values[1:], 1):
+        here = array == value
+        classes[here] = k
+        known |= here
+    if not known.all():
+        strange = np.unique(array[~known])[:5].tolist()
+        raise DataError(f"the label map holds {strange}, where {list(values)} are expected; map or remove the case")
+    return volume.replace(array=classes)

@@ -1,0 +1,161 @@
+"""Steps that change where voxels lie: turning, resampling, cropping; images and labels alike."""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+import SimpleITK as sitk
+
+from tfmed.config import Strict
+from tfmed.errors import DataError
+from tfmed.io import reorient
+
+
+class Orient(Strict):
+    """Turn and flip the axes so that they point along `to` (for example RAS); voxels are moved, never interpolated."""
+
+    step: Literal["orient"] = "orient"
+    to: str = pydantic.Field("RAS", pattern="^[RLAPSI]{3}$")
+
+    def apply(self, volume, is_label=False):
+        return reorient(volume, self.to)
+
+
+class Resample(Strict):
+    """Resample to a voxel size in mm, or to a number of voxels over the same field of view; both in (z, y, x) order.
+
+    Images are interpolated linearly and come out as float32, labels by nearest neighbour in their own dtype.
+    """
+
+    step: Literal["resample"] = "resample"
+    spacing_mm: tuple[pydantic.PositiveFloat, pydantic.PositiveFloat, pydantic.PositiveFloat] | None = None
+    shape: tuple[pydantic.PositiveInt, pydantic.PositiveInt, pydantic.PositiveInt] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_two(self):
+        if (self.spacing_mm is None) == (self.shape is None):
+            raise ValueError("give either spacing_mm or shape")
+        return self
+
+    def apply(self, volume, is_label=False):
+        shape = self.shape or tuple(
+            max(1, round(count * old / new))
+            for count, old, new in zip(volume.shape, volume.spacing, self.spacing_mm, strict=True)
+        )
+        return resample(volume, shape, is_label)
+
+
+class Crop(Strict):
+    """Cut the middle out, or pad around it, to `shape` (z, y, x); null leaves an axis as it is.
+
+    An odd voxel is cut, or added, at the end of an axis. Labels are padded with 0.
+    """
+
+    step: Literal["crop"] = "crop"
+    shape: tuple[pydantic.PositiveInt | None, pydantic.PositiveInt | None, pydantic.PositiveInt | None]
+    fill: float = 0.0  # value of padded image voxels
+
+    def apply(self, volume, is_label=False):
+        wanted = [new or old for new, old in zip(self.shape, volume.shape, strict=True)]
+        starts = [(old - new) // 2 if old > new else -((new - old) // 2)
+                  for new, old in zip(wanted, volume.shape, strict=True)]  # fmt: skip
+        return boxed(volume, starts, wanted, 0 if is_label else self.fill)
+
+
+class CropForeground(Strict):
+    """Cut away what is empty in every image of a case: the smallest box that holds all voxels above `above`."""
+
+    step: Literal["crop_foreground"] = "crop_foreground"
+    above: float = 0.0
+    margin: pydantic.NonNegativeInt = 0  # voxels kept around the box, as far as there are any
+    axes: str = pydantic.Field("zyx", pattern="^(z?y?x?)$", min_length=1)  # along which to cut
+
+    def fitted(self, volumes):
+        """The box of these images, as a step."""
+        bounds = []
+        for axis, name in enumerate("zyx"):
+            size = volumes[0].shape[axis]
+            others = tuple(i for i in range(volumes[0].array.ndim) if i != axis)
+            filled = np.flatnonzero(np.any([(v.array > self.above).any(axis=others) for v in volumes], axis=0))
+            if not filled.size:
+                raise DataError(f"crop_foreground: no voxel is above {self.above:g}; lower it, or remove the case")
+            cut = name in self.axes
+            start = max(int(filled[0]) - self.margin, 0) if cut else 0
+            stop = min(int(filled[-1]) + 1 + self.margin, size) if cut else size
+            bounds.append((start, stop - start))
+        return _Box(*zip(*bounds, strict=True))
+
+    def apply(self, volume, is_label=False):
+        return self.fitted([volume]).apply(volume, is_label)
+
+
+class _Box:
+    def __init__(self, starts, shape):
+        self.starts, self.shape = starts, shape
+
+    def apply(self, volume, is_label=False):
+        return boxed(volume, self.starts, self.shape)
+
+
+def boxed(volume, starts, shape, fill=0):
+    """The part of a volume that begins at voxel `starts` (z, y, x; may be negative) and is `shape` large."""
+    moved = np.eye(4)
+    moved[:3, 3] = starts[::-1]
+    return volume.replace(array=boxed_array(volume.array, starts, shape, fill), affine=volume.affine @ moved)
+
+
+def boxed_array(array, starts, shape, fill=0):
+    """The same of an array `(z, y, x[, channel])`; a view where nothing is padded. `fill` "edge" continues the border."""
+    ends = [max(min(s + n, size), 0) for s, n, size in zip(starts, shape, array.shape, strict=False)]
+    inside = array[tuple(slice(min(max(s, 0), end), end) for s, end in zip(starts, ends, strict=True))]
+    if inside.shape[:3] == tuple(shape):
+        return inside
+    before = [min(max(-s, 0), n) for s, n in zip(starts, shape, strict=True)]
+    widths = [(b, n - b - have) for b, n, have in zip(before, shape, inside.shape, strict=False)]
+    options = {"mode": "edge"} if fill == "edge" else {"constant_values": fill}
+    return np.pad(inside, [*widths, (0, 0)][: array.ndim], **options)
+
+
+def resample(volume, shape, is_label=False):
+    """The volume on `shape` voxels `(z, y, x)` over the same field of view; linear for images, nearest for labels."""
+    if tuple(shape) == volume.shape:
+        return volume if is_label else volume.replace(array=volume.array.astype(np.float32, copy=False))
+    scale = np.array(volume.shape, np.float64) / np.array(shape, np.float64)  # old voxels per new voxel, (z, y, x)
+    scale_xyz = scale[::-1]
+    to_old_voxels = np.diag([*scale_xyz, 1.0])
+    to_old_voxels[:3, 3] = scale_xyz / 2 - 0.5  # centre of the first new voxel: the borders of both grids agree
+    array = _resampled(volume.array, shape, to_old_voxels, is_label)
+    return volume.replace(array=array, affine=volume.affine @ to_old_voxels)
+
+
+def onto_grid(volume, shape, affine, is_label=False):
+    """The volume on another grid in the same space; 0 where it does not reach.
+
+    Args:
+        volume: a Volume, with or without channels.
+        shape: (z, y, x) of the grid.
+        affine: of the grid, (4, 4).
+        is_label: nearest voxel instead of linear interpolation.
+    """
+    to_old_voxels = np.linalg.inv(volume.affine) @ affine
+    whole = np.rint(to_old_voxels)
+    if np.allclose(to_old_voxels, whole, atol=1e-4) and np.array_equal(whole[:3, :3], np.eye(3)):
+        return boxed(volume, [int(n) for n in whole[2::-1, 3]], shape).replace(affine=affine)
+    return volume.replace(array=_resampled(volume.array, shape, to_old_voxels, is_label), affine=affine)
+
+
+def _resampled(array, shape, to_old_voxels, is_label):
+    """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
+    # SimpleITK takes the machine's own byte order only; files have either.
+    dtype = array.dtype.newbyteorder("=") if is_label else np.float32
+    image = sitk.GetImageFromArray(array.astype(dtype, copy=False), isVector=array.ndim == 4)
+    matrix = to_old_voxels[:3, :3]
+    interpolator = sitk.sitkNearestNeighbor if is_label else sitk.sitkLinear
+    size = [int(count) for count in shape[::-1]]
+    if np.array_equal(matrix, np.diag(np.diag(matrix))) and (np.diag(matrix) > 0).all():
+        # Along the axes SimpleITK interpolates several times faster than through a transform.
+        first, step = to_old_voxels[:3, 3].tolist(), np.diag(matrix).tolist()
+        return sitk.GetArrayFromImage(sitk.Resample(image, size, sitk.Transform(), interpolator, first, step))
+    transform = sitk.AffineTransform(matrix.ravel().tolist(), to_old_voxels[:3, 3].tolist())
+    grid = ([0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist())
+    return sitk.GetArrayFromImage(sitk.Resample(image, size, transform, interpolator, *grid, 0.0, image.GetPixelID()))

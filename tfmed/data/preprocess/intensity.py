@@ -1,0 +1,120 @@
+"""Steps that change values and not places; label maps pass through.
+
+A step with a `graph` method also exists as a function of tensors: exported models run such steps themselves.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+import SimpleITK as sitk
+
+from tfmed.config import Strict
+
+
+class Window(Strict):
+    """Clip to a window (HU for CT) and scale it linearly to `range`; float32. Labels pass through."""
+
+    step: Literal["window"] = "window"
+    window_hu: tuple[float, float] = (-1000.0, 400.0)
+    range: tuple[float, float] = (-1.0, 1.0)
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self):
+        if self.window_hu[0] >= self.window_hu[1] or self.range[0] >= self.range[1]:
+            raise ValueError("the lower bound comes first and is smaller")
+        return self
+
+    def apply(self, volume, is_label=False):
+        if is_label:
+            return volume
+        (low, high), (bottom, top) = self.window_hu, self.range
+        scaled = np.clip(volume.array.astype(np.float32), low, high)
+        scaled = (scaled - low) * np.float32((top - bottom) / (high - low)) + np.float32(bottom)
+        return volume.replace(array=scaled)
+
+    def graph(self, image):
+        """The same of a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        (low, high), (bottom, top) = self.window_hu, self.range
+        return (tf.clip_by_value(image, low, high) - low) * np.float32((top - bottom) / (high - low)) + bottom
+
+    def invert(self, array):
+        """From `range` back to HU, float32."""
+        (low, high), (bottom, top) = self.window_hu, self.range
+        return (np.asarray(array, np.float32) - bottom) * np.float32((high - low) / (top - bottom)) + np.float32(low)
+
+
+class ZScore(Strict):
+    """Subtract the mean and divide by the standard deviation of an image; float32. Labels pass through."""
+
+    step: Literal["zscore"] = "zscore"
+    nonzero: bool = False  # statistics over, and change of, the voxels that are not 0 alone (skull-stripped MR)
+
+    def apply(self, volume, is_label=False):
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        counted = values[values != 0] if self.nonzero else values
+        mean, deviation = (counted.mean(dtype=np.float64), counted.std(dtype=np.float64)) if counted.size else (0, 1)
+        scaled = ((values - np.float32(mean)) / np.float32(max(deviation, 1e-8))).astype(np.float32)
+        return volume.replace(array=np.where(values != 0, scaled, np.float32(0)) if self.nonzero else scaled)
+
+    def graph(self, image):
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        used = tf.cast(image != 0, tf.float32) if self.nonzero else tf.ones_like(image)
+        count = tf.maximum(tf.reduce_sum(used), 1.0)
+        mean = tf.reduce_sum(image * used) / count
+        deviation = tf.sqrt(tf.reduce_sum(tf.square(image - mean) * used) / count)
+        return (image - mean) / tf.maximum(deviation, 1e-8) * used
+
+
+class N4(Strict):
+    """Even out the bias field of an MR coil (Tustison et al. 2010, SimpleITK); float32. Labels pass through.
+
+    The field is estimated from the voxels that are not 0, on an image `shrink` times smaller along each axis.
+    """
+
+    step: Literal["n4"] = "n4"
+    shrink: pydantic.PositiveInt = 4
+    iterations: tuple[pydantic.PositiveInt, ...] = (50, 50, 50, 50)  # most per resolution of the field
+
+    def apply(self, volume, is_label=False):
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        image = sitk.GetImageFromArray(values)
+        factors = [max(1, min(self.shrink, size // 8)) for size in image.GetSize()]
+        mask = sitk.GetImageFromArray((values != 0).astype(np.uint8))
+        corrector = sitk.N4BiasFieldCorrectionImageFilter()
+        corrector.SetMaximumNumberOfIterations(self.iterations)
+        corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(mask, factors))
+        field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
+        return volume.replace(array=values / np.exp(field, dtype=np.float32))
+
+
+class Equalize(Strict):
+    """Histogram equalisation over the voxels of an image that are not 0, to (0, 1]; 0 stays 0. Labels pass through.
+
+    A value becomes its place in the cumulative histogram, interpolated linearly between the centres of the bins.
+    """
+
+    step: Literal["equalize"] = "equalize"
+    bins: pydantic.PositiveInt | None = None  # null: one per whole value, int(max + 1), at least 256
+
+    def apply(self, volume, is_label=False):
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        used = values != 0
+        if not used.any():
+            return volume.replace(array=values)
+        counted = values[used]
+        counts, edges = np.histogram(counted, self.bins or max(256, int(counted.max() + 1)))
+        shares = np.cumsum(counts) / counted.size
+        equal = np.zeros_like(values)
+        equal[used] = np.interp(counted, (edges[:-1] + edges[1:]) / 2, shares)
+        return volume.replace(array=equal)
