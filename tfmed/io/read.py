@@ -6,8 +6,10 @@ import stat
 
 from tfmed.io.dicom import dicom_files, read_dicom, read_dicom_geometry
 from tfmed.io.errors import damage
+from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
 from tfmed.io.nifti import read_nifti, read_nifti_geometry
+from tfmed.io.parts import part_of, read_part, read_part_geometry
 from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
 from tfmed.io.stack import images_in
 
@@ -17,13 +19,16 @@ READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, re
 
 
 def read_volume(path, series_uid=None):
-    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, or in a folder with a DICOM series.
+    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a folder with a DICOM series, or in a part of these.
+
+    A part is named behind `::`, such as channel 1 in `scan.nii.gz::1` or a dataset in `case.h5::image`; all kinds are
+    listed in `tfmed.io.parts`.
 
     Every checksum and size that the format has is compared, so that damaged voxels are an error and not data.
     (An uncompressed .nii, .nrrd or .mha has no checksum: there only a wrong length is noticed.)
 
     Args:
-        path: str or PathLike.
+        path: str or PathLike, with or without a part.
         series_uid: which DICOM series, where a folder holds several.
 
     Returns:
@@ -47,6 +52,8 @@ def read_geometry(path, series_uid=None):
 
 
 def _read(path, series_uid, which):
+    if part_of(path):
+        return (read_part, read_part_geometry)[which](path, lambda file: _read(file, series_uid, which))
     if _is_folder(path):
         _refuse_images(path)
         return (read_dicom, read_dicom_geometry)[which](path, series_uid)
@@ -79,4 +86,6 @@ def _advice(name):
         return "use tfmed.io.read_stack(paths, spacing=(z, y, x)) for images"
     if name.endswith((".dcm", ".ima")):
         return "give the folder that holds the series"
+    if name.endswith(HDF5_SUFFIXES):
+        return "name a dataset in it behind ::, such as case.h5::image"
     return f"give {', '.join(READERS)}, or a folder with a DICOM series"

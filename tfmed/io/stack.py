@@ -50,8 +50,12 @@ def images_in(folder):
     """The image files in a folder, in natural order."""
     found = [path for path in pathlib.Path(folder).iterdir()
              if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]  # fmt: skip
-    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part
-                                           for part in re.split(r"(\d+)", path.name)])  # fmt: skip
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def natural(name):
+    """A key that sorts names as people do: 2 before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _paths(source):

@@ -1,0 +1,209 @@
+"""Addresses of a part of what lies at a path: `<path>::<part>`.
+
+| address | the Volume that it names |
+|---|---|
+| `scan.nii.gz::0` | channel 0 of a volume with several (of a volume without a channel axis: itself) |
+| `case.h5::image` | the dataset `image` of an HDF5 file, see `tfmed.io.hdf5` |
+| `DICOM_anon::one-series` | all slices in a folder as one series, whatever their SeriesInstanceUIDs |
+| `Ground::names:../DICOM_anon` | images, one per slice of the DICOM series in a folder, which has the geometry |
+
+The last one's path to the series is absolute or begins at the folder of images; before the colon stands which image
+belongs to which slice: `names` (by equal names, otherwise the first image to the slice whose file name comes first),
+`ascending` or `descending` (the first image to the lowest or highest slice along the slices' normal).
+"""
+
+import os
+import re
+import threading
+
+import numpy as np
+
+from tfmed.io.dicom import _stacked, _without_copies, list_dicom_series
+from tfmed.io.dicom_order import ordered
+from tfmed.io.errors import damage
+from tfmed.io.geometry import Geometry, check_memory, volume_of
+from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
+from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
+from tfmed.io.itk import LPS_RAS
+from tfmed.io.stack import images_in, natural, read_stack
+
+ONE_SERIES = "one-series"
+ORDERS = ("names", "ascending", "descending")
+_ADDRESS = re.compile(
+    rf"(.+\.(?i:h5|hdf5))::([^:]+)|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|(?:{'|'.join(ORDERS)}):.+)", re.DOTALL
+)
+
+
+def split(address):
+    """(path, part) of an address, both text; the part is "" where the address is a path alone."""
+    text = os.fspath(address)
+    found = _ADDRESS.fullmatch(text)
+    if not found:
+        return text, ""
+    return (found[1], found[2]) if found[1] else (found[3], found[4])
+
+
+def file_of(address):
+    """The path in an address, as text: the file or folder whose bytes it reads."""
+    return split(address)[0]
+
+
+def part_of(address):
+    """The part in an address, "" where it names all of a file: with the path's content it identifies the voxels."""
+    return split(address)[1]
+
+
+def companions_of(address):
+    """Further paths whose content counts: the folder of the DICOM series on which a stack of images lies."""
+    path, part = split(address)
+    return (_series_of(path, part),) if ":" in part else ()
+
+
+def read_part(address, read_whole):
+    """The Volume behind an address that has a part.
+
+    Args:
+        address: as in the module's table.
+        read_whole: function path -> Volume, for files of several channels.
+
+    Raises:
+        ImageIntegrityError: file or part is missing or damaged, or image and slice do not fit.
+    """
+    path, part = split(address)
+    if path.lower().endswith(HDF5_SUFFIXES):
+        return read_hdf5(path, part)
+    if part == ONE_SERIES:
+        return _one_series(path)
+    if ":" in part:
+        return _stack_on_series(path, part)
+    return _CHANNELS.take(path, int(part), read_whole)
+
+
+def read_part_geometry(address, read_whole_geometry):
+    """The Geometry of what `read_part` would return, from headers alone."""
+    path, part = split(address)
+    if path.lower().endswith(HDF5_SUFFIXES):
+        return read_hdf5_geometry(path, part)
+    if part == ONE_SERIES:
+        slices, affine = _ordered(_slices(path), path)
+        dtype = np.dtype("i2" if all(one.whole for one in slices) else "f4")
+        return Geometry((len(slices), *slices[0].size), affine, dtype)
+    if ":" in part:
+        pictures, size, affine = _pictures_on_series(path, part)
+        return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
+    whole = read_whole_geometry(path)
+    _check_channel(path, int(part), whole.shape)
+    return Geometry(whole.shape[:3], whole.affine, whole.dtype)
+
+
+class _Channels:
+    """Files of several channels, read once for all of them.
+
+    What was read and not yet asked for is kept, of one file at most; a channel leaves the store when it is given, so
+    that whoever takes it may change it, and nothing stays once each was taken.
+    """
+
+    def __init__(self):
+        self._lock, self._file, self._rest = threading.Lock(), None, {}
+
+    def take(self, path, index, read_whole):
+        """Channel `index` of the volume at `path`."""
+        file = _identity(path)
+        with self._lock:
+            if file is not None and file == self._file and index in self._rest:
+                return self._rest.pop(index)
+        volume = read_whole(path)
+        _check_channel(path, index, volume.array.shape)
+        if volume.array.ndim == 3:
+            return volume
+        channels = {k: volume.replace(np.ascontiguousarray(volume.array[..., k]))
+                    for k in range(volume.array.shape[3])}  # fmt: skip
+        taken = channels.pop(index)
+        with self._lock:
+            self._file, self._rest = file, channels
+        return taken
+
+
+_CHANNELS = _Channels()
+
+
+def _identity(path):
+    """What changes when a file is replaced; None where there is none to look at (reading it tells why)."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return os.path.realpath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _check_channel(path, index, shape):
+    count = shape[3] if len(shape) == 4 else 1
+    if index >= count:
+        raise damage(path, f"it has {count} channel(s), not the number {index} (counted from 0) asked for",
+                     "give another file, or correct the address")  # fmt: skip
+
+
+def _slices(folder):
+    """All slices in a folder, whatever series their files name."""
+    slices = [one for series in list_dicom_series(folder) for one in series.slices]
+    kinds = sorted({one.modality or "none" for one in slices})
+    if len(kinds) > 1:
+        raise damage(
+            folder, f"it holds slices of several modalities ({', '.join(kinds)})", "put each into its own folder"
+        )
+    return slices
+
+
+def _ordered(slices, folder):
+    """(slices along their normal, RAS+ affine of the grid)."""
+    slices, affine = ordered(_without_copies(slices), folder)
+    return slices, LPS_RAS @ affine
+
+
+def _one_series(folder):
+    slices, affine = _ordered(_slices(folder), folder)
+    check_memory(len(slices) * slices[0].size[0] * slices[0].size[1] * 4, folder)
+    whole = all(one.whole for one in slices)
+    return volume_of(_stacked(slices, np.dtype("i2" if whole else "f4")), affine, folder)
+
+
+def _stack_on_series(folder, part):
+    pictures, size, affine = _pictures_on_series(folder, part)
+    array = read_stack(pictures).array
+    if array.shape != (len(pictures), *size):
+        what = f"{array.shape[2]} x {array.shape[1]} pixels" + (" in colour" if array.ndim == 4 else "")
+        raise damage(folder, f"its images have {what}, the slices have {size[1]} x {size[0]}",
+                     "give grey images of the slices' size")  # fmt: skip
+    return volume_of(array, affine, folder)
+
+
+def _pictures_on_series(folder, part):
+    """(image files along the slices' normal, size (y, x) of a slice, RAS+ affine)."""
+    series = _series_of(folder, part)
+    try:
+        pictures, slices = images_in(folder), _slices(series)
+    except OSError as error:
+        raise damage(folder, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
+    if len(pictures) != len(slices):
+        raise damage(folder, f"it holds {len(pictures)} images for the {len(slices)} slices in {series}",
+                     "copy both folders again")  # fmt: skip
+    picture_of = _paired(pictures, slices, part.partition(":")[0])
+    kept, affine = _ordered(slices, series)
+    return [picture_of[one.path] for one in kept], kept[0].size, affine
+
+
+def _series_of(folder, part):
+    return os.path.normpath(os.path.join(folder, part.partition(":")[2]))
+
+
+def _paired(pictures, slices, order):
+    """{path of a slice: path of its image}."""
+    if order == "names":
+        stems = {picture.stem: picture for picture in pictures}
+        if stems.keys() == {one.path.stem for one in slices}:
+            return {one.path: stems[one.path.stem] for one in slices}
+        slices = sorted(slices, key=lambda one: natural(one.path.name))
+    else:
+        normal = slices[0].normal
+        slices = sorted(slices, key=lambda one: float(one.position @ normal), reverse=order == "descending")
+    return {one.path: picture for one, picture in zip(slices, pictures, strict=True)}
