@@ -1,5 +1,7 @@
 """Sampling at a grid: exact where it must be, as scipy elsewhere, differentiable, and free of Python in the graph."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 import tfmed.ops
-from tfmed.ops.warp import identity_grid, warp
+from tfmed.ops.warp import identity_grid, warp, warp_array
 
 pytestmark = pytest.mark.current
 
@@ -135,6 +137,44 @@ def test_any_size_and_another_size_of_result(sizes, order, fill):
     moved = warp(image, grid, order, fill)
     assert moved.shape == (1, *new, 1)
     np.testing.assert_allclose(moved, by_scipy(image, grid, order, fill), atol=1e-5)
+
+
+# --- on the host ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", [-3.5, "edge"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_arrays_are_warped_as_tensors_are(shape, fill):
+    """Images as `warp` and scipy have them, labels the same to the voxel, in their own dtype."""
+    image, grid = picture(shape, batch=1), places(shape, 1)
+    moved = warp_array(image[0], grid[0], 1, fill)
+    assert isinstance(moved, np.ndarray) and moved.dtype == np.float32
+    np.testing.assert_allclose(moved, warp(image, grid, 1, fill)[0], atol=1e-6)
+    np.testing.assert_allclose(moved, by_scipy(image, grid, 1, fill)[0], atol=1e-5)
+    for dtype in ("bool", "uint8", "int16", "int64", "float64"):
+        label = (image * 4).astype(dtype)
+        other = fill if fill == "edge" else 1
+        moved = warp_array(label[0], grid[0].astype("float64"), 0, other)
+        assert moved.dtype == label.dtype
+        np.testing.assert_array_equal(moved, warp(label, grid, 0, other)[0])
+
+
+def test_arrays_from_several_threads():
+    """New shapes are compiled in whichever thread comes first; a result can be written to."""
+    grids = [places((5 + i % 3, 7), 1, seed=i)[0] for i in range(12)]
+    image = picture((6, 9), batch=1)[0]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda grid: warp_array(image, grid), grids))
+    for moved, grid in zip(found, grids, strict=True):
+        np.testing.assert_allclose(moved, warp(image[None], grid[None])[0], atol=1e-6)
+        moved[...] = 0
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="cannot be interpolated"):
+        warp_array(np.zeros((4, 5, 1), "int32"), identity_grid((4, 5)))
+    with pytest.raises(ValueError, match="2 or 3 spatial axes"):
+        warp_array(np.zeros((4, 5, 1), "float32"), identity_grid((4, 5, 6)))
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------

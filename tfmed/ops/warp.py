@@ -48,6 +48,27 @@ def warp(image, grid, order=1, fill=0, compiled=False):
     return result
 
 
+def warp_array(image, grid, order=1, fill=0):
+    """`warp` of one image from array to array, on the host: for input pipelines.
+
+    It runs `warp` compiled, on the processor whatever other devices there are, several times as fast as scipy; so each
+    new shape is compiled once (parts of a second). Safe to call from several threads.
+
+    Args:
+        image: array `(*size, channels)`, 2-D or 3-D.
+        grid: array `(*new_size, 2 or 3)`.
+        order, fill: as for `warp`.
+
+    Returns:
+        Array `(*new_size, channels)` of the image's dtype.
+
+    Raises:
+        ValueError: as `warp` does.
+    """
+    with tf.device("CPU:0"):
+        return warp(np.asarray(image)[None], np.asarray(grid, np.float32)[None], order, fill, compiled=True).numpy()[0]
+
+
 def identity_grid(shape):
     """The grid that leaves an image as it is.
 
