@@ -87,3 +87,27 @@ def header(path, tags):
     """
     reader = header_reader(path)
     return [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+
+
+def files_below(root):
+    """All files at or below `root` whose path has no hidden part, in the order of their paths; links to folders are not
+    followed."""
+    found = []
+    for where, below, names in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        found += [pathlib.Path(where, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def only_once(pairs, source):
+    """dict of (key, path) pairs.
+
+    Raises:
+        DataError: two paths have the same key.
+    """
+    found = {}
+    for key, path in pairs:
+        if key in found:
+            raise DataError(f"{path}: the same {source} case as {found[key]}; remove one of the two")
+        found[key] = path
+    return found

@@ -1,0 +1,63 @@
+"""Label maps whose files store other numbers than the classes' own."""
+
+import numpy as np
+
+from tfmed.errors import DataError
+
+_LOWEST, _HIGHEST = -(1 << 15), (1 << 16) - 1
+
+
+def relabel(volume, mapping, where="label map"):
+    """The label map with each stored number replaced by its class, such as 255 by 1.
+
+    Args:
+        volume: Volume of whole numbers, in any real dtype.
+        mapping: dict stored number -> class, integers from -32768 and from 0 up to 65535; 0, the background, stays 0
+            unless the mapping says otherwise.
+        where: what an error calls the label map, such as its path.
+
+    Returns:
+        A Volume of the same shape and affine; uint8 where every class fits, else uint16.
+
+    Raises:
+        DataError: the map holds a number that `mapping` does not name, or the mapping is none.
+    """
+    table, lowest = _table(mapping, where)
+    array = volume.array
+    result = np.empty(array.shape, np.uint8 if table.max() < 256 else np.uint16)
+    for index, part in enumerate(array):  # slice by slice: the indices below need 8 bytes per voxel
+        _check_range(part, mapping, lowest, lowest + len(table) - 1, where)
+        places = part.astype(np.intp) - lowest
+        classes = table[places]
+        if classes.min() < 0 or (part.dtype.kind == "f" and not np.array_equal(places + lowest, part)):
+            raise _strange(part[(classes < 0) | (places + lowest != part)], mapping, where)
+        result[index] = classes
+    return volume.replace(array=result)
+
+
+def _table(mapping, where):
+    """(classes of all stored numbers from `lowest` on, -1 where there is none; `lowest`)."""
+    pairs = {0: 0, **mapping}
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for pair in pairs.items() for n in pair)
+    if not whole or min(pairs) < _LOWEST or min(pairs.values()) < 0 or max(*pairs, *pairs.values()) > _HIGHEST:
+        raise DataError(f"{where}: label_values must map whole numbers ({_LOWEST} to {_HIGHEST}) to classes (0 to "
+                        f"{_HIGHEST}); got {dict(mapping)}")  # fmt: skip
+    lowest = min(pairs)
+    table = np.full(max(pairs) - lowest + 1, -1, np.int32)
+    for stored, label in pairs.items():
+        table[stored - lowest] = label
+    return table, lowest
+
+
+def _check_range(part, mapping, lowest, highest, where):
+    inside = (part >= lowest) & (part <= highest)  # False for NaN as well
+    if not inside.all():
+        raise _strange(part[~inside], mapping, where)
+
+
+def _strange(values, mapping, where):
+    found = ", ".join(f"{value:g}" for value in np.unique(values)[:5].tolist())
+    known = sorted({0, *map(int, mapping)})
+    expected = f"{', '.join(map(str, known[:5]))}{', ...' if len(known) > 5 else ''}"
+    return DataError(f"{where}: holds the label values {found} where only {expected} are known; correct the file or "
+                     "data.options, or remove the case")  # fmt: skip

@@ -1,0 +1,101 @@
+"""A CSV file that lists cases."""
+
+import csv
+import os
+import pathlib
+
+from tfmed.data.case import Case
+from tfmed.errors import DataError
+from tfmed.io.parts import file_of
+
+from .listing import safe
+
+_COLUMNS = "id, optionally group, label and part, and one column per modality"
+_OWN = ("id", "group", "label", "part")
+_PARTS = {"train": "train", "unlabelled": "train", "validation": "validation", "test": "test"}
+
+
+def csv_list(root=None):
+    """The cases that a table lists, one a line.
+
+    Columns: `id`; optionally `group` (the patient; default: the id), `label` (a path, or empty) and `part` (train,
+    validation, test, or unlabelled: for training, its label not to be used); every other column is a modality with the
+    image's path, or nothing where a case lacks it. Paths are relative to the table's folder, or absolute; a file may be
+    followed by a part, as `tfmed.io.parts` describes. Where there are parts, `meta["part"]` tells a case's.
+
+    Args:
+        root: the CSV file (UTF-8, commas, first line names the columns).
+
+    Raises:
+        DataError: the file is missing or no such table; a line (it is named) has no id or image, an id that was there
+            before, an unknown part, a file that is missing, or a patient who is in another part already.
+    """
+    if root is None:
+        raise DataError(f"source csv_list needs data.root: a CSV file with the columns {_COLUMNS}")
+    table = pathlib.Path(os.path.expanduser(str(root)))
+    if not table.is_file():
+        what = "is not a file" if table.exists() else "does not exist"
+        raise DataError(f"{table}: {what}; source csv_list expects a CSV file with the columns {_COLUMNS}")
+    cases, seen, parts = [], {}, {}
+    for number, row in _rows(table):
+        where = f"{table}:{number}"
+        case = _case(row, where, table.parent)
+        if case.id in seen:
+            raise DataError(f"{where}: the id {case.id} was in line {seen[case.id]} already; give each case its own")
+        part = parts.setdefault(case.group, (case.meta.get("part"), number))
+        if part[0] != case.meta.get("part"):
+            raise DataError(f"{where}: group {case.group} is in part {case.meta.get('part')} here, but in {part[0]} in "
+                            f"line {part[1]}; keep a patient's cases in one part")  # fmt: skip
+        seen[case.id] = number
+        cases.append(case)
+    if not cases:
+        raise DataError(f"{table}: lists no case; source csv_list expects lines below the columns {_COLUMNS}")
+    return cases
+
+
+def _rows(table):
+    """(number of the line, {column: text}) of each line."""
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream, strict=True)
+            columns = [(name or "").strip() for name in rows.fieldnames or ()]
+            _check_columns(columns, table)
+            rows.fieldnames = columns
+            found = [(rows.line_num, row) for row in rows]
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{table}: cannot be read as a table ({error}); save it as CSV in UTF-8") from None
+    for number, row in found:
+        if None in row or None in row.values():
+            raise DataError(f"{table}:{number}: has more or fewer cells than the {len(columns)} columns; correct it")
+    return [(number, {name: text.strip() for name, text in row.items()}) for number, row in found]
+
+
+def _check_columns(columns, table):
+    if "id" not in columns or not set(columns) - set(_OWN):
+        lacks = "id" if "id" not in columns else "for an image"
+        raise DataError(f"{table}: has no column {lacks}; its first line must name {_COLUMNS}")
+    if "" in columns or len(set(columns)) < len(columns):
+        raise DataError(f"{table}: a column has no name or another's; its first line must name {_COLUMNS}")
+
+
+def _case(row, where, base):
+    if not row["id"]:
+        raise DataError(f"{where}: has no id; give each case its own")
+    images = {name: _path(text, name, where, base) for name, text in row.items() if name not in _OWN and text}
+    if not images:
+        raise DataError(f"{where}: {row['id']!r} has no image; give a path in one of the columns, or remove the line")
+    part = row.get("part")
+    if part is not None and part not in _PARTS:
+        raise DataError(f"{where}: part is {part!r}; give {', '.join(_PARTS)} in every line, or remove the column")
+    label = None
+    if row.get("label"):
+        label = _path(row["label"], "label", where, base)
+    name, meta = safe(row["id"]), {} if part is None else {"part": _PARTS[part]}
+    return Case(name, safe(row.get("group") or name), images, None if part == "unlabelled" else label, meta)
+
+
+def _path(text, column, where, base):
+    path = os.path.join(base, os.path.expanduser(text))
+    if not os.path.exists(file_of(path)):
+        raise DataError(f"{where}: {column} {file_of(path)!r} does not exist; correct the path")
+    return path
