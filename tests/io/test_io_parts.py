@@ -176,6 +176,28 @@ def test_hdf5_that_cannot_be_trusted(scan, tmp_path):
         refused(f"{tmp_path / name}.h5::image", "HDF5 cannot read")
 
 
+def test_hdf5_with_a_changed_header_is_never_read_as_zeros(scan):
+    """Each bit of a chunk's place in the index (3 numbers of 8 bytes) and of its filter mask; layouts of numbers."""
+    path, image, _ = scan
+    intact = path.read_bytes()
+    index = intact.index(b"TREE\x01") + 24  # the index of the first dataset's chunks: size, mask, place
+    for at in (*range(index + 4, index + 6), *range(index + 8, index + 32)):
+        damaged = bytearray(intact)
+        damaged[at] ^= 0x08
+        path.write_bytes(damaged)
+        refused(f"{path}::image", "image")
+    path.write_bytes(intact)
+    np.testing.assert_array_equal(read_volume(f"{path}::image").array, image.T)
+
+
+def test_chunks_that_do_not_shrink(tmp_path):
+    """Noise is stored as it is, and marked so."""
+    noise = np.random.default_rng(2).integers(0, 256, (16, 16, 16)).astype("u1")
+    with h5py.File(tmp_path / "n.h5", "w") as file:
+        file.create_dataset("image", data=noise, chunks=(8, 8, 8), compression="gzip", shuffle=True)
+    np.testing.assert_array_equal(read_volume(f"{tmp_path / 'n.h5'}::image").array, noise.T)
+
+
 def test_damaged_hdf5(scan):
     """Cut anywhere, or with a byte of its compressed voxels changed, it is refused; never other voxels."""
     path, _, _ = scan

@@ -5,6 +5,7 @@ The arrays are (x, y, z) and tell neither position nor voxel size: they are turn
 """
 
 import contextlib
+import itertools
 import math
 
 import numpy as np
@@ -19,8 +20,8 @@ SUFFIXES = (".h5", ".hdf5")
 def read_hdf5(path, name):
     """A Volume `(z, y, x)` from the dataset `name` of an HDF5 file; dtype as stored, bool as uint8.
 
-    Compressed chunks carry a checksum, which is compared. Nothing outside the file is followed (links to other files,
-    external storage).
+    Compressed chunks carry a checksum, which is compared; uncompressed ones, and the file's own index, have none.
+    Nothing outside the file is followed (links to other files, external storage).
 
     Raises:
         ImageIntegrityError: no such file or dataset, damage, chunks that were never written, or not three axes of real
@@ -79,6 +80,9 @@ def _checked(file, path, name):
         at = at[step]
     if not isinstance(at, h5py.Dataset) or len(at.shape or ()) != 3 or 0 in at.shape or at.dtype.kind not in "biuf":
         raise damage(path, f"its {name!r} is not an array with three axes of real numbers", "store such an array")
+    if at.id.get_type() != h5py.h5t.py_create(at.dtype, logical=True):
+        # A header has no checksum, and HDF5 knows numbers of any layout: a flipped bit there would give other voxels.
+        raise damage(path, f"the numbers of its {name!r} are laid out as no processor stores them")
     if at.is_virtual or at.external:
         raise damage(path, f"the voxels of its {name!r} lie in other files", "store the array itself in the file")
     _check_written(at, path, name)
@@ -86,11 +90,13 @@ def _checked(file, path, name):
 
 
 def _check_written(dataset, path, name):
-    """HDF5 gives zeros where nothing was written."""
+    """HDF5 gives zeros where nothing was written, and stored bytes where its index says that none were compressed."""
+    whole = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     if dataset.chunks is None:
-        whole = dataset.id.get_storage_size() >= math.prod(dataset.shape) * dataset.dtype.itemsize
+        written = dataset.id.get_storage_size() == whole
     else:
-        wanted = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        whole = dataset.id.get_num_chunks() == wanted
-    if not whole:
+        starts = (range(0, size, chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        chunks = [dataset.id.get_chunk_info_by_coord(start) for start in itertools.product(*starts)]
+        written = all(c.byte_offset is not None and (c.filter_mask == 0 or c.size == whole) for c in chunks)
+    if not written:
         raise damage(path, f"parts of its {name!r} were never written", "write or copy the file again")
