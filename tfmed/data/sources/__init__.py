@@ -8,17 +8,31 @@ import inspect
 
 from tfmed.errors import DataError, nearest
 
+from .brats2019 import brats2019
+from .chaos import chaos
+from .csv_list import csv_list
 from .dicom_folder import dicom_folder
+from .kits19 import kits19
+from .la2018 import la2018
 from .lidc_idri import lidc_idri
+from .lits import lits
 from .luna16 import luna16
+from .msd import msd
 from .nifti_folder import nifti_folder
 from .nlst import nlst
+from .paired_folder import paired_folder
+from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_chest_ct import phantom_chest_ct
+from .phantom_left_atrium import phantom_left_atrium
+from .phantom_liver_ct import phantom_liver_ct
 
 _SOURCES = {
     function.__name__: function
-    for function in (dicom_folder, lidc_idri, luna16, nifti_folder, nlst, phantom_chest_ct)
-}
+    for function in (
+        brats2019, chaos, csv_list, dicom_folder, kits19, la2018, lidc_idri, lits, luna16, msd, nifti_folder, nlst,
+        paired_folder, phantom_brain_tumour, phantom_chest_ct, phantom_left_atrium, phantom_liver_ct,
+    )
+}  # fmt: skip
 
 
 def names():
@@ -31,7 +45,7 @@ def open(name, root=None, **options):
 
     Args:
         name: one of `names()`.
-        root: the dataset's folder; the phantoms need none.
+        root: the dataset's folder (of `csv_list` the table); the phantoms need none.
         options: the source's own, see its docstring.
 
     Returns:
