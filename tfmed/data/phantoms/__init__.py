@@ -4,27 +4,49 @@
 
 An address stands wherever a path may stand. A new phantom is one file with one function `name(seed, shape=..., ...)`
 whose result has `.volume` and `.labels`, and one line in `REGISTRY`; the defaults of its arguments tell the types of
-its options.
+its options. A phantom of several images has a field for each instead of `.volume`, and their names in `_IMAGES`.
 """
 
 import inspect
+import threading
 from urllib.parse import parse_qsl, quote
 
 from tfmed.errors import UserError, nearest
 
+from .brain_tumour import MODALITIES, brain_tumour
 from .chest_ct import chest_ct
+from .left_atrium import left_atrium
+from .liver_ct import liver_ct
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-REGISTRY = {"chest_ct": chest_ct}
+REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, left_atrium, liver_ct)}
+_IMAGES = {"brain_tumour": MODALITIES}
 _SCHEME = "phantom:"
-_PARTS = ("image", "label")
 
-__all__ = ["REGISTRY", "VERSION", "address", "chest_ct", "is_address", "options", "parse", "read"]
+__all__ = [
+    "REGISTRY",
+    "VERSION",
+    "address",
+    "brain_tumour",
+    "chest_ct",
+    "is_address",
+    "left_atrium",
+    "liver_ct",
+    "options",
+    "parse",
+    "parts",
+    "read",
+]
 
 
 def is_address(text):
     """Whether `text` is a phantom address (and not a path)."""
     return isinstance(text, str) and text.startswith(_SCHEME)
+
+
+def parts(name):
+    """The parts that an address of a phantom may name: its images, of which the first is the default, and "label"."""
+    return (*_IMAGES.get(name, ("image",)), "label")
 
 
 def options(name):
@@ -37,11 +59,11 @@ def options(name):
         raise UserError(f"no phantom {name!r}{nearest(name, REGISTRY)}")
     parameters = inspect.signature(REGISTRY[name]).parameters.values()
     defaults = {p.name: 0 if p.default is inspect.Parameter.empty else p.default for p in parameters}
-    return {**defaults, "part": "image"}
+    return {**defaults, "part": parts(name)[0]}
 
 
 def address(name, **chosen):
-    """The address of a phantom; options as keyword arguments (`part`: image or label).
+    """The address of a phantom; options as keyword arguments (`part`: one of `parts(name)`).
 
     Raises:
         UserError: the phantom or an option is unknown, or a value has the wrong type.
@@ -70,15 +92,47 @@ def parse(text):
 
 
 def read(text):
-    """Make the volume that an address names: int16 HU for a CT image, uint8 for a label map.
+    """Make the volume that an address names: int16 for an image (HU for CT), uint8 for a label map.
+
+    The parts of one phantom are made at once. Those not asked for yet are kept until another phantom is made, each
+    to be handed out once: reading all parts costs one phantom, and no two callers ever share an array.
 
     Raises:
         UserError: the address is wrong, or a value is out of range.
     """
     name, chosen = parse(text)
     part = chosen.pop("part")
+    key = (name, tuple(sorted(chosen.items())))
+    kept = _leftover.take(key, part)
+    if kept is not None:
+        return kept
     made = REGISTRY[name](**chosen)
-    return made.volume if part == "image" else made.labels
+    fields = {"image": "volume", "label": "labels"}
+    volumes = {each: getattr(made, fields.get(each, each)) for each in parts(name)}
+    asked = volumes.pop(part)
+    _leftover.put(key, volumes)
+    return asked
+
+
+class _Leftover:
+    """The parts of the last phantom that nobody has asked for; safe to use from several threads."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._key, self._volumes = None, {}
+
+    def take(self, key, part):
+        """The part, which is then forgotten here; None if it is not here."""
+        with self._lock:
+            return self._volumes.pop(part, None) if key == self._key else None
+
+    def put(self, key, volumes):
+        """Keep these and forget all others."""
+        with self._lock:
+            self._key, self._volumes = key, volumes
+
+
+_leftover = _Leftover()
 
 
 def _text(value):
@@ -97,6 +151,9 @@ def _typed(name, key, text, known):
     except ValueError:
         kind = f"{type(default[0]).__name__}s with commas" if isinstance(default, tuple) else type(default).__name__
         raise UserError(f"phantom {name}: {key} must be {kind}; got {text!r}") from None
-    if key == "part" and value not in _PARTS:
-        raise UserError(f"phantom {name}: part must be image or label; got {text!r}")
+    if key == "part" and value not in parts(name):
+        *most, last = parts(name)
+        meant = nearest(text, parts(name))
+        meant = meant if "did you mean" in meant else ""
+        raise UserError(f"phantom {name}: part must be {', '.join(most)} or {last}; got {text!r}{meant}")
     return value

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tfmed.errors import UserError
 from tfmed.io.volume import Volume
 
 from . import chest_fields, chest_trees, texture
@@ -25,6 +24,7 @@ from .chest_layers import (
     paint_vessels,
     place_nodules,
 )
+from .common import Checks, stream
 from .grid import Grid, Upsampler
 
 LABELS = {
@@ -86,46 +86,37 @@ def chest_ct(
     """
     shape, radii = _checked(seed, shape, nodules, nodule_radius_mm, field_of_view_mm, length_mm, noise_hu, streaks)
     grid = Grid.covering(shape, (length_mm, field_of_view_mm, field_of_view_mm))
-    chest = Chest.draw(_rng(seed, 0))
-    fields = chest_fields.build(chest, _rng(seed, 1))
+    chest = Chest.draw(stream(seed, 0))
+    fields = chest_fields.build(chest, stream(seed, 1))
     canvas = Canvas(grid, chest, np.empty(shape, np.int16), np.zeros(shape, np.uint8))
     y, x = grid.axis(1), grid.axis(2)
     back = -(chest.depth + 19 + 0.8 * chest.fat) * chest.size + chest.shift[1]
-    couch = texture.couch(_rng(seed, 2), y, x, back)
-    placed = place_nodules(chest, fields["lung"], nodules, radii, _rng(seed, 3))
+    couch = texture.couch(stream(seed, 2), y, x, back)
+    placed = place_nodules(chest, fields["lung"], nodules, radii, stream(seed, 3))
     with ThreadPoolExecutor(2) as pool:
         tubes = pool.submit(_tubes, canvas, fields["lung"], seed)
         _organs(canvas, fields, couch, pool)
     for write in tubes.result():
         write()
     paint_spine(canvas)
-    paint_nodules(canvas, placed, _rng(seed, 11))
-    _artefacts(canvas, noise_hu, streaks, _rng(seed, 12))
+    paint_nodules(canvas, placed, stream(seed, 11))
+    _artefacts(canvas, noise_hu, streaks, stream(seed, 12))
     described = [_described(centre, radius, grid) for centre, radius in placed]
     return ChestCT(Volume(canvas.hu, grid.affine), Volume(canvas.labels, grid.affine), described)
 
 
 def _checked(seed, shape, nodules, radii, field_of_view, length, noise, streaks):
-    def need(good, text):
-        if not good:
-            raise UserError(f"phantom chest_ct: {text}")
-
-    need(isinstance(seed, int | np.integer) and seed >= 0, f"seed must be an integer >= 0; got {seed!r}")
-    shape = tuple(int(n) for n in np.atleast_1d(shape))
-    need(len(shape) == 3 and min(shape) >= 8 and max(shape) <= 1024, f"shape is z,y,x of 8 to 1024 each; got {shape}")
-    need(isinstance(nodules, int | np.integer) and 0 <= nodules <= 200, f"nodules must be 0 to 200; got {nodules!r}")
-    radii = tuple(float(r) for r in np.atleast_1d(radii)) * (2 if np.size(radii) == 1 else 1)
-    need(len(radii) == 2 and 0.5 <= radii[0] <= radii[1] <= 40, f"nodule_radius_mm is low,high in 0.5..40; got {radii}")
-    need(50 <= field_of_view <= 1000, f"field_of_view_mm must be 50 to 1000; got {field_of_view!r}")
-    need(20 <= length <= 1000, f"length_mm must be 20 to 1000; got {length!r}")
-    need(0 <= noise <= 500, f"noise_hu must be 0 to 500; got {noise!r}")
-    need(0 <= streaks <= 10, f"streaks must be 0 to 10; got {streaks!r}")
-    return shape, radii
-
-
-def _rng(seed, stream):
-    """One independent stream per structure, so that one more nodule does not move a rib."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), stream])))
+    checks = Checks("chest_ct")
+    checks.seed(seed)
+    shape = checks.shape(shape)
+    good = isinstance(nodules, int | np.integer) and 0 <= nodules <= 200
+    checks.need(good, f"nodules must be 0 to 200; got {nodules!r}")
+    radii = checks.interval("nodule_radius_mm", radii, 0.5, 40.0)
+    checks.number("field_of_view_mm", field_of_view, 50, 1000)
+    checks.number("length_mm", length, 20, 1000)
+    checks.number("noise_hu", noise, 0, 500)
+    checks.number("streaks", streaks, 0, 10)
+    return shape, tuple(float(r) for r in radii)
 
 
 def _extent(mask):
@@ -139,12 +130,12 @@ def _extent(mask):
 def _tubes(canvas, lung, seed):
     """Measure vessels, bones and airways; returns the functions that write them, in the order of writing."""
     chest, union = canvas.chest, Union(canvas)
-    clouds = {side: chest_trees.lung_points(chest, lung, side, 512, _rng(seed, 5 + side)) for side in (-1, 1)}
+    clouds = {side: chest_trees.lung_points(chest, lung, side, 512, stream(seed, 5 + side)) for side in (-1, 1)}
     return [
-        paint_vessels(canvas, union, chest_trees.pulmonary(clouds, _rng(seed, 7))),
-        paint_bones(canvas, union, _rng(seed, 8)),
-        paint_vessels(canvas, union, chest_trees.great_vessels(chest, _rng(seed, 9)), LABELS["great_vessels"]),
-        paint_airways(canvas, union, chest_trees.airways(clouds, chest, _rng(seed, 10))),
+        paint_vessels(canvas, union, chest_trees.pulmonary(clouds, stream(seed, 7))),
+        paint_bones(canvas, union, stream(seed, 8)),
+        paint_vessels(canvas, union, chest_trees.great_vessels(chest, stream(seed, 9)), LABELS["great_vessels"]),
+        paint_airways(canvas, union, chest_trees.airways(clouds, chest, stream(seed, 10))),
     ]
 
 
@@ -162,9 +153,7 @@ def _organs(canvas, fields, couch, pool):
     soft = np.stack([fields["skin"] * pixel + half, fields["lean"] * pixel + half, fields["soft"] - np.float32(_FAT)])
     air = np.stack([fields["lung"] * pixel + half, fields["parenchyma"] - np.float32(_AIR)])
     soft_planes, lung_planes = body.planes(soft), lung.planes(air)
-    inner = tuple(
-        slice(b.start - a.start, b.stop - a.start) for a, b in zip(body_box[1:], lung_box[1:], strict=True)
-    )
+    inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(body_box[1:], lung_box[1:], strict=True))
     behind, air_hu = couch[body_box[1:]], np.rint(couch).astype(np.int16)
 
     def slab(first, body_room, lung_room):

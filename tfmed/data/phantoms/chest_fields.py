@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from .grid import Grid, smooth_noise
+from .shapes import smooth_min, step
 
 COARSE = Grid.covering((56, 40, 56), (338.0, 256.0, 366.0))
 VERTEBRA_TOP, VERTEBRA_STEP = 128.0, 22.5  # z of the first thoracic vertebra's centre, and the distance to the next
@@ -105,17 +106,6 @@ def _ellipse(x, y, a, b):
     return (1 - rho) / np.maximum(slope, np.float32(1e-3))
 
 
-def _smooth_min(k, first, *others):
-    for other in others:
-        gap = np.maximum(k - np.abs(first - other), 0)
-        first = np.minimum(first, other) - gap * gap * np.float32(0.25 / k)
-    return first
-
-
-def _step(distance, width=5.0):
-    return np.clip(distance * np.float32(1 / width) + np.float32(0.5), 0, 1)
-
-
 def heart_shape(chest, z, y, x):
     """Signed distance of the heart (body coordinates)."""
     z, y, x = z + 40, y - 20, x + 18
@@ -159,7 +149,7 @@ def build(chest, rng):
     middle = 9 + knob + 25 * np.exp(-(((y + 14) / 36) ** 2)) - 6 * np.clip((z - 50) / 60, 0, 1)
     outer = np.minimum(cavity - 2, chest.apex - z)
     inner = np.abs(x + 2) - middle + 5 * bumps[2]
-    lung = _smooth_min(9.0, outer, inner, above + bumps[0], column, -heart - 4)
+    lung = smooth_min(9.0, outer, inner, above + bumps[0], column, -heart - 4)
     lung = lung * np.float32(chest.size)
 
     belly = np.minimum(cavity - 4, -above - 4)
@@ -174,8 +164,8 @@ def build(chest, rng):
 
     blush = 0.25 * (chest.blood - 40)
     soft = 52 + 5 * fine[0] + 4 * bumps[1]
-    soft = soft + _step(liver) * (8 + blush) + _step(spleen) * (0.8 * blush) - _step(stomach) * 22
-    chambers = np.clip(0.75 + 0.45 * fine[1], 0.15, 1) * _step(heart - 7, 8)
+    soft = soft + step(liver) * (8 + blush) + step(spleen) * (0.8 * blush) - step(stomach) * 22
+    chambers = np.clip(0.75 + 0.45 * fine[1], 0.15, 1) * step(heart - 7, 8)
     soft = soft + chambers * (chest.blood - 45)
     patches = np.clip(bumps[0] + 0.6 * bumps[1] - 0.4, 0, 1)
     parenchyma = chest.lung - 0.32 * (y + 10) + 14 * fine[0] + 10 * fine[1] - chest.emphysema * patches

@@ -89,7 +89,7 @@ def paint_airways(canvas, union, tubes):
 def paint_bones(canvas, union, rng):
     """Ribs, cartilages and the other bones but the vertebral bodies: a dense shell around marrow."""
     ribs, cartilages = chest_trees.ribs(canvas.chest, rng)
-    layers = [_bone(canvas, union, tubes) for tubes in (ribs, chest_trees.other_bones(canvas.chest, rng))]
+    layers = [bone_layer(canvas, union, tubes) for tubes in (ribs, chest_trees.other_bones(canvas.chest, rng))]
     soft_index, distance, radius = canvas.near(cartilages)
     soft = union(soft_index, coverage(distance, radius, canvas.voxel))
 
@@ -102,7 +102,7 @@ def paint_bones(canvas, union, rng):
     return write
 
 
-def _bone(canvas, union, tubes):
+def bone_layer(canvas, union, tubes):
     """Voxels, share and HU: the depth below the surface tells the dense shell from the marrow."""
     index, distance, radius = canvas.near(tubes)
     voxel = np.float32(canvas.voxel)

@@ -123,6 +123,25 @@ class Upsampler:
         return out
 
 
+def slabs(fields, coarse, fine, thick=8):
+    """Read coarse fields at every voxel of an image, a few slices at a time: memory stays small and in the cache.
+
+    Args:
+        fields: `(f, Z, Y, X)` float32 on `coarse`.
+        coarse, fine: `Grid` of the fields and of the image.
+        thick: slices at a time.
+
+    Yields:
+        `(slice along z, fields (f, n, y, x) float32)`; the memory is used again for the next slab.
+    """
+    upsampler = Upsampler(coarse, fine, tuple(slice(0, n) for n in fine.shape))
+    planes = upsampler.planes(fields)
+    room = upsampler.room(thick, len(fields))
+    for first in range(0, fine.shape[0], thick):
+        part = slice(first, min(first + thick, fine.shape[0]))
+        yield part, np.moveaxis(upsampler.read(planes[part], room), 1, 0)
+
+
 def _blocks(weights):
     """`(rows, columns that they use, weights)` of each block of rows of an interpolation matrix."""
     found = []

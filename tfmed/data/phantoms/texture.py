@@ -30,6 +30,33 @@ def noise_slices(rng, shape, sigma, level):
         yield view[::-1] if flip[k] else view
 
 
+def rician(rng, image, sigma, along=0.0, side=0.35):
+    """Add the noise of a magnitude MR image, in place.
+
+    Args:
+        rng: `numpy.random.Generator`.
+        image: `(z, y, x)` float32, never negative.
+        sigma: standard deviation of the real and the imaginary part's noise.
+        along: share (0 to 1) of a slice's noise that comes from the slice before.
+        side: what a pixel shares with its neighbours, 0 for white noise.
+    """
+    depth, height, width = image.shape
+    pad = 32 if max(height, width) < 100 else 96
+    bank = _correlated(rng, (4, height + pad, width + pad), side) * np.float32(sigma)
+    tile, top, left = rng.integers(0, 4, (depth, 2)), *rng.integers(0, pad + 1, (2, depth, 2))
+    old, new = np.float32(along), np.float32(np.sqrt(1 - along * along))
+    before = None
+    for k in range(depth):
+        real, other = (bank[t, a : a + height, b : b + width] for t, a, b in zip(tile[k], top[k], left[k], strict=True))
+        real = real if before is None else new * real + old * before
+        before = real if along else None
+        now = image[k]
+        now += real
+        now *= now
+        now += other * other
+        np.sqrt(now, out=now)
+
+
 def _correlated(rng, shape, side=0.35):
     """Noise of unit variance that neighbours share, as the reconstruction kernel makes it; float32."""
     count, height, width = shape

@@ -1,10 +1,6 @@
 """Chest CT phantoms: any number of labelled scans, made when they are read."""
 
-from tfmed.data import phantoms
-from tfmed.data.case import Case
-from tfmed.errors import DataError
-
-_MOST = 100_000
+from .phantom_cases import phantom_cases
 
 
 def phantom_chest_ct(
@@ -18,6 +14,7 @@ def phantom_chest_ct(
     length_mm=320.0,
     noise_hu=25.0,
     streaks=1.0,
+    unlabelled=0,
 ):
     """Phantom chest CTs with label maps; listing them makes none of them.
 
@@ -26,16 +23,19 @@ def phantom_chest_ct(
         cases: how many, 1 to 100,000; case k is the same whatever their number.
         seed: another seed gives other people.
         shape, nodules, nodule_radius_mm, field_of_view_mm, length_mm, noise_hu, streaks: as in `phantoms.chest_ct`.
+        unlabelled: how many of the last cases have no label.
 
     Raises:
-        DataError: `cases` or `seed` is out of range.
+        DataError: `cases`, `seed` or `unlabelled` is out of range.
         UserError: another option has the wrong type.
     """
-    for name, value, low, high in (("cases", cases, 1, _MOST), ("seed", seed, 0, 1 << 40)):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise DataError(f"source phantom_chest_ct: {name} must be an integer from {low} to {high}; got {value!r}")
-    common = phantoms.address(
+    return phantom_cases(
         "chest_ct",
+        "chest",
+        {"ct": "image"},
+        cases,
+        seed,
+        unlabelled,
         shape=shape,
         nodules=nodules,
         nodule_radius_mm=nodule_radius_mm,
@@ -44,10 +44,3 @@ def phantom_chest_ct(
         noise_hu=noise_hu,
         streaks=streaks,
     )
-    return [_case(seed * _MOST + number, common) for number in range(cases)]
-
-
-def _case(seed, common):
-    name = f"chest-{seed:07d}"
-    image, label = (f"{common}&seed={seed}&part={part}" for part in ("image", "label"))
-    return Case(name, name, {"ct": image}, label, {"seed": seed})

@@ -1,0 +1,42 @@
+"""What the phantom sources share: the list of addresses of any phantom."""
+
+from tfmed.data import phantoms
+from tfmed.data.case import Case
+from tfmed.errors import DataError
+
+_MOST = 100_000
+
+
+def phantom_cases(phantom, prefix, images, cases, seed, unlabelled, **options):
+    """Cases of one phantom; listing them makes none of them.
+
+    Args:
+        phantom: a name of `phantoms.REGISTRY`.
+        prefix: what ids begin with.
+        images: name of the modality -> part of the phantom.
+        cases: how many, 1 to 100,000; case k is the same whatever their number.
+        seed: 0 to 2^40; another seed gives other people.
+        unlabelled: how many of the last cases have no label, 0 to `cases`.
+        options: the phantom's own, for all cases.
+
+    Raises:
+        DataError: `cases`, `seed` or `unlabelled` is out of range.
+        UserError: another option has the wrong type.
+    """
+    _need(phantom, "cases", cases, 1, _MOST)
+    _need(phantom, "seed", seed, 0, 1 << 40)
+    _need(phantom, "unlabelled", unlabelled, 0, cases)
+    common = phantoms.address(phantom, **options)
+    found = []
+    for number in range(cases):
+        one = seed * _MOST + number
+        name = f"{prefix}-{one:07d}"
+        paths = {modality: f"{common}&seed={one}&part={part}" for modality, part in images.items()}
+        label = f"{common}&seed={one}&part=label" if number < cases - unlabelled else None
+        found.append(Case(name, name, paths, label, {"seed": one}))
+    return found
+
+
+def _need(phantom, name, value, low, high):
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise DataError(f"source phantom_{phantom}: {name} must be an integer from {low} to {high}; got {value!r}")
