@@ -154,7 +154,8 @@ def _fields(seed, tumour, bias):
     between = 0.5 * np.maximum(0, 40 - np.sqrt((z - 4) ** 2 + ((y + 4) * 0.72) ** 2)) + 3 * (cerebellum > -2)
     fluid, deep, paths = _middle(rng, z, y, x, size)
     whole, core, dead = _lumps(tumour, away, wide[4], fine)
-    whole = np.minimum(whole, np.minimum(brain - 1.5, -fluid + 0.5))
+    own = np.maximum(np.float32(np.sign(tumour.centre[2])) * x + 2, core)  # oedema stays on its side
+    whole = np.minimum(np.minimum(whole, own), np.minimum(brain - 1.5, -fluid + 0.5))
     core = np.minimum(core, np.minimum(brain - 2.5, -fluid - 0.5))
     shade = np.exp(np.float32(0.13 * bias) * smooth_noise(rng, _COARSE, 85.0, 4))
     stack = [brain, fold, shallow, x, between, fluid, deep, whole, core, np.minimum(dead, core - 2.0), fine[3], *shade]

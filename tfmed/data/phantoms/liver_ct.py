@@ -234,10 +234,10 @@ def _organ_shapes(rng, body, points, belly, wave):
     # The visceral surface rises from the tip of the right lobe to the left; a cleft parts the lobes.
     slope, tip, reach = u(0.5, 0.85), u(-98, -66), u(-85, 0)
     visceral = (z - tip - slope * (112 - x) * 0.95 - 0.12 * (y - 20) + 11 * wave) * np.float32(0.75)
-    left = x - reach + 0.35 * (20 - y) + 0.25 * (60 - z)
+    left = x - reach + 0.35 * (20 - y) + 0.25 * (60 - z) + 10 * wave
     cleft = np.maximum(np.abs(x - 0.2 * (y - 30) - u(-12, 4)) - 2.0, (24 + 0.5 * (z + 20) - y) * 0.7)
     behind = y + 64 - 26 * np.exp(-(((x - 12) / 40) ** 2))
-    liver = smooth_min(14.0, visceral, left, behind + 4 * wave, 116 + u(-6, 6) - x)
+    liver = smooth_min(14.0, visceral, left, behind + 4 * wave, 128 - x)
     liver = np.minimum(smooth_min(7.0, liver, cleft, -kidney - gap, -gall - 0.8), belly - u(0.0, 2.5))
 
     spleen = ellipsoid(
