@@ -8,7 +8,7 @@ import functools
 import os
 import pathlib
 import sysconfig
-from typing import get_args
+from typing import Annotated, get_args, get_origin
 
 import pydantic
 import yaml
@@ -18,6 +18,9 @@ from tfmed.errors import ConfigError, nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 18, 24, 5
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
+
+
+FREE_NAMES = {"regions"}  # mappings whose keys are the user's own
 
 
 class Strict(pydantic.BaseModel):
@@ -209,6 +212,11 @@ def _merge(below, above, places, above_places):
     places.update(above_places)
 
 
+def _is_another(key, old, new):
+    """Whether a mapping replaces the old one: a table of free names, or a thing of another name (a network)."""
+    return key in FREE_NAMES or ("name" in new and new["name"] != old.get("name"))
+
+
 def _section(values, name):
     found = values.get(name)
     return found if isinstance(found, dict) else {}
@@ -216,7 +224,7 @@ def _section(values, name):
 
 def _overlay(below, above):
     for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
+        if isinstance(value, dict) and isinstance(below.get(key), dict) and not _is_another(key, below[key], value):
             _overlay(below[key], value)
         else:
             below[key] = value
@@ -259,7 +267,8 @@ def _describe(problem, settings_class, places, file):
     if problem["type"] == "union_tag_invalid":
         known = [tag.strip(" '").removeprefix(TAG) for tag in problem["ctx"]["expected_tags"].split(",")]
         given = problem["ctx"]["tag"].removeprefix(TAG)
-        return f"{where}: {dotted}: unknown step {given!r}{nearest(given, known)}"
+        kind = "step" if isinstance(location[-1], int) else location[-1]
+        return f"{where}: {dotted}: unknown {kind} {given!r}{nearest(given, known)}"
     message = " ".join(problem["msg"].removeprefix("Value error, ").split())
     return f"{where}: {dotted}: {message[:1].lower() + message[1:]}{_shown(problem.get('input'))}"
 
@@ -286,7 +295,7 @@ def _fields_at(settings_class, location):
         if isinstance(part, int):
             kind = get_args(kind)[0]
         elif _is_tag(part):
-            members = get_args(get_args(kind)[0])
+            members = get_args(kind) if get_origin(kind) is not Annotated else get_args(get_args(kind)[0])
             kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == part)
         else:
             kind = _model_in(kind).model_fields[part].annotation

@@ -1,10 +1,12 @@
 """python -m tfmed.evaluate RUN [--compare RUN ...]: score a trained model; writes RUN/evaluation.csv and the report."""
 
 import csv
+import inspect
 import sys
 
 from tfmed import cli
 from tfmed.errors import RunError, UserError
+from tfmed.files import atomic_path
 
 
 def main(argv):
@@ -13,18 +15,17 @@ def main(argv):
     parser.add_argument("--compare", nargs="*", default=[], metavar="RUN", help="further runs, such as a baseline's")
     parser.add_argument(
         "--features",
-        default="random:0",
-        help="random:SEED (default random:0), inception:WEIGHTS_FILE or savedmodel:FOLDER",
+        help="of generated images: random:SEED (default random:0), inception:WEIGHTS_FILE or savedmodel:FOLDER",
     )
-    parser.add_argument("-n", "--count", type=int, default=16, help="volumes per source (default: 16)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-n", "--count", type=int, help="generated volumes per source (default: 16)")
+    parser.add_argument("--part", choices=("test", "validation", "train"), help="cases to segment (default: test)")
+    parser.add_argument("--seed", type=int, help="of random choices (default: 0)")
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
-    if arguments.count < 2:
+    if arguments.count is not None and arguments.count < 2:
         raise UserError(f"--count: {arguments.count} is too few to compare; give at least 2")
     from tfmed.engine import report
     from tfmed.engine.run import load_run
-    from tfmed.files import atomic_path
 
     runs = [load_run(path) for path in (arguments.run, *arguments.compare)]
     for run in runs:
@@ -36,16 +37,30 @@ def main(argv):
     if not hasattr(methods[0], "evaluate"):
         raise RunError(f"{runs[0].path}: method {runs[0].method_name!r} has no evaluation")
     names = [run.path.name for run in runs]
-    rows = methods[0].evaluate(
-        dict(zip(names, methods, strict=True)), count=arguments.count, seed=arguments.seed, features=arguments.features
-    )
-    path = runs[0].path / "evaluation.csv"
+    options = _options(methods[0], arguments, runs[0].method_name)
+    tables = methods[0].evaluate(dict(zip(names, methods, strict=True)), **options)
+    for name, rows in tables.items():
+        _write(runs[0].path / f"{name}.csv", rows)
+    _show(tables["evaluation"])
+    print(f"table: {runs[0].path / 'evaluation.csv'}\nreport: {report.write(runs[0])}")
+
+
+def _options(method, arguments, name):
+    """The options that were given; each must be one that the method's evaluation has."""
+    given = {key: getattr(arguments, key) for key in ("features", "count", "part", "seed")}
+    given = {key: value for key, value in given.items() if value is not None}
+    known = inspect.signature(method.evaluate).parameters
+    for key in given:
+        if key not in known:
+            raise UserError(f"--{key}: means nothing for method {name!r}; leave it out")
+    return given
+
+
+def _write(path, rows):
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
+        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
-    _show(rows)
-    print(f"table: {path}\nreport: {report.write(runs[0])}")
 
 
 def _show(rows):
@@ -53,9 +68,11 @@ def _show(rows):
 
     from tfmed.engine.terminal import output
 
-    table = Table(*rows[0], box=None)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        values = (row.get(key, "") for key in columns)
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     output.print(table)
 
 

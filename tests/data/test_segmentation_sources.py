@@ -75,7 +75,7 @@ def test_brats2019(tmp_path):
     assert only(cases, "part", "train") == [case.id for case in cases]
     assert list(cases[0].images) == list(BRATS)
     assert [read_volume(cases[0].images[kind]).array[0, 0, 0] for kind in BRATS] == [0, 1, 2, 3]
-    assert label_of(cases[0])[:, 0, 0].tolist() == [0, 3, 3, 0, 1]
+    assert read_volume(cases[0].label).array[:, 0, 0].tolist() == [0, 4, 4, 0, 1]
     assert sources.open("brats2019", tmp_path) == cases
     hgg = sources.open("brats2019", root / "HGG")
     assert [case.meta.get("grade") for case in hgg] == ["HGG", "HGG"]

@@ -57,7 +57,9 @@ def ids(cases):
 
 
 def test_names():
-    assert sources.names() == ["dicom_folder", "lidc_idri", "luna16", "nifti_folder", "nlst", "phantom_chest_ct"]
+    known = sources.names()
+    assert known == sorted(known)
+    assert {"dicom_folder", "lidc_idri", "luna16", "nifti_folder", "nlst", "phantom_chest_ct"} <= set(known)
 
 
 def test_phantoms_are_listed_without_being_made():
@@ -239,7 +241,7 @@ def test_folders_that_cannot_be_used(tmp_path, name):
     "name, options, said",
     [
         ("luna61", {}, "did you mean 'luna16'"),
-        ("x", {}, "known: dicom_folder"),
+        ("x", {}, "dicom_folder, kits19"),
         ("phantom_chest_ct", {"nodule": 2}, "did you mean 'nodules'"),
         ("phantom_chest_ct", {"cases": 0}, "cases must be"),
         ("phantom_chest_ct", {"cases": "9"}, "cases must be an integer"),

@@ -10,8 +10,9 @@ import re
 import numpy as np
 
 from tfmed.data import phantoms, preprocess
+from tfmed.data.labels import relabel
 from tfmed.files import atomic_path, write_text
-from tfmed.io import Volume, read_volume
+from tfmed.io import Volume, companions_of, file_of, part_of, read_volume
 
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -143,6 +144,9 @@ class Cache:
     def _content_hash(self, address):
         if phantoms.is_address(address):
             return f"{address}|{phantoms.VERSION}"
+        if part_of(address):
+            content = [self._content_hash(path) for path in (file_of(address), *companions_of(address))]
+            return f"{content}|{part_of(address)}"
         path = pathlib.Path(address)
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *_companions(path)]
         signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
@@ -172,11 +176,7 @@ def read_label(case):
     """A case's label map; where its source knows other numbers in the files, with those replaced."""
     label = read_address(case.label)
     mapping = case.meta.get("label_values")
-    if mapping is None:
-        return label
-    from tfmed.data.labels import relabel
-
-    return relabel(label, mapping)
+    return label if mapping is None else relabel(label, mapping, case.label)
 
 
 def _save(path, array):

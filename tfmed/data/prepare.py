@@ -100,7 +100,9 @@ def _label_problems(case, geometry, wants):
 
 
 def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
-    """Check every case that lies in files and fill the cache with it; phantoms are made when they are first read.
+    """Check every case that lies in files and fill the cache with it.
+
+    Phantoms need no check; they are made when they are first read, or here where a method wants stacks.
 
     Raises:
         DataError: the first problem, and how many more there are (`tfmed prepare` lists them all).
@@ -108,8 +110,8 @@ def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
     if not cases:
         raise DataError("no case to train on; check data.root and data.options")
     problems = []
-    for case in progress([c for c in cases if not is_phantom(c)], "Preparing cases"):
-        found = _once(case, cache, wants)
+    for case in progress([c for c in cases if wants.stack or not is_phantom(c)], "Preparing cases"):
+        found = [] if is_phantom(case) else _once(case, cache, wants)
         if not found:
             fill(case, cache, wants)
         problems += found

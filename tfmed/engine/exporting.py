@@ -49,6 +49,8 @@ def export(run, out):
         raise write_error(out, error) from error
     try:
         tf.saved_model.save(module, str(temporary / "model"), signatures=module.signatures())
+        for name, text in getattr(module, "files", {}).items():
+            (temporary / "model" / name).write_text(text, encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         os.replace(temporary / "model", out)

@@ -34,6 +34,10 @@ class Picture:
             "from the feet and from the front: the patient's right is on the left."
         )
 
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        return _three_planes(self)
+
 
 def pictures(method):
     """{name: Picture} of what a method wants to show."""
@@ -51,10 +55,13 @@ def write(shown, folder, step):
 
 
 def save(picture, path):
-    """Draw a Picture: a row per volume, axial, coronal and sagittal; red where a voxel is not a finite number.
+    """Draw a picture, whatever kind it is; the file carries its caption as its "Description"."""
+    figure = picture.figure()
+    figure.savefig(path, format="png", dpi=90, facecolor="black", metadata={"Description": picture.caption})
 
-    The file carries the picture's caption as its "Description".
-    """
+
+def _three_planes(picture):
+    """A row per volume: axial, coronal and sagittal; red where a voxel is not a finite number."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -69,7 +76,7 @@ def save(picture, path):
             )
             axis.set_title(f"{title}, {plane}", color="white", fontsize=9)
             axis.set_axis_off()
-    figure.savefig(path, format="png", dpi=90, facecolor="black", metadata={"Description": picture.caption})
+    return figure
 
 
 def planes(volume, at=None):

@@ -1,5 +1,7 @@
 """Dropout whose randomness can be resumed exactly, for training and for Monte Carlo passes at inference."""
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,8 +21,7 @@ class Dropout(keras.layers.Layer):
     sees both their batches. XLA orders the numbers of the stream otherwise: still a function of seed and call, but
     other masks than without XLA.
 
-    Monte Carlo dropout (Gal and Ghahramani 2016): call the model with `training=True`, or, where other layers must stay
-    in inference mode (batch normalisation), build it with `always=True`.
+    Monte Carlo dropout (Gal and Ghahramani 2016): see `mc_mean` and `dropping`.
 
     Args:
         rate: share of the entries that is dropped, in [0, 1).
@@ -86,26 +87,25 @@ def seeds(seed):
     return iter(np.random.SeedSequence(seed).generate_state(1 << 10, np.uint64).astype(np.int64).tolist())
 
 
-def mc_mean(model, images, passes, training=True):
+def mc_mean(model, images, passes):
     """Mean class probabilities over `passes` Monte Carlo passes, float32 `(n, ..., classes)`.
 
-    A model of two layers named "encoder" and "decoder" runs its encoder once, if no dropout sits in it. Memory does not
-    grow with the number of passes.
+    Dropout is on, everything else (batch normalisation) in inference mode. A model of two layers named "encoder" and
+    "decoder" runs its encoder once, if no dropout sits in it. Memory does not grow with the number of passes.
 
     Args:
         model: images -> logits.
         images: `(n, ..., channels)`.
         passes: number of passes (int or scalar tensor), at least one.
-        training: given to the model; False for models whose dropout layers are built with `always`, which keeps
-            batch normalisation in inference mode.
     """
     names = [layer.name for layer in model.layers]
     run = model
-    if "encoder" in names and "decoder" in names and not _drops(model.get_layer("encoder")):
-        images, run = model.get_layer("encoder")(images, training=training), model.get_layer("decoder")
+    if "encoder" in names and "decoder" in names and not any(drop.rate for drop in layers(model.get_layer("encoder"))):
+        images, run = model.get_layer("encoder")(images, training=False), model.get_layer("decoder")
 
     def probabilities():
-        return tf.nn.softmax(tf.cast(run(images, training=training), tf.float32))
+        with dropping(model):
+            return tf.nn.softmax(tf.cast(run(images, training=False), tf.float32))
 
     total = probabilities()
     _, total = tf.while_loop(
@@ -117,5 +117,25 @@ def mc_mean(model, images, passes, training=True):
     return total / tf.cast(passes, tf.float32)
 
 
-def _drops(model):
-    return any(isinstance(layer, Dropout) and layer.rate for layer in model.layers)
+@contextlib.contextmanager
+def dropping(model):
+    """Within it, the model's Dropout layers drop whatever `training` says."""
+    before = [(layer, layer.always) for layer in layers(model)]
+    try:
+        for layer, _ in before:
+            layer.always = True
+        yield
+    finally:
+        for layer, always in before:
+            layer.always = always
+
+
+def layers(model):
+    """All Dropout layers of a model, those of models inside it too."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, Dropout):
+            found.append(layer)
+        elif hasattr(layer, "layers"):
+            found += layers(layer)
+    return found

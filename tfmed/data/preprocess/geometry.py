@@ -105,7 +105,7 @@ def boxed(volume, starts, shape, fill=0):
 
 
 def boxed_array(array, starts, shape, fill=0):
-    """The same of an array `(z, y, x[, channel])`; a view where nothing is padded. `fill` "edge" continues the border."""
+    """The same of an array `(z, y, x[, channel])`; a view where nothing is padded; "edge" continues its border."""
     ends = [max(min(s + n, size), 0) for s, n, size in zip(starts, shape, array.shape, strict=False)]
     inside = array[tuple(slice(min(max(s, 0), end), end) for s, end in zip(starts, ends, strict=True))]
     if inside.shape[:3] == tuple(shape):

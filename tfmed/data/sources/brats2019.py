@@ -14,7 +14,6 @@ _MISNAMED = re.compile(r".+_segm\.nii(\.gz)?", re.IGNORECASE)  # one training ca
 _PATIENT = re.compile(r"(brats1\d_[^_]+_[^_]+)_\d+", re.IGNORECASE)
 _PART = re.compile(r".*brats.*(training|validation|testing)(data)?(_\d+)?", re.IGNORECASE)
 _PARTS = {"training": "train", "validation": "validation", "testing": "test"}
-_LABELS = {1: 1, 2: 2, 4: 3}
 
 
 def brats2019(root=None):
@@ -22,8 +21,8 @@ def brats2019(root=None):
 
     Images are "flair", "t1", "t1ce" and "t2". A case without segmentation has no label. `meta["grade"]` is "HGG" or
     "LGG" where the folders tell it; `meta["part"]` where a folder of the release does. Stored labels are 1 (necrotic
-    and non-enhancing core), 2 (oedema) and 4 (enhancing); `meta["label_values"]` makes the last one 3. The group is the
-    patient: up to BraTS 2019 a case's name ends in the number of the examination, which is left out.
+    and non-enhancing core), 2 (oedema) and 4 (enhancing): there is no 3. The group is the patient: up to BraTS 2019 a
+    case's name ends in the number of the examination, which is left out.
 
     Args:
         root: the folder of a release, one of HGG and LGG, or one that holds case folders.
@@ -59,12 +58,11 @@ def _case(name, place, files, base):
         raise DataError(f"{paths['seg']}: a segmentation without images; copy the case's images again, or remove it")
     label = str(paths["seg"]) if "seg" in paths else None
     patient = _PATIENT.fullmatch(name)
-    return Case(name, patient[1] if patient else name, images, label, _meta(place, base, label))
+    return Case(name, patient[1] if patient else name, images, label, _meta(place, base))
 
 
-def _meta(place, base, label):
-    places = [base.name, *place.relative_to(base).parts]
-    meta = {"label_values": dict(_LABELS)} if label else {}
+def _meta(place, base):
+    places, meta = [base.name, *place.relative_to(base).parts], {}
     grades = [part.upper() for part in places if part.upper() in ("HGG", "LGG")]
     if grades:
         meta["grade"] = grades[-1]

@@ -212,7 +212,7 @@ class CTSGANMethod(Method):
         return {"volumes": Picture(shown, self.config.window_hu, "HU")}
 
     def evaluate(self, methods, count=16, seed=0, features="random:0"):
-        """Rows of the paper's Table 1: half of the real data against the other, then each model against that half.
+        """{"evaluation": rows of the paper's Table 1}: half of the real data against the other, then each model.
 
         Args:
             methods: name of the run -> its Method, this one among them.
@@ -229,7 +229,7 @@ class CTSGANMethod(Method):
             described = [slicewise.slice_features(volume, network) for volume in volumes]
             source = f"{name} ({method.config.architecture})"
             rows.append(slicewise.score_row(source, described, second, network, count, seed))
-        return rows
+        return {"evaluation": rows}
 
     def comparable(self, case):
         """A real volume as generated ones come: the config's volume_shape, in [-1, 1]."""

@@ -1,0 +1,120 @@
+"""The networks of segmentation as settings: `network: {name: unet, widths: [16, 32, 64]}` in a method's section."""
+
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, PositiveInt
+
+from tfmed.config import TAG, Strict
+from tfmed.nn.tiramisu import fc_densenet
+from tfmed.nn.unet import mc_unet3d, unet
+from tfmed.nn.vnet import vnet
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FCDenseNet(Strict):
+    """FC-DenseNet ("Tiramisu", Jegou et al. 2017); the defaults are EquiReg's network. 2-D."""
+
+    name: Literal["fc_densenet"] = "fc_densenet"
+    growth: PositiveInt = 16  # maps that a layer adds
+    first: PositiveInt = 48  # maps of the first convolution
+    encoder_layers: tuple[PositiveInt, ...] = (4, 5, 7, 10, 12)  # per dense block, from the finest
+    bottom_layers: PositiveInt = 15
+    decoder_layers: Literal["stated", "code"] | tuple[PositiveInt, ...] = "stated"  # from the coarsest
+    dropout: Rate = 0.2
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+
+    @pydantic.model_validator(mode="after")
+    def _symmetric(self):
+        if not isinstance(self.decoder_layers, str) and len(self.decoder_layers) != len(self.encoder_layers):
+            raise ValueError(f"decoder_layers: give {len(self.encoder_layers)} numbers, as encoder_layers has")
+        if isinstance(self.decoder_layers, str) and len(self.encoder_layers) != 5:
+            raise ValueError(f"decoder_layers: {self.decoder_layers!r} has 5 blocks; give a list of numbers")
+        return self
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        return (2 ** len(self.encoder_layers),) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        _check_axes(self.name, axes, (2,))
+        return fc_densenet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
+
+
+class UNet(Strict):
+    """U-Net (Ronneberger et al. 2015, padded), 2-D or 3-D."""
+
+    name: Literal["unet"] = "unet"
+    widths: tuple[PositiveInt, ...] = (32, 64, 128, 256)  # channels per level, from the finest
+    factors: tuple[Literal[1, 2], ...] | Literal[2] = 2  # by which each axis shrinks per level
+    norm: Literal["batch", "instance", "layer", "none"] = "instance"
+    activation: Literal["relu", "leaky_relu"] = "relu"
+    residual: bool = False
+    upsample: Literal["linear", "nearest", "transposed"] = "linear"
+    dropout: Rate = 0.0
+    dropout_in: Literal["decoder", "all"] = "decoder"
+    spatial_dropout: bool = True
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        factors = (self.factors,) * axes if isinstance(self.factors, int) else self.factors
+        return tuple(factor ** (len(self.widths) - 1) for factor in factors)
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return unet(channels, classes, (None,) * axes, seed=seed, **self.model_dump(exclude={"name"}))
+
+
+class MCUNet3D(Strict):
+    """The 3-D U-Net with Monte Carlo dropout of GBDL's released code."""
+
+    name: Literal["mc_unet3d"] = "mc_unet3d"
+    dropout: Rate = 0.3
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        return (1, 16, 16)
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        _check_axes(self.name, axes, (3,))
+        return mc_unet3d(channels, classes, dropout=self.dropout, seed=seed)
+
+
+class VNet(Strict):
+    """V-Net (Milletari et al. 2016) as the mean-teacher line of methods uses it. 3-D."""
+
+    name: Literal["vnet"] = "vnet"
+    width: PositiveInt = 16  # channels of the finest level
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+    residual: bool = False
+    dropout: Rate = 0.5
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        return (16,) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        _check_axes(self.name, axes, (3,))
+        return vnet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
+
+
+def _check_axes(name, axes, known):
+    if axes not in known:
+        raise ValueError(f"{name} is a network for {known[0]}-D patches, and model.patch has {axes} numbers")
+
+
+def _tag(value):
+    return TAG + str(value.get("name") if isinstance(value, dict) else getattr(value, "name", value))
+
+
+Network = Annotated[
+    Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
+    | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
+    | Annotated[UNet, pydantic.Tag(TAG + "unet")]
+    | Annotated[VNet, pydantic.Tag(TAG + "vnet")],
+    pydantic.Discriminator(_tag),
+]

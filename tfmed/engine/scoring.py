@@ -1,0 +1,100 @@
+"""Scores of segmentation methods, per case and as the rows of a table."""
+
+import numpy as np
+
+from tfmed.data.cache import read_case
+from tfmed.data.preprocess import class_labels
+from tfmed.errors import RunError
+from tfmed.metrics import aggregate, surface
+from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
+from tfmed.metrics.uncertainty import expected_calibration_error
+
+
+def evaluate(methods, part="test", seed=0):
+    """{"evaluation": rows per run and region, "cases": rows per run, region and case}; see `SegmentationMethod`.
+
+    All runs are scored on the labelled cases of the first run's `part`, on the grids of their files.
+
+    Raises:
+        RunError: there are none, or another run was trained on one of them.
+    """
+    first = next(iter(methods.values()))
+    cases = [case for case in first.cases[part] if case.label is not None]
+    if not cases:
+        raise RunError(f"no labelled case is in the part {part!r} of the split; choose another --part")
+    for name, method in methods.items():
+        _refuse_leak(name, method, cases, part)
+    rows = []
+    for name, method in methods.items():
+        segmenter = method.segmenter()
+        for case in cases:
+            rows += [{"run": name, "case": case.id} | row for row in case_rows(method, segmenter, case, seed)]
+    return {"evaluation": _summaries(rows, list(methods), seed), "cases": rows}
+
+
+def case_rows(method, segmenter, case, seed=0):
+    """A row of scores for each region of one case."""
+    images, label = read_case(case, method.wants)
+    found = segmenter(images)
+    reference = class_labels(label, method.config.label_values).array
+    prediction, spacing = found.labels.array, images[0].spacing
+    calibration = expected_calibration_error(found.probabilities.array, reference)
+    extra = method.extra_scores(case, found, seed)
+    rows = []
+    for name, classes in method.config.scored.items():
+        ours, theirs = np.isin(prediction, classes), np.isin(reference, classes)
+        distances = surface.distances(ours, theirs, spacing)
+        row = {
+            "region": name,
+            "Dice": dice(ours, theirs),
+            "Jaccard": jaccard(ours, theirs),
+            "volume error %": relative_volume_error(ours, theirs),
+            "HD95 mm": distances.hd95,
+            "ASSD mm": distances.assd,
+            "calibration error": calibration,
+        }
+        rows.append(row | extra.get(name, {}))
+    return rows
+
+
+def _refuse_leak(name, method, cases, part):
+    groups = {case.group for case in method.cases["train"]} if part != "train" else set()
+    seen = [case for case in cases if case.group in groups]
+    if seen:
+        raise RunError(
+            f"{name}: was trained on patient {seen[0].group} of the cases to score; give both runs the same "
+            "data.split.seed"
+        )
+
+
+def _summaries(rows, runs, seed):
+    table = []
+    scores = [key for key in rows[0] if key not in ("run", "case", "region")]
+    for run in runs:
+        for region in dict.fromkeys(row["region"] for row in rows):
+            values = {key: _column(rows, run, region, key) for key in scores}
+            line = {"run": run, "region": region, "cases": len(values["Dice"])}
+            for key in scores:
+                found = aggregate.summary(values[key], seed=seed, allow_nan=True)
+                line |= {f"{key} mean": found.mean, f"{key} std": found.std}
+                if key == "Dice":
+                    line |= {"Dice 5 - 95 %": f"{found.p5:.3f} - {found.p95:.3f}"}
+                    line |= {"Dice mean, 95 % interval": f"{found.low:.3f} - {found.high:.3f}"}
+                if key == "HD95 mm":
+                    line |= {"HD95 undefined": found.undefined}
+            if run != runs[0]:
+                line |= {"p (Wilcoxon, Dice)": _p_value(rows, runs[0], run, region)}
+            elif len(runs) > 1:
+                line |= {"p (Wilcoxon, Dice)": ""}
+            table.append(line)
+    return table
+
+
+def _column(rows, run, region, key):
+    return np.array([row[key] for row in rows if row["run"] == run and row["region"] == region], np.float64)
+
+
+def _p_value(rows, first, second, region):
+    """Of the hypothesis that two runs' Dice differ by nothing, case by case."""
+    ours, theirs = (_column(rows, run, region, "Dice") for run in (first, second))
+    return aggregate.wilcoxon(ours, theirs).p

@@ -1,0 +1,318 @@
+"""What segmentation methods share: data, patches, inference, validation, scores, pictures and export."""
+
+import functools
+from typing import Literal
+
+import numpy as np
+import pydantic
+import tensorflow as tf
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from tfmed.config import MethodConfig
+from tfmed.data import splits
+from tfmed.data.cache import read_case
+from tfmed.data.patches import Patches
+from tfmed.data.prepare import Wants
+from tfmed.engine.backbones import Network, UNet
+from tfmed.engine.exporting import ExportModule
+from tfmed.engine.method import Method
+from tfmed.engine.segmenting import NOTE, Segmenter, note
+from tfmed.errors import DataError
+from tfmed.nn import dropout
+from tfmed.ops.sliding_window import sliding_window, window_graph
+
+SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
+
+
+class SegmentationConfig(MethodConfig):
+    """What every segmentation method has in its `model` section, beside its own numbers."""
+
+    modalities: tuple[str, ...] = Field(("mr",), min_length=1)  # names of a case's images: the network's channels
+    label_values: tuple[int, ...] = Field((0, 1), min_length=2)  # the number of each class in files, background first
+    regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
+    patch: tuple[PositiveInt, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
+    network: Network = UNet()
+    foreground: float = Field(0.0, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
+    # inference
+    overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
+    blend: Literal["gaussian", "constant"] = "gaussian"
+    flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
+    mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
+
+    @pydantic.model_validator(mode="after")
+    def _sections_fit(self):
+        if len(set(self.label_values)) < len(self.label_values):
+            raise ValueError("label_values: a number stands twice")
+        for name, values in self.regions.items():
+            strange = sorted(set(values) - set(self.label_values))
+            if strange or not values:
+                raise ValueError(f"regions.{name}: {strange or values} are not among label_values {self.label_values}")
+        try:
+            multiples = self.network.multiple(len(self.patch))
+        except ValueError as error:
+            raise ValueError(f"network: {error}") from None
+        if len(multiples) != len(self.patch):
+            raise ValueError(f"network: is for {len(multiples)}-D patches, and patch has {len(self.patch)} numbers")
+        for side, multiple in zip(self.patch, multiples, strict=True):
+            if side % multiple:
+                raise ValueError(
+                    f"patch: {side} is no multiple of {multiple}, as network {self.network.name} needs; "
+                    f"try {max(1, round(side / multiple)) * multiple}"
+                )
+        if "z" in self.flips and len(self.patch) == 2:
+            raise ValueError("flips: slices have no axis z")
+        return self
+
+    @property
+    def classes(self):
+        return len(self.label_values)
+
+    @property
+    def scored(self):
+        """{region: class numbers}; without `regions` each class by its number in files."""
+        regions = self.regions or {f"label {value}": (value,) for value in self.label_values[1:]}
+        return {name: [self.label_values.index(value) for value in values] for name, values in regions.items()}
+
+
+class SegmentationMethod(Method):
+    """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
+
+    Config = SegmentationConfig
+
+    @property
+    def wants(self):
+        config = self.config
+        return Wants(config.modalities, "optional", config.label_values, minimum_shape=(1, 1, 1), stack=True)
+
+    @property
+    def network(self):
+        """The network that segments, images -> logits: that of the last stage."""
+        return list(self.models.values())[-1].network
+
+    def build_network(self, seed=None):
+        """A fresh network as the settings say."""
+        config = self.config
+        seed = self.settings.seed if seed is None else seed
+        return config.network.build(len(config.modalities), config.classes, len(config.patch), seed)
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    def open(self, case):
+        """The Prepared case."""
+        return self.cache.stack(case, self.wants)
+
+    @property
+    def window(self):
+        """A patch as voxels (z, y, x)."""
+        return self.config.patch if len(self.config.patch) == 3 else (1, *self.config.patch)
+
+    @functools.cached_property
+    def training_cases(self):
+        """(cases whose labels are used, all training cases), checked."""
+        data = self.settings.data
+        cases = self.prepared("train")
+        seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
+        labelled = splits.few_labels(cases, data.labelled_share, seed)
+        self._check_sizes(cases)
+        self._check_classes(cases)
+        return labelled, cases
+
+    def _check_sizes(self, cases):
+        for case in cases:
+            shape = self.open(case).image.shape[:3]
+            small = [axis for axis, (have, want) in enumerate(zip(shape, self.window, strict=True)) if 2 * have < want]
+            if small:
+                raise DataError(
+                    f"{case.id}: {shape} voxels (z, y, x) after preprocessing are less than half of model.patch "
+                    f"{self.window}; lower model.patch, or remove the case"
+                )
+
+    def _check_classes(self, cases):
+        """Every class must stand in some label of the training cases: otherwise labels and settings do not fit."""
+        total = np.zeros(self.config.classes, np.int64)
+        for case in cases:
+            if case.label is not None:
+                total += np.array(self.open(case).voxels)
+        if not total[1:].any():
+            raise DataError("the labels of all training cases are empty; check data.root and model.label_values")
+        for value, count in zip(self.config.label_values, total, strict=True):
+            if not count:
+                raise DataError(
+                    f"label value {value} stands in no training case; take it out of model.label_values, or add cases"
+                )
+
+    def patches(self, cases, stream=0, foreground=None, slices=None):
+        """Patches of some cases; streams with different numbers draw differently."""
+        seed = self.settings.seed * 64 + stream
+        share = self.config.foreground if foreground is None else foreground
+        return Patches(self.open, cases, self.window, seed, share, slices)
+
+    def flat(self, array):
+        """A patch without the axis that slices do not have."""
+        return array[0] if len(self.config.patch) == 2 else array
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    def segmenter(self):
+        """Segments scans with the trained network."""
+        return Segmenter(
+            self.config.modalities, self.config.label_values, self.preprocessing(), self.probabilities, self.labels
+        )
+
+    def probabilities(self, image, finish=None):
+        """Class probabilities `(z, y, x, class)` float32 of a prepared image `(z, y, x, channel)`."""
+        drops = dropout.layers(self.network)
+        counts = [int(drop.calls) for drop in drops]
+        try:
+            for drop in drops:
+                drop.calls.assign(0)  # the same image gives the same numbers
+            return sliding_window(self._window_fn, image, finish=finish, **self._windows())
+        finally:
+            for drop, count in zip(drops, counts, strict=True):
+                drop.calls.assign(count)
+
+    def labels(self, image):
+        """Class numbers of a prepared image, uint8 `(z, y, x)`."""
+        return self.probabilities(image, finish=lambda planes: planes.argmax(-1).astype(np.uint8))
+
+    def _windows(self):
+        config = self.config
+        flips = tuple("zyx".index(axis) for axis in config.flips)
+        window, overlap, batch = self.window, config.overlap, 1
+        if len(config.patch) == 2:
+            window, overlap = (SLICES, *config.patch), (0.0, config.overlap, config.overlap)
+        return {"window": window, "overlap": overlap, "blend": config.blend, "flips": flips, "batch": batch}
+
+    @property
+    def _window_fn(self):
+        network = self.network
+        if getattr(self, "_compiled_for", None) is not network:
+            self._compiled_for = network
+            self._compiled = tf.function(functools.partial(window_probabilities, network, self.config))
+        return self._compiled
+
+    def validation(self, model):
+        """{"cross_entropy", "dice", "dice_<region>"} over all voxels of the labelled validation cases."""
+        cases = [case for case in self.cases["validation"] if case.label is not None]
+        if not cases:
+            return {}
+        self.prepared("validation")
+        rows = []
+        for case in cases:
+            prepared = self.open(case)
+            found = self.probabilities(prepared.image)
+            right = np.take_along_axis(found, np.asarray(prepared.label)[..., None].astype(np.int64), -1)
+            row = {"cross_entropy": -np.log(np.maximum(right, 1e-12), dtype=np.float64).mean()}
+            rows.append(row | self.region_dice(found.argmax(-1), prepared.label))
+        mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        regions = [value for key, value in mean.items() if key.startswith("dice_")]
+        return mean | {"dice": float(np.mean(regions))}
+
+    def region_dice(self, prediction, reference):
+        """{"dice_<region>": Dice} of two maps of class numbers."""
+        from tfmed.metrics.segmentation import dice
+
+        return {
+            f"dice_{name.replace(' ', '_')}": dice(np.isin(prediction, classes), np.isin(reference, classes))
+            for name, classes in self.config.scored.items()
+        }
+
+    # --- what verbs ask for -------------------------------------------------------------------------------------------
+
+    def predict(self, words, out, maps):
+        """Segment the inputs of `tfmed predict`; see `engine.segmenting.predict`."""
+        from tfmed.engine import segmenting
+
+        return segmenting.predict(self.segmenter(), words, out, maps)
+
+    def evaluate(self, methods, part="test", seed=0):
+        """Tables of scores: {"evaluation": a row per run and region, "cases": a row per run, region and case}.
+
+        Args:
+            methods: name of the run -> its Method, this one first; all are scored on this one's cases.
+            part: "test", "validation" or "train".
+            seed: of bootstrap intervals and stored transformations.
+        """
+        from tfmed.engine import scoring
+
+        return scoring.evaluate(methods, part, seed)
+
+    def extra_scores(self, case, segmentation, seed):
+        """{region: {name: score}} that a method adds to the rows of a case."""
+        return {}
+
+    def previews(self):
+        """Contours, entropy and errors of up to three labelled cases that were not trained on."""
+        from tfmed.engine.overlay import Overlay
+
+        cases = [c for part in ("validation", "test", "train") for c in self.cases[part] if c.label is not None][:3]
+        shown = []
+        for case in cases:
+            images, label = read_case(case, self.wants)
+            shown.append(Overlay.of(case.id, images, label, self.segmenter()(images), self.config.label_values))
+        return {"segmentation": Overlay(tuple(shown), self.config.label_values)} if shown else {}
+
+    def export_module(self):
+        """A `tf.Module` that segments volumes of any size."""
+        return SegmentationModule(self)
+
+
+def window_probabilities(network, config, windows):
+    """Class probabilities of windows `(n, z, y, x, channel)`; a 2-D network sees their slices."""
+    if len(config.patch) == 2:
+        shape = windows.shape
+        windows = tf.reshape(windows, (-1, *shape[2:]))
+    if config.mc_passes:
+        found = dropout.mc_mean(network, windows, config.mc_passes)
+    else:
+        found = tf.nn.softmax(tf.cast(network(windows, training=False), tf.float32))
+    return tf.reshape(found, (-1, *shape[1:-1], config.classes)) if len(config.patch) == 2 else found
+
+
+class SegmentationModule(ExportModule):
+    """What a SavedModel of a segmenter holds: intensities normalised, windows, blending, classes; any volume size.
+
+    Signatures take `image` `(z, y, x, channel)` float32, as it is before the steps that the graph does (see the note
+    beside the model): "serving_default" gives `labels` `(z, y, x)` int32, the numbers of `label_values`;
+    "probabilities" gives `probabilities` `(z, y, x, class)` float32.
+    """
+
+    def __init__(self, method):
+        super().__init__(method.network)
+        config = method.config
+        steps = method.preprocessing()
+        own = 0
+        while own < len(steps) and hasattr(steps[len(steps) - 1 - own], "graph"):
+            own += 1
+        self._inside = lambda: steps[len(steps) - own :]
+        self.files = {NOTE: note(config.modalities, config.label_values, steps[: len(steps) - own])}
+        self.values = tf.constant(config.label_values, tf.int32)
+        model_fn = functools.partial(window_probabilities, method.network, config)
+        windows = method._windows()
+        blended = window_graph(model_fn, **windows)
+        labelled = window_graph(
+            model_fn, finish=lambda planes: tf.cast(tf.argmax(planes, -1), tf.uint8), **windows
+        )
+        drops = dropout.layers(method.network)
+        spec = tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")
+
+        def start(image):
+            for drop in drops:
+                drop.calls.assign(0)
+            channels = tf.unstack(image, axis=-1)
+            for step in self._inside():
+                channels = [step.graph(channel) for channel in channels]
+            return tf.stack(channels, -1)
+
+        @tf.function(input_signature=[spec])
+        def labels(image):
+            return {"labels": tf.gather(self.values, tf.cast(labelled(start(image)), tf.int32))}
+
+        @tf.function(input_signature=[spec])
+        def probabilities(image):
+            return {"probabilities": blended(start(image))}
+
+        self.labels, self.probabilities = labels, probabilities
+
+    def signatures(self):
+        return {"serving_default": self.labels, "probabilities": self.probabilities}

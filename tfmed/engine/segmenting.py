@@ -1,0 +1,223 @@
+"""From scans on disk to label maps, probabilities and entropy on the scans' own grid, whoever computes them."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from tfmed.data import preprocess
+from tfmed.data.cache import read_address
+from tfmed.errors import DataError, UserError
+from tfmed.io import Volume, write_volume
+from tfmed.metrics.uncertainty import predictive_entropy
+
+MAPS = ("labels", "probabilities", "entropy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """What a network says of a case, on the grid of its first image.
+
+    Args:
+        labels: Volume, class numbers uint8 `(z, y, x)`.
+        probabilities: Volume float32 `(z, y, x, classes)`.
+    """
+
+    labels: Volume
+    probabilities: Volume
+
+    @property
+    def entropy(self):
+        """Predictive entropy in bits, a Volume float32 `(z, y, x)`."""
+        entropy = predictive_entropy(self.probabilities.array, base=2)
+        return self.labels.replace(array=entropy.astype(np.float32))
+
+
+class Segmenter:
+    """Segments cases: preprocessing, network, and back to the grid of the input.
+
+    Args:
+        modalities: names of the images, in the order of the network's channels.
+        label_values: the number of each class in files.
+        steps: preprocessing of a case's images.
+        probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
+        labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
+    """
+
+    def __init__(self, modalities, label_values, steps, probabilities, labels):
+        self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
+        self.probabilities, self.labels = probabilities, labels
+
+    def __call__(self, images):
+        """The Segmentation of a list of Volumes, one per modality, on one grid."""
+        prepared, stack = self.prepared(images)
+        found = prepared.replace(array=self.probabilities(stack))
+        found = back(found, images[0])
+        return Segmentation(found.replace(array=_argmax(found.array)), found)
+
+    def prepared(self, images):
+        """(first image, all images as channels float32) after preprocessing."""
+        if not self.steps:
+            images = list(images)
+        prepared, _ = preprocess.run_together(self.steps, images)
+        arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
+        return prepared[0], np.concatenate(arrays, -1).astype(np.float32, copy=False)
+
+
+def back(probabilities, image):
+    """Probabilities on the grid of an image; class 0 where they do not reach.
+
+    Args:
+        probabilities: Volume `(z, y, x, class)`.
+        image: Volume.
+    """
+    if probabilities.shape == image.shape and np.allclose(probabilities.affine, image.affine, atol=1e-6):
+        return probabilities
+    foreground = probabilities.replace(array=np.ascontiguousarray(probabilities.array[..., 1:]))
+    foreground = preprocess.onto_grid(foreground, image.shape, image.affine)
+    whole = np.empty((*image.shape, probabilities.array.shape[-1]), np.float32)
+    whole[..., 1:] = foreground.array.reshape(whole[..., 1:].shape)
+    np.subtract(1.0, whole[..., 1:].sum(axis=-1), out=whole[..., 0])
+    return Volume(whole, image.affine)
+
+
+def _argmax(probabilities):
+    labels = np.empty(probabilities.shape[:-1], np.uint8)
+    for into, plane in zip(labels, probabilities, strict=True):
+        into[...] = plane.argmax(-1)
+    return labels
+
+
+# --- inputs and outputs of `tfmed predict` ----------------------------------------------------------------------------
+
+
+def inputs(words, modalities):
+    """[(name, {modality: path})] of the command's words.
+
+    A word is a volume (networks of one modality), a folder with one file per modality whose name ends in it
+    (`x_flair.nii.gz`), or `t1=FILE,flair=FILE`.
+
+    Raises:
+        UserError: a word is none of these, or two have one name.
+    """
+    found = [_input(word, modalities) for word in words]
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name}: two inputs have this name; predict them into folders of their own")
+    return found
+
+
+def _input(word, modalities):
+    pairs = [part.partition("=") for part in word.split(",")]
+    if all(key in modalities and equals for key, equals, _ in pairs):
+        images = {key: path for key, _, path in pairs}
+        missing = [name for name in modalities if name not in images]
+        if missing:
+            raise UserError(f"{word}: has no {missing[0]!r} image; this network needs {', '.join(modalities)}")
+        return _stem(images[modalities[0]], modalities), images
+    path = pathlib.Path(word)
+    if not path.exists():
+        raise UserError(f"{word}: no such file; give {_wanted(modalities)}")
+    if len(modalities) == 1:
+        return _stem(word, modalities), {modalities[0]: word}
+    if not path.is_dir():
+        raise UserError(f"{word}: is one image where {len(modalities)} are needed; give {_wanted(modalities)}")
+    images = {}
+    for name in modalities:
+        matches = sorted(p for p in path.iterdir() if _plain(p.name).endswith(f"_{name}") or _plain(p.name) == name)
+        if len(matches) != 1:
+            raise UserError(f"{word}: has {len(matches)} files for {name!r}; give {_wanted(modalities)}")
+        images[name] = str(matches[0])
+    return path.name, images
+
+
+def _wanted(modalities):
+    if len(modalities) == 1:
+        return "a volume, or a folder with a DICOM series"
+    return f"{','.join(f'{name}=FILE' for name in modalities)}, or a folder with files that end so"
+
+
+def _plain(name):
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _stem(path, modalities):
+    name = _plain(pathlib.Path(path).name)
+    return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
+
+
+def predict(segmenter, words, out, maps=MAPS):
+    """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
+
+    Raises:
+        UserError: an input is wrong; DataError: its images do not lie on one grid.
+    """
+    for name, paths in inputs(words, segmenter.modalities):
+        images = [read_address(paths[modality]) for modality in segmenter.modalities]
+        check_grids(images, [paths[modality] for modality in segmenter.modalities])
+        found = segmenter(images)
+        values = np.asarray(segmenter.label_values)
+        values = values.astype(np.min_scalar_type(values.max() if values.min() >= 0 else -abs(values).max()))
+        volumes = {
+            "labels": lambda found=found, values=values: found.labels.replace(array=values[found.labels.array]),
+            "probabilities": lambda found=found: found.probabilities,
+            "entropy": lambda found=found: found.entropy,
+        }
+        for kind in maps:
+            path = pathlib.Path(out) / f"{name}_{kind}.nii.gz"
+            write_volume(volumes[kind](), path)
+            yield path
+
+
+def check_grids(images, paths):
+    """Raise a DataError unless all images are finite, have one channel, and lie on one grid."""
+    for image, path in zip(images, paths, strict=True):
+        if image.array.ndim == 4:
+            raise DataError(f"{path}: has {image.array.shape[3]} channels where one is needed; split it into files")
+        if not np.isfinite(image.array).all():
+            raise DataError(f"{path}: some voxels are NaN or infinite; replace them first")
+        if image.shape != images[0].shape or not np.allclose(image.affine, images[0].affine, atol=1e-2):
+            raise DataError(f"{path}: does not lie on the grid of {paths[0]}; resample it to that image's grid")
+
+
+# --- an exported model ------------------------------------------------------------------------------------------------
+
+NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
+
+
+def note(modalities, label_values, steps):
+    """The text of the note: image names, class numbers, and the preprocessing that the graph does not do."""
+    steps = [step.model_dump(mode="json") for step in steps]
+    return json.dumps({"modalities": modalities, "label_values": label_values, "steps": steps}, indent=1)
+
+
+def exported(folder):
+    """The Segmenter of a SavedModel that `tfmed export` wrote.
+
+    Raises:
+        UserError: the folder is not one.
+    """
+    import pydantic
+    import tensorflow as tf
+
+    folder = pathlib.Path(folder)
+    try:
+        values = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(values["steps"])
+        modalities, label_values = [str(m) for m in values["modalities"]], [int(v) for v in values["label_values"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / NOTE}: missing or damaged; export the run again ({type(error).__name__})") from None
+    model = tf.saved_model.load(str(folder))
+    run = model.signatures["probabilities"]
+
+    def probabilities(stack):
+        return run(image=tf.constant(stack))["probabilities"].numpy()
+
+    def labels(stack):
+        return _argmax(probabilities(stack))
+
+    return Segmenter(modalities, label_values, steps, probabilities, labels)

@@ -1,0 +1,84 @@
+"""What methods that learn from few labelled and many unlabelled scans share: two streams, paired augmentation."""
+
+import functools
+from typing import Literal
+
+import numpy as np
+from pydantic import PositiveInt
+
+from tfmed.augment.paired import sample_grid
+from tfmed.data.pipeline import Samples
+from tfmed.data.sampling import generator
+from tfmed.data.streams import Streams
+from tfmed.engine.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.errors import DataError
+from tfmed.ops.warp import warp_array
+
+
+class SemiSupervisedConfig(SegmentationConfig):
+    """Of `train.batch_size` samples, `labelled_batch` have labels; see also `data.labelled_share`."""
+
+    labelled_batch: PositiveInt = 2
+    unlabelled_pool: Literal["all", "rest"] = "all"  # all training cases, or those whose labels are not used
+    weak: Literal["weak", "strong", "none"] = "weak"  # movement of every sample, its label with it
+    fill: float = 0.0  # what movements bring in from outside of an image
+
+
+class SemiSupervisedMethod(SegmentationMethod):
+    """Base of semi-supervised methods: `samples` gives image, label and, if asked for, a second movement's grid."""
+
+    Config = SemiSupervisedConfig
+
+    @classmethod
+    def check(cls, settings):
+        batch, labelled = settings.train.batch_size, settings.model.labelled_batch
+        if labelled > batch:
+            raise ValueError(f"model.labelled_batch {labelled} is more than train.batch_size {batch}; lower it")
+        shares = (settings.train.replicas or 1) * settings.train.gradient_accumulation
+        parts = Streams(labelled, batch - labelled).parts
+        if parts % shares:
+            raise ValueError(
+                f"{labelled} labelled and {batch - labelled} unlabelled samples cannot be shared alike by {shares} "
+                f"replicas or parts; make both multiples of {shares}"
+            )
+
+    @functools.cached_property
+    def streams(self):
+        """The Streams of a batch."""
+        labelled = self.config.labelled_batch
+        return Streams(labelled, self.settings.train.batch_size - labelled)
+
+    def samples(self, strong=None):
+        """Samples `image` `(*patch, channel)` float32, `label` `(*patch)` int32 (0 in the unlabelled stream).
+
+        Args:
+            strong: policy of a second movement, to be replayed in the training step: adds its `grid`
+                `(*patch, axes)` float32.
+        """
+        config, streams, seed = self.config, self.streams, self.settings.seed
+        labelled, pool = self.training_cases
+        if config.unlabelled_pool == "rest" and streams.unlabelled:
+            chosen = {case.id for case in labelled}
+            pool = [case for case in pool if case.id not in chosen]
+            if not pool:
+                raise DataError("every training case is labelled; set model.unlabelled_pool: all, or add cases")
+        draw = {True: self.patches(labelled), False: self.patches(pool, 1, foreground=0.0)}
+        shape, channels = config.patch, len(config.modalities)
+
+        def read(index):
+            is_labelled, number = streams.place(index)
+            image, label, _ = draw[is_labelled](number)
+            image = self.flat(image).astype(np.float32)
+            label = self.flat(label) if is_labelled else np.zeros(shape, np.uint8)
+            seeds = generator(seed, index, 0xA9).integers(2**31, size=2)
+            if config.weak != "none":
+                grid = sample_grid(seeds[0], shape, config.weak)
+                image = warp_array(image, grid, order=1, fill=config.fill)
+                label = warp_array(label[..., None], grid, order=0)[..., 0] if is_labelled else label
+            sample = {"image": image, "label": label}
+            return sample if strong is None else sample | {"grid": sample_grid(seeds[1], shape, strong)}
+
+        spec = {"image": ((*shape, channels), "float32"), "label": (shape, "int32")}
+        if strong is not None:
+            spec["grid"] = ((*shape, len(shape)), "float32")
+        return Samples(read, spec, streams.per_step)
