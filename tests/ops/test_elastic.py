@@ -55,3 +55,18 @@ def test_gaussian_fields_vary_as_smoothed_white_noise(sigma):
     full = gaussian_filter(np.eye(size + 2 * pad), (0, sigma), mode="constant", truncate=6)[:, pad:-pad]
     expected = full.T @ full
     np.testing.assert_allclose(weights @ weights.T, expected, atol=0.004 * expected.max())
+
+
+@pytest.mark.parametrize("components", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(5,), (70, 90), (8, 9, 70)])
+def test_spread_is_the_sum_over_nodes(shape, components):
+    """Large enough that products are made in blocks, the last of them smaller; every size, node and component apart."""
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(size=(size, size // 2 + 2)).astype(np.float32) for size in shape]
+    control = generator.normal(size=(*(w.shape[1] for w in weights), components))
+    letters = list(zip("abc", "xyz", strict=True))[: len(shape)]
+    terms = [f"{out}{node}" for out, node in letters] + ["".join(node for _, node in letters) + "k"]
+    expected = np.einsum(f"{','.join(terms)}->{''.join(out for out, _ in letters)}k", *weights, control, optimize=True)
+    found = elastic.spread(control, weights)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())

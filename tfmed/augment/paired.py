@@ -271,5 +271,9 @@ def _volume_affine(name, generator, shape, policy):
 def _affine_grid(matrix, offset, shape):
     """matrix @ voxel + offset at every voxel, float32, formed in float64 from one term per axis."""
     z, y, x = (np.arange(size)[:, None] * matrix[:, axis] for axis, size in enumerate(shape))
-    plane = (y[:, None] + x[None] + offset)[None]
-    return np.add(z[:, None, None], plane, dtype=np.float64).astype(np.float32)
+    rows = (y[:, None] + x[None] + offset).reshape(shape[1], -1)
+    grid, plane = np.empty((shape[0], *rows.shape), np.float32), np.empty_like(rows)
+    for into, first in zip(grid, z, strict=True):  # plane by plane: the sums in float64 stay in the processor's cache
+        np.add(rows, np.tile(first, shape[2]), out=plane)
+        into[...] = plane
+    return grid.reshape(*shape, 3)

@@ -9,6 +9,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+_ALONE = 1 << 18  # multiplications of a product up to which OpenBLAS starts no threads
+
 
 @functools.lru_cache(maxsize=64)
 def bspline_weights(size, nodes):
@@ -59,10 +61,28 @@ def spread(control, weights):
     Returns:
         float32 array `(*size, components)`.
     """
-    field = np.moveaxis(np.asarray(control, np.float32), -1, 0)
-    for axis in range(len(weights), 0, -1):
-        field = np.moveaxis(np.moveaxis(field, axis, -1) @ weights[axis - 1].T, -1, axis)
-    return np.ascontiguousarray(np.moveaxis(field, 0, -1))
+    field = np.asarray(control, np.float32)
+    components, done = field.shape[-1], 1
+    for matrix in weights[:-1]:
+        field = np.stack([_product(matrix, part) for part in field.reshape(done, matrix.shape[1], -1)])
+        done *= len(matrix)
+    # The last axis with its components in one product, whose result lies in memory as it is wanted: moving axes of the
+    # full-size field costs ten times as much as the zeros of this matrix.
+    last = np.kron(weights[-1].T, np.eye(components, dtype=np.float32))
+    return _product(field.reshape(-1, len(last)), last).reshape(*(len(matrix) for matrix in weights), components)
+
+
+def _product(left, right):
+    """left @ right in blocks of rows so small that OpenBLAS keeps to the calling thread.
+
+    Fields are drawn while a training step has the processors; threads that wait for each other then take many times as
+    long as the product.
+    """
+    rows = max(1, _ALONE // right.size)
+    result = np.empty((len(left), right.shape[1]), np.float32)
+    for start in range(0, len(left), rows):
+        np.matmul(left[start : start + rows], right, out=result[start : start + rows])
+    return result
 
 
 def bspline_field(control, shape):
