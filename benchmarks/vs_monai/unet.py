@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from tfmed.compat import leaky_relu
+
 FEATURES = (16, 16, 32, 64, 128, 16)
 
 
@@ -26,14 +28,8 @@ def two_convolutions(x, width):
     for _ in range(2):
         x = keras.layers.Conv3D(width, 3, padding="same")(x)
         x = keras.layers.GroupNormalization(groups=-1, epsilon=1e-5)(x)
-        x = leaky(x)
+        x = leaky_relu(0.1)(x)
     return x
-
-
-def leaky(x):
-    from tfmed.compat import leaky_relu
-
-    return leaky_relu(0.1)(x)
 
 
 def set_weights(network, file):
