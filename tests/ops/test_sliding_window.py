@@ -298,7 +298,7 @@ def test_exported_and_run_without_tfmed(tmp_path):
     ({"window": None}, "window"), ({"window": (4,)}, "window"), ({"overlap": 1}, "overlap"),
     ({"overlap": -0.1}, "overlap"),
     ({"overlap": (0.5, 0.5)}, "overlap"), ({"overlap": float("nan")}, "overlap"), ({"blend": "linear"}, "blend"),
-    ({"batch": 0}, "batch"), ({"batch": True}, "batch"), ({"pad": "reflect"}, "pad"), ({"pad": float("inf")}, "pad"),
+    ({"batch": 0}, "batch"), ({"batch": True}, "batch"), ({"pad": "wrap"}, "pad"), ({"pad": float("inf")}, "pad"),
     ({"flips": (3,)}, "flips"), ({"flips": (1, 1)}, "flips"), ({"multiple": 0}, "multiple"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(options, word):
@@ -327,6 +327,90 @@ def test_networks_that_do_not_fit_are_named(model_fn, word):
                 lambda: in_graph(model_fn, 4)(picture((8, 8, 8, 2)))):  # fmt: skip
         with pytest.raises(ValueError, match=word):
             run()
+
+
+# --- networks without padding -----------------------------------------------------------------------------------------
+
+KERNEL = picture((3, 5, 3, 2, 3), seed=4) - 0.5  # its answer lacks (1, 2, 1) voxels on each side
+PADS = {"edge": {"mode": "edge"}, "reflect": {"mode": "reflect"}, 2.5: {"constant_values": 2.5}}
+
+
+def valid(windows):
+    return tf.tanh(tf.nn.conv3d(tf.cast(windows, tf.float32), KERNEL, [1] * 5, "VALID"))
+
+
+def at_once(volume, pad):
+    """The network on the whole volume with its surroundings."""
+    widths = [(edge, edge) for edge in (1, 2, 1)] + [(0, 0)]
+    return valid(np.pad(volume, widths, **PADS[pad])[None])[0].numpy()
+
+
+@pytest.mark.parametrize("pad", PADS)
+@pytest.mark.parametrize("overlap, blend, batch", [(0, "constant", 1), (0.4, "gaussian", 3)])
+def test_with_margins_windows_equal_the_whole_volume_at_once(pad, overlap, blend, batch):
+    volume = picture(ODD[0])
+    options = dict(window=(6, 5, 9), overlap=overlap, blend=blend, batch=batch, pad=pad, margin=(1, 2, 1))
+    found = sliding_window(valid, volume, **options)
+    np.testing.assert_allclose(found, at_once(volume, pad), atol=2e-6)
+    planes = sliding_window(valid, volume, **options, finish=lambda planes: planes.max(-1))
+    np.testing.assert_allclose(planes, at_once(volume, pad).max(-1), atol=2e-6)
+    graph = tf.function(window_graph(valid, **options))
+    np.testing.assert_allclose(graph(tf.constant(volume)), at_once(volume, pad), atol=2e-6)
+
+
+@pytest.mark.parametrize("pad", PADS)
+@pytest.mark.parametrize("shape", [(3, 9, 11, 2), (2, 3, 1, 2), (1, 1, 40, 2)])
+def test_margins_around_volumes_smaller_than_the_window(pad, shape):
+    """The surroundings are larger than the volume: mirrors show mirrors."""
+    volume, window, edge = picture(shape), (4, 8, 12), (3, 5, 2)
+    seen = []
+
+    def middle(windows):
+        seen.append(windows)
+        return windows[:, 3:-3, 5:-5, 2:-2]
+
+    answer = sliding_window(middle, volume, window, 0, pad=pad, margin=edge)
+    np.testing.assert_allclose(answer, volume, atol=1e-6)
+    widths = []
+    for size, side, border in zip(shape, window, edge, strict=False):
+        missing = max(side - size, 0)
+        widths.append((missing // 2 + border, missing - missing // 2 + border))
+    whole = np.pad(volume, [*widths, (0, 0)], **PADS[pad])
+    np.testing.assert_array_equal(seen[0][0], whole[:10, :18, :16])
+    np.testing.assert_array_equal(seen[-1][0], whole[:, -18:, -16:])
+    graph = in_graph(lambda w: w[:, 3:-3, 5:-5, 2:-2] * 2, window, 0, pad=pad, margin=edge)
+    np.testing.assert_allclose(graph(volume), 2 * volume, atol=1e-6)
+    spread = tf.ones((7, 11, 5, 2, 2))  # sums over the whole margin: every voxel of the surroundings counts
+    sums = dict(window=window, overlap=0, pad=pad, margin=edge)
+
+    def summed(windows):
+        return tf.nn.conv3d(tf.cast(windows, tf.float32), spread, [1] * 5, "VALID")
+
+    np.testing.assert_allclose(in_graph(summed, **sums)(volume), sliding_window(summed, volume, **sums), rtol=1e-5)
+
+
+def test_with_margins_in_two_dimensions_with_flips():
+    """A symmetric network sees the same whichever way the window lies."""
+    image = picture((21, 30, 1))
+    kernel = tf.ones((3, 3, 1, 1)) / 9
+
+    def mean(windows):
+        return tf.nn.conv2d(tf.cast(windows, tf.float32), kernel, 1, "VALID").numpy()
+
+    once = mean(np.pad(image, [(1, 1), (1, 1), (0, 0)], mode="reflect")[None])[0]
+    for flips in ((), (0, 1)):
+        found = sliding_window(mean, image, (8, 8), 0.25, pad="reflect", margin=1, flips=flips)
+        np.testing.assert_allclose(found, once, atol=1e-6)
+
+
+def test_wrong_margins_are_named():
+    for margin in (-1, 0.5, (1, 2)):
+        with pytest.raises(ValueError, match="margin"):
+            sliding_window(valid, picture((9, 9, 9, 2)), 4, margin=margin)
+    with pytest.raises(ValueError, match="must answer"):
+        sliding_window(valid, picture((9, 9, 9, 2)), 4, margin=2)
+    with pytest.raises(ValueError, match="reflect"):
+        sliding_window(lambda w: w, picture((9, 9, 9)), 4, pad="wrap")
 
 
 def test_labels_cannot_be_blended():

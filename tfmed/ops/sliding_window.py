@@ -21,7 +21,7 @@ SIGMA = 0.125  # of the gaussian profile, in window lengths: 0.03 % of the peak 
 
 def sliding_window(
     model_fn, volume, window, overlap=0.25, blend="gaussian", *, batch=1, pad="edge", flips=(), multiple=1,
-    finish=None, out=None,
+    margin=0, finish=None, out=None,
 ):  # fmt: skip
     """Run a network window by window over a volume that need not fit into it, or into memory.
 
@@ -34,11 +34,14 @@ def sliding_window(
         overlap: the share of a window, from 0 to below 1, that its neighbour covers too; one number, or one per axis.
         blend: "gaussian" (the middle of a window counts more than its border) or "constant".
         batch: windows per call of `model_fn`.
-        pad: what surrounds a volume that is smaller than the window: "edge" (its border voxels) or a number. The volume
-            lies in the middle.
+        pad: what surrounds a volume that is smaller than the window: "edge" (its border voxels), "reflect" (mirrored at
+            its border voxels, again and again if need be) or a number. The volume lies in the middle.
         flips: spatial axes, e.g. (0, 2): the mean over all 2^k ways to flip each window along them.
         multiple: the window is enlarged to multiples of this (one number, or one per axis), as networks that halve
             their input several times need it.
+        margin: so many voxels around each window (one number, or one per axis) that a network without padding reads and
+            does not answer: `model_fn` then takes `(n, *(window + 2 * margin), channels)` and still gives
+            `(n, *window, classes)`. They are the volume's own voxels; beyond its border there is `pad`.
         finish: applied to blended planes `(planes, *size[1:], classes)` as soon as no further window reaches them,
             e.g. `lambda planes: planes.argmax(-1).astype("uint8")`; only as many planes as a window is deep are then
             held for all classes. Must keep the spatial axes.
@@ -55,7 +58,7 @@ def sliding_window(
     if not hasattr(volume, "shape"):
         volume = np.asarray(volume)
     shape = tuple(volume.shape)
-    lattice = _lattice(len(shape), window, overlap, blend, batch, pad, flips, multiple)
+    lattice = _lattice(len(shape), window, overlap, blend, batch, pad, flips, multiple, margin)
     size, channels = _split(shape, lattice)
     _check_volume(volume, size, out)
     axes = [lattice.axis(axis, length) for axis, length in enumerate(size)]
@@ -63,17 +66,18 @@ def sliding_window(
     kind = _InPlace if finish is None else _Planes
     answer = kind(size, axes, out, squeeze=channels is None, finish=finish)
     for group in answer.groups(lattice.batch):
-        boxes = [[axis.box(k) for axis, k in zip(axes, place, strict=True)] for place in group]
-        predictions = predict(_read(volume, channels, lattice, boxes))
-        for place, box, prediction in zip(group, boxes, predictions, strict=True):
-            answer.add(place, box, prediction)
+        corners = [[axis.starts[k] for axis, k in zip(axes, place, strict=True)] for place in group]
+        predictions = predict(_read(volume, size, channels, lattice, corners))
+        for place, prediction in zip(group, predictions, strict=True):
+            answer.add(place, [axis.box(k) for axis, k in zip(axes, place, strict=True)], prediction)
         del predictions, prediction
     return answer.result()
 
 
 def window_graph(
-    model_fn, window, overlap=0.25, blend="gaussian", *, batch=1, pad="edge", flips=(), multiple=1, finish=None
-):
+    model_fn, window, overlap=0.25, blend="gaussian", *, batch=1, pad="edge", flips=(), multiple=1, margin=0,
+    finish=None,
+):  # fmt: skip
     """The same as a function of tensors: windows, blending and `finish` in one graph, for volumes of any size.
 
     A `tf.function` or an exported signature calls it; with `finish=lambda planes: tf.argmax(planes, -1)` a SavedModel
@@ -82,7 +86,7 @@ def window_graph(
 
     Args:
         model_fn: as for `sliding_window`, of tensors; traced once. Its number of classes must be known.
-        window, overlap, blend, batch, pad, flips, multiple: as for `sliding_window`, and give the same numbers.
+        window, overlap, blend, batch, pad, flips, multiple, margin: as for `sliding_window`, and give the same numbers.
         finish: as for `sliding_window`, of tensors.
 
     Returns:
@@ -94,13 +98,13 @@ def window_graph(
             fit.
     """
     rank = len(window) if np.shape(window) else 4
-    _lattice(rank, window, overlap, blend, batch, pad, flips, multiple)  # refuses arguments here, not in a trace
+    _lattice(rank, window, overlap, blend, batch, pad, flips, multiple, margin)  # refused here, not in a trace
 
     def run(volume):
         volume = tf.convert_to_tensor(volume)
         if volume.shape.rank is None:
             raise ValueError("the number of the volume's axes must be known")
-        lattice = _lattice(volume.shape.rank, window, overlap, blend, batch, pad, flips, multiple)
+        lattice = _lattice(volume.shape.rank, window, overlap, blend, batch, pad, flips, multiple, margin)
         _, channels = _split(volume.shape.as_list(), lattice)
         if channels is None and volume.shape.rank > len(lattice.window):
             raise ValueError(f"the number of channels must be known; the volume has shape {volume.shape}")
@@ -122,6 +126,12 @@ class _Lattice:
     batch: int
     pad: object
     flips: tuple
+    margin: tuple = ()
+
+    @property
+    def seen(self):
+        """What a network sees of a window, its margin with it."""
+        return tuple(length + 2 * edge for length, edge in zip(self.window, self.margin, strict=True))
 
     def profile(self, axis):
         """Weights along one axis of a window, float64."""
@@ -168,7 +178,7 @@ class _Axis:
         return self.starts[k + 1] if k + 1 < len(self.starts) else self.size
 
 
-def _lattice(rank, window, overlap, blend, batch, pad, flips, multiple):
+def _lattice(rank, window, overlap, blend, batch, pad, flips, multiple, margin=0):
     if np.shape(window) and len(window) not in (2, 3):
         raise ValueError(f"window is {window!r}; give one number, or one for each of 2 or 3 spatial axes")
     if rank not in (2, 3, 4):
@@ -178,19 +188,21 @@ def _lattice(rank, window, overlap, blend, batch, pad, flips, multiple):
         raise ValueError(f"window {window!r} has {axes} axes, which does not fit a volume of {rank} axes")
     window = _per_axis("window", window, axes, lambda n: _whole(n) and n >= 1, "a whole number of voxels, 1 or more")
     multiple = _per_axis("multiple", multiple, axes, lambda n: _whole(n) and n >= 1, "a whole number, 1 or more")
+    margin = _per_axis("margin", margin, axes, lambda n: _whole(n) and n >= 0, "a whole number of voxels, 0 or more")
     overlap = _per_axis("overlap", overlap, axes, lambda n: 0 <= n < 1, "a share from 0 to below 1")
     if blend not in ("gaussian", "constant"):
         raise ValueError(f"blend is {blend!r}; 'gaussian' and 'constant' are available")
     if not _whole(batch) or batch < 1:
         raise ValueError(f"batch is {batch!r}; it must be a whole number, 1 or more")
-    if pad != "edge" and not (_real(pad) and math.isfinite(pad)):
-        raise ValueError(f"pad is {pad!r}; give 'edge' or a finite number")
+    if pad not in ("edge", "reflect") and not (_real(pad) and math.isfinite(pad)):
+        raise ValueError(f"pad is {pad!r}; give 'edge', 'reflect' or a finite number")
     flips = tuple(flips) if np.shape(flips) else (flips,)
     if not all(_whole(axis) and 0 <= axis < axes for axis in flips) or len(set(flips)) < len(flips):
         raise ValueError(f"flips is {flips!r}; give different spatial axes, of 0 to {axes - 1}")
     window = tuple(-(-int(n) // int(m)) * int(m) for n, m in zip(window, multiple, strict=True))
     steps = tuple(max(1, int(n * (1 - share) + 1e-9)) for n, share in zip(window, overlap, strict=True))
-    return _Lattice(window, steps, blend, int(batch), pad, tuple(int(axis) for axis in flips))
+    margin = tuple(int(n) for n in margin)
+    return _Lattice(window, steps, blend, int(batch), pad, tuple(int(axis) for axis in flips), margin)
 
 
 def _whole(value):
@@ -254,17 +266,21 @@ def _check_volume(volume, size, out):
         raise ValueError("out lies in the volume's memory, which is still read while out is written; give another")
 
 
-def _read(volume, channels, lattice, boxes):
-    """Windows `(n, *window, channels)`, float32."""
-    windows = np.empty((len(boxes), *lattice.window, channels or 1), np.float32)
-    for window, box in zip(windows, boxes, strict=True):
+def _read(volume, size, channels, lattice, corners):
+    """The windows that begin at these corners, with their margins, `(n, *seen, channels)` float32."""
+    windows = np.empty((len(corners), *lattice.seen, channels or 1), np.float32)
+    for window, corner in zip(windows, corners, strict=True):
+        starts = [start - edge for start, edge in zip(corner, lattice.margin, strict=True)]
+        box, widths = [], []
+        for start, length, whole in zip(starts, lattice.seen, size, strict=True):
+            box.append(slice(max(start, 0), min(start + length, whole)))
+            widths.append((max(-start, 0), max(start + length - whole, 0)))
         part = np.asarray(volume[tuple(box)])
         part = part[..., None] if channels is None else part
-        missing = [length - n for length, n in zip(lattice.window, part.shape[:-1], strict=True)]
-        if any(missing):
-            widths = [(n // 2, n - n // 2) for n in missing] + [(0, 0)]
-            options = {"mode": "edge"} if lattice.pad == "edge" else {"constant_values": lattice.pad}
-            part = np.pad(part.astype(np.float32, copy=False), widths, **options)
+        if np.any(widths):
+            # What a mirror shows lies in the part: where it ends at the border it is wider than what is missing.
+            options = {"mode": lattice.pad} if isinstance(lattice.pad, str) else {"constant_values": lattice.pad}
+            part = np.pad(part.astype(np.float32, copy=False), [*widths, (0, 0)], **options)
         window[...] = part
     return windows
 
@@ -387,7 +403,7 @@ def _graph(model_fn, finish, lattice, volume, channels):
     padded = _padded(tf.cast(volume, tf.float32), size, lattice)
     before = tf.maximum(lattice.window - size, 0) // 2
     network = tf.function(_flipped(model_fn, lattice.flips, tf.reverse))
-    example = tf.TensorSpec((None, *lattice.window, channels or 1), tf.float32)
+    example = tf.TensorSpec((None, *lattice.seen, channels or 1), tf.float32)
     answer = network.get_concrete_function(example).structured_outputs
     if not isinstance(answer, (tf.Tensor, tf.TensorSpec)):
         raise ValueError(f"the network must give one tensor; it gave a {type(answer).__name__}")
@@ -396,12 +412,13 @@ def _graph(model_fn, finish, lattice, volume, channels):
     _check_answer([None, *answer.shape[1:]], answer.dtype.is_floating, answer.dtype.name, lattice, None)
     classes = answer.shape[-1]
     squeeze = squeeze and classes == 1 and finish is None
-    places = [_places(lattice, axis, tf.shape(padded)[axis]) for axis in range(axes)]
+    covered = tf.maximum(size, lattice.window)  # by windows; margins lie around it
+    places = [_places(lattice, axis, covered[axis]) for axis in range(axes)]
 
     def window_at(indices):
-        """The window with these indices along each axis."""
+        """The window with these indices along each axis, and its margin."""
         corner = [starts[k] for (starts, _, _), k in zip(places, indices, strict=True)]
-        return tf.slice(padded, [*corner, 0], (*lattice.window, channels or 1))
+        return tf.slice(padded, [*corner, 0], (*lattice.seen, channels or 1))
 
     def predict(windows):
         windows = tf.ensure_shape(windows, example.shape)
@@ -410,7 +427,7 @@ def _graph(model_fn, finish, lattice, volume, channels):
     def level(axis, indices):
         """The blend along `axis` and all later axes, `axis` first: (size of axis, windows of earlier axes, ...)."""
         starts, shares, ends = places[axis]
-        rest = tf.concat([lattice.window[:axis], tf.shape(padded)[axis + 1 : axes], [classes]], 0)
+        rest = tf.concat([lattice.window[:axis], covered[axis + 1 :], [classes]], 0)
         shape = [*lattice.window[:axis], *[None] * (axes - axis - 1), classes]
         last, order = axis == axes - 1, _first(axis, axes)
         if last and lattice.batch > 1:
@@ -513,23 +530,33 @@ def _crop(planes, before, size, static, finish):
 
 
 def _padded(volume, size, lattice):
-    """The volume, in the middle of more voxels where it is smaller than a window."""
+    """The volume, in the middle of more voxels where it is smaller than a window, and with margins."""
     missing = tf.maximum(lattice.window - size, 0)
-    before = missing // 2
+    before = missing // 2 + lattice.margin
+    after = missing - missing // 2 + lattice.margin
 
     def enlarge():
-        if lattice.pad != "edge":
-            widths = tf.stack([before, missing - before], 1)
+        if not isinstance(lattice.pad, str):
+            widths = tf.stack([before, after], 1)
             return tf.pad(volume, tf.concat([widths, [[0, 0]]], 0), constant_values=float(lattice.pad))
         result = volume
         for axis in range(len(lattice.window)):
-            place = tf.range(size[axis] + missing[axis]) - before[axis]
-            result = tf.gather(result, tf.clip_by_value(place, 0, size[axis] - 1), axis=axis)
+            place = tf.range(size[axis] + before[axis] + after[axis]) - before[axis]
+            result = tf.gather(result, _inside(place, size[axis], lattice.pad), axis=axis)
         return result
 
-    result = tf.cond(tf.reduce_all(missing == 0), lambda: volume, enlarge)
+    result = tf.cond(tf.reduce_all(before + after == 0), lambda: volume, enlarge)
     result.set_shape([None] * len(lattice.window) + [volume.shape[-1]])
     return result
+
+
+def _inside(place, size, pad):
+    """The voxel that stands at a place, which may lie outside of the volume."""
+    if pad == "edge":
+        return tf.clip_by_value(place, 0, size - 1)
+    period = tf.maximum(2 * (size - 1), 1)
+    place = tf.math.floormod(place, period)
+    return tf.where(size > 1, tf.minimum(place, period - place), 0)
 
 
 def _places(lattice, axis, size):
