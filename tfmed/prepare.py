@@ -26,9 +26,7 @@ def main(argv):
     cases = sources.open(data.source, data.root, **data.options)
     table, problems = Table("case", Column("problem", overflow="fold"), box=None), 0
     for case in progress(cases, "Checking cases"):
-        found = prepare.check_case(case, method.wants)
-        if not found:
-            prepare.fill(case, method.cache, method.wants)
+        found = prepare.check_case(case, method.wants) or prepare.fill(case, method.cache, method.wants)
         problems += len(found)
         for problem in found:
             table.add_row(case.id, problem)

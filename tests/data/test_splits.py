@@ -1,11 +1,15 @@
 """Splits by patient group."""
 
+import dataclasses
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfmed.data.case import Case
-from tfmed.data.splits import by_group
+from tfmed.data.settings import SplitConfig
+from tfmed.data.splits import by_group, few_labels, split
 from tfmed.errors import DataError
 
 pytestmark = pytest.mark.current
@@ -73,3 +77,122 @@ def test_too_few_groups(count, validation, test):
 
 def test_one_group_can_train():
     assert len(by_group(cases([3]), 0, 0, 0)["train"]) == 3
+
+
+# --- folds ------------------------------------------------------------------------------------------------------------
+
+SEED = st.integers(0, 2**31 - 1)
+
+
+@given(st.lists(st.integers(1, 3), min_size=5, max_size=30), st.integers(2, 5), st.sampled_from([0.0, 0.2]), SEED)
+def test_over_all_folds_every_group_is_tested_once(sizes, folds, validation, seed):
+    everything, tested = cases(sizes), []
+    for fold in range(folds):
+        config = SplitConfig(folds=folds, fold=fold, validation=validation)
+        parts = split(everything, config, seed)
+        assert sorted(c.id for part in parts.values() for c in part) == sorted(c.id for c in everything)
+        assert sum(len(groups(part)) for part in parts.values()) == len(sizes)
+        assert parts["train"] and bool(parts["validation"]) == bool(validation)
+        tested += groups(parts["test"])
+    assert sorted(tested) == sorted(groups(everything))
+
+
+def test_too_many_folds():
+    with pytest.raises(DataError, match=r"^3 patient group\(s\) cannot make 5 folds; set data\.split\.folds lower"):
+        split(cases([2] * 3), SplitConfig(folds=5), 0)
+    with pytest.raises(DataError, match=r"none of 1 groups is left to train on; lower data\.split\.validation"):
+        split(cases([2] * 2), SplitConfig(folds=2, validation=0.5), 0)
+
+
+# --- few labels -------------------------------------------------------------------------------------------------------
+
+
+def labelled(sizes, without=()):
+    """As `cases`; all have labels but those of the patients in `without`."""
+    return [dataclasses.replace(case, label=None if case.group in without else "label.nii") for case in cases(sizes)]
+
+
+@pytest.mark.parametrize("share, patients", [(0.01, 3), (0.05, 14), (0.1, 27), (1.0, 268)])
+def test_the_shares_of_equireg(share, patients):
+    assert len(groups(few_labels(labelled([1] * 268), share, 0))) == patients
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=40), SEED, st.randoms())
+def test_smaller_shares_are_among_larger_ones(sizes, seed, random):
+    everything = labelled(sizes)
+    shuffled = random.sample(everything, len(everything))
+    before = set()
+    for share in (0.01, 0.1, 0.3, 0.5, 0.99, 1.0):
+        chosen = groups(few_labels(everything, share, seed))
+        assert before <= chosen and len(chosen) == math.ceil(round(share * len(sizes), 9))
+        assert chosen == groups(few_labels(shuffled, share, seed))
+        before = chosen
+    assert before == groups(everything)
+
+
+def test_labels_of_none():
+    with pytest.raises(DataError, match="no training case has a label map"):
+        few_labels(cases([1, 2]), 1.0, 0)
+
+
+@given(st.lists(st.integers(1, 3), min_size=8, max_size=30), st.data(), SEED)
+def test_cases_without_labels_only_ever_train(sizes, data, seed):
+    count = data.draw(st.integers(0, len(sizes) - 6))
+    without = {f"patient{k}" for k in data.draw(st.permutations(range(len(sizes))))[:count]}
+    everything = labelled(sizes, without)
+    for config in (SplitConfig(validation=0.2, test=0.2), SplitConfig(folds=3, fold=1)):
+        parts = split(everything, config, seed, labelled=True)
+        assert without <= groups(parts["train"])
+        assert not without & (groups(parts["validation"]) | groups(parts["test"]))
+        assert sorted(c.id for part in parts.values() for c in part) == sorted(c.id for c in everything)
+        chosen = few_labels(parts["train"], 0.5, seed)
+        assert chosen and all(case.label for case in chosen)
+
+
+def test_a_patient_of_whom_one_case_has_no_label_is_not_held_out():
+    everything = labelled([2] * 5)
+    everything = [dataclasses.replace(c, label=None) if c.id.endswith("-1") else c for c in everything]
+    with pytest.raises(DataError, match="0 patient group"):
+        split(everything, SplitConfig(), 0, labelled=True)
+
+
+# --- a data set's own parts -------------------------------------------------------------------------------------------
+
+
+def parted(names, sizes=None):
+    """A patient per name of a part ("" for none)."""
+    made = labelled(sizes or [1] * len(names))
+    return [
+        dataclasses.replace(case, meta={"part": name} if (name := names[int(case.group[7:])]) else {}) for case in made
+    ]
+
+
+GIVEN = SplitConfig(given=True, validation=0.25, test=0.25)
+
+
+@given(st.lists(st.sampled_from(["train", "validation", "test", ""]), min_size=12, max_size=30), SEED)
+def test_given_parts_are_kept_and_the_others_drawn_from_training(names, seed):
+    names = [*names, "train", "train", "train", "validation"]
+    parts = split(parted(names), GIVEN, seed)
+    assert groups(parts["validation"]) == {f"patient{k}" for k, name in enumerate(names) if name == "validation"}
+    if "test" in names:
+        assert groups(parts["test"]) == {f"patient{k}" for k, name in enumerate(names) if name == "test"}
+    else:
+        assert parts["test"] and all(names[int(g[7:])] in ("train", "") for g in groups(parts["test"]))
+    assert len(parts["train"]) + len(parts["validation"]) + len(parts["test"]) == len(names)
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("validation", "test"), ("", "test"), ("train", "validation")])
+def test_a_patient_in_two_parts(parts):
+    everything = parted(["train"] * 6 + ["test", "validation"])
+    torn = [
+        dataclasses.replace(case, id=f"torn{i}", group="torn", meta={"part": part} if part else {})
+        for i, (case, part) in enumerate(zip(everything[:2], parts, strict=True))
+    ]
+    with pytest.raises(DataError, match=r"^data\.split\.given: patient torn stands in two parts; correct"):
+        split([*everything, *torn], GIVEN, 0)
+
+
+def test_a_source_that_names_no_parts():
+    with pytest.raises(DataError, match=r"data\.split\.given: this source names no validation or test cases; set it"):
+        split(labelled([1] * 9), GIVEN, 0)

@@ -1,5 +1,6 @@
 """The preprocessing cache: each case once, keyed by content and settings, written in one piece, read by memory map."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,6 +12,7 @@ import numpy as np
 
 from tfmed.data import phantoms, preprocess
 from tfmed.data.labels import relabel
+from tfmed.errors import DataError
 from tfmed.files import atomic_path, write_text
 from tfmed.io import Volume, companions_of, file_of, part_of, read_volume
 
@@ -63,12 +65,14 @@ class Cache:
 
         Raises:
             ImageIntegrityError: the source file is damaged.
+            DataError: a step cannot be done.
         """
         memo = (address, is_label, series_uid)
         if memo not in self._entries:
             entry = self._entry(address, is_label, series_uid)
             if not _is_whole(entry):
-                self._make(entry, address, is_label, series_uid)
+                with _named(address):
+                    self._make(entry, address, is_label, series_uid)
             self._entries[memo] = entry
         entry = self._entries[memo]
         affine = json.loads(entry.with_suffix(".json").read_text())["affine"]
@@ -79,13 +83,14 @@ class Cache:
 
         Raises:
             ImageIntegrityError: a source file is damaged.
-            DataError: the images do not lie on one grid, or the label map holds unknown values.
+            DataError: the label map holds unknown values, or a step cannot be done; the line names the case.
         """
-        memo = (case.id, *case.images.items(), case.label)
+        memo = (case.id, *case.images.items(), case.label, repr(case.meta.get("label_values")), repr(wants))
         if memo not in self._entries:
             entry = self._stack_entry(case, wants)
-            if not _is_whole(entry):
-                self._make_stack(entry, case, wants)
+            if not _is_whole_stack(entry):
+                with _named(case.id):
+                    self._make_stack(entry, case, wants)
             self._entries[memo] = entry
         entry = self._entries[memo]
         note = json.loads(entry.with_suffix(".json").read_text())
@@ -103,14 +108,14 @@ class Cache:
 
     def _make_stack(self, entry, case, wants):
         images, label = read_case(case, wants)
+        if label is not None:  # before the steps, which pad with class 0
+            label = preprocess.class_labels(label, wants.label_values)
         images, label = preprocess.run_together(self.steps, images, label)
-        array = np.concatenate([_with_channels(v.array) for v in images], -1).astype(self.image_dtype, copy=False)
-        _save(entry, array)
+        _save(entry, self._stored(np.concatenate([_with_channels(v.array) for v in images], -1)))
         counts = None
         if label is not None:
-            classes = preprocess.class_labels(label, wants.label_values).array
-            _save(_label_of(entry), classes)
-            counts = np.bincount(classes.ravel(), minlength=len(wants.label_values)).tolist()
+            _save(_label_of(entry), label.array)
+            counts = np.bincount(label.array.ravel(), minlength=len(wants.label_values)).tolist()
         note = {"affine": images[0].affine.tolist(), "label": counts}
         write_text(entry.with_suffix(".json"), json.dumps(note))
 
@@ -118,7 +123,7 @@ class Cache:
         """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
         if wants.stack:
             try:
-                return set(wants.images) <= set(case.images) and _is_whole(self._stack_entry(case, wants))
+                return set(wants.images) <= set(case.images) and _is_whole_stack(self._stack_entry(case, wants))
             except OSError:
                 return False
         series_uid = case.meta.get("series_uid")
@@ -137,9 +142,19 @@ class Cache:
 
     def _make(self, entry, address, is_label, series_uid):
         volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
-        _save(entry, volume.array if is_label else volume.array.astype(self.image_dtype, copy=False))
+        _save(entry, volume.array if is_label else self._stored(volume.array))
         # Written last: its presence says that the array is whole.
         write_text(entry.with_suffix(".json"), json.dumps({"affine": volume.affine.tolist()}))
+
+    def _stored(self, array):
+        """An image in the dtype of the cache, which must be able to hold it."""
+        largest = np.finfo(self.image_dtype).max
+        if self.image_dtype == np.float16 and array.size and (array.max() > largest or array.min() < -largest):
+            raise DataError(
+                f"data.cache_dtype float16 holds values up to {largest:g}, and the prepared image has larger ones; set "
+                "it to float32, or normalise in data.preprocess"
+            )
+        return array.astype(self.image_dtype, copy=False)
 
     def _content_hash(self, address):
         if phantoms.is_address(address):
@@ -161,6 +176,15 @@ class Cache:
                     digest.update(block)
         write_text(note, digest.hexdigest())
         return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _named(what):
+    """Steps know nothing of cases: their errors get the name here."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
 
 
 def read_case(case, wants):
@@ -195,6 +219,13 @@ def _with_channels(array):
 def _is_whole(entry):
     """Both files of an entry are there; the second one is written last."""
     return entry.exists() and entry.with_suffix(".json").exists()
+
+
+def _is_whole_stack(entry):
+    """The same of a stack, whose label map lies in a third file."""
+    if not _is_whole(entry):
+        return False
+    return json.loads(entry.with_suffix(".json").read_text())["label"] is None or _label_of(entry).exists()
 
 
 def _companions(path):

@@ -22,27 +22,40 @@ class Patches:
         seed: integer from which all draws derive.
         foreground: share of the patches that are centred on a labelled voxel (of a class chosen evenly); cases without
             a label, or with an empty one, give random patches instead.
-        slices: case id -> slices (z) that may be drawn; others are never seen. None: all.
+        slices: case id -> slices (z) that may be drawn: patches of depth 1 show no other, deeper ones lie around one.
+            None: all.
+        margin: voxels (z, y, x) of the image around a patch on each side, for networks without padding; the label has
+            none.
+        pad: how an image goes on past its border: "edge" (its border voxels continue) or "reflect".
     """
 
-    def __init__(self, open_case, cases, shape, seed, foreground=0.0, slices=None):
+    def __init__(
+        self, open_case, cases, shape, seed, foreground=0.0, slices=None, margin=(0, 0, 0), pad="edge"
+    ):  # fmt: skip
         self.open, self.cases, self.shape = open_case, list(cases), tuple(shape)
         self.seed, self.foreground, self.slices = seed, foreground, slices
+        self.margin, self.pad = tuple(margin), pad
         self._found = functools.lru_cache(maxsize=256)(self._voxels)
 
     def __call__(self, number):
-        """(image `(*shape, channel)`, label `(*shape)` uint8 or None, case) of the patch with this number."""
+        """(image `(*shape + 2 * margin, channel)`, label `(*shape)` uint8 or None, case) of the patch of this number."""
+        case, starts = self.place(number)
+        prepared = self.open(case)
+        begin = [start - edge for start, edge in zip(starts, self.margin, strict=True)]
+        seen = [side + 2 * edge for side, edge in zip(self.shape, self.margin, strict=True)]
+        image = boxed_array(prepared.image, begin, seen, self.pad)
+        label = None if prepared.label is None else boxed_array(prepared.label, starts, self.shape, "edge")
+        return image, label, case
+
+    def place(self, number):
+        """(case, voxel (z, y, x) at which the patch of this number begins, outside of a case that is smaller)."""
         if self.shape[0] == 1:
             k, z = self._slice(number)
         else:
             k, z = shuffled(self.seed, number, len(self.cases)), None
-        prepared = self.open(self.cases[k])
-        size = prepared.image.shape[:3]
+        size = self.open(self.cases[k]).image.shape[:3]
         draw = generator(self.seed, number, 0x9A7C)
-        starts = self._starts(k, prepared, size, draw, z)
-        image = boxed_array(prepared.image, starts, self.shape, "edge")
-        label = None if prepared.label is None else boxed_array(prepared.label, starts, self.shape, "edge")
-        return image, label, self.cases[k]
+        return self.cases[k], self._starts(k, size, draw, z)
 
     def _slice(self, number):
         """(case, slice) of a number: all slices of all cases, shuffled anew each epoch."""
@@ -64,7 +77,7 @@ class Patches:
     def _chosen(self, k):
         return None if self.slices is None else self.slices[self.cases[k].id]
 
-    def _starts(self, k, prepared, size, draw, z):
+    def _starts(self, k, size, draw, z):
         starts = [_anywhere(draw, have, want) for have, want in zip(size, self.shape, strict=True)]
         if z is not None:
             starts[0] = z
@@ -81,16 +94,20 @@ class Patches:
         return centred if z is None else [z, *centred[1:]]
 
     def _voxels(self, k, z):
-        """For each foreground class that a case (or its slice z) has: up to 4096 of its voxels, (z, y, x)."""
+        """For each foreground class in a case's drawable slices (or in slice z): up to 4096 of its voxels, (z, y, x)."""
         label = self.open(self.cases[k]).label
         if label is None:
             return []
-        part = np.asarray(label if z is None else label[z : z + 1])
+        chosen = None if z is not None or self.slices is None else np.asarray(self._chosen(k))
+        part = np.asarray(label[z : z + 1] if z is not None else label if chosen is None else label[chosen])
         found = []
-        for value in np.flatnonzero(np.bincount(part.ravel()))[1:] if part.any() else []:
+        for value in np.flatnonzero(np.bincount(part.ravel())[1:]) + 1:
             flat = np.flatnonzero(part == value)
             step = -(-len(flat) // 4096)
-            found.append(np.stack(np.unravel_index(flat[::step], part.shape), -1))
+            points = np.stack(np.unravel_index(flat[::step], part.shape), -1)
+            if chosen is not None:
+                points[:, 0] = chosen[points[:, 0]]
+            found.append(points)
         return found
 
 

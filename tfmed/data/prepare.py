@@ -87,6 +87,8 @@ def _label_problems(case, geometry, wants):
         return [str(error)]
     except FileNotFoundError:
         return [f"{case.label}: no such file; check data.root"]
+    if label.array.ndim == 4:
+        return [f"{case.label}: has {label.array.shape[3]} channels where one is needed; give one map of all classes"]
     if geometry and (problems := _grid_problems(case.label, label, geometry)):
         return problems
     values = np.unique(label.array)
@@ -111,10 +113,7 @@ def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
         raise DataError("no case to train on; check data.root and data.options")
     problems = []
     for case in progress([c for c in cases if wants.stack or not is_phantom(c)], "Preparing cases"):
-        found = [] if is_phantom(case) else _once(case, cache, wants)
-        if not found:
-            fill(case, cache, wants)
-        problems += found
+        problems += ([] if is_phantom(case) else _once(case, cache, wants)) or fill(case, cache, wants)
     if problems:
         more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)
@@ -126,14 +125,22 @@ def _once(case, cache, wants):
 
 
 def fill(case, cache, wants):
-    """Put a case's images, and its label when the method uses labels, into the cache."""
-    if wants.stack:
-        cache.stack(case, wants)
-        return
-    for name in wants.images:
-        cache.get(case.images[name], series_uid=case.meta.get("series_uid"))
-    if wants.label != "none" and case.label is not None:
-        cache.get(case.label, is_label=True)
+    """Put a case's images, and its label when the method uses labels, into the cache.
+
+    Returns:
+        list of the lines that only the steps could tell: empty, or one problem.
+    """
+    try:
+        if wants.stack:
+            cache.stack(case, wants)
+            return []
+        for name in wants.images:
+            cache.get(case.images[name], series_uid=case.meta.get("series_uid"))
+        if wants.label != "none" and case.label is not None:
+            cache.get(case.label, is_label=True)
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def is_phantom(case):

@@ -86,7 +86,9 @@ class CropForeground(Strict):
         return _Box(*zip(*bounds, strict=True))
 
     def apply(self, volume, is_label=False):
-        return self.fitted([volume]).apply(volume, is_label)
+        if is_label:  # its own box would be another one
+            raise DataError("crop_foreground: the box is that of the images; this method needs step crop instead")
+        return self.fitted([volume]).apply(volume)
 
 
 class _Box:
@@ -105,7 +107,13 @@ def boxed(volume, starts, shape, fill=0):
 
 
 def boxed_array(array, starts, shape, fill=0):
-    """The same of an array `(z, y, x[, channel])`; a view where nothing is padded; "edge" continues its border."""
+    """The same of an array `(z, y, x[, channel])`; a view where nothing is padded.
+
+    Args:
+        fill: what lies outside: a number, "edge" (the border continues) or "reflect" (mirrored at its border voxels).
+    """
+    if fill == "reflect":
+        return _mirrored(array, starts, shape)
     ends = [max(min(s + n, size), 0) for s, n, size in zip(starts, shape, array.shape, strict=False)]
     inside = array[tuple(slice(min(max(s, 0), end), end) for s, end in zip(starts, ends, strict=True))]
     if inside.shape[:3] == tuple(shape):
@@ -114,6 +122,17 @@ def boxed_array(array, starts, shape, fill=0):
     widths = [(b, n - b - have) for b, n, have in zip(before, shape, inside.shape, strict=False)]
     options = {"mode": "edge"} if fill == "edge" else {"constant_values": fill}
     return np.pad(inside, [*widths, (0, 0)][: array.ndim], **options)
+
+
+def _mirrored(array, starts, shape):
+    """The part of an array that goes on mirrored, again and again if need be."""
+    places = []
+    for start, length, size in zip(starts, shape, array.shape, strict=False):
+        place = np.arange(start, start + length) % max(2 * (size - 1), 1)
+        places.append(np.minimum(place, 2 * (size - 1) - place))
+    box = tuple(slice(place.min(), place.max() + 1) for place in places)
+    part = np.asarray(array[box])
+    return part[np.ix_(*(place - place.min() for place in places))]
 
 
 def resample(volume, shape, is_label=False):
@@ -149,13 +168,16 @@ def _resampled(array, shape, to_old_voxels, is_label):
     # SimpleITK takes the machine's own byte order only; files have either.
     dtype = array.dtype.newbyteorder("=") if is_label else np.float32
     image = sitk.GetImageFromArray(array.astype(dtype, copy=False), isVector=array.ndim == 4)
+    whole = (*shape, *array.shape[3:])  # SimpleITK drops a single channel
     matrix = to_old_voxels[:3, :3]
     interpolator = sitk.sitkNearestNeighbor if is_label else sitk.sitkLinear
     size = [int(count) for count in shape[::-1]]
     if np.array_equal(matrix, np.diag(np.diag(matrix))) and (np.diag(matrix) > 0).all():
         # Along the axes SimpleITK interpolates several times faster than through a transform.
         first, step = to_old_voxels[:3, 3].tolist(), np.diag(matrix).tolist()
-        return sitk.GetArrayFromImage(sitk.Resample(image, size, sitk.Transform(), interpolator, first, step))
+        found = sitk.Resample(image, size, sitk.Transform(), interpolator, first, step)
+        return sitk.GetArrayFromImage(found).reshape(whole)
     transform = sitk.AffineTransform(matrix.ravel().tolist(), to_old_voxels[:3, 3].tolist())
     grid = ([0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist())
-    return sitk.GetArrayFromImage(sitk.Resample(image, size, transform, interpolator, *grid, 0.0, image.GetPixelID()))
+    found = sitk.Resample(image, size, transform, interpolator, *grid, 0.0, image.GetPixelID())
+    return sitk.GetArrayFromImage(found).reshape(whole)

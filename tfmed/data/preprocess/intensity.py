@@ -68,6 +68,7 @@ class ZScore(Strict):
         used = tf.cast(image != 0, tf.float32) if self.nonzero else tf.ones_like(image)
         count = tf.maximum(tf.reduce_sum(used), 1.0)
         mean = tf.reduce_sum(image * used) / count
+        mean += tf.reduce_sum((image - mean) * used) / count  # what rounding took from a float32 sum of many voxels
         deviation = tf.sqrt(tf.reduce_sum(tf.square(image - mean) * used) / count)
         return (image - mean) / tf.maximum(deviation, 1e-8) * used
 
@@ -75,7 +76,8 @@ class ZScore(Strict):
 class N4(Strict):
     """Even out the bias field of an MR coil (Tustison et al. 2010, SimpleITK); float32. Labels pass through.
 
-    The field is estimated from the voxels that are not 0, on an image `shrink` times smaller along each axis.
+    The field is estimated from the voxels above 0, on an image `shrink` times smaller along each axis; only voxels that
+    are not 0 change.
     """
 
     step: Literal["n4"] = "n4"
@@ -86,13 +88,16 @@ class N4(Strict):
         if is_label:
             return volume
         values = volume.array.astype(np.float32)
-        image = sitk.GetImageFromArray(values)
+        # N4 divides by the extent of an axis, which a single slice does not have.
+        thick = np.pad(values, [(0, 1 if size == 1 else 0) for size in values.shape], mode="edge")
+        image = sitk.GetImageFromArray(thick)
         factors = [max(1, min(self.shrink, size // 8)) for size in image.GetSize()]
-        mask = sitk.GetImageFromArray((values != 0).astype(np.uint8))
+        mask = sitk.GetImageFromArray((thick > 0).astype(np.uint8))
         corrector = sitk.N4BiasFieldCorrectionImageFilter()
         corrector.SetMaximumNumberOfIterations(self.iterations)
         corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(mask, factors))
         field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
+        field = field[tuple(slice(size) for size in values.shape)]
         return volume.replace(array=values / np.exp(field, dtype=np.float32))
 
 
@@ -103,7 +108,7 @@ class Equalize(Strict):
     """
 
     step: Literal["equalize"] = "equalize"
-    bins: pydantic.PositiveInt | None = None  # null: one per whole value, int(max + 1), at least 256
+    bins: pydantic.PositiveInt | None = None  # null: one per whole value, int(max + 1), from 256 to 65536
 
     def apply(self, volume, is_label=False):
         if is_label:
@@ -112,8 +117,10 @@ class Equalize(Strict):
         used = values != 0
         if not used.any():
             return volume.replace(array=values)
-        counted = values[used]
-        counts, edges = np.histogram(counted, self.bins or max(256, int(counted.max() + 1)))
+        counted = values[used].astype(np.float64)  # in float32 the bins of a narrow range have no width
+        if counted.min() == counted.max():
+            return volume.replace(array=used.astype(np.float32))
+        counts, edges = np.histogram(counted, self.bins or int(np.clip(counted.max() + 1, 256, 1 << 16)))
         shares = np.cumsum(counts) / counted.size
         equal = np.zeros_like(values)
         equal[used] = np.interp(counted, (edges[:-1] + edges[1:]) / 2, shares)
