@@ -121,8 +121,11 @@ class MethodHarness:
     def test_two_replicas_equal_one(self, run, tmp_path):
         """The same global batch on two devices gives the same losses as on one."""
         two = fit(self.settings("train.strategy=mirrored", "train.replicas=2"), tmp_path / "two")
-        ours, theirs = (r.metrics().drop(columns=["stage", "split"]).to_numpy(float) for r in (two, run))
-        np.testing.assert_allclose(ours, theirs, rtol=self.replica_tolerance, atol=self.replica_tolerance)
+        # Scores of a validation count voxels, some of which the last digit decides.
+        for split, tolerance in (("train", self.replica_tolerance), ("validation", 0.01)):
+            rows = [r.metrics().query(f"split == '{split}'").drop(columns=["stage", "split"]) for r in (two, run)]
+            ours, theirs = (found.to_numpy(float) for found in rows)
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
 
     def test_same_seed_same_numbers(self, run, tmp_path):
         """Two runs with one seed agree in every digit; another seed gives other numbers."""

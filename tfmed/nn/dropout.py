@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfmed.compat import KERAS_3
+from tfmed.compat import KERAS_3, tensor_variable
 
 
 @keras.utils.register_keras_serializable("tfmed")
@@ -128,6 +128,20 @@ def dropping(model):
     finally:
         for layer, always in before:
             layer.always = always
+
+
+@contextlib.contextmanager
+def from_the_start(model):
+    """Within it, the model's masks are those of a fresh model; afterwards they go on where they were."""
+    counters = [tensor_variable(layer.calls) for layer in layers(model)]
+    before = [tf.identity(counter) for counter in counters]
+    try:
+        for counter in counters:
+            counter.assign(tf.zeros([], tf.int64))
+        yield
+    finally:
+        for counter, calls in zip(counters, before, strict=True):
+            counter.assign(calls)
 
 
 def layers(model):
