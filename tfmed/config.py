@@ -214,7 +214,7 @@ def _merge(below, above, places, above_places):
 
 def _is_another(key, old, new):
     """Whether a mapping replaces the old one: a table of free names, or a thing of another name (a network)."""
-    return key in FREE_NAMES or ("name" in new and new["name"] != old.get("name"))
+    return key in FREE_NAMES or ("name" in new and "name" in old and new["name"] != old["name"])
 
 
 def _section(values, name):

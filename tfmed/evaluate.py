@@ -36,13 +36,24 @@ def main(argv):
     methods = [run.restored() for run in runs]
     if not hasattr(methods[0], "evaluate"):
         raise RunError(f"{runs[0].path}: method {runs[0].method_name!r} has no evaluation")
-    names = [run.path.name for run in runs]
+    names = _names([run.path for run in runs])
     options = _options(methods[0], arguments, runs[0].method_name)
     tables = methods[0].evaluate(dict(zip(names, methods, strict=True)), **options)
     for name, rows in tables.items():
         _write(runs[0].path / f"{name}.csv", rows)
     _show(tables["evaluation"])
     print(f"table: {runs[0].path / 'evaluation.csv'}\nreport: {report.write(runs[0])}")
+
+
+def _names(paths):
+    """What tables call the runs: their folders' names, or the paths where two have one name."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path.resolve()) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--compare: {name} is there twice; name each run once")
+    return names
 
 
 def _options(method, arguments, name):

@@ -3,8 +3,9 @@
 import numpy as np
 
 from tfmed.data.cache import read_case
+from tfmed.data.prepare import check_case, is_phantom
 from tfmed.data.preprocess import class_labels
-from tfmed.errors import RunError
+from tfmed.errors import DataError, RunError
 from tfmed.metrics import aggregate, surface
 from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
 from tfmed.metrics.uncertainty import expected_calibration_error
@@ -16,7 +17,8 @@ def evaluate(methods, part="test", seed=0):
     All runs are scored on the labelled cases of the first run's `part`, on the grids of their files.
 
     Raises:
-        RunError: there are none, or another run was trained on one of them.
+        RunError: there are none, a run was trained on one of them, or runs score other regions.
+        DataError: a case is damaged or its files do not fit together.
     """
     first = next(iter(methods.values()))
     cases = [case for case in first.cases[part] if case.label is not None]
@@ -24,6 +26,13 @@ def evaluate(methods, part="test", seed=0):
         raise RunError(f"no labelled case is in the part {part!r} of the split; choose another --part")
     for name, method in methods.items():
         _refuse_leak(name, method, cases, part)
+        if method.config.scored.keys() != first.config.scored.keys():
+            regions = f"{', '.join(method.config.scored)}, not {', '.join(first.config.scored)}"
+            raise RunError(f"{name}: scores the regions {regions}; compare runs with the same model.regions")
+    for wants in dict.fromkeys(method.wants for method in methods.values()):
+        for case in cases:
+            if not is_phantom(case) and (problems := check_case(case, wants)):
+                raise DataError(problems[0])
     rows = []
     for name, method in methods.items():
         segmenter = method.segmenter()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tfmed.data import preprocess
 from tfmed.data.cache import read_address
 from tfmed.errors import DataError, UserError
-from tfmed.io import Volume, write_volume
+from tfmed.io import Volume, file_of, write_volume
 from tfmed.metrics.uncertainty import predictive_entropy
 
 MAPS = ("labels", "probabilities", "entropy")
@@ -58,8 +59,6 @@ class Segmenter:
 
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""
-        if not self.steps:
-            images = list(images)
         prepared, _ = preprocess.run_together(self.steps, images)
         arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
         return prepared[0], np.concatenate(arrays, -1).astype(np.float32, copy=False)
@@ -79,6 +78,7 @@ def back(probabilities, image):
     whole = np.empty((*image.shape, probabilities.array.shape[-1]), np.float32)
     whole[..., 1:] = foreground.array.reshape(whole[..., 1:].shape)
     np.subtract(1.0, whole[..., 1:].sum(axis=-1), out=whole[..., 0])
+    np.maximum(whole[..., 0], 0.0, out=whole[..., 0])  # rounding
     return Volume(whole, image.affine)
 
 
@@ -113,12 +113,14 @@ def _input(word, modalities):
     pairs = [part.partition("=") for part in word.split(",")]
     if all(key in modalities and equals for key, equals, _ in pairs):
         images = {key: path for key, _, path in pairs}
+        if len(images) < len(pairs):
+            raise UserError(f"{word}: names an image twice; give {_wanted(modalities)}")
         missing = [name for name in modalities if name not in images]
         if missing:
             raise UserError(f"{word}: has no {missing[0]!r} image; this network needs {', '.join(modalities)}")
         return _stem(images[modalities[0]], modalities), images
-    path = pathlib.Path(word)
-    if not path.exists():
+    path = pathlib.Path(os.path.abspath(word))
+    if not os.path.exists(file_of(word)):
         raise UserError(f"{word}: no such file; give {_wanted(modalities)}")
     if len(modalities) == 1:
         return _stem(word, modalities), {modalities[0]: word}
@@ -126,7 +128,7 @@ def _input(word, modalities):
         raise UserError(f"{word}: is one image where {len(modalities)} are needed; give {_wanted(modalities)}")
     images = {}
     for name in modalities:
-        matches = sorted(p for p in path.iterdir() if _plain(p.name).endswith(f"_{name}") or _plain(p.name) == name)
+        matches = [p for p in sorted(path.iterdir()) if f"_{_plain(p.name)}".endswith(f"_{name}") and p.name[0] != "."]
         if len(matches) != 1:
             raise UserError(f"{word}: has {len(matches)} files for {name!r}; give {_wanted(modalities)}")
         images[name] = str(matches[0])
@@ -146,7 +148,7 @@ def _plain(name):
 
 
 def _stem(path, modalities):
-    name = _plain(pathlib.Path(path).name)
+    name = _plain(os.path.basename(os.path.abspath(file_of(path))))
     return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
 
 
@@ -154,12 +156,29 @@ def predict(segmenter, words, out, maps=MAPS):
     """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
 
     Raises:
-        UserError: an input is wrong; DataError: its images do not lie on one grid.
+        UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
+        DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
     """
-    for name, paths in inputs(words, segmenter.modalities):
+    cases = inputs(words, segmenter.modalities)
+    targets = {_target(out, name, kind).resolve() for name, _ in cases for kind in maps}
+    for path in (path for _, paths in cases for path in paths.values()):
+        if pathlib.Path(file_of(path)).resolve() in targets:
+            raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+    return _predicted(segmenter, cases, out, maps)
+
+
+def _target(out, name, kind):
+    return pathlib.Path(out) / f"{name}_{kind}.nii.gz"
+
+
+def _predicted(segmenter, cases, out, maps):
+    for name, paths in cases:
         images = [read_address(paths[modality]) for modality in segmenter.modalities]
         check_grids(images, [paths[modality] for modality in segmenter.modalities])
-        found = segmenter(images)
+        try:
+            found = segmenter(images)
+        except DataError as error:  # of a preprocessing step, which does not know the file
+            raise DataError(f"{paths[segmenter.modalities[0]]}: {error}") from None
         values = np.asarray(segmenter.label_values)
         values = values.astype(np.min_scalar_type(values.max() if values.min() >= 0 else -abs(values).max()))
         volumes = {
@@ -168,7 +187,7 @@ def predict(segmenter, words, out, maps=MAPS):
             "entropy": lambda found=found: found.entropy,
         }
         for kind in maps:
-            path = pathlib.Path(out) / f"{name}_{kind}.nii.gz"
+            path = _target(out, name, kind)
             write_volume(volumes[kind](), path)
             yield path
 
@@ -199,7 +218,7 @@ def exported(folder):
     """The Segmenter of a SavedModel that `tfmed export` wrote.
 
     Raises:
-        UserError: the folder is not one.
+        UserError: the folder is not one, or its files are damaged or do not belong together.
     """
     import pydantic
     import tensorflow as tf
@@ -210,12 +229,25 @@ def exported(folder):
         steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(values["steps"])
         modalities, label_values = [str(m) for m in values["modalities"]], [int(v) for v in values["label_values"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / NOTE}: missing or damaged; export the run again ({type(error).__name__})") from None
-    model = tf.saved_model.load(str(folder))
-    run = model.signatures["probabilities"]
+        raise UserError(
+            f"{folder / NOTE}: missing or damaged ({type(error).__name__}); give the SavedModel of a segmentation "
+            "method, or export its run again"
+        ) from None
+    try:
+        model = tf.saved_model.load(str(folder))
+        run = model.signatures["probabilities"]
+        image, answer = run.structured_input_signature[1]["image"], run.structured_outputs["probabilities"]
+    except Exception as error:  # TensorFlow and protobuf have no common one
+        raise UserError(f"{folder}: cannot be loaded ({type(error).__name__}); export the run again") from None
+    sizes = image.shape[-1], answer.shape[-1]
+    if sizes != (len(modalities), len(label_values)):
+        raise UserError(
+            f"{folder / NOTE}: names {len(modalities)} images and {len(label_values)} classes, and the model has "
+            f"{sizes[0]} and {sizes[1]}; export the run again"
+        )
 
     def probabilities(stack):
-        return run(image=tf.constant(stack))["probabilities"].numpy()
+        return model.signatures["probabilities"](image=tf.constant(stack))["probabilities"].numpy()
 
     def labels(stack):
         return _argmax(probabilities(stack))
