@@ -38,7 +38,7 @@ class Patches:
         self._found = functools.lru_cache(maxsize=256)(self._voxels)
 
     def __call__(self, number):
-        """(image `(*shape + 2 * margin, channel)`, label `(*shape)` uint8 or None, case) of the patch of this number."""
+        """(image `(*shape + 2 * margin, channel)`, label `(*shape)` uint8 or None, case) of a patch."""
         case, starts = self.place(number)
         prepared = self.open(case)
         begin = [start - edge for start, edge in zip(starts, self.margin, strict=True)]
@@ -94,7 +94,7 @@ class Patches:
         return centred if z is None else [z, *centred[1:]]
 
     def _voxels(self, k, z):
-        """For each foreground class in a case's drawable slices (or in slice z): up to 4096 of its voxels, (z, y, x)."""
+        """For each foreground class in a case's drawable slices (or in slice z): up to 4096 voxels, (z, y, x)."""
         label = self.open(self.cases[k]).label
         if label is None:
             return []

@@ -6,6 +6,7 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Strict
+from tfmed.nn import aunet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
 from tfmed.nn.vnet import vnet
@@ -13,13 +14,27 @@ from tfmed.nn.vnet import vnet
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class FCDenseNet(Strict):
+class Backbone(Strict):
+    """What all of them have: a patch is what the network answers."""
+
+    @property
+    def margin(self):
+        """Voxels that the network reads on each side of a patch, one number per spatial axis, or 0."""
+        return 0
+
+    @property
+    def remainder(self):
+        """A side of a patch is a multiple of `multiple` and so much more; one number per spatial axis, or 0."""
+        return 0
+
+
+class FCDenseNet(Backbone):
     """FC-DenseNet ("Tiramisu", Jegou et al. 2017); the defaults are EquiReg's network. 2-D."""
 
     name: Literal["fc_densenet"] = "fc_densenet"
     growth: PositiveInt = 16  # maps that a layer adds
     first: PositiveInt = 48  # maps of the first convolution
-    encoder_layers: tuple[PositiveInt, ...] = (4, 5, 7, 10, 12)  # per dense block, from the finest
+    encoder_layers: tuple[PositiveInt, ...] = Field((4, 5, 7, 10, 12), min_length=1)  # per dense block, from the finest
     bottom_layers: PositiveInt = 15
     decoder_layers: Literal["stated", "code"] | tuple[PositiveInt, ...] = "stated"  # from the coarsest
     dropout: Rate = 0.2
@@ -35,19 +50,19 @@ class FCDenseNet(Strict):
 
     def multiple(self, axes):
         """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 2)
         return (2 ** len(self.encoder_layers),) * axes
 
     def build(self, channels, classes, axes, seed):
         """The network for `axes` spatial axes."""
-        _check_axes(self.name, axes, (2,))
         return fc_densenet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
 
 
-class UNet(Strict):
+class UNet(Backbone):
     """U-Net (Ronneberger et al. 2015, padded), 2-D or 3-D."""
 
     name: Literal["unet"] = "unet"
-    widths: tuple[PositiveInt, ...] = (32, 64, 128, 256)  # channels per level, from the finest
+    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)  # channels per level, from the finest
     factors: tuple[Literal[1, 2], ...] | Literal[2] = 2  # by which each axis shrinks per level
     norm: Literal["batch", "instance", "layer", "none"] = "instance"
     activation: Literal["relu", "leaky_relu"] = "relu"
@@ -60,6 +75,8 @@ class UNet(Strict):
     def multiple(self, axes):
         """What each side of a patch must be a multiple of, one number per spatial axis."""
         factors = (self.factors,) * axes if isinstance(self.factors, int) else self.factors
+        if len(factors) != axes:
+            raise ValueError(f"factors has {len(factors)} numbers, and model.patch has {axes}; give as many")
         return tuple(factor ** (len(self.widths) - 1) for factor in factors)
 
     def build(self, channels, classes, axes, seed):
@@ -67,7 +84,7 @@ class UNet(Strict):
         return unet(channels, classes, (None,) * axes, seed=seed, **self.model_dump(exclude={"name"}))
 
 
-class MCUNet3D(Strict):
+class MCUNet3D(Backbone):
     """The 3-D U-Net with Monte Carlo dropout of GBDL's released code."""
 
     name: Literal["mc_unet3d"] = "mc_unet3d"
@@ -75,15 +92,15 @@ class MCUNet3D(Strict):
 
     def multiple(self, axes):
         """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 3)
         return (1, 16, 16)
 
     def build(self, channels, classes, axes, seed):
         """The network for `axes` spatial axes."""
-        _check_axes(self.name, axes, (3,))
         return mc_unet3d(channels, classes, dropout=self.dropout, seed=seed)
 
 
-class VNet(Strict):
+class VNet(Backbone):
     """V-Net (Milletari et al. 2016) as the mean-teacher line of methods uses it. 3-D."""
 
     name: Literal["vnet"] = "vnet"
@@ -94,17 +111,43 @@ class VNet(Strict):
 
     def multiple(self, axes):
         """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 3)
         return (16,) * axes
 
     def build(self, channels, classes, axes, seed):
         """The network for `axes` spatial axes."""
-        _check_axes(self.name, axes, (3,))
         return vnet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
 
 
+class AUNet(Backbone):
+    """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
+
+    name: Literal["aunet"] = "aunet"
+    widths: tuple[PositiveInt, ...] = Field((20, 40, 80, 160, 320), min_length=2)  # channels per level, from the finest
+    dropout: Rate = 0.25
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+
+    @property
+    def margin(self):
+        return aunet.margin(len(self.widths))
+
+    @property
+    def remainder(self):
+        return aunet.output_sizes(len(self.widths))[1]
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, `remainder` aside; one number per spatial axis."""
+        _check_axes(self.name, axes, 3)
+        return aunet.output_sizes(len(self.widths))[0]
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return aunet.aunet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
+
+
 def _check_axes(name, axes, known):
-    if axes not in known:
-        raise ValueError(f"{name} is a network for {known[0]}-D patches, and model.patch has {axes} numbers")
+    if axes != known:
+        raise ValueError(f"{name} is for {known}-D patches, and model.patch has {axes} numbers; give it {known}")
 
 
 def _tag(value):
@@ -112,7 +155,8 @@ def _tag(value):
 
 
 Network = Annotated[
-    Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
+    Annotated[AUNet, pydantic.Tag(TAG + "aunet")]
+    | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]
     | Annotated[VNet, pydantic.Tag(TAG + "vnet")],

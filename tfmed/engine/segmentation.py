@@ -28,11 +28,13 @@ class SegmentationConfig(MethodConfig):
     """What every segmentation method has in its `model` section, beside its own numbers."""
 
     modalities: tuple[str, ...] = Field(("mr",), min_length=1)  # names of a case's images: the network's channels
-    label_values: tuple[int, ...] = Field((0, 1), min_length=2)  # the number of each class in files, background first
+    # the number of each class in files, background first
+    label_values: tuple[int, ...] = Field((0, 1), min_length=2, max_length=256)
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
     patch: tuple[PositiveInt, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
     network: Network = UNet()
     foreground: float = Field(0.0, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
+    pad: Literal["edge", "reflect"] = "edge"  # how an image goes on past its border, where a network reads on
     # inference
     overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
     blend: Literal["gaussian", "constant"] = "gaussian"
@@ -53,15 +55,20 @@ class SegmentationConfig(MethodConfig):
             raise ValueError(f"network: {error}") from None
         if len(multiples) != len(self.patch):
             raise ValueError(f"network: is for {len(multiples)}-D patches, and patch has {len(self.patch)} numbers")
-        for side, multiple in zip(self.patch, multiples, strict=True):
-            if side % multiple:
+        for side, multiple, more in zip(self.patch, multiples, self.per_axis(self.network.remainder), strict=True):
+            if (side - more) % multiple or side < more:
+                needed = f"multiple of {multiple}" + (f" plus {more}" if more else "")
                 raise ValueError(
-                    f"patch: {side} is no multiple of {multiple}, as network {self.network.name} needs; "
-                    f"try {max(1, round(side / multiple)) * multiple}"
+                    f"patch: {side} is no {needed}, as network {self.network.name} needs; "
+                    f"try {max(0 if more else 1, round((side - more) / multiple)) * multiple + more}"
                 )
         if "z" in self.flips and len(self.patch) == 2:
             raise ValueError("flips: slices have no axis z")
         return self
+
+    def per_axis(self, numbers):
+        """One number for each axis of a patch, of one or several."""
+        return (numbers,) * len(self.patch) if isinstance(numbers, int) else tuple(numbers)
 
     @property
     def classes(self):
@@ -106,16 +113,30 @@ class SegmentationMethod(Method):
         """A patch as voxels (z, y, x)."""
         return self.config.patch if len(self.config.patch) == 3 else (1, *self.config.patch)
 
+    def prepared(self, part, progress=None):
+        """As `Method.prepared`; whatever training would stumble over later is told with the training cases."""
+        cases = super().prepared(part, progress)
+        if part == "train":
+            splits.few_labels(cases, 1.0, 0)  # refuses cases without labels
+            self._check_sizes(cases)
+            self._check_classes(cases)
+            if self.cases["validation"]:
+                super().prepared("validation", progress)
+        return cases
+
+    @property
+    def margin(self):
+        """Voxels (z, y, x) that the network reads on each side of a patch."""
+        margin = self.config.per_axis(self.config.network.margin)
+        return margin if len(margin) == 3 else (0, *margin)
+
     @functools.cached_property
     def training_cases(self):
         """(cases whose labels are used, all training cases), checked."""
         data = self.settings.data
         cases = self.prepared("train")
         seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
-        labelled = splits.few_labels(cases, data.labelled_share, seed)
-        self._check_sizes(cases)
-        self._check_classes(cases)
-        return labelled, cases
+        return splits.few_labels(cases, data.labelled_share, seed), cases
 
     def _check_sizes(self, cases):
         for case in cases:
@@ -123,7 +144,7 @@ class SegmentationMethod(Method):
             small = [axis for axis, (have, want) in enumerate(zip(shape, self.window, strict=True)) if 2 * have < want]
             if small:
                 raise DataError(
-                    f"{case.id}: {shape} voxels (z, y, x) after preprocessing are less than half of model.patch "
+                    f"{case.id}: its {shape} voxels (z, y, x) after preprocessing are less than half of model.patch "
                     f"{self.window}; lower model.patch, or remove the case"
                 )
 
@@ -145,7 +166,8 @@ class SegmentationMethod(Method):
         """Patches of some cases; streams with different numbers draw differently."""
         seed = self.settings.seed * 64 + stream
         share = self.config.foreground if foreground is None else foreground
-        return Patches(self.open, cases, self.window, seed, share, slices)
+        around = {"margin": self.margin, "pad": self.config.pad}
+        return Patches(self.open, cases, self.window, seed, share, slices, **around)
 
     def flat(self, array):
         """A patch without the axis that slices do not have."""
@@ -161,15 +183,8 @@ class SegmentationMethod(Method):
 
     def probabilities(self, image, finish=None):
         """Class probabilities `(z, y, x, class)` float32 of a prepared image `(z, y, x, channel)`."""
-        drops = dropout.layers(self.network)
-        counts = [int(drop.calls) for drop in drops]
-        try:
-            for drop in drops:
-                drop.calls.assign(0)  # the same image gives the same numbers
+        with dropout.from_the_start(self.network):  # the same image gives the same numbers
             return sliding_window(self._window_fn, image, finish=finish, **self._windows())
-        finally:
-            for drop, count in zip(drops, counts, strict=True):
-                drop.calls.assign(count)
 
     def labels(self, image):
         """Class numbers of a prepared image, uint8 `(z, y, x)`."""
@@ -181,7 +196,8 @@ class SegmentationMethod(Method):
         window, overlap, batch = self.window, config.overlap, 1
         if len(config.patch) == 2:
             window, overlap = (SLICES, *config.patch), (0.0, config.overlap, config.overlap)
-        return {"window": window, "overlap": overlap, "blend": config.blend, "flips": flips, "batch": batch}
+        around = {"margin": self.margin, "pad": config.pad}
+        return {"window": window, "overlap": overlap, "blend": config.blend, "flips": flips, "batch": batch} | around
 
     @property
     def _window_fn(self):
@@ -290,9 +306,7 @@ class SegmentationModule(ExportModule):
         model_fn = functools.partial(window_probabilities, method.network, config)
         windows = method._windows()
         blended = window_graph(model_fn, **windows)
-        labelled = window_graph(
-            model_fn, finish=lambda planes: tf.cast(tf.argmax(planes, -1), tf.uint8), **windows
-        )
+        labelled = window_graph(model_fn, finish=lambda planes: tf.cast(tf.argmax(planes, -1), tf.uint8), **windows)
         drops = dropout.layers(method.network)
         spec = tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")
 
