@@ -19,9 +19,8 @@ from tfmed.ops.warp import identity_grid, warp
 
 pytestmark = pytest.mark.current
 
-SHALLOW = (
-    "{name: fc_densenet, growth: 4, first: 8, encoder_layers: [1, 1], bottom_layers: 1, decoder_layers: [1, 1], dropout: 0}"
-)
+BLOCKS = "encoder_layers: [1, 1], bottom_layers: 1, decoder_layers: [1, 1]"
+SHALLOW = f"{{name: fc_densenet, growth: 4, first: 8, {BLOCKS}, dropout: 0}}"
 TINY = (
     "data.source=phantom_brain_tumour",
     "data.options={cases: 7, shape: [8, 32, 32]}",
