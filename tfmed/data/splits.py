@@ -18,11 +18,13 @@ def split(cases, config, seed, labelled=False):
         labelled: only patients with a label map are drawn for validation and test; those without all train.
 
     Raises:
-        DataError: too few groups, or the data set does not name its parts.
+        DataError: too few groups, none with labels, or the data set does not name its parts.
     """
     seed = seed if config.seed is None else config.seed
     unlabelled = {case.group for case in cases if case.label is None and labelled}
     drawn = [case for case in cases if case.group not in unlabelled]
+    if labelled and not drawn:
+        raise DataError("no patient has a label map in every case; check data.root and data.options")
     if config.given:
         parts = _given(cases, drawn, config, seed)
     elif config.folds:
