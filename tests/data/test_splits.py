@@ -152,7 +152,7 @@ def test_cases_without_labels_only_ever_train(sizes, data, seed):
 def test_a_patient_of_whom_one_case_has_no_label_is_not_held_out():
     everything = labelled([2] * 5)
     everything = [dataclasses.replace(c, label=None) if c.id.endswith("-1") else c for c in everything]
-    with pytest.raises(DataError, match="no patient has a label map in every case; check data.root"):
+    with pytest.raises(DataError, match=r"no patient has a label map in every case; check data\.root"):
         split(everything, SplitConfig(), 0, labelled=True)
 
 

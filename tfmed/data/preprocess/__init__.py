@@ -15,7 +15,7 @@ from tfmed.errors import DataError
 from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
 from .intensity import N4, Equalize, Window, ZScore
 
-VERSION = 1  # part of every cache key: raise it when a step's output changes
+VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
     "N4", "Crop", "CropForeground", "Equalize", "Orient", "Resample", "Step", "VERSION", "Window", "ZScore",
