@@ -76,7 +76,19 @@ def quickstart(folder, notebook):
     assert "(2, 64, 56, 56)" in printed(notebook)
 
 
-PROMISES = {"quickstart": quickstart}
+def few_labels(folder, notebook):
+    """Two runs, predictions of both kinds on the scan's grid, a SavedModel."""
+    from tfmed.io import read_volume
+
+    assert len(list((folder / "runs").iterdir())) == 2
+    shapes = {read_volume(path).shape for path in (folder / "predicted").iterdir()}
+    assert shapes == {(24, 64, 64)} and len(list((folder / "predicted").iterdir())) == 2
+    assert (folder / "exported" / "saved_model.pb").is_file()
+    assert pictures(notebook) == 4  # planes, curves, contours, comparison
+    assert "SavedModel: (24, 64, 64, 4) -> labels (24, 64, 64)" in printed(notebook)
+
+
+PROMISES = {"quickstart": quickstart, "segmentation_few_labels": few_labels}
 
 
 def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):

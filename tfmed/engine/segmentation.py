@@ -28,8 +28,7 @@ class SegmentationConfig(MethodConfig):
     """What every segmentation method has in its `model` section, beside its own numbers."""
 
     modalities: tuple[str, ...] = Field(("mr",), min_length=1)  # names of a case's images: the network's channels
-    # the number of each class in files, background first
-    label_values: tuple[int, ...] = Field((0, 1), min_length=2, max_length=256)
+    label_values: tuple[int, ...] = (0, 1)  # the number of each class in files, background first
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
     patch: tuple[PositiveInt, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
     network: Network = UNet()
@@ -45,6 +44,8 @@ class SegmentationConfig(MethodConfig):
     def _sections_fit(self):
         if len(set(self.label_values)) < len(self.label_values):
             raise ValueError("label_values: a number stands twice")
+        if not 2 <= len(self.label_values) <= 256:
+            raise ValueError(f"label_values: has {len(self.label_values)} numbers; give from 2 to 256")
         for name, values in self.regions.items():
             strange = sorted(set(values) - set(self.label_values))
             if strange or not values:
@@ -261,7 +262,7 @@ class SegmentationMethod(Method):
         """Contours, entropy and errors of up to three labelled cases that were not trained on."""
         from tfmed.engine.overlay import Overlay
 
-        cases = [c for part in ("validation", "test", "train") for c in self.cases[part] if c.label is not None][:3]
+        cases = [c for part in ("validation", "train") for c in self.cases[part] if c.label is not None][:3]
         shown = []
         for case in cases:
             images, label = read_case(case, self.wants)

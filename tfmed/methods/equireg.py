@@ -16,6 +16,7 @@ afresh for each sample, where the released code drew one per run. `mask: false` 
 does; by default only those count whose augmented input is not 0, as in all published runs.
 """
 
+import dataclasses
 from typing import Literal
 
 import keras
@@ -23,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from tfmed.augment.paired import sample_grid
+from tfmed.augment.paired import STRONG, sample_grid
 from tfmed.data.cache import read_case
 from tfmed.engine.backbones import FCDenseNet, Network
 from tfmed.engine.method import Stage
@@ -48,6 +49,8 @@ class Config(SemiSupervisedConfig):
     consistency: Literal["kl", "mse"] = "kl"  # of target and prediction; mse: squared difference of probabilities
     mask: bool = True  # only pixels whose augmented input is not 0 in every channel
     strong: Literal["strong", "weak"] = "strong"  # the movements A
+    elastic_alpha: float = Field(720.0, ge=0)  # of strong movements of slices, for slices of 224 pixels; see Policy
+    elastic_sigma: float = Field(24.0, gt=0)  # pixels
     supervised: Literal["cross_entropy", "dice", "both"] = "cross_entropy"  # Dice is proposed as future work
     learning_rate: float = Field(1e-3, gt=0)  # of Adam
 
@@ -132,6 +135,14 @@ def augmented_logits(logits, grid):
     return warp(tf.cast(logits, tf.float32), grid, order=0, fill=background)
 
 
+def movements(config, kind=None):
+    """The policy of A (or of the named kind) for slices or volumes, as `sample_grid` takes it."""
+    kind = kind or config.strong
+    if kind == "strong" and len(config.patch) == 2:
+        return dataclasses.replace(STRONG, alpha=config.elastic_alpha, sigma=config.elastic_sigma)
+    return kind
+
+
 class EquiRegMethod(SemiSupervisedMethod):
     """Semi-supervised segmentation of slices (the paper) or volumes (patch of three numbers)."""
 
@@ -148,7 +159,7 @@ class EquiRegMethod(SemiSupervisedMethod):
                 seed=self.settings.seed,
                 gradient_accumulation=train.gradient_accumulation,
             ),
-            train=lambda: self.samples(strong=config.strong if self.streams.unlabelled else None),
+            train=lambda: self.samples(strong=movements(config) if self.streams.unlabelled else None),
             steps=train.steps,
             validation=self.validation,
         )
@@ -157,14 +168,15 @@ class EquiRegMethod(SemiSupervisedMethod):
         """Equivariance Dice: of A(segment(x)) and segment(A(x)), with a stored strong A per slice (or volume)."""
         images, _ = read_case(case, self.wants)
         _, stack = self.segmenter().prepared(images)
-        ours, theirs = moved_both_ways(self.labels, stack, len(self.config.patch), seed)
+        strong = movements(self.config, "strong")
+        ours, theirs = moved_both_ways(self.labels, stack, len(self.config.patch), seed, strong)
         return {
             name: {"equivariance Dice": equivariance_dice(np.isin(ours, classes), np.isin(theirs, classes))}
             for name, classes in self.config.scored.items()
         }
 
 
-def moved_both_ways(segment, image, axes, seed=0):
+def moved_both_ways(segment, image, axes, seed=0, policy="strong"):
     """(A(segment(x)), segment(A(x))): class numbers `(z, y, x)`; A is strong, and a function of seed and slice alone.
 
     Args:
@@ -172,12 +184,13 @@ def moved_both_ways(segment, image, axes, seed=0):
         image: `(z, y, x, channel)`.
         axes: 2: each slice has its own A; 3: the volume has one.
         seed: integer.
+        policy: of A, see `sample_grid`.
     """
     plain = segment(image)
     parts = range(len(image)) if axes == 2 else [slice(None)]
     augmented, ours = np.empty_like(image), np.empty_like(plain)
     for number, part in enumerate(parts):
-        grid = sample_grid((seed * 10007 + number) % 2**31, image[part].shape[:-1], "strong")
+        grid = sample_grid((seed * 10007 + number) % 2**31, image[part].shape[:-1], policy)
         augmented[part] = warp_array(image[part], grid, order=1)
         ours[part] = warp_array(plain[part][..., None], grid, order=0)[..., 0]
     return ours, segment(augmented)
