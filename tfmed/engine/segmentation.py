@@ -259,12 +259,12 @@ class SegmentationMethod(Method):
         return {}
 
     def previews(self):
-        """Contours, entropy and errors of up to three labelled cases that were not trained on."""
+        """Contours, entropy and errors of up to three labelled validation cases (without any: of training cases)."""
         from tfmed.engine.overlay import Overlay
 
-        cases = [c for part in ("validation", "train") for c in self.cases[part] if c.label is not None][:3]
+        labelled = [[c for c in self.cases[part] if c.label is not None] for part in ("validation", "train")]
         shown = []
-        for case in cases:
+        for case in (labelled[0] or labelled[1])[:3]:
             images, label = read_case(case, self.wants)
             shown.append(Overlay.of(case.id, images, label, self.segmenter()(images), self.config.label_values))
         return {"segmentation": Overlay(tuple(shown), self.config.label_values)} if shown else {}
