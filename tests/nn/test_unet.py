@@ -130,3 +130,9 @@ def test_wrong_settings_are_named():
         unet(1, 2, dropout_in="encoder")
     with pytest.raises(ValueError, match="one number, 1 or 2"):
         unet(1, 2, factors=(1, 2, 2))
+
+
+def test_the_last_convolution_may_see_neighbours():
+    plain, wide = (unet(1, 2, (None, None), (4, 6), head_kernel=size) for size in (1, 3))
+    assert parameters(wide.trainable_weights) - parameters(plain.trainable_weights) == 8 * 4 * 2
+    assert wide(noise((1, 4, 6, 1))).shape == (1, 4, 6, 2)

@@ -112,6 +112,7 @@ def unet_decoder(
     always=False,
     seed=0,
     deep_supervision=0,
+    head_kernel=1,
     **encoder_options,
 ):
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
@@ -121,6 +122,7 @@ def unet_decoder(
         classes: number of logits per voxel.
         upsample: "linear", "nearest" or "transposed" (a transposed convolution to the width of the level above).
         deep_supervision: number of coarser levels that give logits too.
+        head_kernel: size of the last convolution.
     """
     drawn = seeds(seed + 1)
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
@@ -138,7 +140,7 @@ def unet_decoder(
         x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
         x = _level(x, (width, width), norm, affine, activation, residual, f"up{i}")
         if i <= deep_supervision:
-            y = CONV[rank](classes, 1, kernel_initializer="he_normal", name=f"head{i}")(x)
+            y = CONV[rank](classes, head_kernel, padding="same", kernel_initializer="he_normal", name=f"head{i}")(x)
             outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))
     return keras.Model(inputs, outputs if deep_supervision else outputs[0], name="decoder")
 
