@@ -35,6 +35,7 @@ class Patches:
         self.open, self.cases, self.shape = open_case, list(cases), tuple(shape)
         self.seed, self.foreground, self.slices = seed, foreground, slices
         self.margin, self.pad = tuple(margin), pad
+        self._first = {case.id: k for k, case in reversed(list(enumerate(self.cases)))}  # a case may stand there often
         self._found = functools.lru_cache(maxsize=256)(self._voxels)
 
     def __call__(self, number):
@@ -85,7 +86,7 @@ class Patches:
             starts[0] = _around(int(draw.choice(self._chosen(k))), size[0], self.shape[0])
         if not self.foreground or draw.random() >= self.foreground:
             return starts
-        voxels = self._found(k, z)
+        voxels = self._found(self._first[self.cases[k].id], z)
         if not voxels:
             return starts
         points = voxels[draw.integers(len(voxels))]

@@ -12,6 +12,7 @@ from tfmed.data import prepare, sources, splits
 from tfmed.data.cache import Cache
 from tfmed.data.pipeline import Samples
 from tfmed.data.prepare import Wants
+from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 
 
@@ -51,6 +52,7 @@ class Method:
         self.settings = settings
         self.config = settings.model
         self.models = {}  # stage name -> model, filled as stages are trained or restored
+        self.records = Records()  # what is decided between stages; a run's lie in its directory
 
     @classmethod
     def settings_class(cls):
@@ -66,7 +68,10 @@ class Method:
         return self.settings.data.preprocess
 
     def stages(self) -> Iterator[Stage]:
-        """The stages in order; a later one may use `self.models` of those before it."""
+        """The stages in order; a later one may use `self.models` of those before it, each with its best weights.
+
+        What is decided by looking at these models goes through `self.records`.
+        """
         raise TypeError(f"{type(self).__name__} defines no stages")
 
     @functools.cached_property

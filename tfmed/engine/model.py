@@ -70,6 +70,18 @@ class TrainingModel(keras.Model):
         everyone = draw((self.per_step, *shape), seed, alg="philox")  # the default algorithm depends on the device
         return tf.gather(everyone, batch["index"] % self.per_step)
 
+    def sum_over_replicas(self, value):
+        """The sum over all replicas of a tensor that each of them has a share of, for losses that are no means.
+
+        `update` averages gradients over replicas, so each replica's own share counts as often as there are replicas.
+        """
+        if self.replicas == 1:
+            return value
+        context = tf.distribute.get_replica_context()
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(value))
+        own = value * self.replicas
+        return own + tf.stop_gradient(total - own)
+
     def update(self, name, loss, batch):
         """Update the networks of one optimizer by the gradient of a loss averaged over the global batch.
 

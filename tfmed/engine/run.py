@@ -50,9 +50,11 @@ class Run:
         """
         from tfmed import compat
         from tfmed.engine.checkpoint import Checkpoints
+        from tfmed.engine.records import Records
 
         compat.set_precision(self.settings.train.precision)
         method = self.method()
+        method.records = Records(self.path / "records", frozen=True)
         checkpoints = Checkpoints(self.path / "checkpoints")
         for stage in method.stages():
             found = checkpoints.latest(stage.name, best=best)

@@ -13,6 +13,7 @@ from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
+from tfmed.engine.records import Records
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
 from tfmed.files import clean
@@ -46,6 +47,7 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     method = registry.method_class(settings.method)(settings)
     method.prepared("train", progress)
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
+    method.records = Records(run.path / "records", writes=worker[0] == 0)
     log.info("run directory: %s", run.path)
     _train_stages(run, method, strategy, worker)
     _preview(run, method, worker[0] == 0, "preview", None, None)
@@ -101,11 +103,18 @@ def _train_stages(run, method, strategy, worker):
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
             loop.resume(*found)
-        if found and found[1]["finished"] and found[1]["step"] >= stage.steps:
-            continue
-        if found:
-            log.info("%s: going on after step %d", stage.name, loop.step)
-        loop.run()
+        if not (found and found[1]["finished"] and found[1]["step"] >= stage.steps):
+            if found:
+                log.info("%s: going on after step %d", stage.name, loop.step)
+            loop.run()
+        _take_best(checkpoints, stage, model)
+
+
+def _take_best(checkpoints, stage, model):
+    """Later stages, and the last pictures, see the weights that `Run.restored` will give."""
+    found = checkpoints.latest(stage.name, best=True)
+    if found and found[1].get("best"):
+        checkpoints.restore(model, *found)
 
 
 def _drop_later_rows(table, newest):

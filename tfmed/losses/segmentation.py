@@ -26,10 +26,18 @@ def soft_dice(logits, target, mask=None, class_weights=None, background=False, s
     return _dice_loss(overlap, size, class_weights, background, smooth)
 
 
-def batch_dice(logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5):
-    """As `soft_dice`, with sums over all voxels of the batch (of this replica): a scalar."""
+def batch_dice(
+    logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5, total=None
+):  # fmt: skip
+    """As `soft_dice`, with sums over all voxels of the batch: a scalar.
+
+    Args (others as for `soft_dice`):
+        total: makes the sums of all replicas of this replica's; None: its own alone count.
+    """
     overlap, size = _dice_sums(logits, target, mask, squared)
     overlap, size = tf.reduce_sum(overlap, 0), tf.reduce_sum(size, 0)
+    if total is not None:
+        overlap, size = total(overlap), total(size)
     return _dice_loss(overlap, size, class_weights, background, smooth)
 
 
