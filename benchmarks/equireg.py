@@ -29,8 +29,9 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "configs" / "equireg"
 SUPERVISED = ("model.weight=0", "train.batch_size=4", "model.labelled_batch=4")
 DATA = {
     "la2018": ("left_atrium.yaml", 0.25, [
-        "data.preprocess=[{step: resample, spacing_mm: [2, 2, 2]}, {step: zscore}]", "model.patch=[48, 64]",
-        "model.network={name: unet, widths: [16, 32, 64], norm: batch, dropout: 0.2}", "train.validate_every=50"]),
+        "data.preprocess=[{step: resample, spacing_mm: [2, 2, 2]}, {step: equalize}]", "model.patch=[48, 64]",
+        "data.split.validation=0.3", "model.elastic_alpha=45", "model.elastic_sigma=6",
+        "model.network={name: unet, widths: [16, 32, 64], norm: batch, dropout: 0.2}"]),
     "nuclei": ("nuclei.yaml", 0.1, []),
 }  # fmt: skip
 
@@ -71,7 +72,8 @@ def main():
         root = nuclei(arguments.folder, out / "nuclei") if arguments.data == "nuclei" else arguments.folder
         for seed in arguments.seeds:
             shared = [*extra, f"data.root={root}", f"train.steps={arguments.steps}", f"seed={seed}",
-                      "train.tensorboard=false", "train.preview_every=100000", *arguments.set]  # fmt: skip
+                      "train.tensorboard=false", "train.preview_every=100000", "train.validate_every=100",
+                      "train.schedule={kind: cosine}", *arguments.set]  # fmt: skip
             for name, more in (("supervised, few", [*SUPERVISED, f"data.labelled_share={few}"]),
                                ("EquiReg, few", [f"data.labelled_share={few}", *arguments.equireg]),
                                ("supervised, all", [*SUPERVISED, "data.labelled_share=1.0"])):  # fmt: skip

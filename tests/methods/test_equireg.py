@@ -304,3 +304,10 @@ def test_evaluation_has_equivariance_dice_for_every_region(tmp_path):
     assert [row["region"] for row in tables["evaluation"]] == ["whole", "core", "enhancing"]
     assert all(0 <= row["equivariance Dice mean"] <= 1 for row in tables["evaluation"])
     assert {row["case"] for row in tables["cases"]} == {case.id for case in run.method().cases["test"]}
+
+
+def test_what_comes_in_from_outside_does_not_count_where_images_go_on():
+    grid = sample_grid(0, (SIDE, SIDE), Policy(flip=None, shift=(0.25, 0.25)))[None]
+    image = tf.ones((1, SIDE, SIDE, 2))
+    counted = model(fill="edge").counted(warp(image, grid, fill="edge"), grid).numpy()[0]
+    assert counted[4:, 4:].all() and not counted[:4].any() and not counted[:, :4].any()

@@ -47,6 +47,12 @@ class Loop:
         self.step = state["step"]
         self.best = state["best_so_far"]
 
+    @property
+    def out_of_patience(self):
+        """Whether the validation has not improved for as long as early stopping allows."""
+        rule = self.train.early_stopping
+        return rule is not None and self.best["misses"] >= rule.patience
+
     def run(self):
         """Train to the end of the stage."""
         samples = self.stage.train()
@@ -177,7 +183,7 @@ class Loop:
             self.save()
             return False
         self.best = self.best | {"misses": self.best["misses"] + 1}
-        if self.best["misses"] < rule.patience:
+        if not self.out_of_patience:
             return False
         log.info(
             "%s: %s has not improved since step %d; stopped early", self.stage.name, rule.metric, self.best["step"]

@@ -103,7 +103,7 @@ def _train_stages(run, method, strategy, worker):
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
             loop.resume(*found)
-        if not (found and found[1]["finished"] and found[1]["step"] >= stage.steps):
+        if not (found and found[1]["finished"] and (found[1]["step"] >= stage.steps or loop.out_of_patience)):
             if found:
                 log.info("%s: going on after step %d", stage.name, loop.step)
             loop.run()

@@ -47,7 +47,7 @@ class Config(SemiSupervisedConfig):
     network: Network = FCDenseNet()
     weight: float = Field(1.0, ge=0)  # lambda of the consistency term
     consistency: Literal["kl", "mse"] = "kl"  # of target and prediction; mse: squared difference of probabilities
-    mask: bool = True  # only pixels whose augmented input is not 0 in every channel
+    mask: bool = True  # only pixels whose augmented input is not 0 in every channel, nor brought in from outside
     strong: Literal["strong", "weak"] = "strong"  # the movements A
     elastic_alpha: float = Field(720.0, ge=0)  # of strong movements of slices, for slices of 224 pixels; see Policy
     elastic_sigma: float = Field(24.0, gt=0)  # pixels
@@ -124,9 +124,17 @@ class EquiReg(TrainingModel):
             augmented: A(x).
             grid: A.
         """
-        mask = tf.reduce_any(augmented != 0, -1) if self.config.mask else None
+        mask = self.counted(augmented, grid) if self.config.mask else None
         target = augmented_logits(tf.stop_gradient(plain), grid)
         return (losses.kl_divergence if self.config.consistency == "kl" else losses.consistency)(target, moved, mask)
+
+
+    def counted(self, augmented, grid):
+        """The pixels of A(x) that are not 0, and that lie in x where something else than 0 surrounds it."""
+        inside = tf.reduce_any(augmented != 0, -1)
+        if self.config.fill == 0:
+            return inside
+        return inside & warp(tf.ones_like(inside[..., None]), grid, order=0, fill=False)[..., 0]
 
 
 def augmented_logits(logits, grid):
