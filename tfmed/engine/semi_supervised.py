@@ -21,7 +21,7 @@ class SemiSupervisedConfig(SegmentationConfig):
     labelled_batch: PositiveInt = 2
     unlabelled_pool: Literal["all", "rest"] = "all"  # all training cases, or those whose labels are not used
     weak: Literal["weak", "strong", "none"] = "weak"  # movement of every sample, its label with it
-    fill: float = 0.0  # what movements bring in from outside of an image
+    fill: float | Literal["edge"] = 0.0  # what movements bring in from outside; edge: image and label go on
 
 
 class SemiSupervisedMethod(SegmentationMethod):
@@ -48,6 +48,10 @@ class SemiSupervisedMethod(SegmentationMethod):
         labelled = self.config.labelled_batch
         return Streams(labelled, self.settings.train.batch_size - labelled)
 
+    def movement(self, seed):
+        """The policy by which a sample of this seed is moved, or None."""
+        return None if self.config.weak == "none" else self.config.weak
+
     def samples(self, strong=None):
         """Samples `image` `(*patch, channel)` float32, `label` `(*patch)` int32 (0 in the unlabelled stream).
 
@@ -71,10 +75,12 @@ class SemiSupervisedMethod(SegmentationMethod):
             image = self.flat(image).astype(np.float32)
             label = self.flat(label) if is_labelled else np.zeros(shape, np.uint8)
             seeds = generator(seed, index, 0xA9).integers(2**31, size=2)
-            if config.weak != "none":
-                grid = sample_grid(seeds[0], shape, config.weak)
+            policy = self.movement(seeds[0])
+            if policy is not None:
+                grid = sample_grid(seeds[0], shape, policy)
                 image = warp_array(image, grid, order=1, fill=config.fill)
-                label = warp_array(label[..., None], grid, order=0)[..., 0] if is_labelled else label
+                outside = "edge" if config.fill == "edge" else 0
+                label = warp_array(label[..., None], grid, 0, outside)[..., 0] if is_labelled else label
             sample = {"image": image, "label": label}
             return sample if strong is None else sample | {"grid": sample_grid(seeds[1], shape, strong)}
 
