@@ -177,14 +177,14 @@ class EquiRegMethod(SemiSupervisedMethod):
         images, _ = read_case(case, self.wants)
         _, stack = self.segmenter().prepared(images)
         strong = movements(self.config, "strong")
-        ours, theirs = moved_both_ways(self.labels, stack, len(self.config.patch), seed, strong)
+        ours, theirs = moved_both_ways(self.labels, stack, len(self.config.patch), seed, strong, self.config.fill)
         return {
             name: {"equivariance Dice": equivariance_dice(np.isin(ours, classes), np.isin(theirs, classes))}
             for name, classes in self.config.scored.items()
         }
 
 
-def moved_both_ways(segment, image, axes, seed=0, policy="strong"):
+def moved_both_ways(segment, image, axes, seed=0, policy="strong", fill=0.0):
     """(A(segment(x)), segment(A(x))): class numbers `(z, y, x)`; A is strong, and a function of seed and slice alone.
 
     Args:
@@ -193,14 +193,15 @@ def moved_both_ways(segment, image, axes, seed=0, policy="strong"):
         axes: 2: each slice has its own A; 3: the volume has one.
         seed: integer.
         policy: of A, see `sample_grid`.
+        fill: what A brings in from outside of the image; "edge": image and labels go on.
     """
     plain = segment(image)
     parts = range(len(image)) if axes == 2 else [slice(None)]
     augmented, ours = np.empty_like(image), np.empty_like(plain)
     for number, part in enumerate(parts):
         grid = sample_grid((seed * 10007 + number) % 2**31, image[part].shape[:-1], policy)
-        augmented[part] = warp_array(image[part], grid, order=1)
-        ours[part] = warp_array(plain[part][..., None], grid, order=0)[..., 0]
+        augmented[part] = warp_array(image[part], grid, 1, fill)
+        ours[part] = warp_array(plain[part][..., None], grid, 0, "edge" if fill == "edge" else 0)[..., 0]
     return ours, segment(augmented)
 
 
