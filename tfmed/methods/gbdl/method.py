@@ -1,0 +1,153 @@
+"""Config and method of GBDL: two stages, augmentation, windows at inference, PAvPU."""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+from pydantic import Field, PositiveInt
+
+from tfmed.augment.paired import VolumePolicy
+from tfmed.data.cache import read_case
+from tfmed.data.preprocess import class_labels
+from tfmed.engine.backbones import MCUNet3D, Network
+from tfmed.engine.method import Stage
+from tfmed.engine.schedules import Schedule
+from tfmed.engine.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
+from tfmed.methods.gbdl.models import LatentLearner, Segmenter
+from tfmed.methods.gbdl.networks import LRL
+from tfmed.metrics.uncertainty import pavpu
+
+FLIPPED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None)  # left-right
+TURNED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None, rotate=((-10, 10), (0, 0), (0, 0)))  # in the plane, degrees
+
+
+class Config(SemiSupervisedConfig):
+    """GBDL's own numbers: [P] is stated in the paper, [code] stands in the released code alone."""
+
+    architecture: Literal["gbdl", "supervised"] = "gbdl"  # the latter is the paper's baseline, labels alone
+    patch: tuple[PositiveInt, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
+    network: Network = MCUNet3D()  # [P] the segmenter
+    labelled_batch: PositiveInt = 2
+    unlabelled_pool: Literal["all", "rest"] = "rest"
+    weak: Literal["flip_turn", "weak", "strong", "none"] = "flip_turn"  # [code] left-right, +-10 degrees in the plane
+    jitter: float = Field(0.4, ge=0, lt=1)  # [code] of brightness and contrast, factors 1 +- jitter
+    # latent model
+    latent: Literal["full", "diagonal", "volume"] = (
+        "full"  # [P] per slice; diagonal: IC-LRL; volume: one latent for all
+    )
+    latent_widths: tuple[PositiveInt, ...] = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
+    latent_size: PositiveInt = 256  # [code] D, of a slice
+    latent_floor: float = Field(10.0, gt=0)  # [code] c in A = v v^T + c I
+    share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
+    reconstruction: Literal["linear", "tanh"] = "linear"  # tanh: [code], for images in [-1, 1]
+    lambda_ce: float = Field(1.0, ge=0)  # [P]
+    lambda_dice: float = Field(2.0, ge=0)  # [P]
+    lambda_mse: float = Field(1.0, ge=0)  # [P]; 0: without the image's decoder
+    lambda_kl: float = Field(0.005, ge=0)  # [P]
+    latent_learning_rate: float = Field(1e-4, gt=0)  # [code] of Adam
+    latent_decay: float = Field(1e-4, ge=0)  # [code] L2
+    latent_steps: PositiveInt | None = None  # null: train.steps, as for the segmenter [code]
+    # segmenter
+    samples: PositiveInt = 5  # [P] M, latents of a pseudo label
+    beta_ce: float = Field(1.0, ge=0)  # [P]
+    beta_dice: float = Field(2.0, ge=0)  # [P]
+    learning_rate: float = Field(5e-4, gt=0)  # [code] of Adam
+    decay: float = Field(1e-5, ge=0)  # [code] L2
+    schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
+    # inference
+    mc_passes: pydantic.NonNegativeInt = 5  # [P] T
+    stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = (8, 8, 8)  # [code] voxels; null: as overlap says
+    blend: Literal["gaussian", "constant"] = "constant"  # [code]
+
+    @pydantic.model_validator(mode="after")
+    def _latent_model_fits(self):
+        if len(self.patch) != 3:
+            raise ValueError(f"patch: {list(self.patch)} is a slice; give (z, y, x), as volumes are segmented")
+        multiple = 2 ** len(self.latent_widths)
+        wrong = [side for side in self.patch[1:] if side % multiple]
+        if self.architecture == "gbdl" and wrong:
+            raise ValueError(
+                f"patch: {wrong[0]} is no multiple of {multiple}, as a latent model of {len(self.latent_widths)} "
+                f"latent_widths needs; try {max(1, round(wrong[0] / multiple)) * multiple}"
+            )
+        if self.stride and any(step > side for step, side in zip(self.stride, self.patch, strict=True)):
+            raise ValueError(f"stride: {list(self.stride)} is more than patch {list(self.patch)}; windows would gape")
+        return self
+
+
+def build_network(config, part="segmenter", channels=None, classes=None, seed=0, norm="instance"):
+    """A network of the method: images `(b, n, height, width, channels)` -> logits `(..., classes)`.
+
+    Args:
+        config: the method's `Config`.
+        part: "segmenter", or "latent" (an `LRL`, whose height and width are those of `config.patch`).
+        channels, classes: default the config's.
+        seed: of the segmenter's dropout.
+        norm: of the latent model, "instance" or "none".
+    """
+    channels = len(config.modalities) if channels is None else channels
+    classes = config.classes if classes is None else classes
+    if part == "latent":
+        return LRL(config, channels, classes, norm)
+    return config.network.build(channels, classes, len(config.patch), seed)
+
+
+class GBDLMethod(SemiSupervisedMethod):
+    """Semi-supervised segmentation of volumes."""
+
+    Config = Config
+
+    @classmethod
+    def check(cls, settings):
+        super().check(settings)
+        model, batch = settings.model, settings.train.batch_size
+        if model.architecture == "supervised" and model.labelled_batch != batch:
+            raise ValueError(f"model.labelled_batch: supervised training takes labels alone; set it to {batch}")
+
+    def stages(self):
+        config, teacher = self.config, {}
+        if config.architecture == "gbdl":
+            steps = config.latent_steps or self.settings.train.steps
+            yield self._stage("latent", LatentLearner, steps, config.latent_learning_rate)
+            # A method of a network, not a network: the segmenter's checkpoints do not hold its teacher.
+            teacher = {"pseudo_labels": self.models["latent"].network.pseudo_labels}
+        yield self._stage("segmenter", Segmenter, self.settings.train.steps, config.learning_rate, **teacher)
+
+    def _stage(self, name, learner, steps, rate, **options):
+        train, seed = self.settings.train, self.settings.seed
+
+        def model():
+            network = build_network(self.config, name, seed=seed)
+            options_ = dict(seed=seed, gradient_accumulation=train.gradient_accumulation) | options
+            return learner(self.config, self.streams, network, self._rate(rate, steps), **options_)
+
+        return Stage(name, model, self.samples, steps, self.validation)
+
+    def _rate(self, base, steps):
+        """A stage's learning rate: with the code's stretch of 2 and a cosine, it sees the first half of it."""
+        schedule = self.settings.train.schedule
+        if schedule.kind == "constant" and not schedule.warmup_steps:
+            return base
+        return Schedule(base, self.config.schedule_stretch * steps, **schedule.model_dump())
+
+    def movement(self, seed):
+        """The policy of a sample: a flip, and for half of them a turn."""
+        if self.config.weak != "flip_turn":
+            return super().movement(seed)
+        return TURNED if seed % 2 else FLIPPED
+
+    def _windows(self):
+        windows, stride = super()._windows(), self.config.stride
+        if stride is None:
+            return windows
+        return windows | {"overlap": tuple(1 - s / side for s, side in zip(stride, self.config.patch, strict=True))}
+
+    def extra_scores(self, case, segmentation, seed):
+        """PAvPU of each region: are the patches that the network is sure of the right ones?"""
+        _, label = read_case(case, self.wants)
+        reference = class_labels(label, self.config.label_values).array
+        entropy = segmentation.entropy.array
+        return {
+            name: {"PAvPU": pavpu(entropy, np.isin(segmentation.labels.array, classes), np.isin(reference, classes))}
+            for name, classes in self.config.scored.items()
+        }

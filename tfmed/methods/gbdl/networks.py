@@ -1,0 +1,144 @@
+"""LRL, GBDL's latent representation learning: two encoders, a Gaussian per slice, two decoders."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from tfmed.nn.unet import unet_decoder, unet_encoder
+from tfmed.ops import gaussians
+
+FACTORS = (1, 2, 2)  # slices are never pooled
+
+
+class LRL(keras.Model):
+    """P(X, Y | Z) and Q(Z | X): what the green box of the paper's Figure 1 holds.
+
+    Shapes: images `(b, n, height, width, channels)` with any number n of slices; latents z `(b, n, d)`. With default
+    widths and slices of 128 x 128, three channels and two classes make 144,494,149 parameters.
+
+    Args:
+        config: the method's `Config`.
+        channels, classes: of images, and of labels.
+        norm: of the convolutions, "instance" or "none".
+    """
+
+    def __init__(self, config, channels, classes, norm="instance", name="lrl"):
+        super().__init__(name=name)
+        self.kind, self.floor, self.shared = config.latent, config.latent_floor, config.share_encoder
+        self.activation = config.reconstruction
+        size, units = (None, *config.patch[1:]), config.latent_size
+        how = dict(factors=FACTORS, norm=norm, affine=False)
+        self.x_encoder = _encoder(channels, size, config.latent_widths, how, "x_encoder")
+        *skips, deepest = self.x_encoder.outputs
+        self.mean = _per_slice(deepest.shape[1:], units, "mean")
+        self.vector = _per_slice(deepest.shape[1:], units, "vector")
+        self.z_features = _to_features(deepest.shape[1:], units, "z_features")
+        features = self.z_features.outputs[0]
+        if config.lambda_mse:
+            self.x_decoder = unet_decoder([*skips, features], channels, head_kernel=3, **how)
+        if not self.shared:
+            self.y_encoder = _encoder(channels, size, config.latent_widths, how, "y_encoder")
+        self.y_vector = _per_slice(deepest.shape[1:], units, "y_vector")
+        self.y_features = _to_features(deepest.shape[1:], units, "y_features")
+        both = keras.Input((*features.shape[1:-1], 2 * features.shape[-1]))
+        self.y_decoder = unet_decoder([*skips, both], classes, **how)
+        self.built = True
+
+    def posterior(self, deepest):
+        """(mu, v) of q(z_i | x), `(b, n, d)` float32; of one latent for the whole volume `(b, 1, d)`.
+
+        z_i is N(mu, A A) with A = v v^T + floor I, of independent components with A = diag(v^2) + floor I.
+        """
+        mean, vector = (tf.cast(layer(deepest), tf.float32) for layer in (self.mean, self.vector))
+        if self.kind == "volume":
+            mean, vector = (tf.reduce_mean(t, 1, keepdims=True) for t in (mean, vector))
+        return mean, vector
+
+    def draw(self, mean, vector, noise):
+        """z_i of standard normal noise `(b, n, d)`; one latent of a volume takes the noise of the first slice."""
+        noise = noise[:, : mean.shape[1]]
+        if self.kind == "diagonal":
+            return mean + (tf.square(vector) + self.floor) * noise
+        return gaussians.draw_rank_one(mean, vector, self.floor, noise)
+
+    def divergence(self, mean, vector):
+        """L_KL (Eq. 6) of each volume, `(b,)`: of the normalised product of all slices' Gaussians, from N(0, I)."""
+        if self.kind == "diagonal":
+            deviations = tf.square(vector) + self.floor
+            return gaussians.kl_to_standard_diagonal(*gaussians.product_of_diagonal(mean, deviations))
+        return gaussians.kl_to_standard(*gaussians.product_of_rank_one(mean, vector, self.floor))
+
+    def guide(self, images, features):
+        """What the label's decoder sees beside z: (skips, F_x); a shared encoder has given it already."""
+        *skips, deepest = features if self.shared else self.y_encoder(images)
+        return skips, self.y_features(self.y_vector(deepest))
+
+    def reconstruct(self, features, z):
+        """The image that a latent stands for, float32."""
+        values = self.x_decoder([*features[:-1], self._spread(z, features)])
+        return tf.tanh(values) if self.activation == "tanh" else values
+
+    def segment(self, guide, features, z):
+        """Logits of the label that a latent stands for, `(b, n, height, width, classes)` float32."""
+        skips, f_x = guide
+        return self.y_decoder([*skips, tf.concat([f_x, self._spread(z, features)], -1)])
+
+    def _spread(self, z, features):
+        """F_z: slice i of it is made of z_i alone."""
+        f_z = self.z_features(z)
+        return tf.repeat(f_z, features[-1].shape[1], 1) if self.kind == "volume" else f_z
+
+    def call(self, images, training=False):
+        """Logits at the posterior's mean."""
+        features = self.x_encoder(images)
+        return self.segment(self.guide(images, features), features, self.posterior(features[-1])[0])
+
+    def pseudo_labels(self, images, noise):
+        """Class probabilities, averaged over latents: `(b, n, height, width, classes)` float32.
+
+        Args:
+            images: volumes.
+            noise: standard normal, `(b, latents, n, d)`.
+        """
+        features = self.x_encoder(images)
+        mean, vector = self.posterior(features[-1])
+        guide = self.guide(images, features)
+
+        def one(i):
+            return tf.nn.softmax(self.segment(guide, features, self.draw(mean, vector, noise[:, i])))
+
+        count = noise.shape[1]
+        _, total = tf.while_loop(
+            lambda i, _: i < count, lambda i, total: (i + 1, total + one(i)), (1, one(0)), parallel_iterations=1
+        )
+        return total / count
+
+
+def _encoder(channels, size, widths, how, name):
+    """Images -> features of all levels but the last, and the last one at half its size."""
+    encoder = unet_encoder(channels, size, widths, **how)
+    *skips, deepest = encoder.outputs
+    down = keras.layers.Conv3D(widths[-1], (1, 3, 3), FACTORS, "same", name="down")(deepest)
+    return keras.Model(encoder.inputs, [*skips, down], name=name)
+
+
+def _per_slice(shape, units, name):
+    """Features `(b, n, h, w, c)` -> `(b, n, units)`."""
+    inputs = keras.Input(shape)
+    flat = keras.layers.Reshape((-1, math.prod(shape[1:])), name="flat")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(units, kernel_initializer=_uniform(), name="dense")(flat), name=name)
+
+
+def _to_features(shape, units, name):
+    """`(b, n, units)` -> features `(b, n, 2 h, 2 w, c)`."""
+    inputs = keras.Input((None, units))
+    x = keras.layers.Dense(math.prod(shape[1:]), kernel_initializer=_uniform(), name="dense")(inputs)
+    x = keras.layers.Reshape((-1, *shape[1:]), name="slices")(x)
+    up = keras.layers.Conv3DTranspose(shape[-1], (1, 3, 3), FACTORS, "same", name="up")
+    return keras.Model(inputs, up(x), name=name)
+
+
+def _uniform():
+    """Uniform on +-1 / sqrt(inputs), so that v v^T does not drown everything else at the start."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
