@@ -14,6 +14,7 @@ from tfmed.compat import tensor_variable
 from tfmed.data.splits import few_labels
 from tfmed.data.streams import Streams
 from tfmed.engine.backbones import FCDenseNet, UNet
+from tfmed.engine.training import fit
 from tfmed.methods.equireg import Config, EquiReg, augmented_logits, build_network, moved_both_ways
 from tfmed.ops.warp import identity_grid, warp
 
@@ -64,11 +65,11 @@ class TestVolumesHarness(TestHarness):
     bad = ("model.network={name: fc_densenet}", "2-D")
 
 
-class TestSupervisedHarness(TestHarness):
-    """The baseline: no unlabelled samples."""
-
-    config = "configs/equireg/supervised.yaml"
-    tiny = (*TINY, "model.labelled_batch=4")
+def test_the_baseline_takes_no_unlabelled_samples(tmp_path):
+    config = REPOSITORY / "configs" / "equireg" / "supervised.yaml"
+    run = fit(tfmed.load_config(config, (*TINY, "model.labelled_batch=4", "train.steps=2")), tmp_path / "run")
+    assert "equivariance" not in run.metrics().columns
+    assert set(run.method().samples().batch(0)) == {"index", "image", "label"}
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -297,8 +298,6 @@ def test_a_segmenter_that_knows_places_is_not_equivariant():
 
 
 def test_evaluation_has_equivariance_dice_for_every_region(tmp_path):
-    from tfmed.engine.training import fit
-
     run = fit(settings("train.steps=2", "train.tensorboard=false"), tmp_path / "run")
     tables = run.restored().evaluate({"run": run.restored()})
     assert [row["region"] for row in tables["evaluation"]] == ["whole", "core", "enhancing"]
