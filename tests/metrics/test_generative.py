@@ -1,14 +1,17 @@
-"""Frechet distance and inception score: closed forms, invariants, and independent implementations."""
+"""Distances between sets of features and inception score: closed forms, invariants, independent implementations."""
 
 import importlib.util
 
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.spatial
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmed.metrics.generative import frechet_distance, inception_score
+from tfmed.metrics import generative
+from tfmed.metrics.generative import frechet_distance, inception_score, kernel_distance, kernel_distances, mmd
 
 pytestmark = pytest.mark.current
 
@@ -174,3 +177,100 @@ def test_two_images_by_hand():
 def test_what_is_no_probability(p):
     with pytest.raises(ValueError, match="rows that sum to 1"):
         inception_score(p)
+
+
+# --- kernel distance and MMD ----------------------------------------------------------------------------------------
+
+
+def by_loops(x, y, kernel, biased=False):
+    """The definition, pair by pair."""
+    n, m = len(x), len(y)
+    pairs = [[kernel(a, b) for b in second] for first, second in ((x, x), (y, y), (x, y)) for a in first]
+    within_x, within_y, between = np.array(pairs[:n]), np.array(pairs[n : n + m]), np.array(pairs[n + m :])
+    if biased:
+        return within_x.mean() + within_y.mean() - 2 * between.mean()
+    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (within_x, within_y)]
+    return sum(within) - 2 * between.mean()
+
+
+def cubic(a, b):
+    return (a @ b / len(a) + 1) ** 3
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.tuples(st.integers(2, 12), st.integers(2, 12), st.integers(1, 6)))
+def test_kernel_distances_equal_their_definitions(seed, sizes):
+    n, m, d = sizes
+    x, y = features(seed, n, d), features(seed + 1, m, d)
+    expected = by_loops(x, y, cubic)
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(x).max() ** 6)
+    for biased in (False, True):
+        expected = by_loops(x, y, lambda a, b: np.exp(-np.sum((a - b) ** 2) / (2 * 1.7**2)), biased)
+        assert mmd(x, y, 1.7, biased) == pytest.approx(expected, abs=1e-9)
+
+
+def test_sums_over_blocks_equal_the_whole(monkeypatch):
+    x, y = features(0, 90), features(1, 70)
+    whole = kernel_distance(x, y), mmd(x, y)
+    monkeypatch.setattr(generative, "_ROWS_AT_A_TIME", 16)
+    assert (kernel_distance(x, y), mmd(x, y)) == pytest.approx(whole)
+
+
+def test_unbiased_around_zero_for_one_distribution_and_apart_for_two():
+    rng = np.random.default_rng(0)
+    same = np.array([[f(rng.normal(size=(40, 5)), rng.normal(size=(50, 5))) for f in (kernel_distance, mmd)]
+                     for _ in range(60)])  # fmt: skip
+    assert (np.abs(same.mean(axis=0)) < 4 * same.std(axis=0) / np.sqrt(60)).all() and (same < 0).any(axis=0).all()
+    x, y = rng.normal(size=(40, 5)), rng.normal(size=(50, 5)) + 1
+    assert kernel_distance(x, y) > same[:, 0].max() and mmd(x, y) > same[:, 1].max()
+
+
+def test_mmd_of_equal_sets_symmetry_and_images():
+    x, y = features(0), features(1)
+    assert mmd(x, x, biased=True) == pytest.approx(0, abs=1e-9)
+    assert mmd(x, y) == pytest.approx(mmd(y, x))
+    assert mmd(x.reshape(50, 2, 4), y.reshape(50, 2, 4)) == mmd(x, y)
+    assert mmd(3 * x, 3 * y) == pytest.approx(mmd(x, y))  # the median follows the scale
+
+
+def test_median_distance():
+    x, y = features(0), features(1)
+    expected = np.median(scipy.spatial.distance.pdist(np.concatenate([x, y])))
+    assert generative.median_distance(x, y) == pytest.approx(expected)
+
+
+def test_kernel_distances_of_blocks():
+    x, y = features(0, 43), features(1, 61)
+    parts = kernel_distances(x, y, blocks=5)
+    assert parts.shape == (5,) and np.array_equal(parts, kernel_distances(x, y, blocks=5))
+    assert not np.array_equal(parts, kernel_distances(x, y, blocks=5, seed=1))
+    assert kernel_distances(x, y, blocks=1)[0] == pytest.approx(kernel_distance(x, y))
+    with pytest.raises(ValueError, match="43 samples are too few for 22 blocks"):
+        kernel_distances(x, y, blocks=22)
+
+
+@pytest.mark.parametrize("distance", [kernel_distance, mmd])
+@pytest.mark.parametrize("a, b, words", [
+    (np.zeros((1, 3)), np.zeros((4, 3)), "features: .*at least two samples"),
+    (np.zeros((4, 3)), np.zeros((4, 2)), "3 dimensions, the reference has 2; use one network"),
+    (np.zeros((4, 3)), np.full((4, 3), np.inf), "reference: some values are NaN or infinite"),
+])  # fmt: skip
+def test_impossible_kernel_distances(distance, a, b, words):
+    with pytest.raises(ValueError, match=words):
+        distance(a, b)
+
+
+def test_a_bandwidth_must_be_positive():
+    with pytest.raises(ValueError, match=r"bandwidth: 0\.0 is not positive"):
+        mmd(np.ones((4, 3)), np.ones((4, 3)))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_gan") is None, reason="TensorFlow-GAN is installed on stack addons only"
+)
+def test_kernel_distance_equals_tensorflow_gan():
+    from tensorflow_gan.python.eval import classifier_metrics as tfgan
+
+    a, b = features(0, 200, 16).astype("float32"), features(1, 150, 16).astype("float32")
+    theirs = float(tfgan.kernel_classifier_distance_from_activations(tf.constant(a), tf.constant(b)))
+    assert kernel_distance(a, b) == pytest.approx(theirs, rel=1e-4)

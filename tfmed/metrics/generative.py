@@ -1,6 +1,15 @@
-"""How good a generator is, from features of its images. Plain numpy; the networks are in `tfmed.metrics.features`."""
+"""How good a generator is: distances between two sets of samples or of their features. Plain numpy, in float64.
+
+The networks that make features are in `tfmed.metrics.features`; the similarity of images is in `tfmed.metrics.ms_ssim`.
+"""
 
 import numpy as np
+
+from tfmed.metrics.ms_ssim import ms_ssim
+
+__all__ = ["frechet_distance", "inception_score", "kernel_distance", "kernel_distances", "mmd", "ms_ssim"]
+
+_ROWS_AT_A_TIME = 1024
 
 
 def frechet_distance(features, reference):
@@ -19,14 +28,72 @@ def frechet_distance(features, reference):
     Raises:
         ValueError: fewer than two samples, different d, or values that are not finite.
     """
-    a, mean_a = _centred(features, "features")
-    b, mean_b = _centred(reference, "reference")
-    if a.shape[1] != b.shape[1]:
-        counts = f"features have {a.shape[1]} dimensions, the reference has {b.shape[1]}"
-        raise ValueError(f"{counts}; use one network for both")
+    x, y = _comparable(features, reference, "Frechet distance")
+    (a, mean_a), (b, mean_b) = _centred(x), _centred(y)
     root = _trace_of_root(a, b)
     distance = np.sum((mean_a - mean_b) ** 2) + np.sum(a * a) + np.sum(b * b) - 2.0 * root
     return float(max(distance, 0.0))
+
+
+def kernel_distance(features, reference):
+    """Kernel distance (KID with Inception features): unbiased squared MMD, kernel (x.y / d + 1)^3.
+
+    Binkowski et al. 2018, Eq. 4 and Sect. 4; its expectation is 0 for equal distributions, a value may be negative.
+    Kernel values are summed block by block: memory does not grow with the number of samples.
+
+    Args:
+        features, reference: `(n, d)` and `(m, d)`, at least two samples each.
+
+    Raises:
+        ValueError: fewer than two samples, different d, or values that are not finite.
+    """
+    x, y = _comparable(features, reference, "kernel distance")
+    return _squared_mmd(x, y, lambda a, b: (a @ b.T / a.shape[1] + 1.0) ** 3)
+
+
+def kernel_distances(features, reference, blocks=10, seed=0):
+    """Kernel distances of `blocks` disjoint random parts of both sets, `(blocks,)`.
+
+    Their mean is unbiased too; their standard deviation over sqrt(blocks) is its standard error.
+
+    Raises:
+        ValueError: as `kernel_distance`, or parts of fewer than two samples.
+    """
+    x, y = _comparable(features, reference, "kernel distance")
+    if min(len(x), len(y)) < 2 * blocks:
+        raise ValueError(f"{min(len(x), len(y))} samples are too few for {blocks} blocks; at least two go into each")
+    rng = np.random.default_rng(seed)
+    parts = (np.array_split(rng.permutation(len(samples)), blocks) for samples in (x, y))
+    return np.array([kernel_distance(x[i], y[j]) for i, j in zip(*parts, strict=True)])
+
+
+def mmd(samples, reference, bandwidth=None, biased=False):
+    """Squared maximum mean discrepancy, kernel exp(-|x - y|^2 / (2 bandwidth^2)) (Gretton et al. 2012, Eq. 3 and 5).
+
+    Args:
+        samples, reference: `(n, ...)` and `(m, ...)`, flattened; features or images.
+        bandwidth: sigma; by default the median distance between samples of both sets pooled (at most 1000 of each).
+        biased: the V-statistic, which is never negative and 0 for equal sets; else unbiased.
+
+    Raises:
+        ValueError: fewer than two samples, different sizes, values that are not finite, a bandwidth not above 0.
+    """
+    x, y = (np.reshape(part, (len(part), -1)) for part in (samples, reference))
+    x, y = _comparable(x, y, "MMD")
+    sigma = median_distance(x, y) if bandwidth is None else bandwidth
+    if not sigma > 0:
+        raise ValueError(f"bandwidth: {sigma} is not positive; give one (all samples may be alike)")
+
+    def kernel(a, b):
+        return np.exp(_squared_distances(a, b) / (-2.0 * sigma**2))
+
+    return _squared_mmd(x, y, kernel, biased)
+
+
+def median_distance(x, y):
+    """Median Euclidean distance between different samples of both sets; of the first 1000 of each."""
+    pooled = np.concatenate([x[:1000], y[:1000]])
+    return float(np.sqrt(np.median(_squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)])))
 
 
 def inception_score(probabilities):
@@ -45,14 +112,53 @@ def inception_score(probabilities):
     return float(np.exp(np.mean(np.sum(p * (np.log(p) - np.log(p.mean(axis=0))), axis=1))))
 
 
-def _centred(features, name):
+def _samples(features, name, what, least=2):
     x = np.asarray(features, np.float64)
-    if x.ndim != 2 or len(x) < 2:
-        raise ValueError(f"{name}: a Frechet distance needs at least two samples of shape (n, d); got shape {x.shape}")
+    if x.ndim != 2 or len(x) < least:
+        count = {1: "one sample", 2: "two samples"}.get(least, f"{least} samples")
+        raise ValueError(f"{name}: a {what} needs at least {count} of shape (n, d); got shape {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError(f"{name}: some values are NaN or infinite")
+    return x
+
+
+def _comparable(features, reference, what, least=2):
+    """Both sets as float64 `(n, d)` and `(m, d)`; ValueError when they cannot be compared."""
+    x, y = _samples(features, "features", what, least), _samples(reference, "reference", what, least)
+    if x.shape[1] != y.shape[1]:
+        counts = f"features have {x.shape[1]} dimensions, the reference has {y.shape[1]}"
+        raise ValueError(f"{counts}; use one network for both")
+    return x, y
+
+
+def _centred(x):
     mean = x.mean(axis=0)
     return (x - mean) / np.sqrt(len(x) - 1), mean
+
+
+def _squared_distances(a, b):
+    squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2.0 * (a @ b.T)
+    return np.maximum(squares, 0.0)
+
+
+def _squared_mmd(x, y, kernel, biased=False):
+    """mean k(x, x') + mean k(y, y') - 2 mean k(x, y); unbiased: without the pairs of a sample with itself."""
+    within = (_mean_within(part, kernel, biased) for part in (x, y))
+    return float(sum(within) - 2.0 * _sum(x, y, kernel) / (len(x) * len(y)))
+
+
+def _mean_within(x, kernel, biased):
+    n, total = len(x), _sum(x, x, kernel)
+    if biased:
+        return total / n**2
+    own = sum(np.trace(kernel(x[i : i + 256], x[i : i + 256])) for i in range(0, n, 256))
+    return (total - own) / (n * (n - 1))
+
+
+def _sum(x, y, kernel):
+    rows = _ROWS_AT_A_TIME
+    blocks = ((x[i : i + rows], y[j : j + rows]) for i in range(0, len(x), rows) for j in range(0, len(y), rows))
+    return sum(kernel(a, b).sum() for a, b in blocks)
 
 
 def _trace_of_root(a, b):
