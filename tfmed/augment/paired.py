@@ -15,12 +15,13 @@ same movements over to volumes.
 
 import dataclasses
 import functools
+import importlib
+import threading
 
 import numpy as np
 
 from tfmed.compat import import_imgaug
 from tfmed.ops import elastic
-from tfmed.ops.warp import identity_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,32 +117,55 @@ def sample_grid(seed, shape, policy):
 
 
 def _image_grid(seed, shape, policy):
-    augmenters = import_imgaug().augmenters
-    moves = _moves(policy)
-    if not moves:
-        return identity_grid(shape)
-    if policy.chosen is None:
-        chain = augmenters.Sequential(moves, random_order=True)
-    else:
-        chain = augmenters.SomeOf(policy.chosen, moves, random_order=True)
+    """The places of a chain of movements: what is affine is kept as a matrix until something elastic needs places."""
+    places, (matrix, offset) = None, _about_centre(shape, np.eye(2))
+    for movement, strength in _drawn(seed, policy):
+        if movement == "elastic":
+            places = _moved(places, matrix, offset, shape)
+            places += _elastic(policy.alpha, policy.sigma, places, strength)
+            matrix, offset = _about_centre(shape, np.eye(2))
+        else:
+            step, shift = _AFFINE[movement](shape, strength)
+            matrix, offset = step @ matrix, step @ offset + shift
+    return _moved(places, matrix, offset, shape)
+
+
+def _drawn(seed, policy):
+    """[(movement, strength)] of a sample, in the order in which they are run: an imgaug pipeline draws them."""
+    chain = _chain(policy)
     chain.seed_(seed)
-    return chain(image=identity_grid(shape).astype(np.float64)).astype(np.float32)
+    batch = importlib.import_module("imgaug.augmentables.batches")._BatchInAugmentation(images=[[]])
+    return chain.augment_batch_(batch).images[0]
+
+
+def _chain(policy):
+    """The imgaug pipeline of a policy, one per thread: seeding it for a sample is cheaper than building it."""
+    chains = _THREAD.__dict__.setdefault("chains", {})
+    if policy not in chains:
+        augmenters = import_imgaug().augmenters
+        if policy.chosen is None:
+            chains[policy] = augmenters.Sequential(_moves(policy), random_order=True)
+        else:
+            chains[policy] = augmenters.SomeOf(policy.chosen, _moves(policy), random_order=True)
+    return chains[policy]
+
+
+_THREAD = threading.local()
 
 
 def _moves(policy):
-    """The movements of a policy as imgaug augmenters, whose "image" is an array of coordinates (H, W, 2)."""
+    """The movements of a policy as imgaug augmenters, whose "image" is the list of what has been drawn."""
     move, parameters = _move_class(), import_imgaug().parameters
     moves = []
     if policy.flip is not None:
-        moves += [move(functools.partial(_flip, axis), parameters.Binomial(policy.flip)) for axis in (1, 0)]
+        moves += [move(name, parameters.Binomial(policy.flip)) for name in ("flip x", "flip y")]
     if policy.shift is not None:
-        moves += [move(functools.partial(_shift, axis), parameters.Uniform(*policy.shift)) for axis in (1, 0)]
-    for range_, function in ((policy.rotate, _rotate), (policy.shear, _shear), (policy.scale, _scale)):
-        if range_ is not None:
-            moves.append(move(function, parameters.Uniform(*range_)))
+        moves += [move(name, parameters.Uniform(*policy.shift)) for name in ("shift x", "shift y")]
+    for name in ("rotate", "shear", "scale"):
+        if (strengths := getattr(policy, name)) is not None:
+            moves.append(move(name, parameters.Uniform(*strengths)))
     if policy.alpha is not None:
-        noise = functools.partial(_elastic, policy.alpha, policy.sigma)
-        moves.append(move(noise, parameters.DiscreteUniform(0, 2**30)))
+        moves.append(move("elastic", parameters.DiscreteUniform(0, 2**30)))  # the seed of its noise
     return moves
 
 
@@ -150,15 +174,19 @@ def _move_class():
     augmenter = import_imgaug().augmenters.Augmenter
 
     class Move(augmenter):
-        """One movement: places -> places, with a strength drawn by imgaug."""
+        """One movement, with a strength drawn by imgaug."""
 
-        def __init__(self, function, strength):
+        def __init__(self, movement, strength):
             super().__init__(seed=0)  # the chain seeds its movements
-            self.function, self.strength = function, strength
+            self.movement, self.strength = movement, strength
+
+        def seed_(self, entropy=None, deterministic_too=False):
+            self.random_state = entropy  # the chain's derived generator; imgaug would copy it, which takes long
 
         def _augment_batch_(self, batch, random_state, parents, hooks):
             strengths = self.strength.draw_samples((batch.nb_rows,), random_state=random_state)
-            batch.images = [self.function(p, s) for p, s in zip(batch.images, strengths, strict=True)]
+            for drawn, strength in zip(batch.images, strengths, strict=True):
+                drawn.append((self.movement, strength))
             return batch
 
         def get_parameters(self):
@@ -167,35 +195,58 @@ def _move_class():
     return Move
 
 
-def _flip(axis, places, flipped):
+def _flip(axis, shape, flipped):
+    matrix = np.eye(2)
     if flipped:
-        places[..., axis] = places.shape[axis] - 1 - places[..., axis]
-    return places
+        matrix[axis, axis] = -1
+    return _about_centre(shape, matrix)
 
 
-def _shift(axis, places, fraction):
-    places[..., axis] -= fraction * places.shape[axis]
-    return places
+def _shift(axis, shape, fraction):
+    offset = np.zeros(2)
+    offset[axis] = -fraction * shape[axis]
+    return np.eye(2), offset
 
 
-def _rotate(places, degrees):
+def _rotate(shape, degrees):
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    return _about_centre(places, [[cos, -sin], [sin, cos]])
+    return _about_centre(shape, np.array([[cos, -sin], [sin, cos]]))
 
 
-def _shear(places, fraction):
-    return _about_centre(places, [[1, 0], [-fraction, 1]])
+def _shear(shape, fraction):
+    return _about_centre(shape, np.array([[1, 0], [-fraction, 1]]))
 
 
-def _scale(places, factor):
-    return _about_centre(places, [[1 / factor, 0], [0, 1 / factor]])
+def _scale(shape, factor):
+    return _about_centre(shape, np.eye(2) / factor)
 
 
-def _about_centre(places, matrix):
-    (a, b), (c, d) = matrix
-    middle_y, middle_x = ((size - 1) / 2 for size in places.shape[:2])
-    y, x = places[..., 0] - middle_y, places[..., 1] - middle_x
-    return np.stack([a * y + b * x + middle_y, c * y + d * x + middle_x], axis=-1)
+_AFFINE = {
+    "flip x": functools.partial(_flip, 1),
+    "flip y": functools.partial(_flip, 0),
+    "shift x": functools.partial(_shift, 1),
+    "shift y": functools.partial(_shift, 0),
+    "rotate": _rotate,
+    "shear": _shear,
+    "scale": _scale,
+}  # (shape, strength) -> (matrix, offset), from places to places
+
+
+def _about_centre(shape, matrix):
+    """(matrix, offset) that leaves the centre of an image where it is."""
+    centre = (np.array(shape) - 1) / 2
+    return matrix, centre - matrix @ centre
+
+
+def _moved(places, matrix, offset, shape):
+    """matrix @ place + offset, float32 `(*shape, axes)`; places None: at every voxel."""
+    if places is None:
+        return _affine_grid(matrix, offset, shape)
+    if np.array_equal(matrix, np.eye(2)) and not offset.any():
+        return places
+    y, x = places[..., 0], places[..., 1]
+    rows = zip(np.float32(matrix), np.float32(offset), strict=True)
+    return np.stack([y * along_y + (x * along_x + shift) for (along_y, along_x), shift in rows], -1)
 
 
 def _elastic(alpha, sigma, places, seed):
@@ -203,24 +254,33 @@ def _elastic(alpha, sigma, places, seed):
     weights = [elastic.gaussian_weights(size, float(sigma)) for size in shape]
     generator = np.random.Generator(np.random.Philox(int(seed)))
     noise = generator.uniform(-alpha, alpha, (*(w.shape[1] for w in weights), 2)).astype(np.float32)
-    return places + _read(elastic.spread(noise, weights), places)
+    pairs = np.empty(shape, np.complex64)  # both components in one access
+    pairs.real, pairs.imag = (elastic.spread(part[..., None], weights)[..., 0] for part in np.moveaxis(noise, -1, 0))
+    return _read(pairs, places)
 
 
-def _read(field, places):
-    """A field `(H, W, 2)` at places `(..., 2)`, bilinear; the border is continued."""
-    pairs = field.view(np.complex64)[..., 0]  # both components in one access
+def _read(pairs, places):
+    """Pairs of numbers, as complex `(H, W)`, at places `(..., 2)`, bilinear, `(..., 2)`; the border is continued."""
     height, width = pairs.shape
     y, x = (np.clip(places[..., axis], 0, size - 1) for axis, size in enumerate((height, width)))
     top, left = y.astype(np.int32), x.astype(np.int32)
-    low = (x - left).astype(np.float32)
-    down = (y - top).astype(np.float32)
-    index, right, below = top * width + left, (left < width - 1), (top < height - 1) * width
-    pairs = pairs.ravel()
-    upper = pairs[index] * (1 - low) + pairs[index + right] * low
-    index = index + below
-    lower = pairs[index] * (1 - low) + pairs[index + right] * low
-    mixed = upper * (1 - down) + lower * down
-    return mixed[..., None].view(np.float32)
+    y -= top
+    x -= left
+    here, right, below = top * width + left, (left < width - 1), (top < height - 1) * width
+    upper, lower = (_between(pairs, index, index + right, x) for index in (here, here + below))
+    lower -= upper
+    lower *= y
+    lower += upper
+    return lower[..., None].view(np.float32)
+
+
+def _between(pairs, first, second, share):
+    start = pairs.take(first, mode="clip")
+    mixed = pairs.take(second, mode="clip")
+    mixed -= start
+    mixed *= share
+    mixed += start
+    return mixed
 
 
 # --- volumes ----------------------------------------------------------------------------------------------------------
@@ -270,10 +330,17 @@ def _volume_affine(name, generator, shape, policy):
 
 def _affine_grid(matrix, offset, shape):
     """matrix @ voxel + offset at every voxel, float32, formed in float64 from one term per axis."""
-    z, y, x = (np.arange(size)[:, None] * matrix[:, axis] for axis, size in enumerate(shape))
+    grid = np.empty((*shape, len(shape)), np.float32)
+    terms = [np.arange(size)[:, None] * matrix[:, axis] for axis, size in enumerate(shape)]
+    if len(shape) == 2:
+        y, x = terms
+        for axis in (0, 1):
+            np.add(y[:, None, axis], x[:, axis] + offset[axis], out=grid[..., axis], casting="same_kind")
+        return grid
+    z, y, x = terms
     rows = (y[:, None] + x[None] + offset).reshape(shape[1], -1)
-    grid, plane = np.empty((shape[0], *rows.shape), np.float32), np.empty_like(rows)
-    for into, first in zip(grid, z, strict=True):  # plane by plane: the sums in float64 stay in the processor's cache
+    plane = np.empty_like(rows)
+    for into, first in zip(grid.reshape(shape[0], *rows.shape), z, strict=True):  # sums stay in the processor's cache
         np.add(rows, np.tile(first, shape[2]), out=plane)
         into[...] = plane
-    return grid.reshape(*shape, 3)
+    return grid
