@@ -7,7 +7,10 @@ import numpy as np
 
 from tfmed.metrics.ms_ssim import ms_ssim
 
-__all__ = ["frechet_distance", "inception_score", "kernel_distance", "kernel_distances", "mmd", "ms_ssim"]
+__all__ = [
+    "Moments", "frechet_distance", "frechet_distances_at", "frechet_of_moments", "inception_score", "kernel_distance",
+    "kernel_distances", "median_distance", "mmd", "ms_ssim", "sliced_wasserstein",
+]  # fmt: skip
 
 _ROWS_AT_A_TIME = 1024
 
@@ -33,6 +36,68 @@ def frechet_distance(features, reference):
     root = _trace_of_root(a, b)
     distance = np.sum((mean_a - mean_b) ** 2) + np.sum(a * a) + np.sum(b * b) - 2.0 * root
     return float(max(distance, 0.0))
+
+
+class Moments:
+    """Mean and covariance of features that arrive in batches; memory is d x d, however many there are."""
+
+    def __init__(self):
+        self.count, self.mean, self._scatter = 0, None, None
+
+    def add(self, features):
+        """Count a batch `(n, d)` in; returns self."""
+        x = _samples(features, "features", "mean", least=1)
+        if self.count and x.shape[1] != len(self.mean):
+            raise ValueError(f"features have {x.shape[1]} dimensions, those before {len(self.mean)}; use one network")
+        mean, n = x.mean(axis=0), len(x)
+        if not self.count:
+            self.mean, self._scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
+        gap, total = mean - self.mean, self.count + n
+        centred = x - mean
+        self._scatter += centred.T @ centred + np.outer(gap, gap) * (self.count * n / total)
+        self.mean = self.mean + gap * (n / total)
+        self.count = total
+        return self
+
+    @property
+    def covariance(self):
+        """Unbiased, `(d, d)`; ValueError below two samples."""
+        if self.count < 2:
+            raise ValueError(f"features: a covariance needs at least two samples; got {self.count}")
+        return self._scatter / (self.count - 1)
+
+
+def frechet_of_moments(moments, reference):
+    """The same distance as `frechet_distance`, of two `Moments`."""
+    if len(moments.mean) != len(reference.mean):
+        counts = f"features have {len(moments.mean)} dimensions, the reference has {len(reference.mean)}"
+        raise ValueError(f"{counts}; use one network for both")
+    values, vectors = np.linalg.eigh(reference.covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+    inner = np.maximum(np.linalg.eigvalsh(root @ moments.covariance @ root), 0.0)
+    traces = np.trace(moments.covariance) + np.trace(reference.covariance)
+    return float(max(np.sum((moments.mean - reference.mean) ** 2) + traces - 2.0 * np.sqrt(inner).sum(), 0.0))
+
+
+def frechet_distances_at(size, reference, features=None, repeats=10, seed=0):
+    """Frechet distances of random parts of `size` samples each, `(repeats,)`: what a distance is worth at that size.
+
+    Without `features` both parts are disjoint parts of the reference: what equal distributions score at this size,
+    which is well above 0 (about d^2 / (2 size) for unit Gaussians). With them, one part is of each set.
+
+    Raises:
+        ValueError: too few samples for two such parts.
+    """
+    x, y = _comparable(reference if features is None else features, reference, "Frechet distance")
+    least = 2 * size if features is None else size
+    if size < 2 or min(len(x), len(y)) < least:
+        raise ValueError(f"{min(len(x), len(y))} samples are too few for parts of {size}; {max(least, 2)} are needed")
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        order = rng.permutation(len(y))
+        other = y[order[size : 2 * size]] if features is None else x[rng.permutation(len(x))[:size]]
+        found.append(frechet_distance(other, y[order[:size]]))
+    return np.array(found)
 
 
 def kernel_distance(features, reference):
@@ -94,6 +159,38 @@ def median_distance(x, y):
     """Median Euclidean distance between different samples of both sets; of the first 1000 of each."""
     pooled = np.concatenate([x[:1000], y[:1000]])
     return float(np.sqrt(np.median(_squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)])))
+
+
+def sliced_wasserstein(samples, reference, projections=256, order=2, seed=0):
+    """Sliced Wasserstein distance (Bonneel et al. 2015, Eq. 8): of projections onto random directions.
+
+    (mean over directions of W_p^p)^(1/p); the one-dimensional distances are exact, also for sets of unequal sizes.
+
+    Args:
+        samples, reference: `(n, ...)` and `(m, ...)`, flattened; features or images.
+        projections: number of directions; they are drawn from the seed and used a few at a time.
+        order: p >= 1.
+
+    Raises:
+        ValueError: no samples, different sizes, or values that are not finite.
+    """
+    x, y = (np.reshape(part, (len(part), -1)) for part in (samples, reference))
+    x, y = _comparable(x, y, "Wasserstein distance", least=1)
+    rng, total = np.random.default_rng(seed), 0.0
+    weights, rank_x, rank_y = _quantile_steps(len(x), len(y))
+    for start in range(0, projections, 32):
+        directions = rng.normal(size=(min(32, projections - start), x.shape[1]))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        a, b = (np.sort(part @ directions.T, axis=0) for part in (x, y))
+        total += (weights @ np.abs(a[rank_x] - b[rank_y]) ** order).sum()
+    return float((total / projections) ** (1.0 / order))
+
+
+def _quantile_steps(n, m):
+    """Where the quantile functions of n and of m samples step: widths of the steps, and which sample each has there."""
+    edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # of the unit interval, times n m
+    start = edges[:-1]
+    return np.diff(edges) / (n * m), start // m, start // n
 
 
 def inception_score(probabilities):

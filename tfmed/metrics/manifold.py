@@ -1,0 +1,88 @@
+"""How much of a distribution is covered, and how well: precision and recall, density and coverage, from neighbours."""
+
+import dataclasses
+
+import numpy as np
+
+from tfmed.metrics.generative import _comparable, _squared_distances
+
+_ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionRecall:
+    """Shares in [0, 1]: of samples that look real, and of real samples that are within reach of the generator."""
+
+    precision: float
+    recall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DensityCoverage:
+    """Density (about 1 for equal distributions, may be more) and coverage in [0, 1]."""
+
+    density: float
+    coverage: float
+
+
+def precision_recall(features, reference, k=3):
+    """Improved precision and recall (Kynkaanniemi et al. 2019, Eq. 1-2).
+
+    A set's manifold is the union of balls around its samples, each as large as to reach the k-th nearest other sample.
+
+    Args:
+        features, reference: `(n, d)` and `(m, d)`, more than k samples each.
+
+    Raises:
+        ValueError: too few samples, different d, or values that are not finite.
+    """
+    x, y = _comparable(features, reference, "precision", least=k + 1)
+    inside = _any_within(x, y, _radii(y, k)), _any_within(y, x, _radii(x, k))
+    return PrecisionRecall(*(float(found.mean()) for found in inside))
+
+
+def density_coverage(features, reference, k=5):
+    """Density and coverage (Naeem et al. 2020, Eq. 4-5): both from balls around real samples alone.
+
+    Args:
+        features, reference: `(n, d)` and `(m, d)`; more than k samples in the reference.
+
+    Raises:
+        ValueError: too few samples, different d, or values that are not finite.
+    """
+    x, y = _comparable(features, reference, "density", least=k + 1)
+    radii, within, covered = _radii(y, k), 0, np.zeros(len(y), bool)
+    for rows in _blocks(len(x)):
+        for columns in _blocks(len(y)):
+            inside = _squared_distances(x[rows], y[columns]) <= radii[columns]
+            within += int(inside.sum())
+            covered[columns] |= inside.any(axis=0)
+    return DensityCoverage(within / (k * len(x)), float(covered.mean()))
+
+
+def _blocks(count):
+    return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
+
+
+def _radii(x, k):
+    """Squared distance of every sample to its k-th nearest other one; a block of distances is in memory at a time."""
+    found = []
+    for rows in _blocks(len(x)):
+        nearest = np.full((len(x[rows]), 0), np.inf)
+        for columns in _blocks(len(x)):
+            squares = _squared_distances(x[rows], x[columns])
+            if rows == columns:
+                np.fill_diagonal(squares, np.inf)
+            nearest = np.concatenate([nearest, squares], axis=1)
+            nearest = np.partition(nearest, k - 1, axis=1)[:, :k] if nearest.shape[1] > k else nearest
+        found.append(nearest.max(axis=1))
+    return np.concatenate(found)
+
+
+def _any_within(x, centres, radii):
+    """Whether each sample lies in a ball around any of the centres."""
+    return np.concatenate([
+        np.any([(_squared_distances(x[rows], centres[part]) <= radii[part]).any(axis=1)
+                for part in _blocks(len(centres))], axis=0)
+        for rows in _blocks(len(x))
+    ])  # fmt: skip

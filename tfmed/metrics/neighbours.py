@@ -1,0 +1,127 @@
+"""Is a generator a copier, or of one idea? Similarity of every image to its nearest one in another set."""
+
+import dataclasses
+
+import numpy as np
+
+from tfmed.metrics.ms_ssim import ms_ssim, pyramid_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """Of every image: the greatest similarity to another, `(n,)`, and which one that is, `(n,)`."""
+
+    similarity: np.ndarray
+    index: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Similarities:
+    """Synthetic to synthetic, synthetic to real, and real to real images, each a Nearest; self-pairs never count."""
+
+    s_s: Nearest
+    s_r: Nearest
+    r_r: Nearest
+
+    def medians(self):
+        """{"S_S", "S_R", "R_R"} -> median similarity."""
+        return {name: float(np.median(getattr(self, name.lower()).similarity)) for name in ("S_S", "S_R", "R_R")}
+
+
+def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, **options):
+    """MS-SSIM of every image to the most similar of the others; without others, to the most similar of the rest.
+
+    Pairs are compared block by block: memory does not grow with the number of images, time with the number of pairs.
+
+    Args:
+        images, others: `(n, H, W)` and `(m, H, W)` (or volumes), arrays or memory maps.
+        value_range: lowest and highest value that images may have.
+        measure: instead of MS-SSIM: an object with `batch`, `read(images)` and `all_pairs(a, b)`, as
+            `tfmed.metrics.ms_ssim.Pyramid` has them.
+        options: of the Pyramid.
+
+    Raises:
+        ValueError: nothing to compare with, other shapes, values out of range, images too small.
+    """
+    alone = others is None
+    others = images if alone else others
+    if len(others) < 1 + alone:
+        raise ValueError(f"{len(others)} images are too few to look for the nearest among; give at least {1 + alone}")
+    if np.shape(images)[1:] != np.shape(others)[1:]:
+        raise ValueError(f"images {np.shape(images)[1:]} and {np.shape(others)[1:]} differ in shape; resize one set")
+    measure = measure or pyramid_for(np.shape(images)[1:], value_range, **options)
+    side = max(1, int(np.sqrt(measure.batch)))
+    best = Nearest(np.full(len(images), -np.inf), np.zeros(len(images), int))
+    for i in range(0, len(images), side):
+        rows = _block(measure, images, i, side)
+        for j in range(i if alone else 0, len(others), side):
+            found = np.array(measure.all_pairs(rows, _block(measure, others, j, side)), np.float64)
+            found = found[: len(images) - i, : len(others) - j]
+            if alone and i == j:
+                np.fill_diagonal(found, -np.inf)
+            _improve(best, i, j, found)
+            if alone and i != j:
+                _improve(best, j, i, found.T)
+    return best
+
+
+def _block(measure, images, start, side):
+    """A block of always `side` images; the last one is filled up, because functions are compiled for one size."""
+    block = measure.read(images[start : start + side])
+    return np.pad(block, [(0, side - len(block))] + [(0, 0)] * (block.ndim - 1), mode="edge")
+
+
+def _improve(best, i, j, found):
+    rows = slice(i, i + len(found))
+    index, similarity = found.argmax(axis=1), found.max(axis=1)
+    better = similarity > best.similarity[rows]
+    best.index[rows][better] = index[better] + j
+    best.similarity[rows][better] = similarity[better]
+
+
+def similarities(synthetic, real, **options):
+    """The three distributions of the nearest similarity, as Similarities; options as in `nearest`."""
+    return Similarities(nearest(synthetic, **options), nearest(synthetic, real, **options), nearest(real, **options))
+
+
+def flags(found, copy=0.99, level=0.01):
+    """{"memorised", "collapsed"} -> bool, from Similarities. They warn; they do not rank.
+
+    Memorised: synthetic images are nearer to real ones than these to each other, or one is almost a copy. Collapsed:
+    synthetic images are nearer to each other than real ones are.
+
+    Args:
+        copy: similarity from which an image counts as a copy.
+        level: of a one-sided Mann-Whitney test of "nearer". None: medians are compared, which flags a perfect generator
+            every other time.
+    """
+    s_s, s_r, r_r = (part.similarity for part in (found.s_s, found.s_r, found.r_r))
+    return {
+        "memorised": bool(_nearer(s_r, r_r, level) or (s_r > copy).any()),
+        "collapsed": bool(_nearer(s_s, r_r, level)),
+    }
+
+
+def _nearer(one, other, level):
+    if level is None:
+        return np.median(one) >= np.median(other)
+    from scipy.stats import mannwhitneyu
+
+    return np.median(one) > np.median(other) and mannwhitneyu(one, other, alternative="greater").pvalue < level
+
+
+def mean_similarity(images, pairs=1000, seed=0, **options):
+    """Mean MS-SSIM of random pairs (the diversity score of Odena et al. 2017, lower is more diverse).
+
+    Args:
+        images: `(n, H, W)` or volumes, at least two.
+        pairs: drawn with replacement from the seed, never an image with itself.
+        options: of `ms_ssim`.
+    """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images make no pair; give at least two")
+    rng = np.random.default_rng(seed)
+    first = rng.integers(len(images), size=pairs)
+    second = (first + rng.integers(1, len(images), size=pairs)) % len(images)
+    scores = [ms_ssim(images[first[i : i + 256]], images[second[i : i + 256]], **options) for i in range(0, pairs, 256)]
+    return float(np.concatenate(scores).mean())
