@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 comma := ,
 EXTRAS := $(if $(filter addons,$(STACK)),addons$(comma)test,test$(comma)notebooks)
 MARKS ?= not long
+# Tests trace graphs for most of their time, on one core each.
+WORKERS ?= 2
 STAMP := $(VENV)/.installed-$(STACK)
 
 .PHONY: demo test test-current test-all lint setup check-python
@@ -22,14 +24,14 @@ demo: setup
 	@printf 'volumes:    %s\npictures:   %s\nreport:     %s\nSavedModel: %s\n' $(RUN)/volumes $(RUN)/previews $(RUN)/report.html $(RUN)/export
 
 test: setup
-	$(BIN)/python -m pytest -m "$(MARKS)" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m "$(MARKS)" $(TESTS)
 
 # What must hold on the newer stack as well: every method's harness, the engine, io, data.
 test-current:
 	$(MAKE) test STACK=current MARKS="current and not long"
 
 test-all: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -62,10 +62,12 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--few", type=float, help="share of the training patients with labels (default: the config's)")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of all trainings")
     parser.add_argument("--equireg", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of EquiReg's")
     arguments = parser.parse_args()
     config, few, extra = DATA[arguments.data]
+    few = arguments.few or few
     found = {"supervised, few": [], "EquiReg, few": [], "supervised, all": []}
     with tempfile.TemporaryDirectory() as temporary:
         out = pathlib.Path(temporary)

@@ -57,7 +57,7 @@ def test_help_of_each_verb(tfmed_command, verb):
 
 @pytest.mark.parametrize("verb, mend", [
     ("fti", "did you mean 'fit'?"), ("evalute", "did you mean 'evaluate'?"), ("catalogue", "did you mean 'catalog'?"),
-    ("zzz", "known: catalog, evaluate"), ("", "known: "), ("../fit", "no verb '../fit'"),
+    ("zzz", "known: catalog, compare"), ("", "known: "), ("../fit", "no verb '../fit'"),
 ])  # fmt: skip
 def test_unknown_verb(tfmed_command, verb, mend):
     assert_refused(tfmed_command(verb), f"no verb {verb!r}", mend)
@@ -70,6 +70,7 @@ def test_unknown_verb(tfmed_command, verb, mend):
     (["sample", "run"], "--out; see 'tfmed sample --help'"),
     (["sample", "run", "--out", "x", "--fix", "all"], "invalid choice: 'all'"),
     (["predict", "run"], "see 'tfmed predict --help'"),
+    (["compare"], "see 'tfmed compare --help'"),
     (["export"], "see 'tfmed export --help'"),
     (["prepare"], "see 'tfmed prepare --help'"),
     (["catalog", "more"], "unrecognized arguments: more; see 'tfmed catalog --help'"),

@@ -10,7 +10,7 @@ import types
 
 from tfmed.errors import UserError, nearest
 
-VERBS = ("fit", "evaluate", "predict", "sample", "export", "prepare", "catalog")
+VERBS = ("fit", "evaluate", "compare", "predict", "sample", "export", "prepare", "catalog")
 
 
 def run(main, argv=None):

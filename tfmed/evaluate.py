@@ -26,6 +26,7 @@ def main(argv):
         raise UserError(f"--count: {arguments.count} is too few to compare; give at least 2")
     from tfmed.engine import report
     from tfmed.engine.run import load_run
+    from tfmed.engine.terminal import print_table
 
     runs = [load_run(path) for path in (arguments.run, *arguments.compare)]
     for run in runs:
@@ -41,7 +42,7 @@ def main(argv):
     tables = methods[0].evaluate(dict(zip(names, methods, strict=True)), **options)
     for name, rows in tables.items():
         _write(runs[0].path / f"{name}.csv", rows)
-    _show(tables["evaluation"])
+    print_table(tables["evaluation"])
     print(f"table: {runs[0].path / 'evaluation.csv'}\nreport: {report.write(runs[0])}")
 
 
@@ -72,19 +73,6 @@ def _write(path, rows):
         writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _show(rows):
-    from rich.table import Table
-
-    from tfmed.engine.terminal import output
-
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(*columns, box=None)
-    for row in rows:
-        values = (row.get(key, "") for key in columns)
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
-    output.print(table)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,9 @@ _COLOURS = ("#27598c", "#c8642b", "#3f8f5b", "#8a4f9e", "#b8992f", "#5b6b7a")
 
 def write(run):
     """Write (or renew) a run's report.html; returns its path. What the run has not written yet is left out."""
-    import jinja2
-
-    folder = pathlib.Path(__file__).parent / "templates"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True)
     series = read_metrics(run.path / "metrics.csv")
     final, way = _chosen_pictures(run.path / "previews")
-    text = environment.get_template("report.html").render(
+    text = _template("report.html").render(
         info=registry.info(run.method_name),
         run=run,
         settings=run.settings,
@@ -41,6 +37,46 @@ def write(run):
     path = run.path / "report.html"
     write_text(path, text)
     return path
+
+
+def write_comparison(comparison, rows, pictures):
+    """Write (or renew) the report.html of a Comparison; returns its path.
+
+    Args:
+        comparison: the Comparison.
+        rows: of its table.
+        pictures: {title: (Figure, caption)}.
+    """
+    shown = []
+    for title, (figure, caption) in pictures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, facecolor=figure.get_facecolor())
+        data = base64.b64encode(buffer.getvalue()).decode()
+        shown.append({"title": title.capitalize(), "caption": caption, "data": data})
+    done = comparison.scored()
+    text = _template("comparison.html").render(
+        comparison=comparison,
+        first=next(iter(comparison.configs)),
+        rows=[_joined({key: _plain(value) for key, value in row.items()}) for row in rows],
+        pictures=shown,
+        missing=[f"{name}, seed {seed}" for name, seed in comparison.settings if (name, seed) not in done],
+        links=[{"name": name, "seed": seed, "path": f"{name}/seed-{seed}/report.html"} for name, seed in done],
+    )
+    path = comparison.out / "report.html"
+    write_text(path, text)
+    return path
+
+
+def _template(name):
+    import jinja2
+
+    folder = pathlib.Path(__file__).parent / "templates"
+    loader = jinja2.FileSystemLoader(folder)
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template(name)
+
+
+def _plain(value):
+    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def _chosen_pictures(folder):

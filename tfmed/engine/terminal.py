@@ -53,6 +53,18 @@ def duration(seconds):
     return f"{minutes / 1440:.0f} days"
 
 
+def print_table(rows):
+    """Rows of values under their names, on standard output."""
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, box=None)
+    for row in rows:
+        values = (row.get(key, "") for key in columns)
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
+    output.print(table)
+
+
 class StepReport:
     """Progress of a stage: steps, loss, throughput, time left.
 

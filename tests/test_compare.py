@@ -1,0 +1,139 @@
+"""tfmed compare: runs in processes of their own, done once; tables by hand; what is refused before any training."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+from scipy.stats import wilcoxon
+
+from tests.harness import REPOSITORY
+from tfmed import cli, compare
+from tfmed.engine import comparison
+from tfmed.engine.comparison import Comparison
+from tfmed.errors import RunError, UserError
+
+CONFIGS = [str(REPOSITORY / "configs" / "equireg" / name) for name in ("supervised.yaml", "lambda_10.yaml")]
+TINY = (
+    "data.options={cases: 7, shape: [8, 32, 32]}",
+    "data.split={validation: 0.15, test: 0.3, seed: 0}",
+    "data.labelled_share=1.0",
+    "data.preprocess=[{step: zscore, nonzero: true}]",
+    "train.steps=2",
+    "train.batch_size=4",
+    "train.early_stopping=null",
+    "train.tensorboard=false",
+    "model.patch=[16, 16]",
+    "model.network={name: unet, widths: [4, 8]}",
+)
+
+
+def pretended(tmp_path, tables):
+    """A Comparison whose runs are done; `tables` gives the rows of cases of a (name, seed)."""
+    found = Comparison(CONFIGS, tmp_path / "out", (0, 1), TINY)
+    for name, seed in found.settings:
+        folder = found.folder(name, seed)
+        folder.mkdir(parents=True)
+        pandas.DataFrame(tables(name, seed)).to_csv(folder / "cases.csv", index=False)
+        (folder / "scored.json").write_text(json.dumps(found._wanted(name, seed)))
+    return found
+
+
+def scores(name, seed):
+    draw = np.random.default_rng([len(name), seed])
+    dice = draw.uniform(0.4, 0.9, 8)
+    distance = np.where(np.arange(8) == 3, np.inf, draw.uniform(1, 9, 8))
+    both = {"run": f"seed-{seed}", "case": [f"c{i}" for i in range(8)], "region": "whole", "Dice": dice}
+    return both | {"HD95 mm": distance}
+
+
+def test_the_table_is_what_the_runs_say(tmp_path):
+    rows = pretended(tmp_path, scores).table()
+    assert [(row["method"], row["region"], row["seeds"], row["cases"]) for row in rows] == [
+        ("supervised", "whole", 2, 8),
+        ("lambda_10", "whole", 2, 8),
+    ]
+    dice = {name: np.array([scores(name, seed)["Dice"] for seed in (0, 1)]) for name in ("supervised", "lambda_10")}
+    for row in rows:
+        means = dice[row["method"]].mean(1)
+        assert row["Dice mean"] == pytest.approx(means.mean()) and row["Dice std"] == pytest.approx(means.std(ddof=1))
+        assert np.isfinite(row["HD95 mm mean"])
+    expected = wilcoxon(dice["lambda_10"].mean(0) - dice["supervised"].mean(0)).pvalue
+    assert rows[0]["p (Wilcoxon, Dice)"] == "" and rows[1]["p (Wilcoxon, Dice)"] == pytest.approx(expected)
+
+
+def test_methods_without_cases_are_compared_by_their_tables(tmp_path):
+    def table(name, seed):
+        return {"run": ["seed"] * 2, "model": ["real", "generated"], "distance": [1.0, 2.0 + seed + len(name)]}
+
+    rows = pretended(tmp_path, table).table()
+    assert [(row["method"], row["model"], row["distance mean"]) for row in rows] == [
+        ("supervised", "real", 1.0), ("supervised", "generated", 12.5),
+        ("lambda_10", "real", 1.0), ("lambda_10", "generated", 11.5),
+    ]  # fmt: skip
+
+
+def test_a_changed_setting_is_scored_anew(tmp_path):
+    found = pretended(tmp_path, scores)
+    assert found.scored() == list(found.settings)
+    assert Comparison(CONFIGS, tmp_path / "out", (0, 1), (*TINY, "train.steps=3")).scored() == []
+    assert Comparison(CONFIGS, tmp_path / "out", (0, 1), TINY, part="validation").scored() == []
+    assert Comparison(CONFIGS, tmp_path / "out", (0, 1, 2), TINY).scored() == found.scored()
+
+
+def test_what_is_refused_before_any_training(tmp_path):
+    with pytest.raises(RunError, match=r"lambda_10.yaml: its 1 test cases are not the 2 of .*supervised.yaml"):
+        other = tmp_path / "lambda_10.yaml"
+        other.write_text(f"base: {CONFIGS[1]}\ndata: {{split: {{test: 0.1}}}}\n")
+        few = [word for word in TINY if not word.startswith("data.split")]
+        first = tmp_path / "supervised.yaml"
+        first.write_text(f"base: {CONFIGS[0]}\ndata: {{split: {{test: 0.3}}}}\n")
+        Comparison([first, other], tmp_path / "out", (0,), few)
+    with pytest.raises(UserError, match="stands twice"):
+        Comparison([CONFIGS[0], CONFIGS[0]], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words, message", [
+    ([CONFIGS[0], "--out", "x"], "at least two settings files, got 1"),
+    ([*CONFIGS, "--out", "x", "--seeds", "0"], "--seeds: 0 is too few"),
+    ([CONFIGS[0], "nowhere.yaml", "--out", "x"], "nowhere.yaml: no such settings file"),
+    ([*CONFIGS, "--out", "x", "train.stepz=3"], "did you mean 'steps'"),
+])  # fmt: skip
+def test_wrong_words_are_one_line(words, message, capsys):
+    assert cli.run(compare.main, words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(f"base: {CONFIGS[1]}\nmodel: {{learning_rate: 1.0e+30}}\n")
+    words = [sys.executable, "-m", "tfmed.compare", CONFIGS[0], str(bad), "--out", "out", "--seeds", "1", *TINY]
+    first = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert first.returncode == 2 and "Traceback" not in first.stderr
+    last = first.stderr.strip().splitlines()[-1]
+    assert last.startswith("tfmed: 1 of 2 runs failed (bad, seed 0: exit status 2") and "NaN" in first.stderr
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "bad, seed 0" in report and report.count("data:image/png") == 2 and 'src="http' not in report
+    rows = pandas.read_csv(tmp_path / "out" / "comparison.csv")
+    assert set(rows["method"]) == {"supervised"} and set(rows["region"]) == {"whole", "core", "enhancing"}
+    written = (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 2 and "supervised, seed 0: run" not in again.stderr
+    assert (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns == written
+
+
+def test_a_signal_in_a_run_breaks_the_comparison_off(monkeypatch, tmp_path):
+    found = Comparison(CONFIGS, tmp_path / "out", (0,), TINY)
+    # A process that a signal ended, in place of a training of minutes.
+    monkeypatch.setattr(comparison.sys, "executable", "/bin/false")
+    assert found.train_and_score() == [f"{name}, seed 0: exit status 1, see above" for name, _ in found.settings]
+    script = tmp_path / "killed"
+    script.write_text("#!/bin/sh\nkill -TERM $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(comparison.sys, "executable", str(script))
+    with pytest.raises(KeyboardInterrupt):
+        found.train_and_score()

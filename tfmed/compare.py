@@ -1,0 +1,45 @@
+"""python -m tfmed.compare CONFIG CONFIG ... --out DIR [--seeds N] [key=value ...]: train, score and compare methods."""
+
+import pathlib
+import sys
+
+from tfmed import cli
+from tfmed.errors import UserError
+
+
+def main(argv):
+    parser = cli.parser("compare", "Train several settings files with several seeds each, and compare their scores.")
+    parser.add_argument(
+        "words", nargs="+", metavar="CONFIG", help="settings files, the baseline first, and key=value for all of them"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of runs, tables, pictures and report")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 .. N - 1 (default: 3)")
+    parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
+    parser.add_argument("--part", choices=("test", "validation", "train"), default="test", help="cases to score")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds: {arguments.seeds} is too few; give at least 1")
+    configs = [word for word in arguments.words if "=" not in word or pathlib.Path(word).exists()]
+    overrides = [word for word in arguments.words if word not in configs]
+    if len(configs) < 2:
+        raise UserError(f"compare: needs at least two settings files, got {len(configs)}; see 'tfmed compare --help'")
+    cli.start_tensorflow()
+    from tfmed.engine.comparison import Comparison
+
+    how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part}
+    comparison = Comparison(configs, arguments.out, range(arguments.seeds), **how)
+    failed = comparison.train_and_score()
+    if comparison.scored():
+        from tfmed.engine.terminal import print_table
+
+        print_table(comparison.table())
+        print(f"table: {comparison.out / 'comparison.csv'}\nreport: {comparison.write()}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); mend it and repeat the command"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

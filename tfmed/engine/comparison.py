@@ -1,0 +1,276 @@
+"""Several settings files, each trained with several seeds: what has been done, one table, pictures and a report."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+
+from tfmed import config as configuration
+from tfmed import registry
+from tfmed.engine import report
+from tfmed.engine.run import load_run
+from tfmed.engine.terminal import log
+from tfmed.errors import RunError, UserError
+from tfmed.files import atomic_path, write_text
+from tfmed.metrics.aggregate import wilcoxon
+
+_DONE = "scored.json"  # in a run directory: with which settings it was trained and which part of the split was scored
+_BROKEN_OFF = (130, 143, -2, -15)  # exit statuses of a run that a signal ended
+_BOXES = ("Dice", "HD95 mm", "ASSD mm")
+
+
+class Comparison:
+    """Runs below one folder, `<out>/<name>/seed-<k>`, and what they say together.
+
+    Every run is a process of its own: its memory is given back, and one that fails leaves the others alone. What is
+    done is not done again, so the same call goes on where one was broken off.
+
+    Args:
+        configs: settings files; the first is what the others are compared with.
+        out: the folder.
+        seeds: of the runs.
+        overrides, profile: as for `load_config`, for all of them.
+        part: "test", "validation" or "train": the cases that are scored.
+
+    Raises:
+        ConfigError: settings are wrong.
+        RunError: a method has no evaluation, or the files do not have the same cases to score.
+    """
+
+    def __init__(self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test"):
+        self.out, self.seeds, self.part, self.profile = pathlib.Path(out), list(seeds), part, profile
+        self.overrides = list(overrides)
+        self.configs = dict(zip(_names(configs), configs, strict=True))
+        self.settings = {(name, seed): self._load(name, seed) for seed in self.seeds for name in self.configs}
+        for seed in self.seeds:
+            self._same_cases(seed)
+
+    @property
+    def count(self):
+        return len(self.settings)
+
+    def _load(self, name, seed):
+        return configuration.load_config(self.configs[name], self._words(seed), self.profile)
+
+    def _words(self, seed):
+        return [*self.overrides, f"seed={seed}"]
+
+    def _same_cases(self, seed):
+        found = {}
+        for name in self.configs:
+            settings = self.settings[name, seed]
+            method = registry.method_class(settings.method)(settings)
+            if not hasattr(method, "evaluate"):
+                raise RunError(f"{self.configs[name]}: method {settings.method!r} has no evaluation; leave it out")
+            found[name] = {case.id for case in method.cases[self.part]}
+        first = next(iter(found))
+        for name, cases in found.items():
+            if cases != found[first]:
+                raise RunError(
+                    f"{self.configs[name]}: its {len(cases)} {self.part} cases are not the {len(found[first])} of "
+                    f"{self.configs[first]}; give both the same data and data.split, with a data.split.seed"
+                )
+
+    def folder(self, name, seed):
+        """The run directory of a settings file and a seed."""
+        return self.out / name / f"seed-{seed}"
+
+    # --- training and scoring -----------------------------------------------------------------------------------------
+
+    def train_and_score(self):
+        """Do what is not done yet; one seed of all files before the next. Returns what failed, in words.
+
+        Raises:
+            KeyboardInterrupt: a run was stopped by a signal (it is saved, and the same call goes on).
+        """
+        failed = []
+        for number, (name, seed) in enumerate(self.settings, 1):
+            if self._is_scored(name, seed):
+                continue
+            log.info("%s, seed %d: run %d of %d", name, seed, number, self.count)
+            folder = self.folder(name, seed)
+            how = [*self._words(seed), "--profile", self.profile, "--run-dir", folder, "--resume"]
+            status = _process("fit", self.configs[name], *how) or _process("evaluate", folder, "--part", self.part)
+            if status:
+                log.error("%s, seed %d: failed with exit status %d", name, seed, status)
+                failed.append(f"{name}, seed {seed}: exit status {status}, see above")
+                continue
+            write_text(folder / _DONE, json.dumps(self._wanted(name, seed)))
+        return failed
+
+    def _wanted(self, name, seed):
+        settings = self.settings[name, seed].model_dump(mode="json")
+        settings["data"].pop("cache_dir", None)
+        return {"settings": settings, "part": self.part}
+
+    def _is_scored(self, name, seed):
+        try:
+            done = json.loads((self.folder(name, seed) / _DONE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return done == json.loads(json.dumps(self._wanted(name, seed)))
+
+    def scored(self):
+        """[(name, seed)] of the runs that are done."""
+        return [run for run in self.settings if self._is_scored(*run)]
+
+    # --- what they say ------------------------------------------------------------------------------------------------
+
+    def cases(self):
+        """A DataFrame with a row per file, seed and case (where a method scores cases; else per row of its table)."""
+        tables = []
+        for name, seed in self.scored():
+            folder = self.folder(name, seed)
+            path = folder / "cases.csv"
+            rows = pandas.read_csv(path if path.exists() else folder / "evaluation.csv")
+            rows = rows.drop(columns=["run"], errors="ignore")
+            tables.append(rows.assign(method=name, seed=seed))
+        return pandas.concat(tables, ignore_index=True)
+
+    def table(self):
+        """Rows per file (and region): means over seeds, their spread, and a paired test against the first file.
+
+        A score's mean is the mean over cases of each seed, averaged over the seeds; its std is that of these means.
+        "p" is Wilcoxon's signed-rank test of the cases' Dice, each averaged over the seeds that both files have.
+        """
+        cases = self.cases()
+        first = next(iter(self.configs))
+        keys = [key for key in cases.columns if not _is_score(cases, key) and key not in ("method", "seed", "case")]
+        scores = [key for key in cases.columns if _is_score(cases, key) and key != "seed"]
+        rows = []
+        for name in dict.fromkeys(cases["method"]):
+            for group, found in _groups(cases[cases["method"] == name], keys):
+                row = {"method": name} | group | {"seeds": found["seed"].nunique()}
+                if "case" in found:
+                    row["cases"] = found["case"].nunique()
+                means = found.replace([np.inf, -np.inf], np.nan).groupby("seed")[scores].mean()
+                for key in scores:
+                    row |= {f"{key} mean": means[key].mean(), f"{key} std": means[key].std(ddof=1)}
+                if "case" in found and "Dice" in scores:
+                    row["p (Wilcoxon, Dice)"] = "" if name == first else _p_value(cases, first, name, group)
+                rows.append(row)
+        return rows
+
+    def write(self):
+        """Write comparison.csv, cases.csv, pictures and report.html below the folder; returns the report's path."""
+        rows = self.table()
+        for name, found in (("comparison", rows), ("cases", self.cases().to_dict("records"))):
+            with atomic_path(self.out / f"{name}.csv") as temporary, open(temporary, "w", newline="") as stream:
+                writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in found for key in row)))
+                writer.writeheader()
+                writer.writerows(found)
+        pictures = {"scores": self._boxes(), "median case": self._overlays()}
+        for name, picture in pictures.items():
+            if picture is not None:
+                with atomic_path(self.out / f"{name.replace(' ', '_')}.png") as temporary:
+                    picture[0].savefig(temporary, dpi=110, facecolor=picture[0].get_facecolor())
+        return report.write_comparison(self, rows, {name: found for name, found in pictures.items() if found})
+
+    def _boxes(self):
+        """(Figure, caption): each case's score, averaged over seeds, per file."""
+        from matplotlib.figure import Figure
+
+        cases = self.cases()
+        if "case" not in cases:
+            return None
+        keys = [key for key in _BOXES if key in cases] or [key for key in cases if _is_score(cases, key)][:3]
+        regions = list(dict.fromkeys(cases["region"])) if "region" in cases else [None]
+        names = list(dict.fromkeys(cases["method"]))
+        figure = Figure(figsize=(4 * len(keys), (1.2 + 0.38 * len(names)) * len(regions)), layout="constrained")
+        axes = figure.subplots(len(regions), len(keys), squeeze=False)
+        for row, region in zip(axes, regions, strict=True):
+            chosen = cases if region is None else cases[cases["region"] == region]
+            for axis, key in zip(row, keys, strict=True):
+                columns = [_per_case(chosen[chosen["method"] == name], key) for name in names]
+                axis.boxplot(columns, vert=False, widths=0.6, medianprops={"color": "#c8642b"})
+                for place, values in enumerate(columns, 1):
+                    axis.plot(values, np.full(len(values), place), ".", color="#27598c", alpha=0.6, markersize=5)
+                axis.set_yticks(range(1, len(names) + 1), names if axis is row[0] else [""] * len(names))
+                axis.invert_yaxis()
+                axis.set_title(key if region is None else f"{region}: {key}", fontsize=10, loc="left")
+                axis.grid(alpha=0.25, axis="x")
+        return figure, "A point is a case, its score averaged over the seeds; undefined distances are left out."
+
+    def _overlays(self):
+        """(Figure, caption): the case of the first file's median Dice, as every file's first seed segments it."""
+        cases, first = self.cases(), next(iter(self.configs))
+        own = cases[cases["method"] == first]
+        if "Dice" not in cases or own.empty:
+            return None
+        from tfmed.data.cache import read_case
+        from tfmed.engine.overlay import Overlay
+
+        dice = own.groupby("case")["Dice"].mean().sort_values(kind="stable")
+        wanted = dice.index[len(dice) // 2]
+        first_seed, rows, values = dict(reversed(self.scored())), [], ()
+        for name in (name for name in self.configs if name in first_seed):
+            method = load_run(self.folder(name, first_seed[name])).restored()
+            case = next(case for case in method.cases[self.part] if case.id == wanted)
+            images, label = read_case(case, method.wants)
+            values = method.config.label_values
+            rows.append(Overlay.of(name, images, label, method.segmenter()(images), values))
+        overlay = Overlay(tuple(rows), values)
+        return overlay.figure(), f"Case {wanted}, of median Dice for {first}. {overlay.caption}"
+
+
+def _names(configs):
+    """What tables call the files: their stems, with the folder where two have one stem."""
+    paths = [pathlib.Path(config) for config in configs]
+    stems = [path.stem for path in paths]
+    names = [p.stem if stems.count(p.stem) == 1 else f"{p.resolve().parent.name}-{p.stem}" for p in paths]
+    for name, path in zip(names, paths, strict=True):
+        if names.count(name) > 1:
+            raise UserError(f"{path}: stands twice; name each settings file once")
+    return names
+
+
+def _process(verb, *words):
+    """Run a verb in a process of its own; its exit status.
+
+    Raises:
+        KeyboardInterrupt: a signal broke it off.
+    """
+    root = str(pathlib.Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen([sys.executable, "-m", f"tfmed.{verb}", *map(str, words)], env=environment)
+    while True:
+        try:
+            status = process.wait()
+            break
+        except KeyboardInterrupt:  # the run has it too, and saves
+            continue
+    if status in _BROKEN_OFF:
+        raise KeyboardInterrupt
+    return status
+
+
+def _is_score(cases, key):
+    return pandas.api.types.is_numeric_dtype(cases[key]) and not pandas.api.types.is_bool_dtype(cases[key])
+
+
+def _groups(rows, keys):
+    """({key: value}, rows) for each combination of the values of some columns, in the order of the rows."""
+    if not keys:
+        return [({}, rows)]
+    found = rows.groupby(list(keys), sort=False, dropna=False)
+    return [(dict(zip(keys, values, strict=True)), part) for values, part in found]
+
+
+def _per_case(rows, key):
+    values = rows.replace([np.inf, -np.inf], np.nan).groupby("case")[key].mean()
+    return values.dropna().to_numpy()
+
+
+def _p_value(cases, first, name, group):
+    """Of the hypothesis that two files' Dice differ by nothing, case by case, over the seeds that both have."""
+    here = cases
+    for key, value in group.items():
+        here = here[here[key] == value]
+    ours, theirs = (here[here["method"] == method].set_index(["case", "seed"])["Dice"] for method in (name, first))
+    both = ours.to_frame("ours").join(theirs.rename("theirs"), how="inner").groupby("case").mean()
+    return wilcoxon(both["ours"], both["theirs"]).p if len(both) else ""
