@@ -20,6 +20,11 @@ MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 18, 24, 5
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
 
 
+def name_tag(value):
+    """The tag of settings that `name` tells apart; a bare name will do."""
+    return TAG + str(value.get("name") if isinstance(value, dict) else getattr(value, "name", value))
+
+
 FREE_NAMES = {"regions"}  # mappings whose keys are the user's own
 
 
@@ -86,11 +91,18 @@ def validate(values, places, file, profile="paper"):
 
 
 def find_config(path):
-    """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none."""
+    """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none.
+
+    A shipped variant whose name is the only one of its kind is found without its method's folder.
+    """
     shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sysconfig.get_path("data")) / "share" / "tfmed")
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate
+    variants = [file for root in shipped for file in sorted((root / "configs").glob("*/*.yaml"))]
+    named = [file for file in variants if pathlib.Path("configs", file.name) == pathlib.Path(path)]
+    if len(named) == 1:  # configs/uamt.yaml is configs/gbdl/uamt.yaml
+        return named[0]
     if os.path.isdir(path):
         raise ConfigError(f"{path}: is a folder; give a settings file such as configs/ctsgan.yaml")
     raise ConfigError(f"{path}: no such settings file; 'tfmed catalog' lists the methods and their files")

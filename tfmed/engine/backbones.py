@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import TAG, Strict
+from tfmed.config import TAG, Strict, name_tag
 from tfmed.nn import aunet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
@@ -150,15 +150,11 @@ def _check_axes(name, axes, known):
         raise ValueError(f"{name} is for {known}-D patches, and model.patch has {axes} numbers; give it {known}")
 
 
-def _tag(value):
-    return TAG + str(value.get("name") if isinstance(value, dict) else getattr(value, "name", value))
-
-
 Network = Annotated[
     Annotated[AUNet, pydantic.Tag(TAG + "aunet")]
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]
     | Annotated[VNet, pydantic.Tag(TAG + "vnet")],
-    pydantic.Discriminator(_tag),
+    pydantic.Discriminator(name_tag),
 ]

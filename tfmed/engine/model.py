@@ -131,10 +131,19 @@ def _accumulate(gradients, batch, parts):
 
 
 def move_average(average, network, decay):
-    """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied."""
+    """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied.
+
+    Counters (of dropout masks) are left alone: each network draws its own noise.
+
+    Args:
+        average, network: two networks of one architecture.
+        decay: number or float32 scalar.
+    """
+    variables = zip(average.weights, network.weights, strict=True)
     pairs = [
         (compat.tensor_variable(target), compat.tensor_variable(source), source.trainable)
-        for target, source in zip(average.weights, network.weights, strict=True)
+        for target, source in variables
+        if tf.as_dtype(source.dtype).is_floating
     ]
 
     def move(target, source, trainable):

@@ -134,10 +134,14 @@ class SegmentationMethod(Method):
     @functools.cached_property
     def training_cases(self):
         """(cases whose labels are used, all training cases), checked."""
-        data = self.settings.data
         cases = self.prepared("train")
+        return self.labelled_of(cases), cases
+
+    def labelled_of(self, cases):
+        """Those of the training cases whose labels are used."""
+        data = self.settings.data
         seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
-        return splits.few_labels(cases, data.labelled_share, seed), cases
+        return splits.few_labels(cases, data.labelled_share, seed)
 
     def _check_sizes(self, cases):
         for case in cases:

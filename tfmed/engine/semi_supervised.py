@@ -52,6 +52,34 @@ class SemiSupervisedMethod(SegmentationMethod):
         """The policy by which a sample of this seed is moved, or None."""
         return None if self.config.weak == "none" else self.config.weak
 
+    def prepared(self, part, progress=None):
+        """As `SegmentationMethod.prepared`, with the unlabelled cases checked too."""
+        cases = super().prepared(part, progress)
+        if part == "train":
+            self.unlabelled_of(cases)
+        return cases
+
+    def unlabelled_of(self, cases):
+        """Those of the training cases that the unlabelled stream shows; with `rest` none of a labelled patient.
+
+        Raises:
+            DataError: there are none, or a patient would stand in both streams.
+        """
+        if self.config.unlabelled_pool == "all" or not self.streams.unlabelled:
+            return cases
+        mixed = {case.group for case in cases if case.label is None}
+        mixed &= {case.group for case in cases if case.label is not None}
+        if mixed:
+            raise DataError(
+                f"patient {min(mixed)}: some of its scans have a label map and some have none, so it would stand among "
+                "labelled and unlabelled cases; label all of them, or take those without out"
+            )
+        chosen = {case.id for case in self.labelled_of(cases)}
+        rest = [case for case in cases if case.id not in chosen]
+        if not rest:
+            raise DataError("every training case is labelled; set model.unlabelled_pool: all, or add cases")
+        return rest
+
     def samples(self, strong=None):
         """Samples `image` `(*patch, channel)` float32, `label` `(*patch)` int32 (0 in the unlabelled stream).
 
@@ -60,12 +88,8 @@ class SemiSupervisedMethod(SegmentationMethod):
                 `(*patch, axes)` float32.
         """
         config, streams, seed = self.config, self.streams, self.settings.seed
-        labelled, pool = self.training_cases
-        if config.unlabelled_pool == "rest" and streams.unlabelled:
-            chosen = {case.id for case in labelled}
-            pool = [case for case in pool if case.id not in chosen]
-            if not pool:
-                raise DataError("every training case is labelled; set model.unlabelled_pool: all, or add cases")
+        labelled, cases = self.training_cases
+        pool = self.unlabelled_of(cases)
         draw = {True: self.patches(labelled), False: self.patches(pool, 1, foreground=0.0)}
         shape, channels = config.patch, len(config.modalities)
 

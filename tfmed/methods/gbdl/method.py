@@ -1,5 +1,7 @@
 """Config and method of GBDL: two stages, augmentation, windows at inference, PAvPU."""
 
+import dataclasses
+import os
 from typing import Literal
 
 import numpy as np
@@ -8,13 +10,16 @@ from pydantic import Field, PositiveInt
 
 from tfmed.augment.paired import VolumePolicy
 from tfmed.data.cache import read_case
+from tfmed.data.distance import signed_distances
 from tfmed.data.preprocess import class_labels
 from tfmed.engine.backbones import MCUNet3D, Network
 from tfmed.engine.method import Stage
 from tfmed.engine.schedules import Schedule
 from tfmed.engine.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
+from tfmed.errors import RunError
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
+from tfmed.methods.gbdl.rivals import GBDL, LEARNERS, Architecture, Taught
 from tfmed.metrics.uncertainty import pavpu
 
 FLIPPED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None)  # left-right
@@ -22,9 +27,13 @@ TURNED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None, rotate=((-10, 10), (0, 0
 
 
 class Config(SemiSupervisedConfig):
-    """GBDL's own numbers: [P] is stated in the paper, [code] stands in the released code alone."""
+    """GBDL's own numbers: [P] is stated in the paper, [code] stands in the released code alone.
 
-    architecture: Literal["gbdl", "supervised"] = "gbdl"  # the latter is the paper's baseline, labels alone
+    `architecture` chooses what is trained: gbdl, supervised (the paper's baseline, labels alone), or a rival with
+    settings of its own; the latent model's settings and `samples` mean nothing to the others.
+    """
+
+    architecture: Architecture = GBDL()
     patch: tuple[PositiveInt, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
     network: Network = MCUNet3D()  # [P] the segmenter
     labelled_batch: PositiveInt = 2
@@ -51,7 +60,8 @@ class Config(SemiSupervisedConfig):
     samples: PositiveInt = 5  # [P] M, latents of a pseudo label
     beta_ce: float = Field(1.0, ge=0)  # [P]
     beta_dice: float = Field(2.0, ge=0)  # [P]
-    learning_rate: float = Field(5e-4, gt=0)  # [code] of Adam
+    optimizer: Literal["adam", "sgd"] = "adam"  # [code]; sgd: momentum 0.9, as the rivals' papers have it
+    learning_rate: float = Field(5e-4, gt=0)  # [code]
     decay: float = Field(1e-5, ge=0)  # [code] L2
     schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
     # inference
@@ -65,7 +75,7 @@ class Config(SemiSupervisedConfig):
             raise ValueError(f"patch: {list(self.patch)} is a slice; give (z, y, x), as volumes are segmented")
         multiple = 2 ** len(self.latent_widths)
         wrong = [side for side in self.patch[1:] if side % multiple]
-        if self.architecture == "gbdl" and wrong:
+        if self.architecture.name == "gbdl" and wrong:
             raise ValueError(
                 f"patch: {wrong[0]} is no multiple of {multiple}, as a latent model of {len(self.latent_widths)} "
                 f"latent_widths needs; try {max(1, round(wrong[0] / multiple)) * multiple}"
@@ -101,27 +111,71 @@ class GBDLMethod(SemiSupervisedMethod):
     def check(cls, settings):
         super().check(settings)
         model, batch = settings.model, settings.train.batch_size
-        if model.architecture == "supervised" and model.labelled_batch != batch:
+        name, labelled = model.architecture.name, model.labelled_batch
+        if name == "supervised" and labelled != batch:
             raise ValueError(f"model.labelled_batch: supervised training takes labels alone; set it to {batch}")
+        if name in LEARNERS and labelled == batch:
+            raise ValueError(
+                f"model.labelled_batch: {name} needs unlabelled volumes too; set it below train.batch_size {batch}"
+            )
+
+    def prepared(self, part, progress=None):
+        """As `SemiSupervisedMethod.prepared`; first of all it is seen whether the latents fit into memory."""
+        self._check_memory()
+        return super().prepared(part, progress)
+
+    def _check_memory(self):
+        config = self.config
+        count = self.settings.train.batch_size * config.samples * config.patch[0] * config.latent_size
+        needed, there = 2 * 4 * count / 2**30, physical_memory() / 2**30  # float32, drawn and dealt out
+        if config.architecture.name == "gbdl" and needed > there:
+            raise RunError(
+                f"model.samples: {config.samples} latents of a batch take {needed:.1f} GiB, and this machine has "
+                f"{there:.1f} GiB; lower it (the paper has 5)"
+            )
 
     def stages(self):
-        config, teacher = self.config, {}
-        if config.architecture == "gbdl":
-            steps = config.latent_steps or self.settings.train.steps
-            yield self._stage("latent", LatentLearner, steps, config.latent_learning_rate)
+        config, steps = self.config, self.settings.train.steps
+        rival = LEARNERS.get(config.architecture.name)
+        if rival:
+            yield self._stage("segmenter", rival, steps, config.learning_rate, self._rival_options)
+            return
+        teacher = {}
+        if config.architecture.name == "gbdl":
+            yield self._stage("latent", LatentLearner, config.latent_steps or steps, config.latent_learning_rate)
             # A method of a network, not a network: the segmenter's checkpoints do not hold its teacher.
             teacher = {"pseudo_labels": self.models["latent"].network.pseudo_labels}
-        yield self._stage("segmenter", Segmenter, self.settings.train.steps, config.learning_rate, **teacher)
+        yield self._stage("segmenter", Segmenter, steps, config.learning_rate, lambda: teacher)
 
-    def _stage(self, name, learner, steps, rate, **options):
+    def _rival_options(self):
+        """What a rival's learner needs beside a network: the number of steps, and a network for its teacher."""
+        options = {"steps": self.settings.train.steps}
+        if not isinstance(self.config.architecture, Taught):
+            return options
+        return options | {"twin": build_network(self.config, seed=self.settings.seed + 1)}
+
+    def _stage(self, name, learner, steps, rate, options=dict):
         train, seed = self.settings.train, self.settings.seed
 
         def model():
             network = build_network(self.config, name, seed=seed)
-            options_ = dict(seed=seed, gradient_accumulation=train.gradient_accumulation) | options
-            return learner(self.config, self.streams, network, self._rate(rate, steps), **options_)
+            shared = dict(seed=seed, gradient_accumulation=train.gradient_accumulation)
+            return learner(self.config, self.streams, network, self._rate(rate, steps), **shared, **options())
 
         return Stage(name, model, self.samples, steps, self.validation)
+
+    def samples(self):
+        """As `SemiSupervisedMethod.samples`, with `distance` `(*patch, classes - 1)` where a rival learns from it."""
+        samples, classes = super().samples(), self.config.classes
+        if not getattr(LEARNERS.get(self.config.architecture.name), "wants_distance", False):
+            return samples
+
+        def read(index):
+            sample = samples.read(index)
+            return sample | {"distance": signed_distances(sample["label"], classes)}
+
+        spec = samples.spec | {"distance": ((*self.config.patch, classes - 1), "float32")}
+        return dataclasses.replace(samples, read=read, spec=spec)
 
     def _rate(self, base, steps):
         """A stage's learning rate: with the code's stretch of 2 and a cosine, it sees the first half of it."""
@@ -151,3 +205,8 @@ class GBDLMethod(SemiSupervisedMethod):
             name: {"PAvPU": pavpu(entropy, np.isin(segmentation.labels.array, classes), np.isin(reference, classes))}
             for name, classes in self.config.scored.items()
         }
+
+
+def physical_memory():
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

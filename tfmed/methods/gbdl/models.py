@@ -21,15 +21,22 @@ class Learner(TrainingModel):
         rate: learning rate or schedule.
         decay: lambda of the term lambda / 2 |weights|^2.
         logged: names of the values logged.
+        optimizer: "adam", or "sgd" with momentum 0.9.
+        student: what is trained, if it is more than the network: a model that holds it.
+        others: further optimizers, {name: (optimizer, [networks])}.
 
     A batch holds `image` `(b, *patch, channel)` and `label` `(b, *patch)`, of no meaning in the unlabelled stream.
     """
 
-    def __init__(self, config, streams, network, rate, decay, logged, **kwargs):
+    def __init__(
+        self, config, streams, network, rate, decay, logged, optimizer="adam", student=None, others=None, **kwargs
+    ):  # fmt: skip
         super().__init__(per_step=streams.per_step, **kwargs)
         self.config, self.streams, self.decay = config, streams, decay
         self.network = network
-        self.finish_building({"network": (keras.optimizers.Adam(rate), [network])}, logged)
+        self.student = network if student is None else student
+        made = keras.optimizers.SGD(rate, momentum=0.9) if optimizer == "sgd" else keras.optimizers.Adam(rate)
+        self.finish_building({"network": (made, [self.student])} | (others or {}), logged)
 
     def call(self, images, training=False):
         """Images -> logits."""
@@ -40,7 +47,7 @@ class Learner(TrainingModel):
 
     def penalty(self):
         """lambda / 2 |weights|^2, to be added to the loss and not to what is logged."""
-        weights = [compat.tensor_variable(v) for v in self.network.trainable_variables]
+        weights = [compat.tensor_variable(v) for v in self.student.trainable_variables]
         return self.decay * tf.add_n([tf.nn.l2_loss(weight) for weight in weights])
 
     def jittered(self, batch):
@@ -52,6 +59,12 @@ class Learner(TrainingModel):
         brighter = image * (1.0 + strength * (2.0 * drawn - 1.0))
         seeds = tf.stack([tf.fill(tf.shape(batch["index"]), tf.cast(self.noise_seed, tf.int64)), batch["index"]], 1)
         return intensity.contrast(brighter, seeds, (1.0 - strength, 1.0 + strength))
+
+    def volume_loss(self, logits, classes, probabilities, mask=None):
+        """L_Seg = beta_1 L_CE + beta_2 L_Dice (Eq. 8) of each volume, `(b,)`; see `losses.segmentation`."""
+        config = self.config
+        entropy, dice = losses.cross_entropy(logits, classes, mask), losses.soft_dice(logits, probabilities, mask)
+        return config.beta_ce * entropy + config.beta_dice * dice
 
 
 class LatentLearner(Learner):
@@ -95,7 +108,7 @@ class Segmenter(Learner):
     def __init__(self, config, streams, network, rate, pseudo_labels=None, **kwargs):
         teaches = pseudo_labels is not None and streams.unlabelled > 0
         logged = ["loss", "supervised", *(["pseudo"] if teaches else [])]
-        super().__init__(config, streams, network, rate, config.decay, logged, **kwargs)
+        super().__init__(config, streams, network, rate, config.decay, logged, config.optimizer, **kwargs)
         self.pseudo_labels = pseudo_labels if teaches else None
 
     def network_loss(self, batch, tag):
@@ -120,12 +133,6 @@ class Segmenter(Learner):
         _, noise = self.streams.divide(noise)
         probabilities = tf.stop_gradient(self.pseudo_labels(unlabelled, noise))
         return tf.argmax(probabilities, -1, tf.int32), probabilities
-
-    def volume_loss(self, logits, classes, probabilities):
-        """L_Seg of each volume, `(b,)`."""
-        config = self.config
-        entropy, dice = losses.cross_entropy(logits, classes), losses.soft_dice(logits, probabilities)
-        return config.beta_ce * entropy + config.beta_dice * dice
 
 
 def mean_or_zero(values):

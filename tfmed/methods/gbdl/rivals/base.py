@@ -1,0 +1,141 @@
+"""What the rivals share: a student, a teacher that follows it, noise of its input, ramp-ups."""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+import tensorflow as tf
+from pydantic import Field, NonNegativeInt
+
+from tfmed.config import Strict
+from tfmed.engine.model import move_average
+from tfmed.losses import segmentation as losses
+from tfmed.methods.gbdl.models import Learner
+from tfmed.nn.branches import Branched
+
+TEACHER = 16  # tag of the first noise of a teacher's input
+
+
+class Architecture(Strict):
+    """Base of what `model.architecture` may be; its name alone may stand there."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value):
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Rival(Architecture):
+    """What all rivals have: a weight of what unlabelled volumes teach, which grows over the steps."""
+
+    weight: float = Field(0.1, ge=0)  # at the end of the ramp exp(-5 (1 - t)^2)
+    rampup_steps: NonNegativeInt | None = None  # length of the ramp; null: all steps
+
+
+class Taught(Rival):
+    """A rival with a teacher, whose weights are a moving average of the student's."""
+
+    decay: float = Field(0.99, ge=0, lt=1)  # of the average; at step k at most 1 - 1 / (k + 1)
+    noise: float = Field(0.1, ge=0)  # standard deviation of what is added to the teacher's images
+    noise_limit: float = Field(0.2, gt=0)  # its largest size
+
+
+class Agreeing(Taught):
+    """A rival whose student and teacher must agree."""
+
+    consistency_on: Literal["all", "unlabelled"] = "unlabelled"  # volumes
+
+
+class RivalLearner(Learner):
+    """A segmentation network that learns from labels by L_Seg, and from more by a subclass's `further_terms`.
+
+    Args (others as for `Learner`):
+        steps: of the stage.
+        twin: a network for the teacher of a `Taught` rival, as `network` but for the seed of its dropout.
+    """
+
+    terms = ()  # names of the further terms, which are logged
+    wants_distance = False  # whether batches hold `distance`, the signed distance maps of the labels
+
+    def __init__(self, config, streams, network, rate, steps, twin=None, **kwargs):
+        student = Branched(network, self.branches(config))
+        logged = ["loss", "supervised", *self.terms]
+        how = dict(optimizer=config.optimizer, student=student) | kwargs
+        super().__init__(config, streams, network, rate, config.decay, logged, **how)
+        self.rival, self.steps = config.architecture, steps
+        self.teacher = None
+        if twin is not None:
+            self.teacher = Branched(twin, self.branches(config), name="teacher")
+            self.teacher.set_weights(student.get_weights())
+            self.teacher.trainable = False
+
+    @staticmethod
+    def branches(config):
+        """What the student has beside its logits: {name: function of the features' shape}, see `nn.branches`."""
+        return {}
+
+    def train_step(self, batch):
+        logs = self.update("network", lambda part: self.network_loss(part, 0), batch)
+        if self.teacher is not None:
+            step = tf.cast(self.step_of(batch), tf.float32)
+            move_average(self.teacher, self.student, tf.minimum(1.0 - 1.0 / (step + 1.0), self.rival.decay))
+        return self.log(logs)
+
+    def network_loss(self, batch, tag):
+        """The mean of L_Seg over the labelled volumes, and the weighted further terms."""
+        images = self.jittered(batch)
+        found = self.student(images, training=True)
+        logits, _ = self.streams.divide(found["logits"])
+        labels, _ = self.streams.divide(batch["label"])
+        supervised = tf.reduce_mean(self.volume_loss(logits, labels, labels))
+        further = self.further_terms(batch, images, found)
+        loss = tf.add_n([supervised, *(weight * term for weight, term in further.values())])
+        logs = {"loss": loss, "supervised": supervised} | {name: term for name, (_, term) in further.items()}
+        return loss + self.penalty(), logs
+
+    def further_terms(self, batch, images, found):
+        """{name: (weight, scalar)} of what a paper adds to L_Seg.
+
+        Args:
+            batch: the batch, or part of one.
+            images: its images, jittered.
+            found: the student's outputs for them.
+        """
+        raise NotImplementedError
+
+    def ramp(self, batch):
+        """The weight of the unsupervised term at this step."""
+        length = self.steps if self.rival.rampup_steps is None else self.rival.rampup_steps
+        return self.rival.weight * losses.sigmoid_rampup(self.step_of(batch), length)
+
+    def chosen(self, tensor):
+        """The rows of the volumes on which student and teacher must agree."""
+        everywhere = getattr(self.rival, "consistency_on", "unlabelled") == "all"
+        return tensor if everywhere else self.streams.divide(tensor)[1]
+
+    def taught(self, batch, images, count):
+        """The teacher's outputs for `count` noisy copies of the chosen images, one after the other; no gradient."""
+        before = []
+        for k in range(count):
+            with tf.control_dependencies(before):  # one pass is in memory at a time
+                found = self.teacher(self.chosen(self.noisy(batch, images, TEACHER + k)), training=True)
+            found = {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in found.items()}
+            before = list(found.values())
+            yield found
+
+    def noisy(self, batch, images, tag):
+        """Images with clipped noise."""
+        if not self.rival.noise:
+            return images
+        noise = self.rival.noise * self.noise(batch, images.shape[1:], tag)
+        return images + tf.clip_by_value(noise, -self.rival.noise_limit, self.rival.noise_limit)
+
+
+def entropy(probabilities):
+    """-sum_c p_c log(p_c + 1e-6) in nats, of `(..., c)`."""
+    return -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-6), -1)
+
+
+def largest_entropy(count):
+    """log(count), the entropy of equal probabilities."""
+    return float(np.log(count))
