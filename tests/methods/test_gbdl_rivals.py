@@ -138,7 +138,8 @@ def test_a_step_lowers_the_loss_and_the_teacher_follows(name):
     model, step = learner(name), 3
     given, old = data(step), None if model.teacher is None else model.teacher.get_weights()
     before = float(model.network_loss(given, 0)[0])
-    logs = {key: float(value) for key, value in tf.function(model.train_step)(given).items()}
+    train_step = tf.function(model.train_step) if name == "tripled_uncertainty" else model.train_step
+    logs = {key: float(value) for key, value in train_step(given).items()}
     assert all(np.isfinite(value) for value in logs.values()) and set(logs) == {"loss", "supervised", *model.terms}
     assert float(model.network_loss(given, 0)[0]) < before
     if old is not None:
