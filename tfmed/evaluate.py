@@ -24,7 +24,7 @@ def main(argv):
     cli.start_tensorflow()
     if arguments.count is not None and arguments.count < 2:
         raise UserError(f"--count: {arguments.count} is too few to compare; give at least 2")
-    from tfmed.engine import report
+    from tfmed.engine import preview, report
     from tfmed.engine.run import load_run
     from tfmed.engine.terminal import print_table
 
@@ -42,7 +42,8 @@ def main(argv):
     tables = methods[0].evaluate(dict(zip(names, methods, strict=True)), **options)
     for name, rows in tables.items():
         _write(runs[0].path / f"{name}.csv", rows)
-    print_table(tables["evaluation"])
+    preview.write(getattr(methods[0], "evaluation_pictures", {}), runs[0].path, None)
+    print_table([report.joined({key: str(value) for key, value in row.items()}) for row in tables["evaluation"]])
     print(f"table: {runs[0].path / 'evaluation.csv'}\nreport: {report.write(runs[0])}")
 
 

@@ -31,6 +31,9 @@ def main(argv):
     method = run.restored()
     if not hasattr(method, "sample"):
         raise RunError(f"{run.path}: method {run.method_name!r} generates nothing; use 'tfmed predict'")
+    for name in ("length", "fix"):
+        if getattr(arguments, name) is not None and not hasattr(method.config, "volume_shape"):
+            raise UserError(f"--{name}: means nothing for method {run.method_name!r}; leave it out")
     if arguments.length is not None and arguments.length != method.config.volume_shape[0]:
         if arguments.length < 3:
             raise UserError(f"--length: {arguments.length} is less than 3 slices")

@@ -7,6 +7,7 @@ import hypothesis
 import hypothesis.strategies as st
 import nibabel
 import numpy as np
+import PIL.Image
 import pytest
 import SimpleITK as sitk
 
@@ -46,6 +47,7 @@ def assert_geometry(address):
         ("a/x.nii.gz::0", "a/x.nii.gz", "0"),
         ("a/x.H5::image", "a/x.H5", "image"),
         ("x.h5::scan/0", "x.h5", "scan/0"),
+        ("a/x (1).png::grey", "a/x (1).png", "grey"),
         ("a/DICOM::one-series", "a/DICOM", "one-series"),
         ("a/Ground::names:../b:c", "a/Ground", "names:../b:c"),
         ("a/x.nii", "a/x.nii", ""),
@@ -299,3 +301,36 @@ def test_images_that_do_not_fit(tmp_path):
     (tmp_path / "g" / "2.png").write_bytes((tmp_path / "g" / "2.png").read_bytes()[:-9])
     with pytest.raises(ImageIntegrityError, match=r"2\.png"):
         read_volume(address)
+
+
+# --- one image as a slice ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_an_image_is_one_grey_slice(tmp_path, suffix, mode):
+    """Colour becomes grey as Pillow makes it (ITU-R BT.601), opacity is left out, 16 bits stay."""
+    rng = np.random.default_rng(0)
+    bands = {"L": 1, "I;16": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = rng.integers(0, 60000 if mode == "I;16" else 256, (9, 7, bands))
+    pixels = np.squeeze(pixels.astype(np.uint16 if mode == "I;16" else np.uint8))
+    PIL.Image.fromarray(pixels).save(tmp_path / f"x{suffix}")
+    volume = assert_geometry(f"{tmp_path / f'x{suffix}'}::grey")
+    expected = pixels if bands == 1 else np.asarray(PIL.Image.fromarray(pixels[..., :3]).convert("L"))
+    assert volume.array.shape == (1, 9, 7) and volume.array.dtype == pixels.dtype and volume.spacing == (1, 1, 1)
+    assert np.abs(volume.array[0].astype(int) - expected).max() <= (bands > 1)
+
+
+def test_images_that_are_no_single_slice(tmp_path):
+    pages = [PIL.Image.fromarray(np.full((4, 5), k, np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "many.tif", save_all=True, append_images=pages[1:])
+    refused(f"{tmp_path / 'many.tif'}::grey", "holds 3 pages")
+    for name in ("opaque.png", "opaque.tif"):
+        PIL.Image.fromarray(np.zeros((4, 5, 2), np.uint8)).save(tmp_path / name)
+        refused(f"{tmp_path / name}::grey", "opacity channel beside grey")
+    (tmp_path / "scan.nii").write_bytes(b"")
+    refused(f"{tmp_path / 'scan.nii'}::grey", "not an image by its name")
+    pages[0].save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:-20])
+    with pytest.raises(ImageIntegrityError, match=r"cut\.png"):
+        read_volume(f"{tmp_path / 'cut.png'}::grey")

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from tfmed.losses.adversarial import (
     LOSSES,
     PENALTIES,
+    class_loss,
     js_critic,
     js_generator,
+    least_squares_critic,
+    least_squares_generator,
     r1,
     r2,
     squared_gradient_norm,
@@ -43,6 +46,28 @@ def test_closed_forms():
     np.testing.assert_allclose(js_generator(two), np.full(3, np.log1p(np.exp(-2))), rtol=1e-6)
     np.testing.assert_allclose(wasserstein_critic(two, -two), np.full(3, -4.0))
     np.testing.assert_allclose(wasserstein_generator(two), np.full(3, -2.0))
+
+
+def test_least_squares_closed_forms():
+    """The critic's minimum 0 is at D(x) = 1, D(G(z)) = 0, the generator's at D(G(z)) = 1."""
+    one, zero, two = tf.ones(3), tf.zeros(3), tf.fill([3], 2.0)
+    np.testing.assert_allclose(least_squares_critic(one, zero), 0)
+    np.testing.assert_allclose(least_squares_generator(one), 0)
+    np.testing.assert_allclose(least_squares_critic(two, two), 0.5 * (1 + 4))
+    np.testing.assert_allclose(least_squares_generator(-two), 0.5 * 9)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_is_the_cross_entropy_with_a_soft_target(smoothing):
+    x, z = scores(0), scores(1)
+    soft = tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(x.shape, 1 - smoothing), x)
+    expected = soft + tf.nn.sigmoid_cross_entropy_with_logits(tf.zeros(z.shape), z)
+    np.testing.assert_allclose(js_critic(x, z, smoothing), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_class_loss():
+    logits, labels = np.array([[0.0, 0.0], [3.0, 1.0]], "float32"), np.array([0, 1])
+    np.testing.assert_allclose(class_loss(logits, labels), [np.log(2), np.log1p(np.exp(2.0))], rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -108,7 +133,9 @@ def test_sums_of_large_float16_scores_do_not_overflow(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_push_the_right_way(name):
     critic, generator = LOSSES[name]
-    real, fake = tf.Variable(scores(0)), tf.Variable(scores(1))
+    # Least squares pull scores to 1 and 0 from either side: its scores lie between here.
+    squash = tf.sigmoid if name == "least_squares" else tf.identity
+    real, fake = tf.Variable(squash(scores(0))), tf.Variable(squash(scores(1)))
     with tf.GradientTape(persistent=True) as tape:
         critic_loss, generator_loss = tf.reduce_sum(critic(real, fake)), tf.reduce_sum(generator(fake))
     assert (tape.gradient(critic_loss, real).numpy() < 0).all()  # the critic wants real scores up
@@ -251,6 +278,9 @@ def test_losses_equal_tensorflow_gan(seed):
     ours = mean(wasserstein_critic(real, fake)), mean(wasserstein_generator(fake))
     theirs = float(tfgan.wasserstein_discriminator_loss(real, fake)), float(tfgan.wasserstein_generator_loss(fake))
     assert ours == pytest.approx(theirs, abs=1e-5)
+    ours = mean(least_squares_critic(real, fake)), mean(least_squares_generator(fake))
+    theirs = tfgan.least_squares_discriminator_loss(real, fake), tfgan.least_squares_generator_loss(fake)
+    assert ours == pytest.approx([float(value) for value in theirs], rel=1e-5)
 
 
 @needs_tfgan

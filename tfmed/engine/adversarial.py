@@ -1,7 +1,5 @@
 """AdversarialModel: the alternation that GANs share."""
 
-import tensorflow as tf
-
 from tfmed.engine.model import TrainingModel, move_average
 
 
@@ -46,8 +44,6 @@ class AdversarialModel(TrainingModel):
         return self.log(logs)
 
     def draw(self, batch, k):
-        """The k-th of `critic_steps` equal parts of this replica's batch."""
-        if self.critic_steps == 1:
-            return batch
-        size = tf.shape(batch["index"])[0] // self.critic_steps
-        return {name: value[k * size : (k + 1) * size] for name, value in batch.items()}
+        """The k-th of `critic_steps` equal parts of this replica's batch: every `critic_steps`-th sample, so that all
+        replicas' parts together are the same samples however many replicas there are."""
+        return {name: value[k :: self.critic_steps] for name, value in batch.items()}

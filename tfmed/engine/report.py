@@ -57,7 +57,7 @@ def write_comparison(comparison, rows, pictures):
     text = _template("comparison.html").render(
         comparison=comparison,
         first=next(iter(comparison.configs)),
-        rows=[_joined({key: _plain(value) for key, value in row.items()}) for row in rows],
+        rows=[joined({key: _plain(value) for key, value in row.items()}) for row in rows],
         pictures=shown,
         missing=[f"{name}, seed {seed}" for name, seed in comparison.settings if (name, seed) not in done],
         links=[{"name": name, "seed": seed, "path": f"{name}/seed-{seed}/report.html"} for name, seed in done],
@@ -109,10 +109,11 @@ def _evaluation(path):
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as stream:
-        return [_joined(row) for row in csv.DictReader(stream)]
+        return [joined(row) for row in csv.DictReader(stream)]
 
 
-def _joined(row):
+def joined(row):
+    """A row as text, with each pair "X mean", "X std" made one column."""
     shown = {}
     for name, value in row.items():
         stem = name.removesuffix(" mean")

@@ -4,6 +4,7 @@
 |---|---|
 | `scan.nii.gz::0` | channel 0 of a volume with several (of a volume without a channel axis: itself) |
 | `case.h5::image` | the dataset `image` of an HDF5 file, see `tfmed.io.hdf5` |
+| `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
 | `DICOM_anon::one-series` | all slices in a folder as one series, whatever their SeriesInstanceUIDs |
 | `Ground::names:../DICOM_anon` | images, one per slice of the DICOM series in a folder, which has the geometry |
 
@@ -27,10 +28,11 @@ from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import images_in, natural, read_stack
 
-ONE_SERIES = "one-series"
+ONE_SERIES, GREY = "one-series", "grey"
+_LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
-    rf"(.+\.(?i:h5|hdf5))::([^:]+)|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|(?:{'|'.join(ORDERS)}):.+)", re.DOTALL
+    rf"(.+\.(?i:h5|hdf5))::([^:]+)|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|(?:{'|'.join(ORDERS)}):.+)", re.DOTALL
 )
 
 
@@ -74,6 +76,8 @@ def read_part(address, read_whole):
         return read_hdf5(path, part)
     if part == ONE_SERIES:
         return _one_series(path)
+    if part == GREY:
+        return _grey(path)
     if ":" in part:
         return _stack_on_series(path, part)
     return _CHANNELS.take(path, int(part), read_whole)
@@ -88,6 +92,9 @@ def read_part_geometry(address, read_whole_geometry):
         slices, affine = _ordered(_slices(path), path)
         dtype = np.dtype("i2" if all(one.whole for one in slices) else "f4")
         return Geometry((len(slices), *slices[0].size), affine, dtype)
+    if part == GREY:
+        volume = _grey(path)
+        return Geometry(volume.shape, volume.affine, volume.array.dtype)
     if ":" in part:
         pictures, size, affine = _pictures_on_series(path, part)
         return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
@@ -165,6 +172,32 @@ def _one_series(folder):
     check_memory(len(slices) * slices[0].size[0] * slices[0].size[1] * 4, folder)
     whole = all(one.whole for one in slices)
     return volume_of(_stacked(slices, np.dtype("i2" if whole else "f4")), affine, folder)
+
+
+def _grey(path):
+    """One image as a volume of one slice without channels, in its own dtype."""
+    _refuse_opacity(path)
+    volume = read_stack([path])
+    if len(volume.array) != 1:
+        raise damage(path, f"it holds {len(volume.array)} pages where one image is needed", "split it")
+    if volume.array.ndim == 3:
+        return volume
+    grey = volume.array[..., :3].astype(np.float32) @ np.array(_LUMA, np.float32)
+    whole = volume.array.dtype.kind in "iu"
+    return volume.replace((np.rint(grey) if whole else grey).astype(volume.array.dtype))
+
+
+def _refuse_opacity(path):
+    """ITK takes a TIFF of grey and opacity for one channel, and gives wrong pixels without a word."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+    except (OSError, ValueError, UnidentifiedImageError):
+        return  # the reader says what is wrong
+    if mode in ("LA", "La"):
+        raise damage(path, "it has an opacity channel beside grey", "save it without")
 
 
 def _stack_on_series(folder, part):

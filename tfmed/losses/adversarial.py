@@ -12,9 +12,14 @@ def _per_sample(values):
     return tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), axis=1)
 
 
-def js_critic(real, fake):
-    """Critic side of the original loss (Goodfellow et al. 2014, Eq. 1): softplus(-D(x)) + softplus(D(G(z))); (n,)."""
-    return _per_sample(tf.nn.softplus(-_float(real))) + _per_sample(tf.nn.softplus(_float(fake)))
+def js_critic(real, fake, smoothing=0.0):
+    """Critic side of the original loss (Goodfellow et al. 2014, Eq. 1): softplus(-D(x)) + softplus(D(G(z))); (n,).
+
+    Args:
+        smoothing: real images are to score 1 - smoothing in place of 1 (one-sided, Salimans et al. 2016, Sect. 3.4).
+    """
+    real = _float(real)
+    return _per_sample(tf.nn.softplus(-real) + smoothing * real) + _per_sample(tf.nn.softplus(_float(fake)))
 
 
 def js_generator(fake):
@@ -32,11 +37,30 @@ def wasserstein_generator(fake):
     return -_per_sample(fake)
 
 
+def least_squares_critic(real, fake):
+    """Critic side of the least-squares loss (Mao et al. 2017, Eq. 9): ((D(x) - 1)^2 + D(G(z))^2) / 2; (n,)."""
+    return 0.5 * (_per_sample(tf.square(_float(real) - 1.0)) + _per_sample(tf.square(_float(fake))))
+
+
+def least_squares_generator(fake):
+    """(D(G(z)) - 1)^2 / 2; (n,)."""
+    return 0.5 * _per_sample(tf.square(_float(fake) - 1.0))
+
+
+def class_loss(logits, labels):
+    """Cross-entropy of a critic's class head (Odena et al. 2017, Eq. 3): logits `(n, k)`, labels `(n,)` int; (n,)."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _float(logits))
+
+
 def _float(scores):
     return tf.cast(scores, tf.float32)
 
 
-LOSSES = {"js": (js_critic, js_generator), "wasserstein": (wasserstein_critic, wasserstein_generator)}
+LOSSES = {
+    "js": (js_critic, js_generator),
+    "wasserstein": (wasserstein_critic, wasserstein_generator),
+    "least_squares": (least_squares_critic, least_squares_generator),
+}
 
 
 def squared_gradient_norm(critic, images):

@@ -17,9 +17,10 @@ from .brain_tumour import MODALITIES, brain_tumour
 from .chest_ct import chest_ct
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
+from .lung_lesion import lung_lesion
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, left_atrium, liver_ct)}
+REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, left_atrium, liver_ct, lung_lesion)}
 _IMAGES = {"brain_tumour": MODALITIES}
 _SCHEME = "phantom:"
 
@@ -32,6 +33,7 @@ __all__ = [
     "is_address",
     "left_atrium",
     "liver_ct",
+    "lung_lesion",
     "options",
     "parse",
     "parts",

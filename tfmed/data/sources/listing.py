@@ -99,6 +99,26 @@ def files_below(root):
     return sorted(found)
 
 
+def group_of(name, group_pattern, path, source):
+    """The patient that a file's relative path names: the one group of a regular expression; None without one.
+
+    Raises:
+        DataError: the expression is malformed, has not exactly one group, or does not match.
+    """
+    if group_pattern is None:
+        return None
+    try:
+        expression = re.compile(group_pattern)
+    except (re.error, TypeError) as error:
+        raise DataError(f"source {source}: group_pattern {group_pattern!r} is malformed: {error}") from None
+    if expression.groups != 1:
+        raise DataError(f"source {source}: group_pattern {group_pattern!r} must have exactly one (group)")
+    found = expression.search(name)
+    if not found or not found.group(1):
+        raise DataError(f"{path}: group_pattern {group_pattern!r} does not match it; widen it or move the file")
+    return found.group(1)
+
+
 def only_once(pairs, source):
     """dict of (key, path) pairs.
 

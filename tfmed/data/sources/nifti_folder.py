@@ -5,7 +5,7 @@ import re
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import folder, hidden, nothing, unique
+from .listing import folder, group_of, hidden, nothing, unique
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _LAYOUT = "volumes (.nii, .nii.gz, .nrrd, .mha, .mhd) in any sub-folders, or images/ and labels/ with matching names"
@@ -37,7 +37,7 @@ def nifti_folder(root=None, pattern="*", images="images", labels="labels", group
     masks = {_key(path, base / labels): path for path in _files(base / labels, "*")} if paired else {}
     relative = [_without_suffix(path.relative_to(top).as_posix()) for path in files]
     ids = unique([_plain(name.rsplit("/", 1)[-1]) for name in relative], [_plain(name) for name in relative])
-    groups = [_group(path.relative_to(top).as_posix(), group_pattern, path) for path in files]
+    groups = [group_of(path.relative_to(top).as_posix(), group_pattern, path, "nifti_folder") for path in files]
     return [
         Case(name, group or name, {modality: str(path)}, _text(masks.get(_key(path, top))))
         for name, group, path in zip(ids, groups, files, strict=True)
@@ -69,18 +69,3 @@ def _key(path, top):
 
 def _text(path):
     return None if path is None else str(path)
-
-
-def _group(name, group_pattern, path):
-    if group_pattern is None:
-        return None
-    try:
-        expression = re.compile(group_pattern)
-    except (re.error, TypeError) as error:
-        raise DataError(f"source nifti_folder: group_pattern {group_pattern!r} is malformed: {error}") from None
-    if expression.groups != 1:
-        raise DataError(f"source nifti_folder: group_pattern {group_pattern!r} must have exactly one (group)")
-    found = expression.search(name)
-    if not found or not found.group(1):
-        raise DataError(f"{path}: group_pattern {group_pattern!r} does not match it; widen it or move the file")
-    return found.group(1)

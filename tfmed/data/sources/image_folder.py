@@ -1,0 +1,49 @@
+"""A folder of 2D images (PNG, JPEG, TIFF), whose sub-folders are classes."""
+
+import fnmatch
+
+from tfmed.data.case import Case
+from tfmed.errors import DataError
+from tfmed.io.stack import SUFFIXES
+
+from .listing import files_below, folder, group_of, nothing, unique
+
+_LAYOUT = "images (.png, .jpg, .tif) in one sub-folder per class, or in train/, val/, test/ and there one per class"
+_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+def image_folder(root=None, ignore="*_mask*", group_pattern=None, modality="image"):
+    """Images below a folder, found recursively; `meta["class"]` is the folder that they lie in.
+
+    As BUSI comes (`benign/benign (1).png`, with `benign (1)_mask.png` beside it) or Kermany's chest radiographs
+    (`train/NORMAL/...jpeg`); there `meta["part"]` tells an image's part. Colour is turned to grey when it is read.
+
+    Args:
+        root: the folder.
+        ignore: names of files to leave out, such as masks; * and ? stand for any letters.
+        group_pattern: regular expression with one group, searched in the file's path below `root`: the patient that an
+            image belongs to. Without it every image is a patient of its own.
+        modality: name under which a case gives its image.
+
+    Raises:
+        DataError: the folder is missing or holds no such file; an image lies in no class; a malformed pattern.
+    """
+    base = folder(root, "image_folder", _LAYOUT)
+    files = [path for path in files_below(base)
+             if path.suffix.lower() in SUFFIXES and not fnmatch.fnmatch(path.name, ignore)]  # fmt: skip
+    if not files:
+        raise nothing(base, "image_folder", _LAYOUT)
+    places = [path.relative_to(base).parts[:-1] for path in files]
+    in_parts = all(place and place[0] in _PARTS for place in places)
+    names = unique([path.stem for path in files], ["-".join((*place, path.stem))
+                                                   for place, path in zip(places, files, strict=True)])  # fmt: skip
+    return [_case(name, path, place, in_parts, base, group_pattern, modality)
+            for name, path, place in zip(names, files, places, strict=True)]  # fmt: skip
+
+
+def _case(name, path, place, in_parts, base, group_pattern, modality):
+    if len(place) <= in_parts:
+        raise DataError(f"{path}: lies in no folder of a class; source image_folder expects {_LAYOUT}")
+    meta = {"class": place[int(in_parts)]} | ({"part": _PARTS[place[0]]} if in_parts else {})
+    group = group_of(path.relative_to(base).as_posix(), group_pattern, path, "image_folder") or name
+    return Case(name, group, {modality: f"{path}::grey"}, None, meta)

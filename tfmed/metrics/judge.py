@@ -1,0 +1,216 @@
+"""Several generators judged on one set of real images, as Tronchin et al. (DGM4MICCAI 2021) do, with null references.
+
+A generator is any function `sample(n, label, seed)` that gives images `(n, H, W)` in [0, 1].
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tfmed.metrics import neighbours
+from tfmed.metrics.feature_plane import centre_distance, overlap, pca_ellipses
+from tfmed.metrics.generative import frechet_distance, frechet_distances_at, kernel_distance, sliced_wasserstein
+from tfmed.metrics.mahalanobis import mahalanobis, null_mahalanobis
+from tfmed.metrics.manifold import density_coverage, precision_recall
+from tfmed.metrics.template_matching import nearest_templates
+from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, train_discriminator, two_sample_test
+
+FEWEST = 8  # images of a class in a part of the real data
+
+
+@dataclasses.dataclass(frozen=True)
+class Real:
+    """Real images of one class.
+
+    Args:
+        train, test: `(n, H, W)` and `(m, H, W)` in [0, 1]; generators saw `train` only.
+        train_groups, test_groups: the patient of each, or nothing where they are not known.
+
+    Raises:
+        ValueError: a patient in both parts, or too few images.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    train_groups: tuple = ()
+    test_groups: tuple = ()
+
+    def __post_init__(self):
+        check_disjoint(self.train_groups, self.test_groups)
+        for name in ("train", "test"):
+            if len(getattr(self, name)) < FEWEST:
+                count = len(getattr(self, name))
+                raise ValueError(f"{count} real {name} images are too few to judge by; at least {FEWEST} are needed")
+
+
+@dataclasses.dataclass
+class Judgement:
+    """What was found.
+
+    Args:
+        rows: of every run: scores with the seed that they were made with.
+        auxiliary: of every run and plain classifier.
+        structure: of every model and class: medians of nearest similarities, flags, mean MS-SSIM, template matches.
+        plane: of every model and class: how its ellipse lies to that of the real images.
+        ellipses: class -> {model or "reference": Ellipse}.
+        nearest: (model, class) -> (synthetic images, Similarities).
+    """
+
+    rows: list = dataclasses.field(default_factory=list)
+    auxiliary: list = dataclasses.field(default_factory=list)
+    structure: list = dataclasses.field(default_factory=list)
+    plane: list = dataclasses.field(default_factory=list)
+    ellipses: dict = dataclasses.field(default_factory=dict)
+    nearest: dict = dataclasses.field(default_factory=dict)
+
+    def table(self, rows=None, keys=("model", "class")):
+        """One row per model and class: "<score> mean" and "<score> std" over the runs."""
+        rows, found = self.rows if rows is None else rows, {}
+        for row in rows:
+            found.setdefault(tuple(row[key] for key in keys), []).append(row)
+        return [dict(zip(keys, key, strict=True)) | {"runs": len(group)} | _mean_and_std(group, keys)
+                for key, group in found.items()]  # fmt: skip
+
+
+def _mean_and_std(rows, keys):
+    table = {}
+    for name in rows[0]:
+        if name not in (*keys, "run", "seed"):
+            values = [row[name] for row in rows]
+            table |= {f"{name} mean": float(np.mean(values)), f"{name} std": float(np.std(values))}
+    return table
+
+
+def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most=500, flag_level=0.01,
+          progress=list, **training):  # fmt: skip
+    """Judge generators; the Judgement holds every score of every run, with what a perfect generator would score.
+
+    In each run new synthetic images are drawn, and a network is trained to tell synthetic from real training images; on
+    the test images it gives the two-sample test, and its features the distances.
+
+    Args:
+        models: name -> `sample(n, label, seed)`.
+        real: label -> Real.
+        runs: trainings per model and class.
+        seed: everything is derived from it.
+        feature_net: whose features distances are measured in. "own": of each model's own network, as published; two
+            models' distances are then on two scales. "shared": of one network per class, trained on real images against
+            an equal number of synthetic ones, of all models alike.
+        auxiliary: also train plain classifiers on the features.
+        most: images per set whose nearest neighbours are looked for (a seeded choice).
+        flag_level: see `neighbours.flags`.
+        progress: wraps the list of (class, run) that is worked through.
+        training: of `train_discriminator` and its network.
+    """
+    if feature_net not in ("own", "shared"):
+        raise ValueError(f"feature_net: {feature_net!r} is none of own, shared")
+    found = Judgement()
+    for label, run in progress([(label, run) for label in real for run in range(runs)]):
+        run_seed = seed + 1000 * run
+        samples = {name: _draw(sample, real[label], label, run_seed) for name, sample in models.items()}
+        networks = {name: train_discriminator(real[label].train, made[0], run_seed, **training)
+                    for name, made in samples.items()}  # fmt: skip
+        judges = _feature_networks(networks, samples, real[label], feature_net, run_seed, training)
+        described = {name: _features(network, real[label], samples[name]) for name, network in judges.items()}
+        for name, network in networks.items():
+            row = {"model": name, "class": str(label), "run": run, "seed": run_seed}
+            found.rows.append(row | _scores(network, real[label], samples[name], described[name], run_seed))
+            if auxiliary:
+                found.auxiliary += [row | {"classifier": kind} | _shares(test) for kind, test in
+                                    auxiliary_classifiers(*described[name], seed=run_seed).items()]  # fmt: skip
+        if run == 0:
+            _look(found, label, described)
+            _structure(found, label, real[label], samples, seed, most, flag_level)
+    return found
+
+
+def _draw(sample, real, label, seed):
+    """(synthetic training images, synthetic test images), as many as there are real ones."""
+    drawn = []
+    for number, count in enumerate((len(real.train), len(real.test))):
+        images = np.asarray(sample(count, label, seed + number))
+        if images.shape != (count, *np.shape(real.train)[1:]):
+            wanted = (count, *np.shape(real.train)[1:])
+            raise ValueError(f"the generator gave images of shape {images.shape} where {wanted} are wanted")
+        drawn.append(images)
+    return drawn
+
+
+def _feature_networks(networks, samples, real, feature_net, seed, training):
+    if feature_net == "own":
+        return networks
+    rng, share = np.random.default_rng(seed), -(-len(real.train) // len(samples))
+    union = np.concatenate([made[0][rng.permutation(len(made[0]))[:share]] for made in samples.values()])
+    return dict.fromkeys(samples, train_discriminator(real.train, union, seed, **training))
+
+
+def _features(network, real, made):
+    """Features of (real training, synthetic training, real test, synthetic test) images."""
+    return [network.features(images) for images in (real.train, made[0], real.test, made[1])]
+
+
+def _scores(network, real, made, described, seed):
+    _, _, reference, features = described
+    n, d = reference.shape
+    half = n // 2
+    test = two_sample_test(network.probability(made[1]), network.probability(real.test))
+    order = np.random.default_rng(seed).permutation(n)
+    row = dataclasses.asdict(test)
+    row["Mahalanobis"] = float(mahalanobis(features, reference).mean())
+    if n >= d + 2:
+        row["Mahalanobis null"] = null_mahalanobis(n, d)
+    row |= {
+        "Mahalanobis half": float(mahalanobis(features, reference[order[:half]]).mean()),
+        "Mahalanobis real halves": float(mahalanobis(reference[order[half:]], reference[order[:half]]).mean()),
+        "Frechet": frechet_distance(features, reference),
+        "Frechet half": float(frechet_distances_at(half, reference, features, 5, seed).mean()),
+        "Frechet real halves": float(frechet_distances_at(half, reference, None, 5, seed).mean()),
+        "kernel distance": kernel_distance(features, reference),
+        "sliced Wasserstein": sliced_wasserstein(features, reference, 128, seed=seed),
+    }
+    manifold, more = precision_recall(features, reference), density_coverage(features, reference)
+    return row | {"manifold precision": manifold.precision, "manifold recall": manifold.recall,
+                  "density": more.density, "coverage": more.coverage}  # fmt: skip
+
+
+def _shares(test):
+    return {"recall": test.recall, "specificity": test.specificity}
+
+
+def _look(found, label, described):
+    """Each model's ellipse in the plane of the real test images, whose features are averaged over the networks."""
+    reference = np.mean([features[2] for features in described.values()], axis=0)
+    ellipses = pca_ellipses(reference, {name: features[3] for name, features in described.items()})
+    found.ellipses[str(label)] = ellipses
+    for name in described:
+        pair = ellipses["reference"], ellipses[name]
+        numbers = {"centre distance": centre_distance(*pair), "overlap": overlap(*pair)}
+        found.plane.append({"model": name, "class": str(label)} | numbers)
+
+
+def _structure(found, label, real, samples, seed, most, flag_level):
+    """Nearest similarities of the first run's images; those among real images are looked for once per class."""
+    rng = np.random.default_rng(seed)
+    train, control = (_some(images, most, rng) for images in (real.train, real.test))
+    among_real, real_templates = neighbours.nearest(train), nearest_templates(train[:100])
+    for name, made in samples.items():
+        synthetic = _some(np.clip(made[0], 0, 1), most, rng)
+        similar = neighbours.Similarities(
+            neighbours.nearest(synthetic), neighbours.nearest(synthetic, train), among_real
+        )
+        found.nearest[name, str(label)] = (synthetic, train, similar)
+        templates = nearest_templates(synthetic[:100]), nearest_templates(synthetic[:100], train[:100])
+        found.structure.append(
+            {"model": name, "class": str(label)}
+            | similar.medians()
+            | {"S_test": float(np.median(neighbours.nearest(synthetic, control).similarity))}
+            | neighbours.flags(similar, level=flag_level)
+            | {"mean MS-SSIM": neighbours.mean_similarity(synthetic, 500, seed)}
+            | {f"template {kind}": float(np.median(part.similarity))
+               for kind, part in zip(("S_S", "S_R", "R_R"), (*templates, real_templates), strict=True)}
+        )  # fmt: skip
+
+
+def _some(images, most, rng):
+    chosen = np.sort(rng.permutation(len(images))[:most])
+    return np.asarray(images[chosen], np.float32)
