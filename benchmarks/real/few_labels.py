@@ -1,0 +1,112 @@
+"""Semi-supervised methods on real left atrium MR, against labels alone with as many, twice as many, and all labels.
+
+Run: python benchmarks/real/few_labels.py FOLDER --out DIR [--seeds 3] [--steps 600] [--only NAME ...] [key=value ...]
+
+FOLDER holds `<id>_image.nii.gz` and `<id>_label.nii.gz` in `train_labelled`, `test` and, images alone,
+`train_unlabelled`. The grid is 2.5 mm and the networks are narrow, so that two cores can carry it. Of the 10 labelled
+scans 3 validate; of the other 7, two are labelled in the semi-supervised runs, and everything else trains without
+labels. All methods have the same backbone, steps, batch size (labels alone: 4; else 2 + 2), schedule and last weights.
+It is `tfmed compare` on settings files that it writes to DIR/configs: repeat the command to go on where it was broken
+off.
+"""
+
+import argparse
+import pathlib
+
+import yaml
+
+from tfmed.engine.comparison import Comparison
+from tfmed.engine.terminal import print_table, set_up_logging
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+TWO, FOUR, ALL = 2 / 7, 4 / 7, 1.0  # of the training patients
+SHARED = {
+    "data": {
+        "source": "paired_folder",
+        "options": {"modality": "mr", "test_folder": "test"},
+        "split": {"given": True, "validation": 0.3, "test": 0.0, "seed": 0},
+        "cache_dtype": "float32",
+        "preprocess": [
+            {"step": "resample", "spacing_mm": [2.5, 2.5, 2.5]},
+            {"step": "equalize"},
+            {"step": "zscore"},
+        ],
+    },
+    "train": {
+        "batch_size": 4,
+        "schedule": {"kind": "cosine"},
+        "log_every": 50,
+        "validate_every": 200,
+        "preview_every": 100000,
+        "tensorboard": False,
+        "early_stopping": None,
+    },
+    "model": {
+        "modalities": ["mr"],
+        "label_values": [0, 1],
+        "regions": {"atrium": [1]},
+        "patch": [8, 32, 32],
+        "network": {"name": "unet", "widths": [8, 16, 32], "factors": [1, 2, 2], "norm": "instance", "dropout": 0.3},
+        "learning_rate": 2e-3,
+        "mc_passes": 5,
+        "overlap": 0.5,
+    },
+}
+GBDL = {
+    "latent_widths": [8, 16, 32],
+    "latent_size": 16,
+    "latent_learning_rate": 2e-3,
+    "stride": None,
+    "schedule_stretch": 1.0,
+    "unlabelled_pool": "rest",
+}
+EQUIREG = {"supervised": "both", "fill": "edge", "labelled_batch": 2, "unlabelled_pool": "rest"}
+METHODS = {  # name: (settings file, share of labelled patients, its own settings)
+    "supervised-2": ("gbdl/supervised.yaml", TWO, GBDL),
+    "mean_teacher-2": ("gbdl/mean_teacher.yaml", TWO, GBDL),
+    "uamt-2": ("gbdl/uamt.yaml", TWO, GBDL),
+    "dtc-2": ("gbdl/dtc.yaml", TWO, GBDL),
+    "gbdl-2": ("gbdl.yaml", TWO, GBDL),
+    "equireg-2": ("equireg/volumes.yaml", TWO, EQUIREG),
+    "double_uncertainty-2": ("gbdl/double_uncertainty.yaml", TWO, GBDL),
+    "sassnet-2": ("gbdl/sassnet.yaml", TWO, GBDL),
+    "coranet-2": ("gbdl/coranet.yaml", TWO, GBDL),
+    "tripled_uncertainty-2": ("gbdl/tripled_uncertainty.yaml", TWO, GBDL),
+    "supervised-4": ("gbdl/supervised.yaml", FOUR, GBDL),
+    "supervised-all": ("gbdl/supervised.yaml", ALL, GBDL),
+}
+
+
+def settings_file(folder, name):
+    """The settings file of a row, which starts from the method's own."""
+    base, share, own = METHODS[name]
+    values = {"base": str(CONFIGS / base)} | {key: dict(section) for key, section in SHARED.items()}
+    values["data"]["labelled_share"] = share
+    values["model"] |= own
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    arguments = parser.parse_intermixed_args()
+    set_up_logging()
+    folder = arguments.out / "configs"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [settings_file(folder, name) for name in METHODS if name in arguments.only]
+    overrides = [f"data.root={arguments.folder.resolve()}", f"train.steps={arguments.steps}", *arguments.overrides]
+    comparison = Comparison(files, arguments.out, range(arguments.seeds), overrides)
+    failed = comparison.train_and_score()
+    print_table(comparison.table())
+    print(comparison.write(), *failed, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
