@@ -16,7 +16,7 @@ from tfmed.io import Volume, read_volume, write_volume
 
 pytestmark = pytest.mark.current
 
-CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "equireg.yaml")
+CONFIG, GBDL = (str(pathlib.Path(__file__).parents[1] / "configs" / f"{name}.yaml") for name in ("equireg", "gbdl"))
 QUICK = (
     "train.steps=1",
     "train.batch_size=2",
@@ -180,6 +180,35 @@ def test_a_patient_in_two_parts_of_a_table(place, capsys):
     argv = ["fit", CONFIG, *QUICK, *ONE, "data.source=csv_list", f"data.root={place / 'cases.csv'}"]
     check(place, capsys, [*argv, "--run-dir", place / "new"], "cases.csv:5", "group a", "keep a patient's cases")
     assert not (place / "new").exists()
+
+
+# --- labelled and unlabelled cases ------------------------------------------------------------------------------------
+
+
+def test_no_case_is_left_without_a_label(place, capsys):
+    source = ["data.source=nifti_folder", f"data.root={place / 'scans'}", "data.options={modality: mr}"]
+    argv = ["fit", CONFIG, *QUICK, *ONE, *source, "data.split={validation: 0, test: 0}", "model.unlabelled_pool=rest"]
+    words = "every training case is labelled", "model.unlabelled_pool: all"
+    check(place, capsys, [*argv, "--run-dir", place / "new"], *words)
+    assert not (place / "new").exists()
+
+
+def test_a_patient_among_labelled_and_unlabelled_cases(place, capsys):
+    with open(place / "cases.csv", "w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["id", "group", "mr", "label"])
+        for k, group in enumerate("abca"):
+            rows.writerow([f"case{k}", group, scan(place, "images", k), scan(place, "labels", k) if k < 3 else ""])
+    argv = ["fit", CONFIG, *QUICK, *ONE, "data.source=csv_list", f"data.root={place / 'cases.csv'}"]
+    argv += ["data.split={validation: 0, test: 0}", "model.unlabelled_pool=rest", "--run-dir", place / "new"]
+    check(place, capsys, argv, "patient a", "labelled and unlabelled", "label all of them, or take those without out")
+    assert not (place / "new").exists()
+
+
+def test_more_latents_than_memory(tmp_path, capsys):
+    argv = ["fit", GBDL, "model.samples=1000000000", "--profile", "demo", "--run-dir", tmp_path / "new"]
+    check(tmp_path, capsys, argv, "model.samples: 1000000000 latents", "GiB", "lower it")
+    assert not (tmp_path / "new").exists()
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

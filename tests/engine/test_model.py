@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.methods.test_ctsgan import TINY_MODEL, batch, model
+from tfmed.engine.model import move_average
 from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.settings import TrainConfig
 from tfmed.methods.ctsgan import CTSGAN, Config
+from tfmed.nn.unet import unet
 
 pytestmark = pytest.mark.current
 
@@ -58,3 +60,24 @@ def test_optimizers_follow_the_schedule():
     assert all((a != b).any() for a, b in zip(weights[0], weights[1], strict=True) if a.size > 100)
     for a, b in zip(weights[1], weights[2], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_moving_average_draws_its_own_dropout():
+    """Weights follow, statistics of batch norm are copied, and the counter of dropout masks is left alone."""
+    networks = []
+    for seed in range(2):
+        network = unet(1, 2, widths=(2, 4), norm="batch", dropout=0.5, seed=seed)
+        network(tf.random.stateless_normal((2, 8, 8, 1), [seed, 1]), training=True)
+        networks.append(network)
+    average, network = networks
+    network(tf.zeros((2, 8, 8, 1)), training=True)
+    before = [w.numpy() for w in average.weights]
+    move_average(average, network, 0.75)
+    kinds = set()
+    for old, now, source in zip(before, average.weights, network.weights, strict=True):
+        counter = old.dtype == np.int64
+        expected = old if counter else 0.75 * old + 0.25 * source.numpy() if source.trainable else source.numpy()
+        np.testing.assert_allclose(now.numpy(), expected, rtol=1e-5, atol=1e-7)
+        kinds.add((counter, bool(source.trainable)))
+        assert not counter or (old == 1 and source.numpy() == 2)
+    assert len(kinds) == 3
