@@ -279,12 +279,12 @@ def test_sassnet():
     """The network wants unlabelled maps to be taken for labelled ones, the discriminator wants the truth."""
     model, given = shared("sassnet"), data(STEPS // 2)
     found, rows, images = outputs(model, given)
-    verdict = model.discriminator([rows(found["distance"]), rows(images.numpy())], training=False)
+    verdict = model.discriminator([tf.constant(rows(found["distance"])), rows(images)], training=False)
     expected = -np.log(softmax(verdict)[:, 1]).mean()
     np.testing.assert_allclose(terms(model)["adversarial"], [0.01 * np.exp(-1.25), expected], rtol=1e-4)
     for layer in model.discriminator.layers:
         layer.rate = 0.0
-    verdicts = softmax(model.discriminator([found["distance"], images]))
+    verdicts = softmax(model.discriminator([tf.constant(found["distance"]), images]))
     right = np.concatenate([verdicts[::2, 1], verdicts[1::2, 0]])
     with tf.GradientTape() as tape:
         value, logs = model.discriminator_loss(given, 0)
