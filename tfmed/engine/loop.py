@@ -73,7 +73,9 @@ class Loop:
             before = time.monotonic()
             batch = next(batches)
             waited = time.monotonic() - before
-            logs = {name: float(value) for name, value in step_function(batch).items()}
+            for part in self.model.parts(self.step):
+                logs = step_function(batch, part)
+            logs = {name: float(value) for name, value in logs.items()}
             self.step += 1
             self._check_finite(logs)
             report.step(self.step, logs, waited)
@@ -132,8 +134,8 @@ class Loop:
             log.warning("train.xla: on a CPU, XLA makes 3D convolutions many times slower")
 
         @tf.function(jit_compile=True if self.train.xla else None)
-        def step(batch):
-            logs = strategy.run(model.train_step, args=(batch,))
+        def step(batch, part):
+            logs = strategy.run(model.train_step, args=(batch,) if part is None else (batch, part))
             return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
         return step

@@ -10,7 +10,7 @@ class TrainingModel(keras.Model):
     """A Keras model with named optimizers, logged means, and noise that depends only on (seed, sample index).
 
     A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict
-    of tensors     with an int64 `index` (see `tfmed.data.pipeline`).
+    of tensors with an int64 `index` (see `tfmed.data.pipeline`).
 
     Args:
         seed: integer from which all noise of training is derived.
@@ -53,6 +53,14 @@ class TrainingModel(keras.Model):
             self.meters[name].update_state(value)
         return {name: meter.result() for name, meter in self.meters.items()}
 
+    def parts(self, step):
+        """The parts of a training step (an int), in order: each is compiled once, and `train_step` is told its name.
+
+        What runs on some steps only is such a part: a branch within a compiled step could not update the weights of
+        several replicas. `(None,)`: the step is whole, and `train_step` is told nothing.
+        """
+        return (None,)
+
     def step_of(self, batch):
         """The training step that a batch belongs to, int64 scalar."""
         return batch["index"][0] // self.per_step
@@ -82,13 +90,22 @@ class TrainingModel(keras.Model):
         own = value * self.replicas
         return own + tf.stop_gradient(total - own)
 
-    def update(self, name, loss, batch):
+    def mean_over_replicas(self, value):
+        """The mean over all replicas of a tensor, without gradient."""
+        if self.replicas == 1:
+            return tf.stop_gradient(value)
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(value))
+
+    def update(self, name, loss, batch, unconnected="none"):
         """Update the networks of one optimizer by the gradient of a loss averaged over the global batch.
 
         Args:
             name: the optimizer's name.
             loss: part of the batch -> (scalar mean loss, {name: scalar to log}).
             batch: this replica's batch.
+            unconnected: "none" leaves variables that the loss does not depend on as they are; for the optimizer's
+                running means, "zero" makes their gradient 0.
 
         Returns:
             The values to log, averaged over the parts.
@@ -103,7 +120,7 @@ class TrainingModel(keras.Model):
             with tf.GradientTape() as tape:
                 value, logs = loss(part)
                 scaled = compat.scale_loss(optimizer, tf.cast(value, tf.float32) * share)
-            return tape.gradient(scaled, tensors), logs
+            return tape.gradient(scaled, tensors, unconnected_gradients=unconnected), logs
 
         total, logs = _accumulate(gradients, batch, self.gradient_accumulation)
         compat.apply_gradients(optimizer, total, variables)
@@ -155,3 +172,12 @@ def move_average(average, network, decay):
 
     # Within a replica, mirrored variables may only be written by all replicas together.
     tf.distribute.get_replica_context().merge_call(on_all_replicas)
+
+
+def assign(variable, value):
+    """Assign a value, the same on all replicas, from within a replica."""
+
+    def on_all_replicas(strategy, value):
+        strategy.extended.update(compat.tensor_variable(variable), lambda v, new: v.assign(new), args=(value,))
+
+    tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(value,))

@@ -33,6 +33,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warm = tf.minimum(1.0, (step + 1.0) / a["warmup_steps"]) if a["warmup_steps"] else 1.0
         return a["base"] * factor * warm
 
+    def scaled(self, rate, steps):
+        """A schedule of the same shape with `rate` times the learning rate, over `steps` times as many updates."""
+        a = self.arguments
+        return Schedule(**a | {"base": a["base"] * rate, "steps": a["steps"] * steps})
+
     def get_config(self):
         return self.arguments
 

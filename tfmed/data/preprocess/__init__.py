@@ -13,12 +13,12 @@ from tfmed.config import TAG
 from tfmed.errors import DataError
 
 from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
-from .intensity import N4, Equalize, Window, ZScore
+from .intensity import N4, Equalize, PercentileScale, Window, ZScore
 
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Orient", "Resample", "Step", "VERSION", "Window", "ZScore",
+    "N4", "Crop", "CropForeground", "Equalize", "Orient", "PercentileScale", "Resample", "Step", "VERSION", "Window", "ZScore",
     "class_labels", "onto_grid", "resample", "run", "run_together",
 ]  # fmt: skip
 
@@ -33,6 +33,7 @@ Step = Annotated[
     | Annotated[Equalize, pydantic.Tag(TAG + "equalize")]
     | Annotated[N4, pydantic.Tag(TAG + "n4")]
     | Annotated[Orient, pydantic.Tag(TAG + "orient")]
+    | Annotated[PercentileScale, pydantic.Tag(TAG + "percentile_scale")]
     | Annotated[Resample, pydantic.Tag(TAG + "resample")]
     | Annotated[Window, pydantic.Tag(TAG + "window")]
     | Annotated[ZScore, pydantic.Tag(TAG + "zscore")],

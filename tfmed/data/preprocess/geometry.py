@@ -54,12 +54,25 @@ class Crop(Strict):
     step: Literal["crop"] = "crop"
     shape: tuple[pydantic.PositiveInt | None, pydantic.PositiveInt | None, pydantic.PositiveInt | None]
     fill: float = 0.0  # value of padded image voxels
+    most_cut: float = pydantic.Field(1.0, ge=0, le=1)  # share of an image's brightness above `fill` that may be cut away
 
     def apply(self, volume, is_label=False):
         wanted = [new or old for new, old in zip(self.shape, volume.shape, strict=True)]
         starts = [(old - new) // 2 if old > new else -((new - old) // 2)
                   for new, old in zip(wanted, volume.shape, strict=True)]  # fmt: skip
-        return boxed(volume, starts, wanted, 0 if is_label else self.fill)
+        cropped = boxed(volume, starts, wanted, 0 if is_label else self.fill)
+        if not is_label and self.most_cut < 1:
+            self._check_cut(volume.array, cropped.array)
+        return cropped
+
+    def _check_cut(self, before, after):
+        whole, kept = (float(np.clip(array - self.fill, 0, None).sum(dtype=np.float64)) for array in (before, after))
+        if whole - kept > self.most_cut * whole:
+            size = " x ".join(map(str, after.shape[:3]))
+            raise DataError(
+                f"crop: {100 * (1 - kept / whole):.0f} % of the image lies outside of the {size} voxels that are kept; "
+                "centre it first (step crop_foreground), or choose larger voxels or a larger shape"
+            )
 
 
 class CropForeground(Strict):

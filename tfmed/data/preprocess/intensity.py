@@ -10,6 +10,7 @@ import pydantic
 import SimpleITK as sitk
 
 from tfmed.config import Strict
+from tfmed.errors import DataError
 
 
 class Window(Strict):
@@ -71,6 +72,32 @@ class ZScore(Strict):
         mean += tf.reduce_sum((image - mean) * used) / count  # what rounding took from a float32 sum of many voxels
         deviation = tf.sqrt(tf.reduce_sum(tf.square(image - mean) * used) / count)
         return (image - mean) / tf.maximum(deviation, 1e-8) * used
+
+
+class PercentileScale(Strict):
+    """Map 0 and a percentile of an image's voxels above 0 to `range`, and clip to it; float32. Labels pass through."""
+
+    step: Literal["percentile_scale"] = "percentile_scale"
+    percentile: float = pydantic.Field(99.9, gt=0, le=100)
+    range: tuple[float, float] = (0.0, 1.0)
+
+    def apply(self, volume, is_label=False):
+        if is_label:
+            return volume
+        low, high = self.range
+        share = np.clip(volume.array.astype(np.float32) / np.float32(self.white(volume.array)), 0, 1)
+        return volume.replace(array=share * np.float32(high - low) + np.float32(low))
+
+    def white(self, array):
+        """The value that becomes the upper end of `range`.
+
+        Raises:
+            DataError: no voxel is above 0.
+        """
+        bright = array[array > 0]
+        if not bright.size:
+            raise DataError("percentile_scale: no voxel is above 0; shift the values first, or remove the case")
+        return float(np.percentile(bright, self.percentile))
 
 
 class N4(Strict):

@@ -1,0 +1,170 @@
+"""StyleGAN3DMethod: settings, data, pictures, evaluation, projection and export of 3D-StyleGAN."""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tfmed.config import MethodConfig
+from tfmed.data.pipeline import Samples
+from tfmed.data.prepare import Wants
+from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample
+from tfmed.data.sampling import shuffled
+from tfmed.engine.method import Method, Stage
+from tfmed.engine.preview import Picture
+from tfmed.engine.schedules import learning_rate
+from tfmed.io import Volume, reorient
+from tfmed.methods.stylegan3d.export import Sampler
+from tfmed.methods.stylegan3d.model import StyleGAN3D
+
+
+class Config(MethodConfig):
+    """3D-StyleGAN's own numbers. [P] is stated in the paper, [C] read from its code; the others are StyleGAN2's."""
+
+    # volumes
+    base_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (5, 6, 7)  # [P] voxels; the size of all else follows
+    levels: int = Field(5, ge=2, le=8)  # [P] volumes have base_shape * 2**(levels - 1) voxels: 5 for 2 mm, 6 for 1 mm
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (2.0, 2.0, 2.0)  # [P] along the network's axes
+    orientation: str = Field("ASR", pattern="^[RLAPSI]{3}$")  # (x, y, z): the network's axes are right, up, front
+    modality: str = "t1"  # [P] which of a case's images
+    white_percentile: float = Field(99.9, gt=0, le=100)  # of voxels above 0; it becomes 1, and 0 becomes -1
+    most_cut: float = Field(0.1, ge=0, le=1)  # share of an image's brightness that may lie outside of the volume
+    # networks
+    filter_depth: PositiveInt = 96  # [P] channels at every level
+    latent_size: PositiveInt = 96  # [P] entries of z, w and the mapping's hidden layers
+    mapping_layers: PositiveInt = 8  # [P]
+    generator_architecture: Literal["orig", "skip", "resnet"] = "orig"  # [P]
+    critic_architecture: Literal["resnet", "orig"] = "resnet"  # [P]
+    noise: bool = True  # [P] false: no noise in the generator
+    resample_kernel: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)  # [C] has (1, 3, 3, 3, 1), which makes a lattice
+    minibatch_group: PositiveInt = 4  # samples that the critic compares; the volumes on a device are a multiple
+    checkpointing: bool = False  # compute inner values again in the backward pass: less memory, more time
+    # losses
+    path_length_weight: float = Field(2.0, ge=0)  # [C] 0: no path-length penalty
+    path_length_decay: float = Field(0.01, gt=0, le=1)  # [C] of the running mean length a
+    g_reg_interval: PositiveInt = 16  # [P] steps between path-length penalties; [C] 4
+    d_reg: Literal["none", "r1", "r2"] = "none"  # [P]
+    d_reg_gamma: float = Field(10.0, gt=0)  # weight of R1 or R2
+    d_reg_interval: PositiveInt = 16  # steps between them
+    style_mixing: float = Field(0.9, ge=0, le=1)  # probability of two styles in a training sample
+    # optimisation
+    learning_rate: float = Field(0.002, gt=0)  # [C] the mapping network's is 0.01 of it
+    beta_1: float = Field(0.0, ge=0, lt=1)  # [C]
+    beta_2: float = Field(0.99, ge=0, lt=1)  # [C]
+    epsilon: float = Field(1e-8, gt=0)  # [C]
+    ema_half_life_images: PositiveFloat = 10_000.0  # [C] images after which half of the averaged weights is new
+    w_average_decay: float = Field(0.995, ge=0, lt=1)  # [C] of the running mean w
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self):
+        if not 2 <= len(self.resample_kernel) <= 9 or sum(self.resample_kernel) <= 0:
+            raise ValueError("resample_kernel: give 2 to 9 numbers whose sum is above 0, such as [1, 3, 3, 1]")
+        return self
+
+    @property
+    def volume_shape(self):
+        """Voxels (z, y, x) of the volumes, in the network's orientation."""
+        return tuple(size * 2 ** (self.levels - 1) for size in self.base_shape)
+
+
+class StyleGAN3DMethod(Method):
+    """Unconditional generation of volumes whose styles can be mixed, interpolated and fitted to a real volume."""
+
+    Config = Config
+    fixable = ("style", "noise")
+
+    @property
+    def wants(self):
+        return Wants(images=(self.config.modality,), minimum_shape=(4, 4, 4))
+
+    @classmethod
+    def check(cls, settings):
+        train, group = settings.train, settings.model.minibatch_group
+        share = train.batch_size // ((train.replicas or 1) * train.gradient_accumulation)
+        if share % group:
+            raise ValueError(
+                f"model.minibatch_group: groups of {group} do not fit into the {share} volumes that a device sees at a "
+                "time; choose a divisor, or another train.batch_size"
+            )
+
+    @property
+    def scale(self):
+        return PercentileScale(percentile=self.config.white_percentile, range=(-1.0, 1.0))
+
+    def preprocessing(self):
+        c = self.config
+        own = (Orient(to=c.orientation), Resample(spacing_mm=c.spacing_mm), Crop(shape=c.volume_shape, most_cut=c.most_cut))
+        return (*super().preprocessing(), *own, self.scale)
+
+    def stages(self):
+        train = self.settings.train
+        yield Stage(
+            name="gan",
+            model=lambda: StyleGAN3D(
+                self.config,
+                learning_rate=learning_rate(self.config.learning_rate, train),
+                seed=self.settings.seed,
+                per_step=train.batch_size,
+                gradient_accumulation=train.gradient_accumulation,
+            ),
+            train=self.volumes,
+            steps=train.steps,
+        )
+
+    @property
+    def model(self):
+        return self.models["gan"]
+
+    def volumes(self):
+        """Samples: whole volumes."""
+        cases = self.prepared("train")
+
+        def read(index):
+            case = cases[shuffled(self.settings.seed, index, len(cases))]
+            return {"volume": np.asarray(self.real(case).array, np.float32)[..., None]}
+
+        spec = {"volume": ((*self.config.volume_shape, 1), "float32")}
+        return Samples(read, spec, self.settings.train.batch_size)
+
+    def real(self, case):
+        """A case's prepared Volume, in [-1, 1] and the network's orientation."""
+        return self.cache.get(case.images[self.config.modality], series_uid=case.meta.get("series_uid"))
+
+    # --- using a trained model ----------------------------------------------------------------------------------
+
+    @property
+    def affine(self):
+        """Of a generated array: its spacing and orientation, with the origin in its middle."""
+        c = self.config
+        inverse = reorient(Volume(np.zeros((2, 2, 2), np.int8), np.eye(4)), c.orientation).affine[:3, :3]
+        affine = np.eye(4)
+        affine[:3, :3] = np.sign(np.rint(inverse)) * np.array(c.spacing_mm[::-1])
+        affine[:3, 3] = -affine[:3, :3] @ (np.array(c.volume_shape[::-1]) - 1) / 2
+        return affine
+
+    def as_volume(self, array):
+        """Volume in RAS of a generated array `(d, h, w)`."""
+        return reorient(Volume(np.asarray(array, np.float32), self.affine), "RAS")
+
+    def sample(self, count, seed=0, psi=1.0, fixed=None):
+        """`count` Volumes float32 in [0, 1] (0 is black, 1 the white of a scan), one at a time.
+
+        Args:
+            psi: truncation, 0 (the mean style) to 1 (none).
+            fixed: "style" or "noise": that is the same in all volumes.
+        """
+        for index in range(count):
+            yield self.as_volume(self.model.sample(seed, index, psi, fixed))
+
+    def previews(self):
+        """Two generated volumes and two training volumes."""
+        shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
+        for i, case in enumerate(self.cases["train"][:2]):
+            real = self.real(case)
+            shown[f"training {i + 1}"] = real.replace(array=(np.asarray(real.array, np.float32) + 1.0) / 2.0)
+        return {"volumes": Picture(shown, (0.0, 1.0))}
+
+    def export_module(self):
+        """A `tf.Module` whose `sample(seed, n)` gives volumes in [0, 1]."""
+        return Sampler(self.model, self.affine)
