@@ -180,8 +180,8 @@ class NoiseBiasActivation(keras.layers.Layer):
 class MinibatchDeviation(keras.layers.Layer):
     """Joins one channel: how much the samples of a group differ (Karras et al., ICLR 2018, Sect. 3).
 
-    The standard deviation over the group, averaged over voxels and channels. A group is `group` samples that follow each
-    other, so a batch that replicas share in multiples of `group` has the same groups as an undivided one.
+    The standard deviation over the group, averaged over voxels and channels. A group is `group` samples that follow
+    each other, so a batch that replicas share in multiples of `group` has the same groups as an undivided one.
 
     Args:
         group: samples; the batch is a multiple of it.
@@ -223,7 +223,8 @@ def convolve(x, kernel, resample=None, taps=FILTER):
         mirrored = tf.transpose(kernel[::-1, ::-1, ::-1], (0, 1, 2, 4, 3))
         shape = (tf.shape(x)[0], *(2 * (n - 1) + size for n in x.shape[1:4]), kernel.shape[-1])
         extra = rest - size + 1
-        return fir3d(tf.nn.conv3d_transpose(x, mirrored, shape, 2, "VALID"), taps, 8.0, ((extra + 1) // 2 + 1, extra // 2 + 1))
+        spread = tf.nn.conv3d_transpose(x, mirrored, shape, 2, "VALID")
+        return fir3d(spread, taps, 8.0, ((extra + 1) // 2 + 1, extra // 2 + 1))
     extra = rest + size - 1
     return tf.nn.conv3d(fir3d(x, taps, 1.0, ((extra + 1) // 2, extra // 2)), kernel, (1, 2, 2, 2, 1), "VALID")
 

@@ -18,8 +18,8 @@ from .intensity import N4, Equalize, PercentileScale, Window, ZScore
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Orient", "PercentileScale", "Resample", "Step", "VERSION", "Window", "ZScore",
-    "class_labels", "onto_grid", "resample", "run", "run_together",
+    "N4", "Crop", "CropForeground", "Equalize", "Orient", "PercentileScale", "Resample", "Step", "VERSION",
+    "Window", "ZScore", "class_labels", "onto_grid", "resample", "run", "run_together",
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Crop(Strict):
     step: Literal["crop"] = "crop"
     shape: tuple[pydantic.PositiveInt | None, pydantic.PositiveInt | None, pydantic.PositiveInt | None]
     fill: float = 0.0  # value of padded image voxels
-    most_cut: float = pydantic.Field(1.0, ge=0, le=1)  # share of an image's brightness above `fill` that may be cut away
+    most_cut: float = pydantic.Field(1.0, ge=0, le=1)  # share of what is above `fill` that may be cut away
 
     def apply(self, volume, is_label=False):
         wanted = [new or old for new, old in zip(self.shape, volume.shape, strict=True)]

@@ -1,11 +1,12 @@
 """3D-StyleGAN: a style-based GAN for whole volumes.
 
 Paper: S. Hong, R. Marinescu, A. V. Dalca, A. K. Bonkhoff, M. Bretzner, N. S. Rost, P. Golland, "3D-StyleGAN: A
-Style-Based Generative Adversarial Network for Generative Modeling of Three-Dimensional Medical Images", DGM4MICCAI 2021.
+Style-Based Generative Adversarial Network for Generative Modeling of Three-Dimensional Medical Images", DGM4MICCAI
+2021.
 
 Idea: StyleGAN2 with 3-D convolutions, noise and resampling, a base that need not be a cube, and few channels (the same
-number at every level), so that a whole brain fits. Styles of a layer belong to a scale: they can be mixed; a real volume
-can be projected into style and noise.
+number at every level), so that a whole brain fits. Styles of a layer belong to a scale: they can be mixed; a real
+volume can be projected into style and noise.
 
 Reproduces: Table 2 (2mm-fd96 on 7392 T1 brain MR: bMMD^2 4475 +- 539, MS-SSIM 0.96 +- 0.04, FID 138 / 83 / 89 on the
 middle sagittal, axial and coronal slices). About two days on four Titan Xp.

@@ -29,9 +29,7 @@ class Sampler(ExportModule):
         self._signatures = {
             "sample": tf.function(self.sample, [seed, tf.TensorSpec((), tf.int32, "n")]),
             "map": tf.function(self.map, [tf.TensorSpec((None, latent), tf.float32, "z")]),
-            "synthesise": tf.function(
-                self.synthesise, [tf.TensorSpec((None, layers, latent), tf.float32, "w"), seed]
-            ),
+            "synthesise": tf.function(self.synthesise, [tf.TensorSpec((None, layers, latent), tf.float32, "w"), seed]),
         }
 
     def sample(self, seed, n):

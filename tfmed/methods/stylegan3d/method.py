@@ -94,8 +94,8 @@ class StyleGAN3DMethod(Method):
 
     def preprocessing(self):
         c = self.config
-        own = (Orient(to=c.orientation), Resample(spacing_mm=c.spacing_mm), Crop(shape=c.volume_shape, most_cut=c.most_cut))
-        return (*super().preprocessing(), *own, self.scale)
+        trim = Crop(shape=c.volume_shape, most_cut=c.most_cut)
+        return (*super().preprocessing(), Orient(to=c.orientation), Resample(spacing_mm=c.spacing_mm), trim, self.scale)
 
     def stages(self):
         train = self.settings.train

@@ -50,7 +50,8 @@ class StyleGAN3D(AdversarialModel):
         self.mapping, self.synthesis, self.critic = (
             build_network(config, name) for name in ("mapping", "synthesis", "critic")
         )
-        self.average_mapping, self.average_synthesis = (build_network(config, name) for name in ("mapping", "synthesis"))
+        self.average_mapping = build_network(config, "mapping")
+        self.average_synthesis = build_network(config, "synthesis")
         self.start_averages([(self.average_mapping, self.mapping), (self.average_synthesis, self.synthesis)])
         self.path_mean = self.add_weight(name="path_mean", shape=(), initializer="zeros", trainable=False)  # a of Eq. 1
         shape = (config.latent_size,)
@@ -95,6 +96,7 @@ class StyleGAN3D(AdversarialModel):
             rate *= share
         return keras.optimizers.Adam(rate, c.beta_1**share, c.beta_2**share, c.epsilon)
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, batch, part):
         """One part of a step: "generator", "path", "critic" (which ends with the averages) or "penalty"."""
         return self.log(getattr(self, f"{part}_step")(batch))
@@ -121,7 +123,7 @@ class StyleGAN3D(AdversarialModel):
         return self.update("critic", self.penalty_loss, batch, unconnected="zero")
 
     def draw_styles(self, batch, purpose):
-        """Latents of all style layers `(b, layers, latent)`, from two z past a random crossover; and the first z's w."""
+        """Latents of all layers `(b, layers, latent)`, of another z from a random crossover on; and the first z's w."""
         c, tag = self.config, 64 * purpose
         first = self.mapping(self.noise(batch, (c.latent_size,), tag))
         if not c.style_mixing:
