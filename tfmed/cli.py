@@ -5,12 +5,15 @@ import functools
 import importlib
 import inspect
 import os
+import pathlib
 import sys
 import types
 
 from tfmed.errors import UserError, nearest
 
-VERBS = ("fit", "evaluate", "compare", "predict", "sample", "export", "prepare", "catalog")
+VERBS = (
+    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "catalog",
+)  # fmt: skip
 
 
 def run(main, argv=None):
@@ -63,6 +66,36 @@ def start_tensorflow():
 def parser(verb, description):
     """An argument parser for a verb."""
     return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
+
+
+def restored(path, ability, otherwise):
+    """The trained Method of a run directory that has a certain ability.
+
+    Args:
+        path: the run directory.
+        ability: name of a method of `Method`.
+        otherwise: what to tell of a method without it, after its name.
+    """
+    from tfmed.engine.run import load_run
+    from tfmed.errors import RunError
+
+    run = load_run(path)
+    method = run.restored()
+    if not hasattr(method, ability):
+        raise RunError(f"{run.path}: method {run.method_name!r} {otherwise}")
+    return method
+
+
+def new_folder(path):
+    """The folder at a path, made if need be; RunError when it cannot be."""
+    from tfmed.files import write_error
+
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    return path
 
 
 def callable_module(name, function):

@@ -39,7 +39,8 @@ class Method:
     """Base of all methods: data, splits and cache are here; a subclass adds what its paper says.
 
     A subclass sets `Config` and `wants`, and gives `stages`; what it can do beyond training it says by defining
-    `previews`, `evaluate`, `sample`, `predict` and `export_module`.
+    `previews`, `evaluate`, `sample`, `predict`, `project`, `mixtures` and `way` (of a generator's latents), and
+    `export_module`.
 
     Args:
         settings: the run's settings.
@@ -47,6 +48,7 @@ class Method:
 
     Config = MethodConfig
     wants = Wants()
+    fixable = ()  # what `sample` can keep the same in all volumes (its argument `fixed`)
 
     def __init__(self, settings):
         self.settings = settings

@@ -57,7 +57,8 @@ def write(shown, folder, step):
 def save(picture, path):
     """Draw a picture, whatever kind it is; the file carries its caption as its "Description"."""
     figure = picture.figure()
-    figure.savefig(path, format="png", dpi=90, facecolor="black", metadata={"Description": picture.caption})
+    described = {"Description": picture.caption}
+    figure.savefig(path, format="png", dpi=90, facecolor=figure.get_facecolor(), metadata=described)
 
 
 def _three_planes(picture):

@@ -265,3 +265,19 @@ def _trace_of_root(a, b):
         return np.linalg.svd(a @ b.T, compute_uv=False).sum()
     # More samples than features: the same through d x d matrices. R^T R = A^T A keeps the singular values.
     return np.linalg.svd(np.linalg.qr(a, mode="r") @ np.linalg.qr(b, mode="r").T, compute_uv=False).sum()
+
+
+def batch_mmd(images, reference):
+    """Squared maximum mean discrepancy of two batches with the kernel <x, y> (bMMD^2, Kwon et al. 2019).
+
+    (sum XX' + sum YY' - 2 sum XY') / n^2 = |mean(X) - mean(Y)|^2, a sum over voxels: it grows with their number.
+
+    Args:
+        images, reference: `(n, ...)` and `(m, ...)`, of equal shapes but for the first axis.
+
+    Raises:
+        ValueError: different sizes, or values that are not finite.
+    """
+    x, y = (np.reshape(part, (len(part), -1)) for part in (images, reference))
+    x, y = _comparable(x, y, "bMMD^2", 1)
+    return float(np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2))

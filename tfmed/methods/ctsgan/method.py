@@ -107,6 +107,7 @@ class CTSGANMethod(Method):
 
     Config = Config
     wants = Wants(images=("ct",), minimum_shape=(8, 8, 8))
+    fixable = ("patient", "slices")
 
     @property
     def window(self):

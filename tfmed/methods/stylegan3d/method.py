@@ -7,16 +7,24 @@ import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tfmed.config import MethodConfig
+from tfmed.data import preprocess
+from tfmed.data.cache import read_address
+from tfmed.data.case import Case
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
-from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample
+from tfmed.data.prepare import Wants, check_case
+from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
 from tfmed.data.sampling import shuffled
+from tfmed.engine.volume_grid import mixing_picture, way_picture
 from tfmed.engine.method import Method, Stage
 from tfmed.engine.preview import Picture
 from tfmed.engine.schedules import learning_rate
+from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
+from tfmed.methods.stylegan3d import evaluation, latents
 from tfmed.methods.stylegan3d.export import Sampler
-from tfmed.methods.stylegan3d.model import StyleGAN3D
+from tfmed.methods.stylegan3d.model import StyleGAN3D, to_unit
+from tfmed.methods.stylegan3d.projection import Projector
+from tfmed.metrics.features import open_features
 
 
 class Config(MethodConfig):
@@ -157,13 +165,119 @@ class StyleGAN3DMethod(Method):
         for index in range(count):
             yield self.as_volume(self.model.sample(seed, index, psi, fixed))
 
+    def latents(self, word, psi=1.0):
+        """Style and noise of a seed, or of a file that `tfmed project` wrote."""
+        return latents.of_word(self.model, word, psi)
+
+    def synthesise(self, found):
+        """The Volume, as of `sample`, of Latents."""
+        return self.as_volume(found.synthesise(self.model))
+
+    def mixtures(self, rows, columns, crossover=None):
+        """{row: {column: Volume}}: coarse layers of each row's Latents, fine ones of each column's; and themselves.
+
+        Args:
+            rows, columns: lists of Latents.
+            crossover: layers taken from the row; default 4, as in the paper, or fewer where there are few layers.
+
+        Raises:
+            UserError: there is no such layer.
+        """
+        count = self.model.layers_w
+        crossover = min(4, count // 2) if crossover is None else crossover
+        if not 0 <= crossover <= count:
+            raise UserError(f"--crossover: {crossover} is none of 0 .. {count}, the layers of this run's generator")
+        table = {"": {"": None} | {column.name: self.synthesise(column) for column in columns}}
+        for row in rows:
+            mixed = {column.name: self.synthesise(latents.mix(row, column, crossover)) for column in columns}
+            table[row.name] = {"": self.synthesise(row)} | mixed
+        return table
+
+    def way(self, first, second, steps):
+        """{share: Volume} from one Latents to the other, `steps` volumes with both ends."""
+        stops = [latents.between(first, second, i / (steps - 1)) for i in range(steps)]
+        return {stop.name: self.synthesise(stop) for stop in stops}
+
     def previews(self):
-        """Two generated volumes and two training volumes."""
+        """Generated and training volumes, a mixing grid, and the way between two styles."""
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
         for i, case in enumerate(self.cases["train"][:2]):
             real = self.real(case)
-            shown[f"training {i + 1}"] = real.replace(array=(np.asarray(real.array, np.float32) + 1.0) / 2.0)
-        return {"volumes": Picture(shown, (0.0, 1.0))}
+            shown[f"training {i + 1}"] = real.replace(array=to_unit(np.asarray(real.array, np.float32)).numpy())
+        one, two, three, four = (self.latents(self.settings.seed + i) for i in range(1, 5))
+        return {
+            "volumes": Picture(shown, (0.0, 1.0)),
+            "mixing": mixing_picture(self.mixtures([one, two], [three, four])),
+            "interpolation": way_picture(self.way(one, two, 5), one, two),
+        }
+
+    def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
+        """Find the style and noise that give a volume.
+
+        Args:
+            path: a file, or a folder with one DICOM series, of the kind that the run was trained on.
+            steps: of the optimiser.
+            seed: of its noise.
+            progress: wraps the iteration over the steps.
+
+        Returns:
+            (Projection, projected Volume on the grid and in the units of the file, the file's Volume).
+
+        Raises:
+            DataError: the volume is damaged, NaN, constant, or does not fit what the run generates.
+        """
+        read = self.read_target(path)
+        steps_before = self.preprocessing()[:-1]
+        try:
+            placed = preprocess.run(steps_before[:-1], read)
+            self._check_field(placed)
+            placed = preprocess.run(steps_before[-1:], placed)
+            white = self.scale.white(placed.array)
+            target = self.scale.apply(placed).array
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        found = Projector(self.model, target, steps, seed=seed).run(progress)
+        grey = placed.replace(array=to_unit(found.array).numpy() * np.float32(white))
+        return found, onto_grid(grey, read.shape, read.affine), read
+
+    def read_target(self, path):
+        """The Volume at a path, checked as training cases are."""
+        case = Case(str(path), str(path), {self.config.modality: str(path)})
+        problems = check_case(case, self.wants)
+        if problems:
+            raise DataError(problems[0])
+        return read_address(str(path))
+
+    def _check_field(self, volume):
+        if any(2 * have < need for have, need in zip(volume.shape, self.config.volume_shape, strict=True)):
+            have, need = (
+                " x ".join(f"{count * mm:.0f}" for count, mm in zip(shape, self.config.spacing_mm, strict=True))
+                for shape in (volume.shape, self.config.volume_shape)
+            )
+            raise DataError(
+                f"its field of view is {have} mm, that of the run {need} mm; give a volume like those it was trained on"
+            )
+
+    def evaluate(self, methods, count=16, seed=0, features="random:0"):
+        """{"evaluation": rows of the paper's Table 2}: training volumes, then each model's, against unseen volumes.
+
+        Args:
+            methods: name of the run -> its Method, this one among them.
+            count: most volumes per source.
+            features: of the distances between slices; see `tfmed.metrics.features`.
+        """
+        network = open_features(features)
+        unseen = [self.comparable(case) for case in self.cases["test"][:count]]
+        known = [self.comparable(case) for case in self.cases["train"][: len(unseen)]]
+        rows = [evaluation.row("training volumes", known, unseen, network, seed)]
+        for name, method in methods.items():
+            made = [volume.array for volume in method.sample(len(unseen), seed)]
+            rows.append(evaluation.row(name, made, unseen, network, seed))
+        return {"evaluation": rows}
+
+    def comparable(self, case):
+        """A real volume as generated ones come: RAS, in [0, 1]."""
+        return to_unit(np.asarray(reorient(self.real(case), "RAS").array, np.float32)).numpy()
 
     def export_module(self):
         """A `tf.Module` whose `sample(seed, n)` gives volumes in [0, 1]."""

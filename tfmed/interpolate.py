@@ -1,0 +1,39 @@
+"""python -m tfmed.interpolate RUN A B --out DIR: the way from one generated or projected volume to another."""
+
+import sys
+
+from tfmed import cli
+from tfmed.errors import UserError
+from tfmed.files import atomic_path
+
+
+def main(argv):
+    parser = cli.parser("interpolate", "Volumes on the way from one style to another.")
+    parser.add_argument("run", help="run directory")
+    what = "a seed, or a latent.npz that 'tfmed project' wrote"
+    parser.add_argument("first", help=f"where the way begins: {what}")
+    parser.add_argument("second", help="where it ends, likewise")
+    parser.add_argument("-n", "--count", type=int, default=7, help="number of volumes with both ends (default: 7)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation of seeds' styles (default: 1)")
+    parser.add_argument("--out", required=True, help="folder to write: interpolation.png, and the volumes")
+    arguments = parser.parse_args(argv)
+    cli.start_tensorflow()
+    if arguments.count < 2:
+        raise UserError(f"--count: {arguments.count} is less than the two ends")
+    from tfmed.engine import preview
+    from tfmed.engine.volume_grid import way_picture
+    from tfmed.io import write_volume
+
+    method = cli.restored(arguments.run, "way", "has no styles to go between; give a run of stylegan3d")
+    first, second = (method.latents(word, arguments.psi) for word in (arguments.first, arguments.second))
+    way = method.way(first, second, arguments.count)
+    out = cli.new_folder(arguments.out)
+    for i, volume in enumerate(way.values()):
+        write_volume(volume, out / f"step-{i:02d}.nii.gz")
+    with atomic_path(out / "interpolation.png") as temporary:
+        preview.save(way_picture(way, first, second), temporary)
+    print(out / "interpolation.png")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,62 @@
+"""Scores of Table 2: bMMD^2, MS-SSIM within a set, Frechet distances of the middle slices."""
+
+import numpy as np
+
+from tfmed.errors import DataError
+from tfmed.metrics.generative import batch_mmd, frechet_distance
+from tfmed.metrics.ms_ssim import ms_ssim
+
+_BATCH = 8  # volumes of a bMMD^2, as in the authors' code
+_DRAWS = 20  # batches, and pairs of an MS-SSIM
+
+
+def row(source, volumes, reference, network, seed=0):
+    """One row of the table.
+
+    Args:
+        source: what the row is called.
+        volumes, reference: lists of `(z, y, x)` in [0, 1] and RAS.
+        network: FeatureNet of the slices.
+        seed: of the choice of batches and pairs.
+
+    Raises:
+        DataError: fewer than two volumes.
+    """
+    if min(len(volumes), len(reference)) < 2:
+        raise DataError("fewer than two volumes to compare with; enlarge data.split.test")
+    rng = np.random.default_rng(seed)
+    found = {"source": source, "volumes": len(volumes)}
+    found |= _spread("bMMD2", batch_distances(volumes, reference, rng))
+    found |= _spread("MS-SSIM", pair_similarities(volumes, rng))
+    for plane in ("sagittal", "axial", "coronal"):
+        features = [network(middle_slices(x, plane) * 2.0 - 1.0)[0] for x in (volumes, reference)]
+        found[f"{network.number('frechet')} {plane}"] = frechet_distance(*features)
+    return found
+
+
+def batch_distances(volumes, reference, rng):
+    """bMMD^2 of random batches, on values in [-1, 1]; where there are few volumes, of half of them."""
+    size = max(1, min(_BATCH, len(volumes) // 2, len(reference) // 2))
+
+    def draw(part):
+        chosen = rng.permutation(len(part))[:size]
+        return np.stack([part[i] for i in chosen]) * 2.0 - 1.0
+
+    return [batch_mmd(draw(volumes), draw(reference)) for _ in range(_DRAWS)]
+
+
+def pair_similarities(volumes, rng):
+    """MS-SSIM of random pairs of different volumes: the lower, the more diverse."""
+    pairs = [rng.permutation(len(volumes))[:2] for _ in range(_DRAWS)]
+    first, second = (np.stack([volumes[pair[i]] for pair in pairs]) for i in range(2))
+    return ms_ssim(first, second, shrink_window=True)
+
+
+def middle_slices(volumes, plane):
+    """The middle slice of each volume `(n, height, width)`."""
+    axis = ("axial", "coronal", "sagittal").index(plane)
+    return np.stack([np.take(volume, volume.shape[axis] // 2, axis) for volume in volumes])
+
+
+def _spread(name, values):
+    return {f"{name} mean": float(np.mean(values)), f"{name} std": float(np.std(values, ddof=1))}
