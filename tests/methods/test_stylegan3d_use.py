@@ -88,7 +88,7 @@ def test_evaluation(run):
     assert 0 <= float(rows[1]["MS-SSIM mean"]) <= 1
 
 
-# --- refused ------------------------------------------------------------------------------------------------------------
+# --- refused --------------------------------------------------------------------------------------------------------
 
 
 def refused(capsys, main, *argv):
@@ -154,7 +154,7 @@ def test_a_run_of_another_method(tmp_path, capsys):
     assert "patient or slices" in refused(capsys, sample.main, other, "--fix", "noise", *out)
 
 
-# --- projection ---------------------------------------------------------------------------------------------------------
+# --- projection -----------------------------------------------------------------------------------------------------
 
 
 def test_learning_rate_warms_up_and_falls():

@@ -159,7 +159,7 @@ class GANEvalMethod(Method):
                  for first in range(0, count, _CHUNK)]  # fmt: skip
         return np.clip((np.concatenate(parts) + 1) / 2, 0, 1)
 
-    def sample(self, count, seed=0, length=None, chunk=32, fixed=None):
+    def sample(self, count, seed=0):
         """`count` Volumes of one slice, one at a time, of each class in turn; float32 values as in the files."""
         for index in range(count):
             label = self.config.classes[index % len(self.config.classes)]

@@ -14,10 +14,10 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.prepare import Wants, check_case
 from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
 from tfmed.data.sampling import shuffled
-from tfmed.engine.volume_grid import mixing_picture, way_picture
 from tfmed.engine.method import Method, Stage
 from tfmed.engine.preview import Picture
 from tfmed.engine.schedules import learning_rate
+from tfmed.engine.volume_grid import mixing_picture, way_picture
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
 from tfmed.methods.stylegan3d import evaluation, latents
