@@ -354,3 +354,16 @@ def test_kernel_distance_equals_tensorflow_gan():
     a, b = features(0, 200, 16).astype("float32"), features(1, 150, 16).astype("float32")
     theirs = float(tfgan.kernel_classifier_distance_from_activations(tf.constant(a), tf.constant(b)))
     assert kernel_distance(a, b) == pytest.approx(theirs, rel=1e-4)
+
+
+def test_features_in_a_memory_map_are_read_in_blocks(tmp_path, monkeypatch):
+    """Same numbers as from arrays, whatever the blocks; the map is never copied as a whole."""
+    x, y = features(0, 90).astype("float32"), features(1, 70).astype("float32")
+    maps = []
+    for name, part in (("x", x), ("y", y)):
+        np.save(tmp_path / f"{name}.npy", part)
+        maps.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+    distances = frechet_distance, kernel_distance, mmd, sliced_wasserstein
+    whole = [distance(x, y) for distance in distances]
+    monkeypatch.setattr(generative, "_ROWS_AT_A_TIME", 16)
+    assert [distance(*maps) for distance in distances] == pytest.approx(whole, rel=1e-9)

@@ -19,8 +19,8 @@ def frechet_distance(features, reference):
     """Squared Frechet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, Eq. 6).
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), unbiased covariances. The trace of the root is the sum of the singular
-    values of A B^T, where A and B are the centred features over sqrt(n - 1): exact also with fewer samples than
-    features, and then far cheaper than a matrix square root.
+    values of A B^T, where A^T A and B^T B are the covariances: exact also with fewer samples than features, and then
+    far cheaper than a matrix square root. Blocks of features are read in turn: memory does not grow with their number.
 
     Args:
         features, reference: `(n, d)` and `(m, d)`, at least two samples each.
@@ -32,8 +32,8 @@ def frechet_distance(features, reference):
         ValueError: fewer than two samples, different d, or values that are not finite.
     """
     x, y = _comparable(features, reference, "Frechet distance")
-    (a, mean_a), (b, mean_b) = _centred(x), _centred(y)
-    root = _trace_of_root(a, b)
+    (a, mean_a), (b, mean_b) = _factor(x), _factor(y)
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     distance = np.sum((mean_a - mean_b) ** 2) + np.sum(a * a) + np.sum(b * b) - 2.0 * root
     return float(max(distance, 0.0))
 
@@ -157,7 +157,7 @@ def mmd(samples, reference, bandwidth=None, biased=False):
 
 def median_distance(x, y):
     """Median Euclidean distance between different samples of both sets; of the first 1000 of each."""
-    pooled = np.concatenate([x[:1000], y[:1000]])
+    pooled = np.concatenate([x[:1000], y[:1000]]).astype(np.float64)
     return float(np.sqrt(np.median(_squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)])))
 
 
@@ -181,7 +181,7 @@ def sliced_wasserstein(samples, reference, projections=256, order=2, seed=0):
     for start in range(0, projections, 32):
         directions = rng.normal(size=(min(32, projections - start), x.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        a, b = (np.sort(part @ directions.T, axis=0) for part in (x, y))
+        a, b = (np.sort(np.concatenate([block @ directions.T for block in _blocks(part)]), axis=0) for part in (x, y))
         total += (weights @ np.abs(a[rank_x] - b[rank_y]) ** order).sum()
     return float((total / projections) ** (1.0 / order))
 
@@ -210,17 +210,24 @@ def inception_score(probabilities):
 
 
 def _samples(features, name, what, least=2):
-    x = np.asarray(features, np.float64)
+    """The features as an array, or the memory map that they are, of any dtype: blocks of it are made float64."""
+    x = np.asanyarray(features)
     if x.ndim != 2 or len(x) < least:
         count = {1: "one sample", 2: "two samples"}.get(least, f"{least} samples")
         raise ValueError(f"{name}: a {what} needs at least {count} of shape (n, d); got shape {x.shape}")
-    if not np.isfinite(x).all():
+    if not all(np.isfinite(block).all() for block in _blocks(x)):
         raise ValueError(f"{name}: some values are NaN or infinite")
     return x
 
 
+def _blocks(x, rows=None):
+    """Blocks of rows as float64, one in memory at a time."""
+    rows = rows or _ROWS_AT_A_TIME
+    return (np.asarray(x[i : i + rows], np.float64) for i in range(0, len(x), rows))
+
+
 def _comparable(features, reference, what, least=2):
-    """Both sets as float64 `(n, d)` and `(m, d)`; ValueError when they cannot be compared."""
+    """Both sets as `(n, d)` and `(m, d)`; ValueError when they cannot be compared."""
     x, y = _samples(features, "features", what, least), _samples(reference, "reference", what, least)
     if x.shape[1] != y.shape[1]:
         counts = f"features have {x.shape[1]} dimensions, the reference has {y.shape[1]}"
@@ -228,9 +235,16 @@ def _comparable(features, reference, what, least=2):
     return x, y
 
 
-def _centred(x):
-    mean = x.mean(axis=0)
-    return (x - mean) / np.sqrt(len(x) - 1), mean
+def _factor(x):
+    """A of at most d rows with A^T A the covariance of `(n, d)`, and the mean."""
+    n, d = x.shape
+    mean = sum(block.sum(axis=0) for block in _blocks(x)) / n
+    if n <= d:
+        return (np.asarray(x, np.float64) - mean) / np.sqrt(n - 1), mean
+    root = np.zeros((0, d))
+    for block in _blocks(x, max(_ROWS_AT_A_TIME, 4 * d)):  # R of a QR decomposition, continued block by block
+        root = np.linalg.qr(np.concatenate([root, block - mean]), mode="r")
+    return root / np.sqrt(n - 1), mean
 
 
 def _squared_distances(a, b):
@@ -248,23 +262,12 @@ def _mean_within(x, kernel, biased):
     n, total = len(x), _sum(x, x, kernel)
     if biased:
         return total / n**2
-    own = sum(np.trace(kernel(x[i : i + 256], x[i : i + 256])) for i in range(0, n, 256))
+    own = sum(np.trace(kernel(block, block)) for block in _blocks(x, 256))
     return (total - own) / (n * (n - 1))
 
 
 def _sum(x, y, kernel):
-    rows = _ROWS_AT_A_TIME
-    blocks = ((x[i : i + rows], y[j : j + rows]) for i in range(0, len(x), rows) for j in range(0, len(y), rows))
-    return sum(kernel(a, b).sum() for a, b in blocks)
-
-
-def _trace_of_root(a, b):
-    """tr((A^T A B^T B)^(1/2)) = sum of the singular values of A B^T."""
-    rows, columns, dimensions = len(a), len(b), a.shape[1]
-    if min(rows, columns) <= dimensions:
-        return np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    # More samples than features: the same through d x d matrices. R^T R = A^T A keeps the singular values.
-    return np.linalg.svd(np.linalg.qr(a, mode="r") @ np.linalg.qr(b, mode="r").T, compute_uv=False).sum()
+    return sum(kernel(a, b).sum() for a in _blocks(x) for b in _blocks(y))
 
 
 def batch_mmd(images, reference):
@@ -280,4 +283,4 @@ def batch_mmd(images, reference):
     """
     x, y = (np.reshape(part, (len(part), -1)) for part in (images, reference))
     x, y = _comparable(x, y, "bMMD^2", 1)
-    return float(np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2))
+    return float(np.sum((x.mean(axis=0, dtype=np.float64) - y.mean(axis=0, dtype=np.float64)) ** 2))

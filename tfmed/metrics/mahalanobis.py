@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.special
 
-from tfmed.metrics.generative import _comparable
+from tfmed.metrics.generative import Moments, _blocks, _comparable
 
 _WORST_CONDITION, _SINGULAR = 1e10, 1e14
 
@@ -25,11 +25,14 @@ def mahalanobis(features, reference, shrinkage="auto"):
     x, y = _comparable(features, reference, "Mahalanobis distance", least=1)
     if len(y) < 2:
         raise ValueError(f"reference: a covariance needs at least two samples; got {len(y)}")
-    mean = y.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(y, rowvar=False))
-    gaps = x - mean
+    moments = Moments()
+    for block in _blocks(y):
+        moments.add(block)
+    covariance = moments.covariance
     if shrinkage == "pinv":
-        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gaps, np.linalg.pinv(covariance, hermitian=True), gaps), 0))
+        inverse = np.linalg.pinv(covariance, hermitian=True)
+        gaps = (block - moments.mean for block in _blocks(x))
+        return np.sqrt(np.maximum(np.concatenate([np.sum(gap @ inverse * gap, axis=1) for gap in gaps]), 0))
     covariance = _shrunk(covariance, y, shrinkage)
     if np.linalg.cond(covariance) > _SINGULAR:
         raise ValueError(
@@ -37,7 +40,8 @@ def mahalanobis(features, reference, shrinkage="auto"):
             "or shrinkage"
         )
     root = np.linalg.cholesky(covariance)
-    return np.linalg.norm(scipy.linalg.solve_triangular(root, gaps.T, lower=True), axis=0)
+    solved = (scipy.linalg.solve_triangular(root, (block - moments.mean).T, lower=True) for block in _blocks(x))
+    return np.concatenate([np.linalg.norm(part, axis=0) for part in solved])
 
 
 def _shrunk(covariance, reference, shrinkage):

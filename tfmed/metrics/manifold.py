@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.metrics.generative import _comparable, _squared_distances
+from tfmed.metrics.generative import _comparable
+from tfmed.metrics.generative import _squared_distances as _distances
 
 _ROWS = 1024
 
@@ -62,6 +63,10 @@ def density_coverage(features, reference, k=5):
 
 def _blocks(count):
     return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
+
+
+def _squared_distances(a, b):
+    return _distances(np.asarray(a, np.float64), np.asarray(b, np.float64))
 
 
 def _radii(x, k):
