@@ -215,7 +215,7 @@ def _samples(features, name, what, least=2):
     if x.ndim != 2 or len(x) < least:
         count = {1: "one sample", 2: "two samples"}.get(least, f"{least} samples")
         raise ValueError(f"{name}: a {what} needs at least {count} of shape (n, d); got shape {x.shape}")
-    if not all(np.isfinite(block).all() for block in _blocks(x)):
+    if not all(np.isfinite(x[i : i + _ROWS_AT_A_TIME]).all() for i in range(0, len(x), _ROWS_AT_A_TIME)):
         raise ValueError(f"{name}: some values are NaN or infinite")
     return x
 
@@ -259,11 +259,13 @@ def _squared_mmd(x, y, kernel, biased=False):
 
 
 def _mean_within(x, kernel, biased):
-    n, total = len(x), _sum(x, x, kernel)
-    if biased:
-        return total / n**2
-    own = sum(np.trace(kernel(block, block)) for block in _blocks(x, 256))
-    return (total - own) / (n * (n - 1))
+    """Mean of a symmetric kernel over the pairs of a set: blocks below the diagonal are those above it."""
+    n, total, rows = len(x), 0.0, _ROWS_AT_A_TIME
+    for i, block in enumerate(_blocks(x)):
+        values = kernel(block, block)
+        total += values.sum() - (0.0 if biased else np.trace(values))
+        total += 2.0 * sum(kernel(block, other).sum() for other in _blocks(x[(i + 1) * rows :]))
+    return total / (n * n if biased else n * (n - 1))
 
 
 def _sum(x, y, kernel):
