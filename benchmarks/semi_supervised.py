@@ -1,6 +1,7 @@
 """What GBDL and its rivals cost beside supervised training, Monte Carlo passes beside one, rank-one beside inverses.
 
 python benchmarks/semi_supervised.py [--rounds 5] [--steps 2] [--patch 16 64 64] [--widths 16 32 64] [--only methods]
+       [--methods mean_teacher uamt]
 
 1. methods: a training step of GBDL's two stages and of each of its rivals, on the same segmentation network and as
    many crops (supervised: 4 labelled; the others: 2 and 2).
@@ -164,7 +165,8 @@ def ratios(side, first, key):
 
 def compare(kind, arguments, words):
     """Print the table of one kind."""
-    sides = {name: Side(kind, name, words) for name in KINDS[kind][0]}
+    names = ("supervised", *arguments.methods) if kind == "methods" else KINDS[kind][0]
+    sides = {name: Side(kind, name, words) for name in names}
     for _, side in itertools.product(range(arguments.rounds), sides.values()):
         side.round()
     first = next(iter(sides.values()))
@@ -188,6 +190,7 @@ def main():
     parser.add_argument("--patch", type=int, nargs=3, default=[16, 64, 64])
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--only", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:])
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
