@@ -40,12 +40,12 @@ class VolumeGrid:
         for part, plane in zip(figure.subfigures(3, 1), ("axial", "coronal", "sagittal"), strict=True):
             part.set_facecolor("black")
             axes = part.subplots(len(self.rows), len(columns), squeeze=False)
-            for line, row in zip(axes, self.rows, strict=True):
+            for number, (line, row) in enumerate(zip(axes, self.rows, strict=True)):
                 for axis, column in zip(line, columns, strict=True):
                     axis.set_xticks([])
                     axis.set_yticks([])
                     axis.set_frame_on(False)
-                    if line is axes[0]:
+                    if number == 0:
                         axis.set_title(column, color="white", fontsize=8)
                     if column == columns[0]:
                         axis.set_ylabel(row, color="white", fontsize=8)
