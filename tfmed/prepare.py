@@ -17,7 +17,7 @@ def main(argv):
 
     from tfmed import registry
     from tfmed.config import load_config
-    from tfmed.data import prepare, sources
+    from tfmed.data import sources
     from tfmed.engine.terminal import output, progress
 
     settings = load_config(arguments.config, arguments.overrides, arguments.profile)
@@ -26,7 +26,7 @@ def main(argv):
     cases = sources.open(data.source, data.root, **data.options)
     table, problems = Table("case", Column("problem", overflow="fold"), box=None), 0
     for case in progress(cases, "Checking cases"):
-        found = prepare.check_case(case, method.wants) or prepare.fill(case, method.cache, method.wants)
+        found = method.problems(case)
         problems += len(found)
         for problem in found:
             table.add_row(case.id, problem)

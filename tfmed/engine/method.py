@@ -88,6 +88,10 @@ class Method:
         found = sources.open(data.source, data.root, **data.options)
         return splits.split(found, data.split, self.settings.seed, labelled=self.wants.label != "none")
 
+    def problems(self, case):
+        """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
+        return prepare.check_case(case, self.wants) or prepare.fill(case, self.cache, self.wants)
+
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""
         arguments = {} if progress is None else {"progress": progress}

@@ -15,12 +15,13 @@ from tfmed.errors import UserError, nearest
 
 from .brain_tumour import MODALITIES, brain_tumour
 from .chest_ct import chest_ct
+from .connectome import connectome
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, left_atrium, liver_ct, lung_lesion)}
+REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, connectome, left_atrium, liver_ct, lung_lesion)}
 _IMAGES = {"brain_tumour": MODALITIES}
 _SCHEME = "phantom:"
 
@@ -30,6 +31,7 @@ __all__ = [
     "address",
     "brain_tumour",
     "chest_ct",
+    "connectome",
     "is_address",
     "left_atrium",
     "liver_ct",

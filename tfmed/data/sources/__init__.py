@@ -10,6 +10,7 @@ from tfmed.errors import DataError, nearest
 
 from .brats2019 import brats2019
 from .chaos import chaos
+from .connectome_folder import connectome_folder
 from .csv_list import csv_list
 from .dicom_folder import dicom_folder
 from .image_folder import image_folder
@@ -24,6 +25,7 @@ from .nlst import nlst
 from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_chest_ct import phantom_chest_ct
+from .phantom_connectome import phantom_connectome
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
@@ -31,9 +33,9 @@ from .phantom_lung_lesion import phantom_lung_lesion
 _SOURCES = {
     function.__name__: function
     for function in (
-        brats2019, chaos, csv_list, dicom_folder, image_folder, kits19, la2018, lidc_idri, lits, luna16, msd,
-        nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_chest_ct, phantom_left_atrium,
-        phantom_liver_ct, phantom_lung_lesion,
+        brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, kits19, la2018, lidc_idri,
+        lits, luna16, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_chest_ct,
+        phantom_connectome, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
     )
 }  # fmt: skip
 

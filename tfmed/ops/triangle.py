@@ -1,0 +1,32 @@
+"""Symmetric matrices with a zero diagonal and the vectors of their free entries, row by row of the upper triangle."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def size_of(regions):
+    """Entries of the vector of a matrix of so many regions."""
+    return regions * (regions - 1) // 2
+
+
+def to_vector(matrices):
+    """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries."""
+    matrices = np.asarray(matrices)
+    return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
+
+
+def to_matrix(vectors, regions):
+    """`(n, d (d - 1) / 2)` -> symmetric `(n, d, d)` with a zero diagonal; graph-safe, differentiable.
+
+    Each entry of the result is read from its place in the vector, so both triangles are equal bit for bit.
+
+    Args:
+        vectors: tensor.
+        regions: d.
+    """
+    places = np.full((regions, regions), size_of(regions))  # the diagonal reads a zero behind the last entry
+    rows, columns = np.triu_indices(regions, 1)
+    places[rows, columns] = places[columns, rows] = np.arange(size_of(regions))
+    vectors = tf.convert_to_tensor(vectors)
+    padded = tf.pad(vectors, [[0, 0], [0, 1]])
+    return tf.reshape(tf.gather(padded, places.ravel(), axis=1), (-1, regions, regions))
