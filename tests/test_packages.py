@@ -109,6 +109,13 @@ def test_constraints_pin_every_declared_package(stack):
     assert set().union(*(DECLARED[group] for group in groups)) - modules == set()
 
 
+def test_every_settings_file_is_installed():
+    setup = configparser.ConfigParser(delimiters=("=",))
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    folders = {pattern.rpartition("/")[0] for pattern in setup["options.data_files"].values()}
+    assert folders == {str(path.parent.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml")}
+
+
 def test_importing_tfmed_is_light():
     code = "import sys, tfmed; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = set(python(code).split())

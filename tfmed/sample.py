@@ -1,4 +1,4 @@
-"""python -m tfmed.sample RUN -n 8 --out DIR [--seed 0]: write generated volumes as files."""
+"""python -m tfmed.sample RUN -n 8 --out DIR [--seed 0]: write what a generator makes as files."""
 
 import inspect
 import sys
@@ -19,21 +19,17 @@ def main(argv):
     parser.add_argument(
         "--fix", choices=("patient", "slices", "style", "noise"), help="keep this the same in all volumes"
     )
-    parser.add_argument("--format", default="nii.gz", choices=("nii.gz", "nii", "mha", "nrrd"), help="default: nii.gz")
+    parser.add_argument("--format", choices=("nii.gz", "nii", "mha", "nrrd"), help="of volumes (default: nii.gz)")
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
     for name, lowest in (("count", 1), ("chunk", 1), ("seed", 0)):
         if getattr(arguments, name) is not None and getattr(arguments, name) < lowest:
             raise UserError(f"--{name}: {getattr(arguments, name)} is less than {lowest}")
-    from tfmed.io import write_volume
-
     method = cli.restored(arguments.run, "sample", "generates nothing; use 'tfmed predict'")
     options = _options(method, arguments)
     out = cli.new_folder(arguments.out)
-    for index, volume in enumerate(method.sample(arguments.count, arguments.seed, **options)):
-        path = out / f"sample-{index:04d}.{arguments.format}"
-        write_volume(volume, path)
-        print(path)
+    for index, item in enumerate(method.sample(arguments.count, arguments.seed, **options)):
+        print(method.write_sample(item, out, f"sample-{index:04d}", arguments.format))
 
 
 def _options(method, arguments):

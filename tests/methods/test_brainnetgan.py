@@ -62,7 +62,8 @@ class TestHarness(MethodHarness):
         rows = {(row["source"], row["class"]): row for row in tables["similarity"]}
         assert {("run", "CN"), ("run", "AD"), ("SMOTE", "AD"), ("real (two halves)", "CN")} <= set(rows)
         assert all(row["node strength KL"] >= 0 and row["global efficiency MMD"] >= 0 for row in rows.values())
-        paths = list(method.write_samples(tmp_path, 3, seed=1))
+        made = method.sample(3, seed=1)
+        paths = [method.write_sample(item, tmp_path, f"sample-{k}") for k, item in enumerate(made)]
         assert [path.parent.name for path in paths] == ["CN", "AD", "CN"]
         np.testing.assert_allclose(read_connectome(paths[1]), method.model.sample([0, 1, 0], 1)[1], rtol=1e-6)
         picture = method.previews()["connectomes"]
@@ -88,7 +89,7 @@ def test_samples_are_connectomes(output):
     assert found.shape == (5, 10, 10) and found.min() >= 0 and found.max() <= 1
     np.testing.assert_array_equal(found, np.swapaxes(found, 1, 2))
     np.testing.assert_array_equal(np.diagonal(found, axis1=1, axis2=2), 0)
-    np.testing.assert_array_equal(found[:2], made.sample([0, 1], seed=2))
+    np.testing.assert_allclose(found[:2], made.sample([0, 1], seed=2), atol=1e-4)
     assert (found[0] != found[2]).any() and (found != made.sample([0, 1, 0, 1, 1], seed=3)).any()
 
 
@@ -146,8 +147,9 @@ def test_points_between_lie_on_one_line_per_sample():
 
 def test_minimising_the_critics_loss_scores_real_above_generated():
     made, data = model(learning_rate=5e-3), batch()
+    step = tf.function(lambda batch: made.update("critic", lambda part: made.critic_loss(part, 0), batch))
     for _ in range(40):
-        made.update("critic", lambda part: made.critic_loss(part, 0), data)
+        step(data)
     assert float(tf.reduce_mean(made.critic(data["matrix"]) - made.critic(made.generated(data, 0)))) > 0.05
 
 

@@ -14,6 +14,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.prepare import Wants
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
+from tfmed.io import write_volume
 
 
 @dataclasses.dataclass
@@ -91,6 +92,12 @@ class Method:
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         return prepare.check_case(case, self.wants) or prepare.fill(case, self.cache, self.wants)
+
+    def write_sample(self, item, folder, name, kind=None):
+        """Write an item of `sample` below a folder (a Path); returns its path. Here a Volume, by default .nii.gz."""
+        path = folder / f"{name}.{kind or 'nii.gz'}"
+        write_volume(item, path)
+        return path
 
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""

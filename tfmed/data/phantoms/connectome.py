@@ -69,7 +69,7 @@ def _average(regions):
     hub = np.where(draw.random(half) < 0.12, 2.5, 1.0) * draw.lognormal(0, 0.3, half)
     place, hub = np.concatenate([place, place * [-1, 1, 1]]), np.concatenate([hub, hub])
     distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
-    expected = np.exp(-2.2 * distance) * np.sqrt(np.outer(hub, hub))
+    expected = np.exp(-1.4 * distance) * np.sqrt(np.outer(hub, hub))
     twins = np.arange(half)
     expected[twins, twins + half] = expected[twins + half, twins] = 0.5 * hub[:half]
     return np.minimum(expected, 4.0), np.concatenate([lobe, lobe + _LOBES])

@@ -13,7 +13,8 @@ from tfmed.engine.connectome_picture import Connectivity
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method, Stage
 from tfmed.engine.schedules import learning_rate
-from tfmed.errors import DataError
+from tfmed.errors import DataError, UserError
+from tfmed.io.connectome import write_connectome
 from tfmed.methods.brainnetgan.classification import GraphClassifier, joined, oversampled
 from tfmed.methods.brainnetgan.model import BrainNetGAN, Config, sampled
 from tfmed.metrics.graph import similarity
@@ -119,15 +120,18 @@ class BrainNetGANMethod(Method):
         """As many generated connectomes of each class as a set has."""
         return self.generate(len(real), seed, real.labels)
 
-    def write_samples(self, out, count, seed=0):
-        """Write `count` matrices as `<class>/sample-<number>.csv`, classes in turn; yields one path at a time."""
-        from tfmed.io.connectome import write_connectome
-
+    def sample(self, count, seed=0):
+        """`count` pairs (class name, matrix `(d, d)` float32 in [0, 1]), classes in turn."""
         found = self.generate(count, seed)
-        for number, (matrix, label) in enumerate(zip(found.matrices, found.labels, strict=True)):
-            path = out / self.config.classes[label] / f"sample-{number:04d}.csv"
-            write_connectome(matrix, path)
-            yield path
+        yield from zip((self.config.classes[label] for label in found.labels), found.matrices, strict=True)
+
+    def write_sample(self, item, folder, name, kind=None):
+        """Write a pair that `sample` gave as `<class>/<name>.csv`; returns the path."""
+        if kind:
+            raise UserError(f"--format: {kind} is for volumes; connectomes become .csv files, leave it out")
+        path = folder / item[0] / f"{name}.csv"
+        write_connectome(item[1], path)
+        return path
 
     def previews(self):
         """Mean real and generated matrix of each class, and one generated matrix."""
