@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-_STRONGEST = 120  # connections drawn on a ring
+_STRONGEST = 1.5  # connections drawn on a ring, for each region
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Connectivity:
         """What the picture shows, in words."""
         return (
             f"{', '.join(self.matrices)}. Above each other: the matrix, black 0, yellow {self._top():.2g} or more; and "
-            f"its {_STRONGEST} strongest connections, regions on a ring in the atlas' order from the top clockwise."
+            "its strongest connections, regions on a ring in the atlas' order from the top clockwise."
         )
 
     def _top(self):
@@ -57,7 +57,7 @@ def _ring(axis, matrix, top):
     places = np.stack([np.sin(angle), np.cos(angle)], -1)
     rows, columns = np.triu_indices(regions, 1)
     weights = matrix[rows, columns]
-    chosen = np.argsort(weights)[-_STRONGEST:]
+    chosen = np.argsort(weights)[-int(_STRONGEST * regions) :]
     chosen = chosen[weights[chosen] > 0]
     bend = np.linspace(0, 1, 16)[:, None]
     lines = []
