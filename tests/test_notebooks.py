@@ -88,7 +88,18 @@ def few_labels(folder, notebook):
     assert "SavedModel: (24, 64, 64, 4) -> labels (24, 64, 64)" in printed(notebook)
 
 
-PROMISES = {"quickstart": quickstart, "segmentation_few_labels": few_labels}
+def connectomes(folder, notebook):
+    """A run, two samples in the folders of their classes."""
+    from tfmed.io.connectome import read_connectome
+
+    (run,) = (folder / "runs").iterdir()
+    files = sorted((run / "samples").rglob("*.csv"))
+    assert [file.parent.name for file in files] == ["AD", "CN"]
+    assert [read_connectome(file).shape for file in files] == [(20, 20)] * 2
+    assert pictures(notebook) == 2 and "real + BrainNetGAN" in printed(notebook)
+
+
+PROMISES = {"quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes}
 
 
 def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):
