@@ -19,10 +19,11 @@ from .connectome import connectome
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
+from .pelvis import pelvis
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, connectome, left_atrium, liver_ct, lung_lesion)}
-_IMAGES = {"brain_tumour": MODALITIES}
+REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, connectome, left_atrium, liver_ct, lung_lesion, pelvis)}
+_IMAGES = {"brain_tumour": MODALITIES, "pelvis": ("mr", "mrcat", "ct")}
 _SCHEME = "phantom:"
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "options",
     "parse",
     "parts",
+    "pelvis",
     "read",
 ]
 

@@ -29,13 +29,14 @@ from .phantom_connectome import phantom_connectome
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
+from .phantom_pelvis import phantom_pelvis
 
 _SOURCES = {
     function.__name__: function
     for function in (
         brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, kits19, la2018, lidc_idri,
         lits, luna16, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_chest_ct,
-        phantom_connectome, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
+        phantom_connectome, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_pelvis,
     )
 }  # fmt: skip
 

@@ -1,0 +1,78 @@
+"""pix2pix's networks: published sizes, maps, and what a logit sees, measured."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfmed.nn.dropout import layers as dropouts
+from tfmed.nn.translation import patch_critic, receptive_field, unet_generator
+
+pytestmark = pytest.mark.current
+
+
+@pytest.mark.parametrize("downs, parameters", [(9, 66_987_393), (8, 54_403_457), (7, 41_819_521)])
+def test_parameters_and_innermost_map_of_the_generators(downs, parameters):
+    network = unet_generator(downs)
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_weights) == parameters
+    assert len(dropouts(network)) == downs - 5
+    names = [layer.name for layer in network.layers]
+    assert sum(name.startswith("down") and name.endswith("_norm") for name in names) == downs - 2
+    assert sum(name.startswith("up") and name.endswith("_norm") for name in names) == downs - 1
+
+
+@pytest.mark.parametrize("layers, one, two, wide, small", [
+    (3, 2_762_689, 2_763_713, 62, 14), (4, 6_957_505, 6_958_529, 30, 6), (5, 11_152_321, 11_153_345, 14, 2),
+])  # fmt: skip
+def test_parameters_and_maps_of_the_critics(layers, one, two, wide, small):
+    assert (patch_critic(layers).count_params(), patch_critic(layers, 2).count_params()) == (one, two)
+    narrow = patch_critic(layers, first=1)
+    for size, side in ((512, wide), (128, small)):
+        assert narrow(tf.zeros((1, size, size, 1))).shape == (1, side, side, 1)
+
+
+@pytest.mark.parametrize("layers, side", [(3, 70), (4, 142), (5, 286)])
+def test_a_logit_sees_a_patch_of_the_published_size(layers, side):
+    """Gradient of one logit, without the norms, which let a logit see the mean of the whole map."""
+    image = tf.Variable(tf.ones((1, 512, 512, 1)))
+    with tf.GradientTape() as tape:
+        x = tf.convert_to_tensor(image)
+        for layer in patch_critic(layers, first=2).layers[1:]:
+            if isinstance(layer, keras.layers.Conv2D):
+                layer.kernel.assign(tf.ones_like(layer.kernel) * 0.1)
+            x = x if isinstance(layer, keras.layers.GroupNormalization) else layer(x)
+        logit = x[0, x.shape[1] // 2, x.shape[2] // 2, 0]
+    seen = tape.gradient(logit, image).numpy()[0, ..., 0] != 0
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    assert (rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1) == (side, side)
+    assert receptive_field(layers) == side
+
+
+@pytest.mark.parametrize("downs", [2, 3, 6])
+def test_translations_have_the_images_size_and_range(downs):
+    network = unet_generator(downs, first=2, dropout=0.5)
+    side = 2**downs
+    for shape in ((side, side), (3 * side, 2 * side)):
+        images = 4 * tf.random.stateless_normal((2, *shape, 1), [downs, 0])
+        made = network(images, training=False)
+        assert made.shape == images.shape and np.abs(made).max() <= 1
+        np.testing.assert_array_equal(made, network(images, training=False))
+    innermost = keras.Model(network.input, network.get_layer(f"down{downs - 1}").output)
+    assert innermost(tf.zeros((1, side, side, 1))).shape == (1, 1, 1, 2 * min(2 ** (downs - 1), 8))
+
+
+def test_the_innermost_map_sees_the_whole_image():
+    network = unet_generator(5, first=2)
+    innermost = keras.Model(network.input, network.get_layer("down4").output)
+    image = tf.random.stateless_normal((1, 32, 32, 1), [0, 0])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        value = tf.reduce_sum(innermost(image) ** 2)
+    assert (tape.gradient(value, image).numpy() != 0).mean() > 0.99
+
+
+def test_dropout_only_in_training():
+    network = unet_generator(6, first=2, dropout=0.5)
+    image = tf.random.stateless_normal((1, 64, 64, 1), [0, 0])
+    one, other = (network(image, training=True).numpy() for _ in range(2))
+    assert (one != other).any()

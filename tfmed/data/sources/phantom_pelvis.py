@@ -1,0 +1,31 @@
+"""Phantoms of male pelves: MR with the CT made up from it, and CTs of other people, made when they are read."""
+
+import dataclasses
+
+from tfmed.errors import DataError
+
+from .phantom_cases import phantom_cases
+
+
+def phantom_pelvis(root=None, cases=51, cts=220, seed=0, shape=(8, 128, 128), noise_hu=18.0, bias=0.25, unlabelled=0):
+    """Pairs (images "mr", "mrcat", and "ct", which no training may see) and unpaired CTs (image "ct" alone).
+
+    Args:
+        root: ignored.
+        cases: how many pairs, 1 to 100,000.
+        cts: how many unpaired CTs, of other people, 0 to 100,000.
+        seed: another seed gives other people.
+        shape, noise_hu, bias: as in `phantoms.pelvis`.
+        unlabelled: how many of the last pairs have no label.
+
+    Raises:
+        DataError: a number is out of range.
+        UserError: another option has the wrong type.
+    """
+    if not 0 <= cts <= 100_000:
+        raise DataError(f"source phantom_pelvis: cts must be an integer from 0 to 100000; got {cts}")
+    options = {"shape": shape, "noise_hu": noise_hu, "bias": bias}
+    images = {name: name for name in ("mr", "mrcat", "ct")}
+    pairs = phantom_cases("pelvis", "pelvis", images, cases, 2 * seed, unlabelled, **options)
+    others = phantom_cases("pelvis", "ct", {"ct": "ct"}, cts, 2 * seed + 1, 0, **options) if cts else []
+    return pairs + [dataclasses.replace(case, meta={**case.meta, "unpaired": True}) for case in others]

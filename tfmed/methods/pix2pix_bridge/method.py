@@ -1,0 +1,303 @@
+"""BridgeMethod: settings, data, pictures, evaluation and export of pix2pix M->C, C->M and pix2pix itself."""
+
+import functools
+from typing import Literal
+
+import numpy as np
+import pydantic
+from pydantic import Field, PositiveInt
+
+from tfmed.augment.crop import crop_grid
+from tfmed.config import MethodConfig
+from tfmed.data import prepare, sources, splits
+from tfmed.data.cache import Cache
+from tfmed.data.pipeline import Samples
+from tfmed.data.prepare import Wants
+from tfmed.data.preprocess import Orient, PercentileScale, Window
+from tfmed.data.preprocess.geometry import boxed_array
+from tfmed.data.sampling import generator, shuffled
+from tfmed.engine.gallery import ImageGrid
+from tfmed.engine.method import Method, Stage
+from tfmed.engine.schedules import learning_rate
+from tfmed.errors import DataError
+from tfmed.methods.pix2pix_bridge import evaluation, prediction
+from tfmed.methods.pix2pix_bridge.export import TranslationModule
+from tfmed.methods.pix2pix_bridge.model import Translator
+from tfmed.ops.warp import warp_array
+
+_SMALLEST = (1, 8, 8)
+
+
+class Config(MethodConfig):
+    """Numbers of M->C and C->M: [P] the paper, [C] the public pix2pix code, the others are left open by both."""
+
+    direction: Literal["m2c", "c2m"] = "m2c"
+    # losses
+    unpaired_critic: bool = True  # [P] of real images; M->C: CTs, C->M: MRs
+    paired_critic: bool = False  # [P] of C->M; [C] of pix2pix
+    anchor_weight: float = Field(50.0, ge=0)  # [P] lambda of the L1 loss; C->M: 100
+    coin: float = Field(0.5, ge=0, le=1)  # [P] C->M: chance that a step begins with real CTs and not with MRCATs
+    # networks
+    downs: int = Field(9, ge=2, le=10)  # [P] unet_512
+    generator_first: PositiveInt = 64  # [C] channels
+    dropout: float = Field(0.5, ge=0, lt=1)  # [C] middle levels of the decoder, in training
+    critic_layers: int = Field(3, ge=1, le=6)  # [P] 3, 4, 5: patches of 70, 142, 286 pixels
+    critic_first: PositiveInt = 64  # [C] channels
+    # intensities
+    window_hu: tuple[float, float] = (-1000.0, 1000.0)  # HU mapped to [-1, 1]
+    mr_percentile: float = Field(99.5, gt=0, le=100)  # of an MR's voxels above 0, mapped to 1; 0 to -1
+    # augmentation
+    size: PositiveInt = 512  # pixels per side of what the networks are trained on
+    zoom: tuple[float, float] = (0.6, 1.4)  # [P]
+    flip: float = Field(0.5, ge=0, le=1)  # chance of a flip left-right
+    # optimisation
+    learning_rate: float = Field(2e-4, gt=0)  # [P]
+    beta_1: float = Field(0.5, ge=0, lt=1)  # [C]
+    beta_2: float = Field(0.999, ge=0, lt=1)  # [C]
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self):
+        if self.size % 2**self.downs:
+            raise ValueError(f"size: {self.size} pixels cannot be halved {self.downs} times; change size or downs")
+        if self.size < 2 ** (self.critic_layers + 2):
+            raise ValueError(f"critic_layers: too many for {self.size} pixels; lower critic_layers, or raise size")
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError("window_hu: the lower bound comes first and is smaller")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError("zoom: the lower bound comes first, and is above 0")
+        alone = self.unpaired_critic if self.direction == "m2c" else False
+        if self.uses_pairs and not (alone or self.paired_critic or self.anchor_weight):
+            raise ValueError("anchor_weight: pairs have no loss; set it above 0, or paired_critic, or (c2m) coin to 1")
+        if self.uses_ct and not self.unpaired_critic:
+            raise ValueError("unpaired_critic: real CTs have no loss without it; set it to true, or coin to 0")
+        return self
+
+    @property
+    def uses_ct(self):
+        """Whether training looks at unpaired CTs."""
+        return self.unpaired_critic if self.direction == "m2c" else self.coin > 0
+
+    @property
+    def uses_pairs(self):
+        """Whether some step begins with a pair."""
+        return self.direction == "m2c" or self.coin < 1
+
+    @property
+    def uses_anchor(self):
+        """Whether there is an L1 loss."""
+        return self.uses_pairs and self.anchor_weight > 0
+
+    @property
+    def critics(self):
+        """Names of the critics that some step trains."""
+        paired = self.paired_critic and self.uses_pairs
+        return (("critic",) if self.uses_ct else ()) + (("paired_critic",) if paired else ())
+
+    @property
+    def source(self):
+        """The modality that is translated."""
+        return "mr" if self.direction == "m2c" else "ct"
+
+    @property
+    def target(self):
+        """The modality that it becomes."""
+        return "ct" if self.direction == "m2c" else "mr"
+
+
+class BridgeMethod(Method):
+    """Translation of slices between MR and CT.
+
+    A case with "mr" and "mrcat" is a pair, on one grid; its "ct", if it has one, only serves evaluation. A case with
+    "ct" alone is an unpaired CT.
+    """
+
+    Config = Config
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    def preprocessing(self):
+        """The steps of CTs; an MR's last one is another."""
+        return (*super().preprocessing(), Orient(to="RAS"), self.window)
+
+    @property
+    def window(self):
+        """HU -> [-1, 1]."""
+        return Window(window_hu=self.config.window_hu, range=(-1.0, 1.0))
+
+    @property
+    def mr_scale(self):
+        """Values of an MR -> [-1, 1]."""
+        return PercentileScale(percentile=self.config.mr_percentile, range=(-1.0, 1.0))
+
+    @functools.cached_property
+    def mr_cache(self):
+        """Prepared MRs."""
+        data = self.settings.data
+        return Cache(data.cache_folder(), (*self.preprocessing()[:-1], self.mr_scale), data.cache_dtype)
+
+    @functools.cached_property
+    def cases(self):
+        """{"train", "validation", "test"} -> list of Case: pairs and unpaired CTs are split alike, each by patient."""
+        data = self.settings.data
+        found = sources.open(data.source, data.root, **data.options)
+        patients = {case.group for case in found if is_pair(case)}
+        pairs = [case for case in found if case.group in patients]
+        others = [case for case in found if case.group not in patients]
+        if not pairs:
+            raise DataError("no case has the images 'mr' and 'mrcat'; this method needs pairs of them")
+        if self.config.uses_ct and not any(not is_pair(case) for case in found):
+            raise DataError("no case has a 'ct' alone; add unpaired CTs, or set model.unpaired_critic=false, coin=0")
+        parts = splits.split(pairs, data.split, self.settings.seed)
+        more = splits.split(others, data.split, self.settings.seed) if others else {}
+        return {part: cases + more.get(part, []) for part, cases in parts.items()}
+
+    def problems(self, case):
+        """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
+        wants = Wants(("mr", "mrcat"), minimum_shape=_SMALLEST, stack=True) if is_pair(case) else Wants(
+            ("ct",), minimum_shape=_SMALLEST)  # fmt: skip
+        if all(self._cache_of(name).has(case, Wants((name,))) for name in wants.images):
+            return []
+        found = [] if prepare.is_phantom(case) else prepare.check_case(case, wants)
+        if found:
+            return found
+        try:
+            for name in wants.images:
+                self.volume(case, name)
+        except DataError as error:
+            return [str(error)]
+        return []
+
+    def prepared(self, part, progress=lambda items, text: items):
+        """The cases of a part of the split, checked, in the cache."""
+        found = [line for case in progress(self.cases[part], "Preparing cases") for line in self.problems(case)]
+        if found:
+            more = f" (and {len(found) - 1} more; 'tfmed prepare' lists them all)" if len(found) > 1 else ""
+            raise DataError(found[0] + more)
+        return self.cases[part]
+
+    def _cache_of(self, name):
+        return self.mr_cache if name == "mr" else self.cache
+
+    def volume(self, case, name):
+        """A prepared Volume of a case, a memory map in [-1, 1]."""
+        return self._cache_of(name).get(case.images[name], series_uid=case.meta.get("series_uid"))
+
+    def pairs(self, part):
+        """The pairs of a part of the split."""
+        return [case for case in self.cases[part] if is_pair(case)]
+
+    def unpaired(self, part):
+        """The unpaired CTs of a part of the split."""
+        return [case for case in self.cases[part] if not is_pair(case)]
+
+    def samples(self):
+        """Samples: slices of a pair moved alike, and an independent slice of an unpaired CT."""
+        self.prepared("train")
+        size, seed, kinds = self.config.size, self.settings.seed, {("mr", "mrcat"): self.pairs("train")}
+        if self.config.target == "mr":
+            self.mr_white()  # kept with the run, so that translating needs no training data
+        if self.config.uses_ct:
+            kinds[("ct",)] = self.unpaired("train")
+        slices = {names: [(case, z) for case in cases for z in range(self.volume(case, names[0]).shape[0])]
+                  for names, cases in kinds.items()}  # fmt: skip
+
+        def read(index):
+            sample = {}
+            for stream, (names, places) in enumerate(slices.items()):
+                case, z = places[shuffled(2 * seed + stream, index, len(places))]
+                stacked = np.stack([self.volume(case, name).array[z] for name in names], -1)
+                number = int(generator(seed, index, stream, 0x9A12).integers(2**31))
+                grid = crop_grid(number, stacked.shape[:2], size, self.config.zoom, self.config.flip)
+                moved = warp_array(stacked.astype(np.float32), grid, fill=-1.0)
+                sample |= {name: moved[..., k : k + 1] for k, name in enumerate(names)}
+            return sample
+
+        spec = {name: ((size, size, 1), "float32") for names in kinds for name in names}
+        return Samples(read, spec, self.settings.train.batch_size)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def stages(self):
+        """One stage."""
+        train, c = self.settings.train, self.config
+        yield Stage(
+            name="translator",
+            model=lambda: Translator(
+                c, learning_rate(c.learning_rate, train), seed=self.settings.seed, per_step=train.batch_size,
+                gradient_accumulation=train.gradient_accumulation,
+            ),
+            train=self.samples,
+            steps=train.steps,
+        )  # fmt: skip
+
+    # --- using a trained model ----------------------------------------------------------------------------------------
+
+    @property
+    def model(self):
+        """The trained Translator."""
+        return self.models["translator"]
+
+    def translate(self, volume):
+        """The translation `(z, y, x)` float32 in [-1, 1] of a prepared volume."""
+        return self.model.translated(np.asarray(volume.array, np.float32)).numpy()
+
+    def mr_white(self):
+        """The value that 1 stands for in translated MRs: the median over the MRs of training."""
+
+        def make():
+            steps = Cache(self.settings.data.cache_folder(), self.preprocessing()[:-1])
+            return float(np.median([self.mr_scale.white(steps.get(case.images["mr"]).array)
+                                    for case in self.pairs("train")]))  # fmt: skip
+
+        return self.records.recall("mr_white", make) or make()
+
+    def predict(self, words, out, maps=()):
+        """Translate volumes: `<name>_ct.nii.gz` in HU, or `<name>_mr.nii.gz`, one path at a time."""
+        return prediction.predict(self, words, out)
+
+    def evaluate(self, methods, features="random:0", seed=0, segment=None):
+        """{"evaluation": a row per run}; see `evaluation.evaluate`."""
+        return evaluation.evaluate(self, methods, features, segment)
+
+    def previews(self):
+        """Middle slices: source, translation, aligned target and their difference; real images of the target."""
+        part = "test" if self.pairs("test") else "train"
+        self.prepared(part)
+        c2m = self.config.direction == "c2m"
+        rows = {}
+        for case in self.pairs(part)[:6]:
+            first, second = ("mrcat", "mr") if c2m else ("mr", "mrcat")
+            source, target = (self._middle(case, name) for name in (first, second))
+            made = self._made(source)
+            shown = {first.upper(): source, f"synthetic {self.config.target.upper()}": made, second.upper(): target,
+                     "difference": (made - target) / 2}  # fmt: skip
+            for name, image in shown.items():
+                rows.setdefault(name, []).append(image)
+        for case in self.unpaired(part)[:6]:
+            image = self._middle(case, "ct")
+            rows.setdefault("CT of others", []).append(image)
+            if c2m:
+                rows.setdefault("its synthetic MR", []).append(self._made(image))
+        size = self.config.size
+        rows = {name: [boxed_array(image[None], [0, *((n - size) // 2 for n in image.shape)], [1, size, size], -1.0)[0]
+                       [::-1, ::-1] for image in images] for name, images in rows.items()}  # fmt: skip
+        low, high = self.config.window_hu
+        text = f"Rows: {', '.join(rows)}. CT: black is {low:g}, white {high:g} HU; of a difference, grey is none."
+        return {"translation": ImageGrid(rows, (-1, 1), text)}
+
+    def _middle(self, case, name):
+        array = self.volume(case, name).array
+        return np.asarray(array[array.shape[0] // 2], np.float32)
+
+    def _made(self, image):
+        return self.model.translated(image[None]).numpy()[0]
+
+    def export_module(self):
+        """A `tf.Module` that translates a volume of any size, values as in files."""
+        white = self.mr_white() if self.config.direction == "c2m" else None
+        return TranslationModule(self.model, self.window, self.config.mr_percentile, white)
+
+
+def is_pair(case):
+    """Whether a case is (or is meant as) a pair of MR and MRCAT."""
+    return "mr" in case.images or "mrcat" in case.images
