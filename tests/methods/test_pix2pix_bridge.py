@@ -21,7 +21,7 @@ from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.training import fit
 from tfmed.errors import DataError
 from tfmed.io import Volume, read_volume, reorient, write_volume
-from tfmed.methods.pix2pix_bridge import METHOD, Config, Translator, build_network, coin
+from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Translator, build_network, coin
 
 pytestmark = pytest.mark.current
 
@@ -215,6 +215,50 @@ def test_a_coin_of_one_is_the_gan_alone():
             m.train_step(batch(step), *m.parts(step))
     for a, b in zip(gan.trainable_variables, whole.trainable_variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+# --- CycleGAN ---------------------------------------------------------------------------------------------------------
+
+
+def cyclegan(**changes):
+    keras.utils.set_random_seed(0)
+    return CycleGAN(Config(**SMALL | {"architecture": "cyclegan"} | changes), per_step=2)
+
+
+def test_cyclegan_needs_no_mrcat_and_adds_its_losses_up():
+    m, b = cyclegan(cycle_weight=3.0, identity_weight=2.0), batch()
+    del b["mrcat"]
+    total, logs = m.generator_loss(b, 0)
+    parts = {name: float(value) for name, value in logs.items()}
+    assert float(total) == pytest.approx(parts["generator_critic"] + 3 * parts["cycle"] + 2 * parts["identity"])
+    there, back = m.generator(b["mr"]), m.back_generator(b["ct"])
+    returned = np.abs(m.back_generator(there) - b["mr"]).mean() + np.abs(m.generator(back) - b["ct"]).mean()
+    assert parts["cycle"] == pytest.approx(returned, rel=1e-5)
+    same = np.abs(m.generator(b["ct"]) - b["ct"]).mean() + np.abs(m.back_generator(b["mr"]) - b["mr"]).mean()
+    assert parts["identity"] == pytest.approx(same, rel=1e-5)
+    fooled = np.mean((m.critic(there) - 1) ** 2) + np.mean((m.back_critic(back) - 1) ** 2)
+    assert parts["generator_critic"] == pytest.approx(fooled, rel=1e-5)
+    real = np.mean((m.critic(b["ct"]) - 1) ** 2) + np.mean((m.back_critic(b["mr"]) - 1) ** 2)
+    fake = np.mean(m.critic(there) ** 2) + np.mean(m.back_critic(back) ** 2)
+    assert float(m.critic_loss(b, 0)[0]) == pytest.approx((real + fake) / 2, rel=1e-5)
+
+
+def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
+    m, b = cyclegan(), batch()
+    for name, theirs in (("critic", ("critic", "back_critic")), ("generator", ("generator", "back_generator"))):
+        before = {v.name + str(i): v.numpy() for i, v in enumerate(m.trainable_variables)}
+        moved = {id(v) for network in theirs for v in getattr(m, network).trainable_variables}
+        loss = getattr(m, f"{name}_loss")
+        first = float(loss(b, 0)[0])
+        m.update(name, lambda part, loss=loss: loss(part, 0), b)
+        assert float(loss(b, 0)[0]) < first
+        for (_, old), v in zip(before.items(), m.trainable_variables, strict=True):
+            assert id(v) in moved or (old == v.numpy()).all()
+
+
+def test_cyclegan_trains_from_its_settings(tmp_path):
+    run = fit(settings("model.architecture=cyclegan", "data.split.test=0"), tmp_path / "run")
+    assert np.isfinite(run.metrics()[["critic_loss", "cycle", "identity"]].to_numpy()).all()
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

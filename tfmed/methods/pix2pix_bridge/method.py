@@ -1,14 +1,10 @@
-"""BridgeMethod: settings, data, pictures, evaluation and export of pix2pix M->C, C->M and pix2pix itself."""
+"""BridgeMethod: data, pictures, evaluation and export of pix2pix M->C, C->M and their baselines."""
 
 import functools
-from typing import Literal
 
 import numpy as np
-import pydantic
-from pydantic import Field, PositiveInt
 
 from tfmed.augment.crop import crop_grid
-from tfmed.config import MethodConfig
 from tfmed.data import prepare, sources, splits
 from tfmed.data.cache import Cache
 from tfmed.data.pipeline import Samples
@@ -21,87 +17,13 @@ from tfmed.engine.method import Method, Stage
 from tfmed.engine.schedules import learning_rate
 from tfmed.errors import DataError
 from tfmed.methods.pix2pix_bridge import evaluation, prediction
+from tfmed.methods.pix2pix_bridge.config import Config
+from tfmed.methods.pix2pix_bridge.cyclegan import CycleGAN
 from tfmed.methods.pix2pix_bridge.export import TranslationModule
 from tfmed.methods.pix2pix_bridge.model import Translator
 from tfmed.ops.warp import warp_array
 
 _SMALLEST = (1, 8, 8)
-
-
-class Config(MethodConfig):
-    """Numbers of M->C and C->M: [P] the paper, [C] the public pix2pix code, the others are left open by both."""
-
-    direction: Literal["m2c", "c2m"] = "m2c"
-    # losses
-    unpaired_critic: bool = True  # [P] of real images; M->C: CTs, C->M: MRs
-    paired_critic: bool = False  # [P] of C->M; [C] of pix2pix
-    anchor_weight: float = Field(50.0, ge=0)  # [P] lambda of the L1 loss; C->M: 100
-    coin: float = Field(0.5, ge=0, le=1)  # [P] C->M: chance that a step begins with real CTs and not with MRCATs
-    # networks
-    downs: int = Field(9, ge=2, le=10)  # [P] unet_512
-    generator_first: PositiveInt = 64  # [C] channels
-    dropout: float = Field(0.5, ge=0, lt=1)  # [C] middle levels of the decoder, in training
-    critic_layers: int = Field(3, ge=1, le=6)  # [P] 3, 4, 5: patches of 70, 142, 286 pixels
-    critic_first: PositiveInt = 64  # [C] channels
-    # intensities
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)  # HU mapped to [-1, 1]
-    mr_percentile: float = Field(99.5, gt=0, le=100)  # of an MR's voxels above 0, mapped to 1; 0 to -1
-    # augmentation
-    size: PositiveInt = 512  # pixels per side of what the networks are trained on
-    zoom: tuple[float, float] = (0.6, 1.4)  # [P]
-    flip: float = Field(0.5, ge=0, le=1)  # chance of a flip left-right
-    # optimisation
-    learning_rate: float = Field(2e-4, gt=0)  # [P]
-    beta_1: float = Field(0.5, ge=0, lt=1)  # [C]
-    beta_2: float = Field(0.999, ge=0, lt=1)  # [C]
-
-    @pydantic.model_validator(mode="after")
-    def _fits(self):
-        if self.size % 2**self.downs:
-            raise ValueError(f"size: {self.size} pixels cannot be halved {self.downs} times; change size or downs")
-        if self.size < 2 ** (self.critic_layers + 2):
-            raise ValueError(f"critic_layers: too many for {self.size} pixels; lower critic_layers, or raise size")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError("zoom: the lower bound comes first, and is above 0")
-        alone = self.unpaired_critic if self.direction == "m2c" else False
-        if self.uses_pairs and not (alone or self.paired_critic or self.anchor_weight):
-            raise ValueError("anchor_weight: pairs have no loss; set it above 0, or paired_critic, or (c2m) coin to 1")
-        if self.uses_ct and not self.unpaired_critic:
-            raise ValueError("unpaired_critic: real CTs have no loss without it; set it to true, or coin to 0")
-        return self
-
-    @property
-    def uses_ct(self):
-        """Whether training looks at unpaired CTs."""
-        return self.unpaired_critic if self.direction == "m2c" else self.coin > 0
-
-    @property
-    def uses_pairs(self):
-        """Whether some step begins with a pair."""
-        return self.direction == "m2c" or self.coin < 1
-
-    @property
-    def uses_anchor(self):
-        """Whether there is an L1 loss."""
-        return self.uses_pairs and self.anchor_weight > 0
-
-    @property
-    def critics(self):
-        """Names of the critics that some step trains."""
-        paired = self.paired_critic and self.uses_pairs
-        return (("critic",) if self.uses_ct else ()) + (("paired_critic",) if paired else ())
-
-    @property
-    def source(self):
-        """The modality that is translated."""
-        return "mr" if self.direction == "m2c" else "ct"
-
-    @property
-    def target(self):
-        """The modality that it becomes."""
-        return "ct" if self.direction == "m2c" else "mr"
 
 
 class BridgeMethod(Method):
@@ -222,7 +144,7 @@ class BridgeMethod(Method):
         train, c = self.settings.train, self.config
         yield Stage(
             name="translator",
-            model=lambda: Translator(
+            model=lambda: (CycleGAN if c.architecture == "cyclegan" else Translator)(
                 c, learning_rate(c.learning_rate, train), seed=self.settings.seed, per_step=train.batch_size,
                 gradient_accumulation=train.gradient_accumulation,
             ),
@@ -234,7 +156,7 @@ class BridgeMethod(Method):
 
     @property
     def model(self):
-        """The trained Translator."""
+        """The trained model."""
         return self.models["translator"]
 
     def translate(self, volume):

@@ -22,7 +22,38 @@ def coin(seed, step, chance):
     return bool(random(seed, step, 0xC014).random() < chance)
 
 
-class Translator(TrainingModel):
+class SliceTranslator(TrainingModel):
+    """A model whose `generator` translates slices; what training adds is a subclass's.
+
+    Args:
+        config: the method's `Config`.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32)])
+    def translated(self, slices):
+        """Translations of slices `(z, y, x)` in [-1, 1], any size: padded with background, and cut back."""
+        size, side = tf.shape(slices)[1:], 2**self.config.downs
+        extra = -size % side
+        before = extra // 2
+        widths = tf.concat([[[0, 0]], tf.stack([before, extra - before], 1)], 0)
+        padded = tf.pad(slices, widths, constant_values=-1.0)
+
+        def one(image):
+            return self.generator(image[None, ..., None], training=False)[0, ..., 0]
+
+        made = tf.map_fn(one, padded, parallel_iterations=1)
+        return made[:, before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
+
+    def call(self, images, training=False):
+        """Translations of images `(n, h, w, 1)`."""
+        return self.generator(images, training=training)
+
+
+class Translator(SliceTranslator):
     """A generator, a critic of real images and a critic of pairs; those that the config's losses need.
 
     A path is a way through the losses: "paired" begins with an image of a pair; "unpaired" (only C->M) with a real CT.
@@ -35,8 +66,7 @@ class Translator(TrainingModel):
     """
 
     def __init__(self, config, rate=None, seed=0, **kwargs):
-        super().__init__(seed=seed, **kwargs)
-        self.config = config
+        super().__init__(config, seed=seed, **kwargs)
         rate = config.learning_rate if rate is None else rate
         networks = {name: build_network(config, name, seed) for name in ("generator", *config.critics)}
         for name, network in networks.items():
@@ -109,27 +139,6 @@ class Translator(TrainingModel):
             logs["l1"] = tf.reduce_mean(tf.abs(batch[target] - fake))
             total += self.config.anchor_weight * logs["l1"]
         return total, logs
-
-    # --- inference --------------------------------------------------------------------------------------------------
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32)])
-    def translated(self, slices):
-        """Translations of slices `(z, y, x)` in [-1, 1], any size: padded with background, and cut back."""
-        size, side = tf.shape(slices)[1:], 2**self.config.downs
-        extra = -size % side
-        before = extra // 2
-        widths = tf.concat([[[0, 0]], tf.stack([before, extra - before], 1)], 0)
-        padded = tf.pad(slices, widths, constant_values=-1.0)
-
-        def one(image):
-            return self.generator(image[None, ..., None], training=False)[0, ..., 0]
-
-        made = tf.map_fn(one, padded, parallel_iterations=1)
-        return made[:, before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
-
-    def call(self, images, training=False):
-        """Translations of images `(n, h, w, 1)`."""
-        return self.generator(images, training=training)
 
 
 def _halved(real, fake):

@@ -1,0 +1,71 @@
+"""CycleGAN (Zhu et al. 2017), the baseline that needs no pairs."""
+
+import keras
+import tensorflow as tf
+
+from tfmed.losses.adversarial import least_squares_critic, least_squares_generator
+from tfmed.methods.pix2pix_bridge.model import SliceTranslator, build_network
+
+
+class CycleGAN(SliceTranslator):
+    """Two generators, there and back, each with a critic of what it makes; least-squares losses.
+
+    Critics go first, as in pix2pix, and see the newest translations (the public code shows them older ones as well).
+
+    Args:
+        config: the method's `Config`.
+        rate: learning rate or `Schedule`; default the config's.
+
+    A training batch holds `mr` and `ct`, of different patients, each `(b, size, size, 1)` in [-1, 1].
+    """
+
+    def __init__(self, config, rate=None, seed=0, **kwargs):
+        super().__init__(config, seed=seed, **kwargs)
+        rate = config.learning_rate if rate is None else rate
+        self.generator, self.back_generator = (build_network(config, "generator", seed + 7 * k) for k in range(2))
+        self.critic, self.back_critic = (build_network(config, "critic") for _ in range(2))
+        critics, generators = (keras.optimizers.Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
+        self.finish_building(
+            {"critic": (critics, [self.critic, self.back_critic]),
+             "generator": (generators, [self.generator, self.back_generator])},
+            ["critic_loss", "generator_critic", "cycle", "identity"],
+        )  # fmt: skip
+
+    def train_step(self, batch):
+        logs = self.update("critic", lambda part: self.critic_loss(part, 0), batch)
+        logs |= self.update("generator", lambda part: self.generator_loss(part, 0), batch)
+        return self.log(logs)
+
+    def ends(self, batch):
+        """(source images, target images) of a batch."""
+        return batch[self.config.source], batch[self.config.target]
+
+    def critic_loss(self, batch, tag):
+        """Both critics: real images against translations."""
+        source, target = self.ends(batch)
+        there = tf.stop_gradient(self.generator(source, training=True))
+        back = tf.stop_gradient(self.back_generator(target, training=True))
+        loss = tf.reduce_mean(_against(self.critic, target, there)) + tf.reduce_mean(
+            _against(self.back_critic, source, back))  # fmt: skip
+        return loss, {"critic_loss": loss}
+
+    def generator_loss(self, batch, tag):
+        """Both generators: fool the critics, come back to where one started, leave what is there already."""
+        source, target = self.ends(batch)
+        there, back = self.generator(source, training=True), self.back_generator(target, training=True)
+        scores = (self.critic(there, training=True), self.back_critic(back, training=True))
+        fooled = sum(2.0 * tf.reduce_mean(least_squares_generator(score)) for score in scores)
+        cycle = _l1(self.back_generator(there, training=True), source) + _l1(
+            self.generator(back, training=True), target)  # fmt: skip
+        same = _l1(self.generator(target, training=True), target) + _l1(
+            self.back_generator(source, training=True), source)  # fmt: skip
+        total = fooled + self.config.cycle_weight * cycle + self.config.identity_weight * same
+        return total, {"generator_critic": fooled, "cycle": cycle, "identity": same}
+
+
+def _against(critic, real, fake):
+    return least_squares_critic(critic(real, training=True), critic(fake, training=True))
+
+
+def _l1(one, other):
+    return tf.reduce_mean(tf.abs(one - other))
