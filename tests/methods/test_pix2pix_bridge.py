@@ -103,6 +103,23 @@ def test_variants_have_their_networks_and_losses(name):
     assert all(math.isfinite(v) for path in m.parts(0) for v in m.train_step(batch(), path).values())
 
 
+PUBLISHED = {  # settings file -> (variant, lambda, layers of the critics, pixels)
+    "pix2pix_m2c": ("m2c", 50, 3, 512), "m2c_lowres": ("m2c", 50, 3, 128), "m2c_l1": ("m2c_l1", 50, 3, 128),
+    "m2c_gan": ("m2c_gan", 0, 3, 128), "pix2pix_c2m": ("c2m", 100, 5, 512), "c2m_lowres": ("c2m", 100, 3, 128),
+    "c2m_gan": ("c2m_gan", 0, 3, 128), "c2m_gan_cgan": ("c2m_gan_cgan", 0, 3, 128), "pix2pix": ("pix2pix", 100, 3, 512),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings_files_are_the_papers_variants(name):
+    """Found without their folder."""
+    c = tfmed.load_config(f"configs/{name}.yaml").model
+    variant, weight, layers, size = PUBLISHED[name]
+    changes, *losses = VARIANTS[variant]
+    assert [c.critics, c.uses_anchor, c.uses_ct] == losses and c.direction == changes.get("direction", "m2c")
+    assert (c.anchor_weight, c.critic_layers, c.size, 2**c.downs) == (weight, layers, size, size)
+
+
 @pytest.mark.parametrize("changes, said", [
     ({"unpaired_critic": False, "anchor_weight": 0}, "pairs have no loss"),
     ({"direction": "c2m", "unpaired_critic": False, "paired_critic": True}, "real CTs have no loss"),
