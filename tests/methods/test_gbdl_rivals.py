@@ -76,6 +76,7 @@ def test_settings_of_another_are_refused(override, words):
 
 def learner(name, **changes):
     """A rival of tiny networks without dropout, so that its noise is a function of the sample alone."""
+    keras.utils.set_random_seed(1)
     passes = {"passes": 2} if "passes" in type(Config(architecture=name).architecture).model_fields else {}
     narrow = {"discriminator_width": 4} if name == "sassnet" else {}
     config = Config(
