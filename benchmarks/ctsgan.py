@@ -24,7 +24,7 @@ CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml"
 
 def peak_mib():
     """Largest resident size of this process so far, in MiB."""
-    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text(encoding="utf-8"))[1]) / 1024
 
 
 def settings(profile):
@@ -85,7 +85,7 @@ def train(profile, steps):
 def fresh(name, *arguments):
     """The result of one measurement in a process of its own."""
     words = [sys.executable, __file__, "--one", name, *map(str, arguments)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(words, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -125,7 +125,7 @@ def machine():
     import keras
     import tensorflow as tf
 
-    found = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    found = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     name = found[1] if found else platform.processor()
     return f"{name}, {os.cpu_count()} cores; TensorFlow {tf.__version__}, Keras {keras.__version__}"
 

@@ -138,7 +138,7 @@ class Side:
         command = [sys.executable, __file__, *words, "--serve", kind, name]
         environment = {**os.environ, **THREADS}
         self.process = subprocess.Popen(
-            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, env=environment, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )  # fmt: skip
         self.rounds, self.result = [], self.answer()["result"]
 

@@ -46,7 +46,7 @@ def runner(side, arguments):
 
 def resident(name):
     """VmRSS (now) or VmHWM (peak) of this process in bytes."""
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    lines = pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
@@ -55,7 +55,7 @@ def measure(side, arguments):
     volume = np.random.default_rng(0).random(arguments.shape, np.float32)
     run = runner(side, arguments)
     run(volume[: arguments.window, : arguments.window, : arguments.window])  # traces
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts from here
     before = resident("VmRSS")
     result = run(volume)
     rise = resident("VmHWM") - before
@@ -89,7 +89,7 @@ def main():
         return
     for side in SIDES:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
         figures = json.loads(output.splitlines()[-1])
         print(f"{side:18s} processor {spread(figures['cpu'])}   wall {spread(figures['wall'])}   "
               f"memory {figures['memory']:.2f} x answer   difference {figures['difference']:.1e}")  # fmt: skip

@@ -23,7 +23,7 @@ PARTS = ("generator", "path", "critic", "penalty")
 
 def peak_mib():
     """Largest resident size of this process so far, in MiB."""
-    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text(encoding="utf-8"))[1]) / 1024
 
 
 def timed(function):
@@ -59,7 +59,7 @@ def measure(name, profile, part, batch, steps, checkpointing):
 def fresh(*arguments):
     """The result of one measurement in a process of its own, or None where it does not fit."""
     words = [sys.executable, __file__, "--one", *map(str, arguments)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(words, stdout=subprocess.PIPE, encoding="utf-8")
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 

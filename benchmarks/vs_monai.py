@@ -50,7 +50,7 @@ class Side:
         threads = {f"{kind}_NUM_THREADS": THREADS for kind in ("OMP", "OPENBLAS", "MKL")}
         environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parent)])}
         self.errors = (folder / f"{module}-{side}.log").open("w+")
-        self.process = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE,
+        self.process = subprocess.Popen(command, env=environment, encoding="utf-8", stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors)  # fmt: skip
         self.versions = self.answer()["versions"]
 

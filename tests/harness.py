@@ -133,7 +133,8 @@ class MethodHarness:
         other = fit(self.settings("seed=5", "train.steps=1"), tmp_path / "other")
         assert (again.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
         assert_same_weights(again, run)
-        first = [path.read_text().splitlines()[1] for path in (run.path / "metrics.csv", other.path / "metrics.csv")]
+        tables = (run.path / "metrics.csv", other.path / "metrics.csv")
+        first = [path.read_text(encoding="utf-8").splitlines()[1] for path in tables]
         assert first[0] != first[1]
 
     def test_export_parity(self, run, tmp_path):
@@ -198,7 +199,7 @@ def in_fresh_process(code, *arguments):
     """Run Python code in a process in which `import tfmed` fails."""
     code = "import sys\nsys.modules['tfmed'] = None\n" + code
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=300
     )
 
 

@@ -175,7 +175,7 @@ SCANS = {
     "truncated": truncate,
     "a bit flipped": flip_a_bit,
     "empty file": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("this is no scan"),
+    "text": lambda path: path.write_text("this is no scan", encoding="utf-8"),
     "gzip of text": lambda path: path.write_bytes(gzip.compress(b"this is no scan" * 99)),
     "wrong magic": lambda path: with_bytes(path, put(344, 0, "<i4")),
     "zero-size axis": lambda path: with_bytes(path, put(42, 0, "<i2")),
@@ -297,7 +297,7 @@ def test_dicom(damage, place, capsys):
 
 
 def damage_config(place):
-    (place / "run" / "config.yaml").write_text("method: [")
+    (place / "run" / "config.yaml").write_text("method: [", encoding="utf-8")
 
 
 def remove_checkpoints(place):
@@ -311,12 +311,12 @@ def damage_checkpoints(place):
 
 def other_networks(place):
     file = place / "run" / "config.yaml"
-    file.write_text(file.read_text().replace("lstm_units: 6", "lstm_units: 7"))
+    file.write_text(file.read_text(encoding="utf-8").replace("lstm_units: 6", "lstm_units: 7"), encoding="utf-8")
 
 
 def other_method(place):
     file = place / "run" / "config.yaml"
-    file.write_text(file.read_text().replace("method: ctsgan", "method: segmenter"))
+    file.write_text(file.read_text(encoding="utf-8").replace("method: ctsgan", "method: segmenter"), encoding="utf-8")
 
 
 def absurd_state(place):

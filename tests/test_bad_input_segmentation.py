@@ -172,7 +172,7 @@ def test_a_validation_case_is_checked_before_the_first_step(place, capsys):
 
 
 def test_a_patient_in_two_parts_of_a_table(place, capsys):
-    with open(place / "cases.csv", "w", newline="") as stream:
+    with open(place / "cases.csv", "w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["id", "group", "mr", "label", "part"])
         for k, (group, part) in enumerate([("a", "train"), ("b", "train"), ("c", "validation"), ("a", "test")]):
@@ -194,7 +194,7 @@ def test_no_case_is_left_without_a_label(place, capsys):
 
 
 def test_a_patient_among_labelled_and_unlabelled_cases(place, capsys):
-    with open(place / "cases.csv", "w", newline="") as stream:
+    with open(place / "cases.csv", "w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["id", "group", "mr", "label"])
         for k, group in enumerate("abca"):
@@ -258,7 +258,7 @@ def test_settings(name, tmp_path, capsys):
 
 def note(place, **changes):
     file = place / "run" / "export" / "tfmed.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
 def one_nan(place):
@@ -347,7 +347,7 @@ EVALUATE = {
 def on_files(tmp_path_factory):
     """A run on a table of files, of which the last one is tested."""
     folder = tmp_path_factory.mktemp("files")
-    with open(folder / "cases.csv", "w", newline="") as stream:
+    with open(folder / "cases.csv", "w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["id", "mr", "label", "part"])
         for k in range(5):
@@ -366,7 +366,7 @@ def test_evaluate(name, on_files, tmp_path, capsys):
     """Test cases are looked at when they are scored."""
     shutil.copytree(on_files, tmp_path / "all")
     file = tmp_path / "all" / "run" / "config.yaml"
-    file.write_text(file.read_text().replace(str(on_files), str(tmp_path / "all")))
+    file.write_text(file.read_text(encoding="utf-8").replace(str(on_files), str(tmp_path / "all")), encoding="utf-8")
     EVALUATE[name](tmp_path / "all")
     check(tmp_path, capsys, ["evaluate", tmp_path / "all" / "run"], "scan4.nii.gz")
     assert not (tmp_path / "all" / "run" / "evaluation.csv").exists()

@@ -37,7 +37,7 @@ def pretended(tmp_path, tables):
         folder = found.folder(name, seed)
         folder.mkdir(parents=True)
         pandas.DataFrame(tables(name, seed)).to_csv(folder / "cases.csv", index=False)
-        (folder / "scored.json").write_text(json.dumps(found._wanted(name, seed)))
+        (folder / "scored.json").write_text(json.dumps(found._wanted(name, seed)), encoding="utf-8")
     return found
 
 
@@ -86,10 +86,10 @@ def test_a_changed_setting_is_scored_anew(tmp_path):
 def test_what_is_refused_before_any_training(tmp_path):
     with pytest.raises(RunError, match=r"lambda_10.yaml: its 1 test cases are not the 2 of .*supervised.yaml"):
         other = tmp_path / "lambda_10.yaml"
-        other.write_text(f"base: {CONFIGS[1]}\ndata: {{split: {{test: 0.1}}}}\n")
+        other.write_text(f"base: {CONFIGS[1]}\ndata: {{split: {{test: 0.1}}}}\n", encoding="utf-8")
         few = [word for word in TINY if not word.startswith("data.split")]
         first = tmp_path / "supervised.yaml"
-        first.write_text(f"base: {CONFIGS[0]}\ndata: {{split: {{test: 0.3}}}}\n")
+        first.write_text(f"base: {CONFIGS[0]}\ndata: {{split: {{test: 0.3}}}}\n", encoding="utf-8")
         Comparison([first, other], tmp_path / "out", (0,), few)
     with pytest.raises(UserError, match="stands twice"):
         Comparison([CONFIGS[0], CONFIGS[0]], tmp_path / "out")
@@ -110,18 +110,18 @@ def test_wrong_words_are_one_line(words, message, capsys):
 
 def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path):
     bad = tmp_path / "bad.yaml"
-    bad.write_text(f"base: {CONFIGS[1]}\nmodel: {{learning_rate: 1.0e+30}}\n")
+    bad.write_text(f"base: {CONFIGS[1]}\nmodel: {{learning_rate: 1.0e+30}}\n", encoding="utf-8")
     words = [sys.executable, "-m", "tfmed.compare", CONFIGS[0], str(bad), "--out", "out", "--seeds", "1", *TINY]
-    first = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    first = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
     assert first.returncode == 2 and "Traceback" not in first.stderr
     last = first.stderr.strip().splitlines()[-1]
     assert last.startswith("tfmed: 1 of 2 runs failed (bad, seed 0: exit status 2") and "NaN" in first.stderr
-    report = (tmp_path / "out" / "report.html").read_text()
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "bad, seed 0" in report and report.count("data:image/png") == 2 and 'src="http' not in report
     rows = pandas.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(rows["method"]) == {"supervised"} and set(rows["region"]) == {"whole", "core", "enhancing"}
     written = (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
     assert again.returncode == 2 and "supervised, seed 0: run" not in again.stderr
     assert (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns == written
 
@@ -132,7 +132,7 @@ def test_a_signal_in_a_run_breaks_the_comparison_off(monkeypatch, tmp_path):
     monkeypatch.setattr(comparison.sys, "executable", "/bin/false")
     assert found.train_and_score() == [f"{name}, seed 0: exit status 1, see above" for name, _ in found.settings]
     script = tmp_path / "killed"
-    script.write_text("#!/bin/sh\nkill -TERM $$\n")
+    script.write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
     script.chmod(0o755)
     monkeypatch.setattr(comparison.sys, "executable", str(script))
     with pytest.raises(KeyboardInterrupt):

@@ -71,7 +71,8 @@ def quickstart(folder, notebook):
     assert (run / "report.html").stat().st_size > 10_000
     assert (run / "export" / "saved_model.pb").is_file()
     assert [read_volume(path).shape for path in sorted((run / "volumes").iterdir())] == [(64, 56, 56)] * 2
-    assert (run / "metrics.csv").read_text().splitlines()[-1].startswith("gan,14,train")  # 4 steps, and 10 more
+    last = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()[-1]
+    assert last.startswith("gan,14,train")  # 4 steps, and 10 more
     assert pictures(notebook) == 3  # curves, phantoms, generated
     assert "(2, 64, 56, 56)" in printed(notebook)
 
@@ -108,5 +109,5 @@ def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):
     source = next(cell.source for cell in cells if cell.cell_type == "code")
     plain = "\n".join(line for line in source.splitlines() if not line.strip().startswith(("!", "%")))
     code = "import sys\nsys.modules['tfmed'] = None\n" + plain
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, encoding="utf-8", cwd=tmp_path)
     assert done.returncode == 1 and "REPOSITORY" in done.stderr

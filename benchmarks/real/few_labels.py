@@ -84,7 +84,7 @@ def settings_file(folder, name):
     values["data"]["labelled_share"] = share
     values["model"] |= own
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
 
 

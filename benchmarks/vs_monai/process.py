@@ -10,7 +10,7 @@ import numpy as np
 
 def resident(name):
     """VmRSS (now) or VmHWM (highest so far) of this process in bytes."""
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    lines = pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
@@ -29,7 +29,7 @@ def serve(sides, versions):
     with np.load(folder / "inputs.npz", allow_pickle=False) as stored:
         inputs = {key: stored[key] for key in stored}
     before = resident("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
     run, results, samples = sides[name](inputs, folder)
     np.savez(folder / sys.argv[3], **results())
     run(0)  # warm

@@ -151,7 +151,7 @@ def test_the_voxel_file_of_a_header_counts(tmp_path, name):
     image = sitk.GetImageFromArray(ct().array)
     sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
     header = tmp_path / "scan.mhd"
-    header.write_text(header.read_text().replace("scan.raw", name))
+    header.write_text(header.read_text(encoding="utf-8").replace("scan.raw", name), encoding="utf-8")
     os.rename(tmp_path / "scan.raw", tmp_path / name)
     assert_fresh(Cache(tmp_path / "cache", STEPS), str(header))
     data = bytearray((tmp_path / name).read_bytes())
@@ -203,10 +203,10 @@ def test_four_processes_make_one_good_entry(tmp_path):
     write_volume(ct(shape=(64, 96, 96)), tmp_path / "scan.nii")
     (tmp_path / "cache").mkdir()
     arguments = [sys.executable, "-c", WRITER, str(tmp_path / "scan.nii"), str(tmp_path / "cache")]
-    writers = [subprocess.Popen([*arguments, str(i)], stdout=subprocess.PIPE, text=True) for i in range(4)]
+    writers = [subprocess.Popen([*arguments, str(i)], stdout=subprocess.PIPE, encoding="utf-8") for i in range(4)]
     sums = {writer.communicate(timeout=120)[0] for writer in writers}
     assert [writer.returncode for writer in writers] == [0] * 4 and len(sums) == 1
     array, about = sorted(entries(tmp_path / "cache"), key=lambda path: path.suffix == ".json")
-    assert array.suffix == ".npy" and json.loads(about.read_text())["affine"]
+    assert array.suffix == ".npy" and json.loads(about.read_text(encoding="utf-8"))["affine"]
     assert_fresh(Cache(tmp_path / "cache", STEPS), str(tmp_path / "scan.nii"))
     assert not list((tmp_path / "cache").rglob(".tmp-*"))

@@ -94,7 +94,7 @@ def test_same_seed_same_voxels_also_in_another_process(name):
         "parts = [getattr(made, field.name).array.tobytes() for field in dataclasses.fields(made)]\n"
         "print(hashlib.sha256(b''.join(parts)).hexdigest())"
     )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8").stdout.strip()
     assert digest(make(name, 5, shape)) == digest(make(name, 5, shape)) == other != digest(make(name, 6, shape))
 
 

@@ -68,7 +68,7 @@ def test_brats2019(tmp_path):
     for grade, name in (("HGG", "BraTS19_CBICA_AAB_1"), ("HGG", "BraTS19_2013_2_1"), ("LGG", "BraTS19_TCIA10_449_1"),
                         ("LGG", "BraTS19_TCIA10_449_2")):  # fmt: skip
         brats(root / grade / name)
-    (root / "name_mapping.csv").write_text("Grade\n")
+    (root / "name_mapping.csv").write_text("Grade\n", encoding="utf-8")
     cases = sources.open("brats2019", root)
     assert [case.group for case in cases] == ["BraTS19_2013_2", "BraTS19_CBICA_AAB"] + ["BraTS19_TCIA10_449"] * 2
     assert only(cases, "grade", "HGG") == [case.id for case in cases[:2]] and len(only(cases, "grade", "LGG")) == 2
@@ -116,7 +116,7 @@ def test_kits19(tmp_path):
         nifti(tmp_path / "data" / f"case_{number:05d}" / "imaging.nii.gz", number)
     for number in (0, 1):
         nifti(tmp_path / "data" / f"case_{number:05d}" / "segmentation.nii.gz", 2)
-    (tmp_path / "data" / "kits.json").write_text("[]")
+    (tmp_path / "data" / "kits.json").write_text("[]", encoding="utf-8")
     cases = sources.open("kits19", tmp_path)
     assert [case.id for case in cases] == ["case_00000", "case_00001", "case_00210"] == [case.group for case in cases]
     assert [read_volume(case.images["ct"]).array[0, 0, 0] for case in cases] == [0, 1, 210]
@@ -189,8 +189,8 @@ def ua_mt(tmp_path):
             file.create_dataset("image", data=np.full((6, 5, 4), number, "f4"), compression="gzip")
             file.create_dataset("label", data=np.eye(6, 5, dtype="u1")[..., None].repeat(4, 2), compression="gzip")
         shadow(place / "mri_norm2.h5")
-    (tmp_path / "data" / "train.list").write_text(f"{SCANS[2]}\n{SCANS[0]}\n")
-    (tmp_path / "data" / "test.list").write_text(SCANS[1])
+    (tmp_path / "data" / "train.list").write_text(f"{SCANS[2]}\n{SCANS[0]}\n", encoding="utf-8")
+    (tmp_path / "data" / "test.list").write_text(SCANS[1], encoding="utf-8")
     return tmp_path / "data"
 
 
@@ -207,9 +207,9 @@ def test_la2018_as_h5(ua_mt):
 
 
 def test_la2018_that_does_not_fit(ua_mt):
-    (ua_mt / "test.list").write_text(f"{SCANS[1]}\nABSENT\n")
+    (ua_mt / "test.list").write_text(f"{SCANS[1]}\nABSENT\n", encoding="utf-8")
     refused("la2018", ua_mt, "line 2 names 'ABSENT'")
-    (ua_mt / "test.list").write_text(SCANS[0])
+    (ua_mt / "test.list").write_text(SCANS[0], encoding="utf-8")
     refused("la2018", ua_mt, "which another list has as well")
     (ua_mt / "test.list").write_bytes(b"\xff\xfe\x00")
     refused("la2018", ua_mt, "cannot be read as a list")
@@ -280,7 +280,7 @@ def decathlon(root, modality, training, test=(), **more):
         "test": [f"./imagesTs/{name}" for name in test], **more,
     }  # fmt: skip
     root.mkdir(exist_ok=True)
-    (root / "dataset.json").write_text(json.dumps(table))
+    (root / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
 
 
 @pytest.fixture
@@ -342,8 +342,8 @@ def test_msd_with_several_modalities(tmp_path):
     ],
 )
 def test_msd_with_a_bad_index(spleen, change, said):
-    table = json.loads((spleen / "dataset.json").read_text()) | change
-    (spleen / "dataset.json").write_text(json.dumps(table))
+    table = json.loads((spleen / "dataset.json").read_text(encoding="utf-8")) | change
+    (spleen / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
     assert str(spleen) in refused("msd", spleen, said)
 
 

@@ -77,7 +77,7 @@ def test_nifti_folder_is_searched_recursively(tmp_path):
     for name in ("b/ct.nii.gz", "a/ct.nii.gz", "scan 1.nii", "c/deep/x.nrrd", "y.mha", "z.mhd"):
         write_volume(tmp_path / name)
     (tmp_path / "._scan.nii").write_bytes(b"shadow")
-    (tmp_path / "notes.txt").write_text("no")
+    (tmp_path / "notes.txt").write_text("no", encoding="utf-8")
     cases = sources.open("nifti_folder", tmp_path)
     assert ids(cases) == ["a-ct", "b-ct", "scan-1", "x", "y", "z"]
     assert all(case.label is None and case.group == case.id for case in cases)
@@ -126,7 +126,7 @@ def test_lidc_idri(tmp_path):
     series = base / "LIDC-IDRI-0002" / "study" / "series"
     write_series(series, UID + "31")
     rois = square(-98.0, 4, 8) + square(-96.0, 2, 10) + square(-96.0, 5, 6, "FALSE")
-    (series / "071.xml").write_text(NODULE.format(rois=rois))
+    (series / "071.xml").write_text(NODULE.format(rois=rois), encoding="utf-8")
     write_series(base / "LIDC-IDRI-0002" / "xray" / "s", UID + "32", slices=1, modality="DX")
     write_series(base / "LIDC-IDRI-0001" / "study" / "one", UID + "33")
     write_series(base / "LIDC-IDRI-0001" / "study" / "two", UID + "34")
@@ -163,7 +163,7 @@ def test_lidc_idri(tmp_path):
 def test_lidc_idri_refuses_bad_xml(tmp_path, text, said):
     series = tmp_path / "LIDC-IDRI-0003" / "study" / "series"
     write_series(series, UID + "35", slices=1)
-    (series / "readers.xml").write_text(text)
+    (series / "readers.xml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as caught:
         sources.open("lidc_idri", tmp_path)
     assert said in str(caught.value) and "readers.xml" in str(caught.value) and "\n" not in str(caught.value)
@@ -177,7 +177,7 @@ def luna(tmp_path, rows):
         for folder in (f"subset{subset}", "seg-lungs-LUNA16"):
             (tmp_path / folder).mkdir(exist_ok=True)
             sitk.WriteImage(image, str(tmp_path / folder / f"{uid}.mhd"))
-    (tmp_path / "annotations.csv").write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n" + rows)
+    (tmp_path / "annotations.csv").write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n" + rows, encoding="utf-8")
 
 
 def test_luna16(tmp_path):
@@ -201,7 +201,7 @@ def test_luna16_names_the_bad_line(tmp_path, rows):
 
 def test_luna16_needs_its_table(tmp_path):
     luna(tmp_path, "")
-    (tmp_path / "annotations.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "annotations.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(DataError, match="columns seriesuid"):
         sources.open("luna16", tmp_path)
     (tmp_path / "annotations.csv").unlink()
@@ -228,7 +228,7 @@ def test_nlst_takes_the_longest_series_of_each_exam(tmp_path):
 
 @pytest.mark.parametrize("name", ["dicom_folder", "lidc_idri", "luna16", "nifti_folder", "nlst"])
 def test_folders_that_cannot_be_used(tmp_path, name):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     for root in (None, tmp_path / "absent", tmp_path / "file", tmp_path / "empty"):
         with pytest.raises(DataError) as caught:

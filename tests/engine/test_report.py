@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
     overrides = (*TINY, "train.steps=4", "train.preview_every=2", "train.log_every=1", "train.tensorboard=false")
     settings = tfmed.load_config(REPOSITORY / "configs" / "ctsgan.yaml", overrides)
     run = fit(settings, tmp_path_factory.mktemp("report") / "run")
-    (run.path / "evaluation.csv").write_text(EVALUATION)
+    (run.path / "evaluation.csv").write_text(EVALUATION, encoding="utf-8")
     report.write(run)
     return run
 
@@ -116,10 +116,10 @@ def test_evaluation_is_readable(trained):
 def test_nothing_from_outside_becomes_markup(bare):
     data = bare.settings.data.model_copy(update={"source": "\"><img src=x onerror='alert(2)'>", "root": "</pre><b>"})
     bare.settings = bare.settings.model_copy(update={"profile": "<script>alert(1)</script>", "data": data})
-    (bare.path / "evaluation.csv").write_text(EVALUATION)
-    (bare.path / "environment.json").write_text('{"python": "</pre><iframe src=http://example.org>"}')
+    (bare.path / "evaluation.csv").write_text(EVALUATION, encoding="utf-8")
+    (bare.path / "environment.json").write_text('{"python": "</pre><iframe src=http://example.org>"}', encoding="utf-8")
     rows = ("stage,step,split,<i>loss</i>", "<u>one</u>,1,train,0.5", "<u>two</u>,1,train,0.5", "")
-    (bare.path / "metrics.csv").write_text("\n".join(rows))
+    (bare.path / "metrics.csv").write_text("\n".join(rows), encoding="utf-8")
     page = Page(report.write(bare))
     assert not {"script", "img", "iframe", "i", "u"} & {*page.tags}
     assert page.tags.count("b") == 1  # the run's name
@@ -138,14 +138,14 @@ def test_a_run_that_has_written_nothing_yet(bare):
     ("evaluation.csv", "source\n"),
 ])
 def test_files_that_hold_no_number_yet(bare, name, text):
-    (bare.path / name).write_text(text)
+    (bare.path / name).write_text(text, encoding="utf-8")
     assert "None yet." in Page(report.write(bare)).words
 
 
 def test_stages_and_validation_are_told_apart(bare):
     (bare.path / "metrics.csv").write_text(
         "stage,step,split,loss,dice\nlatent,1,train,3,\nlatent,2,train,2,\nseg,1,train,1,\nseg,1,validation,,0.25\n"
-        "seg,2,train,0.5,\nseg,2,validation,,0.75\n")
+        "seg,2,train,0.5,\nseg,2,validation,,0.75\n", encoding="utf-8")
     page = Page(report.write(bare))
     assert page.tags.count("svg") == 2
     assert "Stage latent" in page.words and "Stage seg" in page.words
@@ -188,9 +188,10 @@ def browse(path, folder):
     seen = ("enable-logging=stderr", "v=0", f"log-net-log={folder / 'net.json'}", "dump-dom")
     folder.mkdir()
     done = subprocess.run([browser, *(f"--{word}" for word in (*quiet, *seen)), path.as_uri()],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
-    requests = [event.get("params", {}) for event in json.loads((folder / "net.json").read_text())["events"]]
+    record = json.loads((folder / "net.json").read_text(encoding="utf-8"))
+    requests = [event.get("params", {}) for event in record["events"]]
     # The browser's own requests have no page that started them.
     asked = sorted({r["url"] for r in requests if r.get("url", "").startswith("http") and r.get("initiator") not in
                     (None, "not an origin")})

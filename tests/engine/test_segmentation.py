@@ -258,11 +258,11 @@ def other(run, tmp_path):
 
     def copy(name, *changes):
         shutil.copytree(run.path, tmp_path / name)
-        text = (tmp_path / name / "config.yaml").read_text()
+        text = (tmp_path / name / "config.yaml").read_text(encoding="utf-8")
         for old, new in changes:
             assert old in text
             text = text.replace(old, new, 1)
-        (tmp_path / name / "config.yaml").write_text(text)
+        (tmp_path / name / "config.yaml").write_text(text, encoding="utf-8")
         return tmp_path / name
 
     return copy

@@ -57,7 +57,7 @@ def kill_and_resume(run, unbroken, kills, seed):
             landed += 1
             process.kill()
         process.wait()
-    final = subprocess.run(command(run, *extra), capture_output=True, text=True)
+    final = subprocess.run(command(run, *extra), capture_output=True, encoding="utf-8")
     assert final.returncode == 0, final.stderr
     assert landed >= min(kills, 5)
     assert (run / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
@@ -87,7 +87,7 @@ def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
         command(run, "train.steps=100000", "train.checkpoint_every_steps=100000"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     while not (run / "metrics.csv").exists():
         assert process.poll() is None, process.stderr.read()
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(unbroken, tmp_path, capl
     tfmed_log.propagate = True
     _path, state = Checkpoints(folder).latest()
     assert state["step"] == 7 and "skipped" in caplog.text and str(newest) in caplog.text
-    (folder / "gan-00000007" / "state.json").write_text('{"stage": "gan"')
+    (folder / "gan-00000007" / "state.json").write_text('{"stage": "gan"', encoding="utf-8")
     assert Checkpoints(folder).latest()[1]["step"] == 6
 
 
@@ -185,7 +185,7 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         result = subprocess.run(
             command(run, "train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400"),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             env=os.environ,
         )
         assert result.returncode == 2, result.stderr
@@ -274,7 +274,7 @@ def test_two_worker_processes_agree_with_one(tmp_path, own_cache):
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
             )
         )
     errors = "\n".join(process.communicate(timeout=300)[1] for process in processes)

@@ -19,7 +19,7 @@ def matrix(regions=5):
 def names(path, header, column, mark):
     rows = [[f"r{i}", *map(str, row)] if column else list(map(str, row)) for i, row in enumerate(matrix())]
     first = [[*([""] if column else []), *(f"r{i}" for i in range(5))]] if header else []
-    path.write_text("\n".join(mark.join(row) for row in first + rows) + "\n")
+    path.write_text("\n".join(mark.join(row) for row in first + rows) + "\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", " "])

@@ -171,7 +171,7 @@ def test_hdf5_that_cannot_be_trusted(scan, tmp_path):
         refused(f"{path}::{name}", said)
     refused(path, "name a dataset in it behind ::")
     refused(f"{tmp_path / 'gone.h5'}::image", "no such file")
-    (tmp_path / "text.h5").write_text("not hdf5")
+    (tmp_path / "text.h5").write_text("not hdf5", encoding="utf-8")
     (tmp_path / "empty.h5").touch()
     (tmp_path / "folder.h5").mkdir()
     for name in ("text", "empty", "folder"):

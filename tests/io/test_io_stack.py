@@ -55,6 +55,6 @@ def test_a_spacing_that_is_none(tmp_path, spacing):
 def test_an_empty_folder_and_foreign_files(tmp_path):
     with pytest.raises(ImageIntegrityError, match="there is no image"):
         read_stack(tmp_path)
-    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     with pytest.raises(ImageIntegrityError, match="not an image by its name"):
         read_stack([tmp_path / "a.txt"])

@@ -53,11 +53,11 @@ def test_text_headers_with_random_bytes_never_surprise(tmp_path, volume, name):
 
 def test_a_missing_or_foreign_data_file_is_named(tmp_path, volume):
     write_volume(volume, tmp_path / "v.mhd")
-    header = (tmp_path / "v.mhd").read_text()
+    header = (tmp_path / "v.mhd").read_text(encoding="utf-8")
     (tmp_path / "v.raw").rename(tmp_path / "w.raw")
     with pytest.raises(ImageIntegrityError, match=r"v\.mhd: its data file v\.raw is missing"):
         read_volume(tmp_path / "v.mhd")
     for name in ("../v.raw", "/etc/hostname", "LIST", "v%03d.raw 1 9 1"):
-        (tmp_path / "v.mhd").write_text(header.replace("v.raw", name))
+        (tmp_path / "v.mhd").write_text(header.replace("v.raw", name), encoding="utf-8")
         with pytest.raises(ImageIntegrityError, match=r"data file|many files"):
             read_volume(tmp_path / "v.mhd")

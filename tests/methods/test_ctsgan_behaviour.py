@@ -70,7 +70,7 @@ print(int(peak) / 1024, volume.nbytes / 2**20)
 def peak_of_sampling(length):
     """(peak resident size, size of the volume) in MiB of a process that samples `length` slices."""
     words = [sys.executable, "-c", _SAMPLE, str(length)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=300, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-2000:]
     return tuple(map(float, done.stdout.split()))
 

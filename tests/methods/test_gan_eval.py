@@ -193,7 +193,7 @@ def test_one_command_makes_table_4(runs, capsys):
     assert len(rows["auxiliary"]) == 4 * 5 and len(rows["plane"]) == 4
     found = {path.stem for path in (runs / "dcgan" / "previews").glob("*.png")}
     assert {"images", "features", "similarity", "nearest", "template"} <= found
-    report = (runs / "dcgan" / "report.html").read_text()
+    report = (runs / "dcgan" / "report.html").read_text(encoding="utf-8")
     assert "Nearest at the end" in report and "Features at the end" in report and "Mahalanobis null" in report
     assert "acgan" in capsys.readouterr().out
 
@@ -212,7 +212,7 @@ def test_runs_that_cannot_be_compared(runs, tmp_path, capsys):
     ):
         shutil.copytree(runs / "acgan", tmp_path / "other")
         changed = settings("acgan", override).model_dump(mode="json")
-        (tmp_path / "other" / "config.yaml").write_text(yaml.safe_dump(changed))
+        (tmp_path / "other" / "config.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
         refused(capsys, evaluate, [runs / "dcgan", "--compare", tmp_path / "other"], *words)
         shutil.rmtree(tmp_path / "other")
     few = tfmed.registry.method_class("gan_eval")(settings("dcgan", "data.split.test=0.05"))

@@ -52,7 +52,7 @@ def test_projecting_writes_its_files_on_the_grid_of_the_input(run, tmp_path):
     assert projected.shape == read.shape
     np.testing.assert_allclose(projected.affine, read.affine, atol=1e-4)
     assert projected.array.min() >= 0 and projected.array.max() <= 1.01 * read.array.max()
-    with open(tmp_path / "out" / "loss.csv", newline="") as stream:
+    with open(tmp_path / "out" / "loss.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 12 and float(rows[-1]["mse"]) < float(rows[0]["mse"])
     for name in ("comparison.png", "loss.png"):
@@ -80,7 +80,7 @@ def test_samples_of_a_run(run, tmp_path):
 
 def test_evaluation(run):
     assert cli.run(evaluate.main, [str(run), "-n", "2"]) == 0
-    with open(run / "evaluation.csv", newline="") as stream:
+    with open(run / "evaluation.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["source"] for row in rows] == ["training volumes", "run"]
     columns = ["bMMD2 mean", "MS-SSIM mean", *(f"FD[random-0] {p}" for p in ("sagittal", "axial", "coronal"))]

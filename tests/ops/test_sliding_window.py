@@ -212,7 +212,7 @@ for finish in (None, lambda planes: planes[..., 0]):
 def test_memory_does_not_grow_with_the_length_of_the_volume(tmp_path):
     """24 MiB from one memory map to another."""
     command = [sys.executable, "-c", LONG, str(tmp_path / "in"), str(tmp_path / "out")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert result.returncode == 0, result.stderr
     assert all(float(growth) < 6 for growth in result.stdout.split()), result.stdout
 

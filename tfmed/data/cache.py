@@ -75,7 +75,7 @@ class Cache:
                     self._make(entry, address, is_label, series_uid)
             self._entries[memo] = entry
         entry = self._entries[memo]
-        affine = json.loads(entry.with_suffix(".json").read_text())["affine"]
+        affine = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))["affine"]
         return Volume(np.load(entry, mmap_mode="r", allow_pickle=False), np.array(affine))
 
     def stack(self, case, wants):
@@ -93,7 +93,7 @@ class Cache:
                     self._make_stack(entry, case, wants)
             self._entries[memo] = entry
         entry = self._entries[memo]
-        note = json.loads(entry.with_suffix(".json").read_text())
+        note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
         image = np.load(entry, mmap_mode="r", allow_pickle=False)
         label = np.load(_label_of(entry), mmap_mode="r", allow_pickle=False) if note["label"] else None
         return Prepared(image, label, np.array(note["affine"]), note["label"])
@@ -167,7 +167,7 @@ class Cache:
         signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
         note = self.folder / "hashes" / f"{hashlib.sha256(signature.encode()).hexdigest()[:40]}.txt"
         if note.exists():
-            return note.read_text()
+            return note.read_text(encoding="utf-8")
         digest = hashlib.sha256()
         for p in files:
             digest.update(p.name.encode() + b"\0")
@@ -225,7 +225,8 @@ def _is_whole_stack(entry):
     """The same of a stack, whose label map lies in a third file."""
     if not _is_whole(entry):
         return False
-    return json.loads(entry.with_suffix(".json").read_text())["label"] is None or _label_of(entry).exists()
+    note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
+    return note["label"] is None or _label_of(entry).exists()
 
 
 def _companions(path):

@@ -129,7 +129,7 @@ def _write(folder, variables, state):
     files = sorted(path for path in folder.iterdir() if path.is_file())
     shapes = [[list(v.shape), v.dtype.name] for v in variables]
     record = state | {"variables": shapes, "sha256": {path.name: _digest(path) for path in files}}
-    (folder / _STATE).write_text(json.dumps(record))
+    (folder / _STATE).write_text(json.dumps(record), encoding="utf-8")
     for path in (*files, folder / _STATE):
         sync(path)
 

@@ -160,8 +160,9 @@ class Comparison:
         """Write comparison.csv, cases.csv, pictures and report.html below the folder; returns the report's path."""
         rows = self.table()
         for name, found in (("comparison", rows), ("cases", self.cases().to_dict("records"))):
-            with atomic_path(self.out / f"{name}.csv") as temporary, open(temporary, "w", newline="") as stream:
-                writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in found for key in row)))
+            columns = list(dict.fromkeys(key for row in found for key in row))
+            with atomic_path(self.out / f"{name}.csv") as path, open(path, "w", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, columns)
                 writer.writeheader()
                 writer.writerows(found)
         pictures = {"scores": self._boxes(), "median case": self._overlays()}
