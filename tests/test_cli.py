@@ -1,6 +1,7 @@
 """The command line: verbs, help, errors as one line, exit status."""
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -139,8 +140,10 @@ def test_statuses_pass_through():
 # --- real processes ---------------------------------------------------------------------------------------------------
 
 
-def python(*words):
-    return subprocess.run([sys.executable, *words], capture_output=True, encoding="utf-8", timeout=120)
+def python(*words, **environment):
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, encoding="utf-8", timeout=120, env=os.environ | environment
+    )
 
 
 def test_both_ways_to_call_a_verb():
@@ -148,6 +151,12 @@ def test_both_ways_to_call_a_verb():
     assert (one.returncode, other.returncode) == (0, 0)
     assert one.stdout == other.stdout and "ctsgan" in one.stdout
     assert "tensorflow" not in one.stderr.lower()
+
+
+def test_a_terminal_that_knows_ascii_alone():
+    """What it cannot show becomes a question mark; the command itself goes on."""
+    shown = python("-m", "tfmed.catalog", PYTHONIOENCODING="ascii")
+    assert shown.returncode == 0 and "ctsgan" in shown.stdout and "?" in shown.stdout, shown.stderr
 
 
 def test_errors_of_a_process_have_no_traceback():

@@ -26,6 +26,7 @@ def run(main, argv=None):
     from tfmed.engine.terminal import set_up_logging
 
     set_up_logging()
+    _print_what_the_terminal_can()
     try:
         return main(sys.argv[1:] if argv is None else list(argv)) or 0
     except UserError as error:
@@ -40,6 +41,13 @@ def run(main, argv=None):
     except MemoryError:
         print("tfmed: out of memory; lower train.batch_size or the volume's size", file=sys.stderr)
         return 2
+
+
+def _print_what_the_terminal_can():
+    """Characters that the output's encoding lacks become question marks, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # streams of notebooks and test runners may not have it
+            stream.reconfigure(errors="replace")
 
 
 class Parser(argparse.ArgumentParser):
