@@ -18,6 +18,8 @@ from tfmed.losses.adversarial import (
     least_squares_generator,
     r1,
     r2,
+    relativistic_critic,
+    relativistic_generator,
     squared_gradient_norm,
     wasserstein_critic,
     wasserstein_generator,
@@ -298,3 +300,39 @@ def test_the_gradient_penalty_equals_tensorflow_gan(critic):
 
     ours = mean(wgan_gp(critic, x, x, 1.0, tf.fill([3, 1, 1, 1], 0.4)))
     assert ours == pytest.approx(float(theirs(x)), rel=1e-5)
+
+
+# --- relativistic average ---------------------------------------------------------------------------------------------
+
+
+def relativistic(real, fake):
+    """(critic's, generator's) loss of logits `(n, 1)`, mean over the batch."""
+    real, fake = (tf.constant(np.reshape(x, (-1, 1)), tf.float32) for x in (real, fake))
+    means = tf.reduce_mean(real), tf.reduce_mean(fake)
+    losses = (relativistic_critic, relativistic_generator)
+    return [float(tf.reduce_mean(loss(real, fake, *means))) for loss in losses]
+
+
+def test_relativistic_of_one_pair_is_the_plain_relativistic_loss():
+    """softplus(C_f - C_r), and with the roles exchanged for the generator."""
+    for real, fake in ((2.0, -1.0), (-3.0, 4.5), (0.3, 0.3)):
+        critic, generator = relativistic([real], [fake])
+        assert critic == pytest.approx(np.log1p(np.exp(fake - real)), rel=1e-5)
+        assert generator == pytest.approx(np.log1p(np.exp(real - fake)), rel=1e-5)
+
+
+def test_relativistic_of_equal_logits_is_log_2():
+    assert relativistic([0.7] * 3, [0.7] * 3) == pytest.approx([np.log(2)] * 2, rel=1e-6)
+
+
+def test_relativistic_of_a_batch_follows_the_definition():
+    """With sigmoids: -E log D(x) - E log(1 - D(G)), D relative to the mean of the other side; shifts change nothing."""
+    real, fake = np.array([1.0, -2.0, 0.5]), np.array([0.0, 3.0, -1.0])
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    r, f = sigmoid(real - fake.mean()), sigmoid(fake - real.mean())
+    expected = [-(np.log(r).mean() + np.log(1 - f).mean()) / 2, -(np.log(f).mean() + np.log(1 - r).mean()) / 2]
+    assert relativistic(real, fake) == pytest.approx(expected, rel=1e-5)
+    assert relativistic(real + 5, fake + 5) == pytest.approx(expected, rel=1e-5)

@@ -97,6 +97,13 @@ class TrainingModel(keras.Model):
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(value))
 
+    def shared_mean(self, value):
+        """The mean over all replicas of a tensor, for losses in which samples meet: gradients reach all replicas."""
+        if self.replicas == 1:
+            return value
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
     def update(self, name, loss, batch, unconnected="none"):
         """Update the networks of one optimizer by the gradient of a loss averaged over the global batch.
 

@@ -47,6 +47,24 @@ def least_squares_generator(fake):
     return 0.5 * _per_sample(tf.square(_float(fake) - 1.0))
 
 
+def relativistic_critic(real, fake, mean_real, mean_fake):
+    """Critic side of the relativistic average loss (Jolicoeur-Martineau 2019, Eq. 7), halved; (n,).
+
+    (softplus(-(C(x) - E C(G))) + softplus(C(G) - E C(x))) / 2. With one sample it is softplus(C(G) - C(x)).
+
+    Args:
+        real, fake: scores of as many real images as generated ones.
+        mean_real, mean_fake: their means over the whole batch, scalars.
+    """
+    above = _per_sample(tf.nn.softplus(mean_fake - _float(real)))
+    return 0.5 * (above + _per_sample(tf.nn.softplus(_float(fake) - mean_real)))
+
+
+def relativistic_generator(real, fake, mean_real, mean_fake):
+    """The same with real and generated images in each other's place (Eq. 8), halved; (n,)."""
+    return relativistic_critic(fake, real, mean_fake, mean_real)
+
+
 def class_loss(logits, labels):
     """Cross-entropy of a critic's class head (Odena et al. 2017, Eq. 3): logits `(n, k)`, labels `(n,)` int; (n,)."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _float(logits))

@@ -1,0 +1,86 @@
+"""How close an image or a volume is to its reference: MAE, PSNR, SSIM, over all of it or over a mask. numpy, scipy."""
+
+import numpy as np
+from scipy import ndimage
+
+_K1, _K2 = 0.01, 0.03  # Wang et al. 2004
+
+
+def mae(image, reference, mask=None):
+    """Mean absolute error, in the images' unit.
+
+    Args:
+        image, reference: arrays of one shape.
+        mask: bool, of that shape: which elements count; None: all.
+
+    Raises:
+        ValueError: shapes that differ, an empty mask, values that are not finite.
+    """
+    image, reference, mask = _checked(image, reference, mask)
+    return float(np.abs(image - reference)[mask].mean())
+
+
+def psnr(image, reference, data_range, mask=None):
+    """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / mean squared error); infinite for equal images.
+
+    Args (others as for `mae`):
+        data_range: difference between the largest and the smallest value that images may have.
+    """
+    image, reference, mask = _checked(image, reference, mask, data_range)
+    error = float(np.square(image - reference)[mask].mean())
+    return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
+
+
+def ssim(image, reference, data_range, mask=None, window=7):
+    """Structural similarity (Wang et al. 2004), mean over all places: 1 for equal images.
+
+    Means, variances and covariances (unbiased) over a uniform window; places where it reaches beyond the border are
+    left out.
+
+    Args (others as for `mae`):
+        data_range: difference between the largest and the smallest value that images may have.
+        window: its side in voxels, odd; an axis that is shorter has a window of its own (odd) length.
+
+    Raises:
+        ValueError: as `mae`; a mask all of whose voxels are nearer to the border than half a window.
+    """
+    image, reference, mask = _checked(image, reference, mask, data_range)
+    if window % 2 == 0 or window < 3:
+        raise ValueError(f"window is {window}; give an odd number from 3")
+    sides = tuple(min(window, size - 1 + size % 2) for size in image.shape)
+    inside = tuple(slice(side // 2, size - side // 2) for side, size in zip(sides, image.shape, strict=True))
+    if np.prod(sides) == 1:
+        raise ValueError(f"image {image.shape} is too small for a window; SSIM needs an axis of at least 3")
+    if not mask[inside].any():
+        raise ValueError("every voxel of the mask is nearer to the border than half a window; give a smaller window")
+    return float(_similarity(image, reference, data_range, sides)[inside][mask[inside]].mean())
+
+
+def _similarity(x, y, data_range, sides):
+    def smooth(array):
+        return ndimage.uniform_filter(array, sides)
+
+    count = np.prod(sides)
+    unbiased = count / (count - 1)
+    mean_x, mean_y = smooth(x), smooth(y)
+    var_x = unbiased * (smooth(x * x) - mean_x * mean_x)
+    var_y = unbiased * (smooth(y * y) - mean_y * mean_y)
+    covariance = unbiased * (smooth(x * y) - mean_x * mean_y)
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+    return luminance * (2 * covariance + c2) / (var_x + var_y + c2)
+
+
+def _checked(image, reference, mask, data_range=1.0):
+    """Both as float64, and the mask."""
+    image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
+    if image.shape != reference.shape:
+        raise ValueError(f"image {image.shape} and reference {reference.shape} differ in shape")
+    if not image.size or not (np.isfinite(image).all() and np.isfinite(reference).all()):
+        raise ValueError("an image is empty, or has values that are NaN or infinite")
+    if not data_range > 0:
+        raise ValueError(f"data_range is {data_range!r}; it must be above 0")
+    mask = np.ones(image.shape, bool) if mask is None else np.asarray(mask, bool)
+    if mask.shape != image.shape or not mask.any():
+        raise ValueError(f"the mask must have the image's shape {image.shape} and at least one voxel")
+    return image, reference, mask
