@@ -21,7 +21,7 @@ from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.training import fit
 from tfmed.errors import DataError
 from tfmed.io import Volume, read_volume, reorient, write_volume
-from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Translator, build_network, coin
+from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
 
 pytestmark = pytest.mark.current
 
@@ -124,11 +124,19 @@ def test_settings_files_are_the_papers_variants(name):
     ({"unpaired_critic": False, "anchor_weight": 0}, "pairs have no loss"),
     ({"direction": "c2m", "unpaired_critic": False, "paired_critic": True}, "real CTs have no loss"),
     ({"size": 500}, "cannot be halved"), ({"size": 16, "critic_layers": 5}, "too many for 16 pixels"),
+    ({"architecture": "pix2pixhd"}, "learns from pairs alone"), ({"downs": 1}, "halves at least twice"),
     ({"zoom": (1.4, 0.6)}, "zoom"), ({"window_hu": (5, 5)}, "window_hu"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(changes, said):
     with pytest.raises(ValueError, match=said):
         Config(**SMALL | changes)
+
+
+def test_pix2pixhd_has_its_published_settings():
+    loaded = tfmed.load_config("configs/pix2pixhd.yaml")
+    c = loaded.model
+    assert (c.downs, c.blocks, c.critic_scales, c.critic_layers, c.feature_weight) == (4, 9, 2, 3, 10)
+    assert (loaded.train.batch_size, loaded.train.steps * 8) == (8, 16 * tfmed.load_config(CONFIG).train.steps)
 
 
 def test_the_paper_settings_are_published_ones():
@@ -274,11 +282,54 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
 
 
 def test_cyclegan_trains_from_its_settings(tmp_path):
-    run = fit(settings("model.architecture=cyclegan", "data.split.test=0"), tmp_path / "run")
+    words = ("model.architecture=cyclegan", "model.downs=2", "data.split.test=0")
+    run = fit(settings(*words), tmp_path / "run")
     assert np.isfinite(run.metrics()[["critic_loss", "cycle", "identity"]].to_numpy()).all()
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
+
+
+HD = dict(architecture="pix2pixhd", unpaired_critic=False, paired_critic=True, anchor_weight=0, blocks=1, downs=2)
+
+
+def pix2pixhd(**changes):
+    keras.utils.set_random_seed(0)
+    return Pix2PixHD(Config(**SMALL | HD | changes), per_step=2)
+
+
+def test_pix2pixhd_judges_pairs_at_two_scales_and_matches_features():
+    m, b = pix2pixhd(feature_weight=3.0), batch()
+    b = {name: value for name, value in b.items() if name != "ct"}
+    total, parts = m.generator_loss(b, 0)
+    assert float(total) == pytest.approx(float(parts["generator_critic"] + 3 * parts["feature_matching"]), rel=1e-5)
+    scales = m.judged(b["mr"], b["mrcat"])
+    sides = [[found.shape[1] for found in scale] for scale in scales]
+    assert sides == [[8, 7, 6], [4, 3, 2]]  # 16 and 8 pixels; one strided convolution, then two of stride 1
+    m.generator = lambda images, training: b["mrcat"]  # a perfect translation
+    assert float(m.generator_loss(b, 0)[1]["feature_matching"]) == 0
+    for critic in m.critics:
+        for variable in critic.get_layer("score").variables:
+            variable.assign(tf.zeros_like(variable))
+    assert float(m.critic_loss(b, 0)[0]) == pytest.approx(1.0)  # (1 + 0) / 2 at each of two scales
+
+
+def test_pix2pixhd_updates_lower_their_losses():
+    m, b = pix2pixhd(learning_rate=1e-3), batch()
+    for name in m.updaters:
+        loss = getattr(m, f"{name}_loss")
+        before = float(loss(b, 0)[0])
+        m.update(name, lambda part, loss=loss: loss(part, 0), b)
+        assert float(loss(b, 0)[0]) < before, name
+
+
+def test_pix2pixhd_trains_translates_and_exports(tmp_path):
+    run = fit(settings(*(f"model.{name}={value}" for name, value in HD.items())), tmp_path / "run")
+    assert np.isfinite(run.metrics()[["critic_loss", "feature_matching"]].to_numpy()).all()
+    model = tf.saved_model.load(str(export(run, tmp_path / "export")))
+    volume = np.random.default_rng(0).uniform(0, 900, (2, 21, 30)).astype("float32")
+    made = model.signatures["serving_default"](image=tf.constant(volume))
+    assert next(iter(made.values())).shape == volume.shape
 
 
 def test_samples_pair_mr_with_mrcat_and_repeat():

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfmed.nn.dropout import layers as dropouts
-from tfmed.nn.translation import patch_critic, receptive_field, unet_generator
+from tfmed.nn.translation import global_generator, patch_critic, receptive_field, unet_generator
 
 pytestmark = pytest.mark.current
 
@@ -59,6 +59,22 @@ def test_translations_have_the_images_size_and_range(downs):
         np.testing.assert_array_equal(made, network(images, training=False))
     innermost = keras.Model(network.input, network.get_layer(f"down{downs - 1}").output)
     assert innermost(tf.zeros((1, side, side, 1))).shape == (1, 1, 1, 2 * min(2 ** (downs - 1), 8))
+
+
+def test_the_global_generator():
+    """Size, range and layers of pix2pixHD; its borders are mirrored, so a constant image stays flat up to the edge."""
+    network = global_generator(2, 2, first=4)
+    images = 3 * tf.random.stateless_normal((2, 12, 20, 1), [0, 0])
+    made = network(images)
+    assert made.shape == images.shape and np.abs(made).max() <= 1
+    first = keras.Model(network.input, network.get_layer("first").output)(tf.ones((1, 12, 12, 1))).numpy()
+    np.testing.assert_allclose(first, np.broadcast_to(first[:, :1, :1], first.shape), rtol=1e-5)
+
+
+def test_published_parameters_of_the_global_generator():
+    """Counted by hand from the published layout: 64 first channels, 4 halvings, 9 blocks of 1024 channels."""
+    one, two = (global_generator(blocks=blocks).count_params() for blocks in (1, 2))  # nine would be slow to draw
+    assert one + 8 * (two - one) == 182_430_721
 
 
 def test_the_innermost_map_sees_the_whole_image():

@@ -1,6 +1,7 @@
 """Networks of image-to-image translation: pix2pix's U-Net and PatchGAN, and pix2pixHD's global generator."""
 
 import keras
+import tensorflow as tf
 
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init
@@ -43,20 +44,50 @@ def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, 
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def patch_critic(layers, channels=1, first=64, name="critic"):
+def global_generator(downs=4, blocks=9, channels=1, outputs=1, first=64, name="generator"):
+    """pix2pixHD's global generator (Wang et al. 2018): `(n, h, w, channels)` -> `(n, h, w, outputs)`, float32.
+
+    Values are in [-1, 1]; h and w are multiples of 2^downs and above 3 pixels. Widths are `first` times 1, 2, 4, ...,
+    without an upper bound; borders are mirrored, but for the strided convolutions, whose padding is zero.
+
+    Args:
+        downs: stride-2 steps.
+        blocks: residual blocks at the smallest size.
+        first: width of the first convolution.
+    """
+    x = inputs = keras.Input((None, None, channels))
+    x = _norm_relu(_mirrored_conv(x, first, 7, "first"), "first")
+    for i in range(1, downs + 1):
+        x = _norm_relu(_conv(first * 2**i, 3, 2, name=f"down{i}")(x), f"down{i}")
+    for i in range(blocks):
+        y = _norm_relu(_mirrored_conv(x, first * 2**downs, 3, f"block{i}_0"), f"block{i}_0")
+        y = instance_norm(f"block{i}_1_norm")(_mirrored_conv(y, first * 2**downs, 3, f"block{i}_1"))
+        x = keras.layers.Add()([x, y])
+    for i in reversed(range(downs)):
+        up = keras.layers.Conv2DTranspose(first * 2**i, 3, 2, "same", kernel_initializer=conv_init(), name=f"up{i}")
+        x = _norm_relu(up(x), f"up{i}")
+    x = _mirrored_conv(x, outputs, 7, "last")
+    return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
+
+
+def patch_critic(layers, channels=1, first=64, name="critic", features=False):
     """PatchGAN: `(n, h, w, channels)` -> map of logits `(n, h', w', 1)`, each of a patch of the image.
 
     Patches are 70, 142 and 286 pixels wide for 3, 4 and 5 layers.
 
     Args:
         layers: stride-2 convolutions; widths are `first` times 1, 2, 4, 8, 8, ....
+        features: answer with the list of the blocks' activations, and the logits last (of feature matching).
     """
     inputs = keras.Input((None, None, channels))
     x = leaky_relu(_SLOPE)(_padded_conv(inputs, first, 2, "block0"))
+    seen = [x]
     for i in range(1, layers + 1):
         x = _padded_conv(x, first * min(2**i, _MOST), 2 if i < layers else 1, f"block{i}")
         x = leaky_relu(_SLOPE)(instance_norm(f"block{i}_norm")(x))
-    return keras.Model(inputs, _padded_conv(x, 1, 1, "score"), name=name)
+        seen.append(x)
+    score = _padded_conv(x, 1, 1, "score")
+    return keras.Model(inputs, [*seen, score] if features else score, name=name)
 
 
 def receptive_field(layers):
@@ -70,6 +101,38 @@ def receptive_field(layers):
 def instance_norm(name=None):
     """Instance normalisation without parameters, epsilon 1e-5."""
     return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False, name=name)
+
+
+@keras.saving.register_keras_serializable("tfmed")
+class Mirror(keras.layers.Layer):
+    """Continue images by their mirror image: `(n, h, w, c)` -> `(n, h + 2 width, w + 2 width, c)`.
+
+    Args:
+        width: pixels on every side, fewer than the image has.
+    """
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def call(self, x):
+        return tf.pad(x, [[0, 0], [self.width] * 2, [self.width] * 2, [0, 0]], "REFLECT")
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return (n, *(None if side is None else side + 2 * self.width for side in (h, w)), c)
+
+    def get_config(self):
+        return super().get_config() | {"width": self.width}
+
+
+def _mirrored_conv(x, width, kernel, name):
+    layer = keras.layers.Conv2D(width, kernel, 1, "valid", kernel_initializer=conv_init(), name=name)
+    return layer(Mirror(kernel // 2)(x))
+
+
+def _norm_relu(x, name):
+    return keras.layers.ReLU()(instance_norm(f"{name}_norm")(x))
 
 
 def _conv(width, kernel, stride=1, name=None):

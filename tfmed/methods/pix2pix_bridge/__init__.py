@@ -13,11 +13,13 @@ CTs; `python -m tfmed.evaluate RUN --compare RUN ...`. The paper names no hardwa
 Deviates: what the paper leaves open follows the public pix2pix code. MR is scaled by the 99.5th percentile of its
 voxels above 0. The paper's segmenter is a product; here structures are found by threshold, or by a `segment` of your
 own. The learning rate falls with every step and not with every epoch. CycleGAN's critics see no older translations.
+pix2pixHD compares no features of photographs' classifiers.
 """
 
 from tfmed.methods.pix2pix_bridge.config import Config
 from tfmed.methods.pix2pix_bridge.cyclegan import CycleGAN
 from tfmed.methods.pix2pix_bridge.method import BridgeMethod as METHOD
 from tfmed.methods.pix2pix_bridge.model import Translator, build_network, coin
+from tfmed.methods.pix2pix_bridge.pix2pixhd import Pix2PixHD
 
-__all__ = ["METHOD", "Config", "CycleGAN", "Translator", "build_network", "coin"]
+__all__ = ["METHOD", "Config", "CycleGAN", "Pix2PixHD", "Translator", "build_network", "coin"]

@@ -1,4 +1,4 @@
-"""Config: the numbers of M->C, C->M, pix2pix and CycleGAN."""
+"""Config: the numbers of M->C, C->M, pix2pix, pix2pixHD and CycleGAN."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from tfmed.config import MethodConfig
 class Config(MethodConfig):
     """Numbers of M->C and C->M: [P] the paper, [C] the public pix2pix code, the others are left open by both."""
 
-    architecture: Literal["pix2pix", "cyclegan"] = "pix2pix"  # [P] the latter is a baseline, without MRCATs
+    architecture: Literal["pix2pix", "pix2pixhd", "cyclegan"] = "pix2pix"  # [P] the others are baselines
     direction: Literal["m2c", "c2m"] = "m2c"
     # losses
     unpaired_critic: bool = True  # [P] of real images; M->C: CTs, C->M: MRs
@@ -20,8 +20,11 @@ class Config(MethodConfig):
     coin: float = Field(0.5, ge=0, le=1)  # [P] C->M: chance that a step begins with real CTs and not with MRCATs
     cycle_weight: float = Field(10.0, ge=0)  # [C] of CycleGAN
     identity_weight: float = Field(5.0, ge=0)  # [C] of CycleGAN
+    feature_weight: float = Field(10.0, ge=0)  # [C] of pix2pixHD: feature matching
     # networks
-    downs: int = Field(9, ge=2, le=10)  # [P] unet_512
+    downs: int = Field(9, ge=1, le=10)  # [P] unet_512; pix2pixHD: 4
+    blocks: PositiveInt = 9  # [P] pix2pixHD's residual blocks
+    critic_scales: int = Field(2, ge=1, le=4)  # [P] pix2pixHD's critics, each of images half as large as the one before
     generator_first: PositiveInt = 64  # [C] channels
     dropout: float = Field(0.5, ge=0, lt=1)  # [C] middle levels of the decoder, in training
     critic_layers: int = Field(3, ge=1, le=6)  # [P] 3, 4, 5: patches of 70, 142, 286 pixels
@@ -42,7 +45,8 @@ class Config(MethodConfig):
     def _fits(self):
         if self.size % 2**self.downs:
             raise ValueError(f"size: {self.size} pixels cannot be halved {self.downs} times; change size or downs")
-        if self.size < 2 ** (self.critic_layers + 2):
+        halvings = self.critic_scales - 1 if self.architecture == "pix2pixhd" else 0
+        if self.size < 2 ** (self.critic_layers + 2 + halvings):
             raise ValueError(f"critic_layers: too many for {self.size} pixels; lower critic_layers, or raise size")
         if self.window_hu[0] >= self.window_hu[1]:
             raise ValueError("window_hu: the lower bound comes first and is smaller")
@@ -50,6 +54,11 @@ class Config(MethodConfig):
             raise ValueError("zoom: the lower bound comes first, and is above 0")
         if self.architecture == "cyclegan":
             return self
+        if self.architecture == "pix2pixhd" and self.critics != ("paired_critic",):
+            raise ValueError("architecture: pix2pixhd learns from pairs alone: set paired_critic to true, and "
+                             "unpaired_critic to false (m2c) or coin to 0 (c2m)")  # fmt: skip
+        if self.architecture != "pix2pixhd" and self.downs < 2:
+            raise ValueError("downs: a U-Net halves at least twice; set it to 2 or more")
         alone = self.unpaired_critic if self.direction == "m2c" else False
         if self.uses_pairs and not (alone or self.paired_critic or self.anchor_weight):
             raise ValueError("anchor_weight: pairs have no loss; set it above 0, or paired_critic, or (c2m) coin to 1")

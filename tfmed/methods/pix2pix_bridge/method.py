@@ -21,9 +21,11 @@ from tfmed.methods.pix2pix_bridge.config import Config
 from tfmed.methods.pix2pix_bridge.cyclegan import CycleGAN
 from tfmed.methods.pix2pix_bridge.export import TranslationModule
 from tfmed.methods.pix2pix_bridge.model import Translator
+from tfmed.methods.pix2pix_bridge.pix2pixhd import Pix2PixHD
 from tfmed.ops.warp import warp_array
 
 _SMALLEST = (1, 8, 8)
+_MODELS = {"pix2pix": Translator, "pix2pixhd": Pix2PixHD, "cyclegan": CycleGAN}
 
 
 class BridgeMethod(Method):
@@ -144,7 +146,7 @@ class BridgeMethod(Method):
         train, c = self.settings.train, self.config
         yield Stage(
             name="translator",
-            model=lambda: (CycleGAN if c.architecture == "cyclegan" else Translator)(
+            model=lambda: _MODELS[c.architecture](
                 c, learning_rate(c.learning_rate, train), seed=self.settings.seed, per_step=train.batch_size,
                 gradient_accumulation=train.gradient_accumulation,
             ),

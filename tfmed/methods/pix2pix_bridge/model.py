@@ -7,11 +7,13 @@ from tfmed.data.sampling import generator as random
 from tfmed.engine.model import TrainingModel
 from tfmed.engine.schedules import Schedule
 from tfmed.losses.adversarial import js_critic, js_generator
-from tfmed.nn.translation import patch_critic, unet_generator
+from tfmed.nn.translation import global_generator, patch_critic, unet_generator
 
 
 def build_network(config, name, seed=0):
     """A bare network: "generator", "critic" (sees an image) or "paired_critic" (sees a source and its translation)."""
+    if name == "generator" and config.architecture == "pix2pixhd":
+        return global_generator(config.downs, config.blocks, 1, 1, config.generator_first)
     if name == "generator":
         return unet_generator(config.downs, 1, 1, config.generator_first, config.dropout, seed)
     return patch_critic(config.critic_layers, 2 if name == "paired_critic" else 1, config.critic_first, name)
