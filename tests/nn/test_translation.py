@@ -92,3 +92,16 @@ def test_dropout_only_in_training():
     image = tf.random.stateless_normal((1, 64, 64, 1), [0, 0])
     one, other = (network(image, training=True).numpy() for _ in range(2))
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_networks_of_slices_and_of_volumes(dims):
+    """The same layers; a kernel of 4^3 has four times the weights of one of 4^2, biases stay."""
+    generator, critic = unet_generator(3, 2, first=2, dims=dims), patch_critic(2, 3, first=2, dims=dims)
+    shape = (1, *(24, 16, 8)[:dims])
+    assert generator(tf.zeros((*shape, 2))).shape == (*shape, 1)
+    assert critic(tf.zeros((1, *[32] * dims, 3))).shape == (1, *[6] * dims, 1)
+    for network, flat in ((generator, unet_generator(3, 2, first=2)), (critic, patch_critic(2, 3, first=2))):
+        sizes = [[int(np.prod(v.shape)) for v in net.trainable_weights] for net in (network, flat)]
+        kernels = [len(v.shape) > 1 for v in network.trainable_weights]
+        assert sizes[0] == [n * 4 ** (dims - 2) if k else n for n, k in zip(sizes[1], kernels, strict=True)]

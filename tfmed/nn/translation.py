@@ -1,4 +1,4 @@
-"""Networks of image-to-image translation: pix2pix's U-Net and PatchGAN, and pix2pixHD's global generator."""
+"""Networks of translation: pix2pix's U-Net and PatchGAN, for slices and volumes, and pix2pixHD's global generator."""
 
 import keras
 import tensorflow as tf
@@ -6,36 +6,43 @@ import tensorflow as tf
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init
 from tfmed.nn.dropout import Dropout, seeds
+from tfmed.nn.strided3d import StridedConv3D, StridedConv3DTranspose
 
 _SLOPE = 0.2
 _MOST = 8  # times the first width
+_PLAIN = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+_STRIDED = {2: keras.layers.Conv2D, 3: StridedConv3D}
+_TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: StridedConv3DTranspose}
+_ZEROS = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
-def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, name="generator"):
+def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, name="generator", dims=2):
     """pix2pix's U-Net (Isola et al. 2017): `(n, h, w, channels)` -> `(n, h, w, outputs)` in [-1, 1], float32.
 
-    h and w are multiples of 2^downs; with sides of 2^downs the innermost map is one pixel. Widths are `first` times 1,
-    2, 4, 8, 8, ...; instance normalisation without parameters after every convolution but the first, the innermost and
-    the last; dropout on the `downs - 5` middle levels of the decoder, none at inference.
+    Volumes are `(n, d, h, w, channels)`. Sides are multiples of 2^downs; where they are 2^downs the innermost map is
+    one pixel. Widths are `first` times 1, 2, 4, 8, 8, ...; instance normalisation without parameters after every
+    convolution but the first, the innermost and the last; dropout on the `downs - 5` middle levels of the decoder,
+    none at inference.
 
     Args:
         downs: stride-2 steps, at least 2 (the paper's unet_512 has 9).
         first: width of the first convolution.
         dropout: rate.
         seed: of the dropout masks.
+        dims: 2 for slices, 3 for volumes.
     """
     widths = [first * min(2**i, _MOST) for i in range(downs)]
-    inputs, masks = keras.Input((None, None, channels)), seeds(seed)
+    inputs, masks = keras.Input((*[None] * dims, channels)), seeds(seed)
     x, skips = inputs, []
     for i, width in enumerate(widths):
         x = leaky_relu(_SLOPE)(x) if i else x
-        x = _conv(width, 4, 2, name=f"down{i}")(x)
+        x = _STRIDED[dims](width, 4, 2, "same", kernel_initializer=conv_init(), name=f"down{i}")(x)
         x = instance_norm(f"down{i}_norm")(x) if 0 < i < downs - 1 else x
         skips.append(x)
     for i in reversed(range(downs)):
         x = keras.layers.ReLU()(x)
         width = widths[i - 1] if i else outputs
-        x = keras.layers.Conv2DTranspose(width, 4, 2, "same", kernel_initializer=conv_init(), name=f"up{i}")(x)
+        x = _TRANSPOSED[dims](width, 4, 2, "same", kernel_initializer=conv_init(), name=f"up{i}")(x)
         if i:
             x = instance_norm(f"up{i}_norm")(x)
             if 5 <= i + 1 < downs and dropout:
@@ -70,16 +77,17 @@ def global_generator(downs=4, blocks=9, channels=1, outputs=1, first=64, name="g
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def patch_critic(layers, channels=1, first=64, name="critic", features=False):
+def patch_critic(layers, channels=1, first=64, name="critic", features=False, dims=2):
     """PatchGAN: `(n, h, w, channels)` -> map of logits `(n, h', w', 1)`, each of a patch of the image.
 
-    Patches are 70, 142 and 286 pixels wide for 3, 4 and 5 layers.
+    Volumes are `(n, d, h, w, channels)`. Patches are 70, 142 and 286 pixels wide for 3, 4 and 5 layers.
 
     Args:
         layers: stride-2 convolutions; widths are `first` times 1, 2, 4, 8, 8, ....
         features: answer with the list of the blocks' activations, and the logits last (of feature matching).
+        dims: 2 for slices, 3 for volumes.
     """
-    inputs = keras.Input((None, None, channels))
+    inputs = keras.Input((*[None] * dims, channels))
     x = leaky_relu(_SLOPE)(_padded_conv(inputs, first, 2, "block0"))
     seen = [x]
     for i in range(1, layers + 1):
@@ -140,6 +148,7 @@ def _conv(width, kernel, stride=1, name=None):
 
 
 def _padded_conv(x, width, stride, name):
-    """4 x 4 with one pixel of zeros around: "same" would give maps of another size where the stride is 1."""
-    x = keras.layers.ZeroPadding2D(1)(x)
-    return keras.layers.Conv2D(width, 4, stride, "valid", kernel_initializer=conv_init(), name=name)(x)
+    """4 x 4 (x 4) with zeros around: "same" would give maps of another size where the stride is 1."""
+    dims = len(x.shape) - 2
+    layer = (_STRIDED if stride == 2 else _PLAIN)[dims]
+    return layer(width, 4, stride, "valid", kernel_initializer=conv_init(), name=name)(_ZEROS[dims](1)(x))

@@ -6,6 +6,7 @@ only in its own voxels (spine, bones, airways, vessels, nodules), then streaks a
 """
 
 import dataclasses
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -103,6 +104,24 @@ def chest_ct(
     _artefacts(canvas, noise_hu, streaks, stream(seed, 12))
     described = [_described(centre, radius, grid) for centre, radius in placed]
     return ChestCT(Volume(canvas.hu, grid.affine), Volume(canvas.labels, grid.affine), described)
+
+
+def placed_nodules(**options):
+    """The list `ChestCT.nodules` of a phantom, many times faster than the phantom itself.
+
+    Args:
+        options: as `chest_ct` takes them.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+    given = {name: p.default for name, p in inspect.signature(chest_ct).parameters.items()} | options
+    shape, radii = _checked(*given.values())
+    grid = Grid.covering(shape, (given["length_mm"], *[given["field_of_view_mm"]] * 2))
+    chest = Chest.draw(stream(given["seed"], 0))
+    lung = chest_fields.build(chest, stream(given["seed"], 1))["lung"] if given["nodules"] else None
+    placed = place_nodules(chest, lung, given["nodules"], radii, stream(given["seed"], 3))
+    return [_described(centre, radius, grid) for centre, radius in placed]
 
 
 def _checked(seed, shape, nodules, radii, field_of_view, length, noise, streaks):

@@ -1,0 +1,57 @@
+"""3D-SqueezeNet: a small classifier of volumes."""
+
+import keras
+
+from tfmed.nn.dropout import Dropout, seeds
+from tfmed.nn.strided3d import StridedConv3D
+
+FIRES = ((16, 64), (32, 128), (48, 192), (64, 256))
+
+
+def squeezenet3d(
+    channels=1, outputs=1, first=64, fires=FIRES, strides=(2, 2, 2), dropout=0.5, seed=0, name="squeezenet"
+):
+    """3D-SqueezeNet 1.1 (Köpüklü et al. 2019, after Iandola et al. 2016): `(n, z, y, x, channels)` -> `(n, outputs)`.
+
+    Logits, float32. The network halves a volume `len(fires)` times after the first convolution; any size will do.
+
+    Args:
+        first: width of the first convolution.
+        fires: (squeezed width, width of each of the two expansions) of each pair of fire modules.
+        strides: of the first convolution; the original, for films, has (1, 2, 2).
+        dropout: rate before the last convolution.
+        seed: of the dropout masks.
+    """
+    inputs = keras.Input((None, None, None, channels))
+    plain = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal", "name": "first"}
+    conv = StridedConv3D if tuple(strides) == (2, 2, 2) else keras.layers.Conv3D
+    x = conv(first, 3, strides, **plain)(inputs)
+    x = keras.layers.ReLU()(_norm("first_norm")(x))
+    for i, (squeezed, expanded) in enumerate(fires):
+        x = keras.layers.MaxPooling3D(3, 2, "same", name=f"pool{i}")(x)
+        x = fire(x, squeezed, expanded, f"fire{i}a")
+        x = fire(x, squeezed, expanded, f"fire{i}b")
+    x = Dropout(dropout, seed=next(seeds(seed)), name="dropout")(x) if dropout else x
+    x = keras.layers.Conv3D(outputs, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="last")(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling3D(dtype="float32", name="mean")(x), name=name)
+
+
+def fire(x, squeezed, expanded, name):
+    """Fire module: squeeze by 1 x 1 x 1, then 1 x 1 x 1 beside 3 x 3 x 3; the input is added where widths agree."""
+
+    def conv(value, width, kernel, part):
+        value = keras.layers.Conv3D(
+            width, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{part}"
+        )(value)
+        return _norm(f"{name}_{part}_norm")(value)
+
+    inner = keras.layers.ReLU()(conv(x, squeezed, 1, "squeeze"))
+    both = keras.layers.Concatenate()([conv(inner, expanded, 1, "expand1"), conv(inner, expanded, 3, "expand3")])
+    if x.shape[-1] == 2 * expanded:
+        both = keras.layers.Add()([both, x])
+    return keras.layers.ReLU()(both)
+
+
+def _norm(name):
+    """Batch normalisation over all replicas, with the original's moving averages and epsilon."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True, name=name)

@@ -1,0 +1,88 @@
+"""3-D convolutions of stride 2, and transposed ones, as convolutions of stride 1 over blocks of 2 x 2 x 2 voxels.
+
+The numbers are those of Keras' layers. On CPUs TensorFlow's own take ten to a hundred times as long to train where
+channels are few (`benchmarks/strided3d.py`).
+"""
+
+import keras
+import tensorflow as tf
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class StridedConv3D(keras.layers.Conv3D):
+    """`keras.layers.Conv3D` with stride 2 and a kernel of 3 or 4: `(n, d, h, w, c)` -> `(n, d', h', w', filters)`.
+
+    Args:
+        filters, kernel_size: as of Conv3D.
+        kwargs: likewise; no dilation, groups or activation.
+    """
+
+    def __init__(self, filters, kernel_size, strides=2, padding="valid", **kwargs):
+        super().__init__(filters, kernel_size, strides, padding, **kwargs)
+        if self.kernel_size not in ((3,) * 3, (4,) * 3) or self.strides != (2,) * 3:
+            raise ValueError(f"kernel_size {kernel_size}, strides {strides}: only 3 or 4, and 2, are done here")
+
+    def call(self, x):
+        """The convolution, and the bias."""
+        kernel, size = tf.cast(self.kernel, x.dtype), self.kernel_size[0]
+        widths = []
+        for axis in (1, 2, 3):
+            have = _length(x, axis)
+            if self.padding == "same":
+                extra = size - 2 + have % 2
+                widths.append([extra // 2, extra - extra // 2 + 4 - size])
+            else:
+                used = (have - size) // 2 * 2 + size
+                x = x[(slice(None),) * axis + (slice(used),)]
+                widths.append([0, 4 - size])
+        blocks = to_blocks(tf.pad(x, [[0, 0], *widths, [0, 0]]))
+        kernel = tf.pad(kernel, [[0, 4 - size]] * 3 + [[0, 0]] * 2)
+        channels = kernel.shape[3]
+        kernel = to_blocks(tf.reshape(kernel, (1, 4, 4, 4, channels * self.filters)))
+        kernel = tf.reshape(kernel, (2, 2, 2, 8 * channels, self.filters))
+        made = tf.nn.conv3d(blocks, kernel, (1,) * 5, "VALID")
+        return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class StridedConv3DTranspose(keras.layers.Conv3DTranspose):
+    """`keras.layers.Conv3DTranspose` with stride 2, a kernel of 4 and padding "same": sides become twice as long.
+
+    Args:
+        filters, kernel_size: as of Conv3DTranspose.
+        kwargs: likewise; no dilation, groups or activation.
+    """
+
+    def __init__(self, filters, kernel_size=4, strides=2, padding="same", **kwargs):
+        super().__init__(filters, kernel_size, strides, padding, **kwargs)
+        if (self.kernel_size, self.strides, self.padding) != ((4,) * 3, (2,) * 3, "same"):
+            raise ValueError(f"{kernel_size}, {strides}, {padding!r}: only 4, 2 and 'same' are done here")
+
+    def call(self, x):
+        """The transposed convolution, and the bias."""
+        kernel = tf.cast(self.kernel, x.dtype)
+        channels = kernel.shape[-1]
+        # A block of the result is a sum over the block before and its own: the kernel's halves, mirrored.
+        kernel = tf.reshape(kernel, (2, 2, 2, 2, 2, 2, self.filters, channels))[::-1, :, ::-1, :, ::-1]
+        kernel = tf.reshape(tf.transpose(kernel, (0, 2, 4, 7, 1, 3, 5, 6)), (2, 2, 2, channels, 8 * self.filters))
+        padded = tf.pad(x, [[0, 0], *[[1, 1]] * 3, [0, 0]])
+        made = from_blocks(tf.nn.conv3d(padded, kernel, (1,) * 5, "VALID"))[:, 1:-1, 1:-1, 1:-1]
+        return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
+
+
+def to_blocks(x):
+    """`(n, 2d, 2h, 2w, c)` -> `(n, d, h, w, 8 c)`: the voxels of each block, z before y before x before channels."""
+    d, h, w, c = (_length(x, axis) for axis in (1, 2, 3, 4))
+    x = tf.reshape(x, (-1, d // 2, 2, h // 2, 2, w // 2, 2, c))
+    return tf.reshape(tf.transpose(x, (0, 1, 3, 5, 2, 4, 6, 7)), (-1, d // 2, h // 2, w // 2, 8 * c))
+
+
+def from_blocks(x):
+    """The inverse of `to_blocks`."""
+    d, h, w, c = (_length(x, axis) for axis in (1, 2, 3, 4))
+    x = tf.reshape(x, (-1, d, h, w, 2, 2, 2, c // 8))
+    return tf.reshape(tf.transpose(x, (0, 1, 4, 2, 5, 3, 6, 7)), (-1, 2 * d, 2 * h, 2 * w, c // 8))
+
+
+def _length(x, axis):
+    return tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
