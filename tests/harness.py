@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,10 +46,11 @@ class MethodHarness:
     @classmethod
     def run(cls, tmp_path_factory):
         """A run of a few steps, which several checks look at."""
-        return fit(cls.settings(), tmp_path_factory.mktemp("harness") / "run")
+        return fit(cls.settings("train.checkpoint_every_steps=2"), tmp_path_factory.mktemp("harness") / "run")
 
     def stage(self, settings):
         """The first stage's model and a batch for it."""
+        keras.utils.set_random_seed(settings.seed)  # as `fit` does
         method = tfmed.registry.method_class(settings.method)(settings)
         stage = next(iter(method.stages()))
         model = stage.model()
@@ -97,12 +100,12 @@ class MethodHarness:
             np.testing.assert_array_equal(value, variable.numpy())
 
     def test_exact_resume(self, run, tmp_path):
-        """A run broken off in the middle and resumed equals the unbroken one: same rows, same bits."""
-        settings = self.settings("train.checkpoint_every_steps=2")
-        broken = tmp_path / "broken"
-        with pytest.raises(_Break):
-            _fit_until(settings, broken, step=self.steps - 1)
-        resumed = fit(settings, broken, resume=True)
+        """A run that was killed after rows of steps that no checkpoint has goes on to the same rows and the same bits:
+        the seed decides every number. (tests/engine/test_training.py kills runs for real.)"""
+        killed, state = killed_before(run, tmp_path / "killed", lambda state: state["finished"])
+        assert state["step"] == self.steps - 2
+        resumed = fit(run.settings, killed, resume=True)
+        assert Checkpoints(killed / "checkpoints").latest()[1]["finished"]
         assert (resumed.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
         assert_same_weights(resumed, run)
 
@@ -127,15 +130,17 @@ class MethodHarness:
             ours, theirs = (found.to_numpy(float) for found in rows)
             np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
 
-    def test_same_seed_same_numbers(self, run, tmp_path):
-        """Two runs with one seed agree in every digit; another seed gives other numbers."""
-        again = fit(self.settings(), tmp_path / "again")
-        other = fit(self.settings("seed=5", "train.steps=1"), tmp_path / "other")
-        assert (again.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
-        assert_same_weights(again, run)
-        tables = (run.path / "metrics.csv", other.path / "metrics.csv")
-        first = [path.read_text(encoding="utf-8").splitlines()[1] for path in tables]
-        assert first[0] != first[1]
+    def test_same_seed_same_numbers(self):
+        """One seed gives the same first weights and the same first samples; another seed gives others of both."""
+        (one, first), (again, same), (other, others) = (self.stage(self.settings(f"seed={k}")) for k in (0, 0, 5))
+        weights, repeated, different = ([v.numpy() for v in m.trainable_variables] for m in (one, again, other))
+        for a, b in zip(weights, repeated, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert any((a != b).any() for a, b in zip(weights, different, strict=True))
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, same[name])
+        assert any(value.shape != others[name].shape or (value != others[name]).numpy().any()
+                   for name, value in first.items())  # fmt: skip
 
     def test_export_parity(self, run, tmp_path):
         """The SavedModel gives the same in a fresh process that cannot import tfmed."""
@@ -165,22 +170,13 @@ class MethodHarness:
         assert "\n" not in message and word in message
 
 
-class _Break(Exception):
-    pass
-
-
-def _fit_until(settings, folder, step):
-    """Train, and break off without any saving when `step` is reached."""
-    from tfmed.engine.loop import Loop
-
-    def check(self, logs, original=Loop._check_finite):
-        original(self, logs)
-        if self.step == step:
-            raise _Break
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_check_finite", check)
-        fit(settings, folder)
+def killed_before(run, folder, lost):
+    """(a copy of a run, the state of its newest checkpoint): without those before that are `lost(state)`."""
+    shutil.copytree(run.path, folder)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    while lost(checkpoints.latest()[1]):
+        shutil.rmtree(checkpoints.latest()[0])
+    return folder, checkpoints.latest()[1]
 
 
 def assert_same_weights(one, other):

@@ -100,7 +100,26 @@ def connectomes(folder, notebook):
     assert pictures(notebook) == 2 and "real + BrainNetGAN" in printed(notebook)
 
 
-PROMISES = {"quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes}
+def generative_3d(folder, notebook):
+    """A run; curves, samples, mixtures, the way between two, a projection."""
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "report.html").stat().st_size > 10_000
+    assert pictures(notebook) == 5 and "[(" in printed(notebook)
+
+
+def translation(folder, notebook):
+    """Two runs, a translated volume in HU, tables and pictures of both."""
+    from tfmed.io import read_volume
+
+    assert sorted(run.name for run in (folder / "runs").iterdir()) == ["m2c", "pix2pix"]
+    assert read_volume(folder / "translated" / "mr_ct.nii.gz").shape == read_volume(folder / "scan" / "mr.nii.gz").shape
+    assert pictures(notebook) == 4 and "dice_bone" in printed(notebook)
+
+
+PROMISES = {
+    "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
+    "generative_3d": generative_3d, "translation": translation,
+}  # fmt: skip
 
 
 def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):

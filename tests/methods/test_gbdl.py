@@ -10,8 +10,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 import tfmed
-from tests import harness
-from tests.harness import REPOSITORY, MethodHarness, assert_same_weights
+from tests.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
 from tfmed.compat import tensor_variable
 from tfmed.data.streams import Streams
 from tfmed.engine.backbones import UNet
@@ -62,12 +61,10 @@ class TestHarness(MethodHarness):
     def assert_parity(self, found, expected):
         assert (found != expected).mean() < 1e-3  # equally probable classes may be told apart by the last digit
 
-    def test_a_run_broken_in_the_latent_model_goes_on_through_both_stages(self, run, tmp_path):
-        settings, broken = self.settings("train.checkpoint_every_steps=1"), tmp_path / "broken"
-        with pytest.raises(harness._Break):
-            harness._fit_until(settings, broken, step=2)
-        assert Checkpoints(broken / "checkpoints").latest()[1]["stage"] == "latent"
-        resumed = fit(settings, broken, resume=True)
+    def test_a_run_killed_between_its_stages_goes_on(self, run, tmp_path):
+        killed, state = killed_before(run, tmp_path / "killed", lambda state: state["stage_index"])
+        assert (state["stage"], state["step"]) == ("latent", 2)
+        resumed = fit(run.settings, killed, resume=True)
         assert (resumed.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
         assert_same_weights(resumed, run)
 

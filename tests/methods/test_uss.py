@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfmed
-from tests import harness
 from tests.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
 from tfmed.engine.exporting import export
@@ -348,15 +347,19 @@ def test_rounds_add_what_was_asked_for(run):
     assert not {(n, z) for n in first for z in first[n]} & {(n, z) for n in second for z in second[n]}
 
 
+class BrokenOff(Exception):
+    """Ends a training as a kill would: nothing is saved."""
+
+
 def test_a_run_broken_off_in_a_round_goes_on_with_the_same_slices(run, tmp_path):
     """Broken off without any saving: while the first round trains, and again after its end."""
     broken = tmp_path / "run"
     for stage in ("round1", "round2"):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(harness._Break):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(BrokenOff):
 
             def check(self, logs, stage=stage):
                 if self.stage.name == stage and self.step == 3:
-                    raise harness._Break
+                    raise BrokenOff
 
             patch.setattr("tfmed.engine.loop.Loop._check_finite", check)
             fit(settings("model.rounds=2"), broken, resume=(broken / "config.yaml").exists())
