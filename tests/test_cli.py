@@ -174,6 +174,7 @@ def test_thirty_methods_in_the_catalogue():
         assert row.name.isidentifier() and row.title and row.task and row.paper
         assert row.status in ("ready", "planned")
     assert registry.info("ctsgan").status == "ready"
+    rows += registry.experiments()
     assert registry.names() == [row.name for row in rows if row.status == "ready"]
 
 

@@ -143,6 +143,14 @@ def test_another_source_drops_the_options_of_the_old_one(write):
     assert tfmed.load_config(file, ["data.source=nifti_folder"]).data.options == {}
 
 
+def test_another_source_of_more_scans_brings_its_own_options():
+    """Also below `model`, where some methods name further sources."""
+    file = REPOSITORY / "configs" / "ctsgan_nodules.yaml"
+    changed = tfmed.load_config(file, ["model.healthy={source: nlst, root: NLST}", "model.synthetic.options.cases=7"])
+    assert (changed.model.healthy.options, changed.model.healthy.root) == ({}, "NLST")
+    assert changed.model.synthetic.options == {"cases": 7, "seed": 2, "noise_hu": 20}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_options_given_with_the_source_stay_in_any_order(write, order):
     overrides = ["data.source=nifti_folder", "data.options.images='*.nii'"][::order]

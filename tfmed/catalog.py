@@ -6,14 +6,14 @@ from tfmed import cli, registry
 
 
 def main(argv):
-    parser = cli.parser("catalog", "List the methods.")
+    parser = cli.parser("catalog", "List the methods, then further experiments.")
     parser.parse_args(argv)
     from rich.table import Table
 
     from tfmed.engine.terminal import output
 
     table = Table("name", "title", "task", "paper", "status", box=None)
-    for row in registry.catalog():
+    for row in (*registry.catalog(), *registry.experiments()):
         table.add_row(row.name, row.title, row.task, row.paper, row.status)
     output.print(table)
 

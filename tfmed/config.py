@@ -225,8 +225,12 @@ def _merge(below, above, places, above_places):
 
 
 def _is_another(key, old, new):
-    """Whether a mapping replaces the old one: a table of free names, or a thing of another name (a network)."""
-    return key in FREE_NAMES or ("name" in new and "name" in old and new["name"] != old["name"])
+    """Whether a mapping replaces the old one: a table of free names, or a thing of another name (a network) or source.
+
+    The `data` section stays when its source changes: see `_merge`.
+    """
+    kinds = ("name",) if key == "data" else ("name", "source")
+    return key in FREE_NAMES or any(kind in new and kind in old and new[kind] != old[kind] for kind in kinds)
 
 
 def _section(values, name):

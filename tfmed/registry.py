@@ -54,7 +54,10 @@ _ROWS = (
     MethodInfo("deepmcat", "DeepMCAT", "deep clustering", f"Kart et al., {_DALI}"),
     MethodInfo("metahistoseg", "MetaHistoSeg", "meta-learning", f"Yuan et al., {_DALI}"),
 )
-_INFO = {row.name: row for row in _ROWS}
+_EXPERIMENTS = (  # of papers that the collection has a method of; trained like one
+    MethodInfo("ctsgan_nodules", "CT-SGAN's nodules", "detection of nodules", f"Pesaranghader et al., {_DGM}"),
+)
+_INFO = {row.name: row for row in (*_ROWS, *_EXPERIMENTS)}
 
 
 def catalog():
@@ -62,9 +65,14 @@ def catalog():
     return list(_ROWS)
 
 
+def experiments():
+    """Further experiments of the collection's papers, as `MethodInfo`; they are trained as methods are."""
+    return list(_EXPERIMENTS)
+
+
 def names():
-    """Names of the methods that can be trained."""
-    return [row.name for row in _ROWS if row.status == "ready"]
+    """Names of the methods, and experiments, that can be trained."""
+    return [row.name for row in (*_ROWS, *_EXPERIMENTS) if row.status == "ready"]
 
 
 def info(name):

@@ -11,6 +11,7 @@ from tfmed.errors import DataError
 
 _LUNG_HU = (-960.0, -400.0)  # of air-filled tissue, on average; airways hold air alone
 _COARSE_MM = 3.0  # voxels in which lungs are looked for
+_SMOOTH_MM = 2.5  # standard deviation of the filter against noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +81,8 @@ def _components(near):
 def lung_points(hu, spacing, count, rng):
     """Random places inside the lungs, and how deep they lie; both empty where there is no lung.
 
-    Lungs are found by their density on a coarse grid: large regions of air-filled tissue that do not reach the sides of
-    the image; vessels in them are closed.
+    Lungs are found by their density on a coarse grid: large regions of air-filled tissue, those that do not reach the
+    sides of the image if there are any; vessels in them are closed.
 
     Args:
         hu: volume `(z, y, x)` in HU.
@@ -94,13 +95,16 @@ def lung_points(hu, spacing, count, rng):
     """
     step = [max(1, round(_COARSE_MM / s)) for s in spacing]
     coarse = np.asarray(hu[tuple(slice(s // 2, None, s) for s in step)], np.float32)
-    smooth = ndimage.uniform_filter(coarse, 3)
-    air, number = ndimage.label(smooth < _LUNG_HU[1])
-    sides = np.unique(np.concatenate([air[:, (0, -1)].ravel(), air[:, :, (0, -1)].ravel()]))
-    sizes = np.bincount(air.ravel(), minlength=number + 1)
-    wanted = sizes > 0.005 * air.size
-    wanted[sides] = wanted[0] = False
-    lung = ndimage.binary_closing(wanted[air], iterations=2) & (smooth > _LUNG_HU[0])
+    smooth = ndimage.gaussian_filter(coarse, [_SMOOTH_MM / (k * s) for k, s in zip(step, spacing, strict=True)])
+    tissue = (smooth > _LUNG_HU[0]) & (smooth < _LUNG_HU[1])
+    found, number = ndimage.label(ndimage.binary_opening(tissue))
+    sizes = np.bincount(found.ravel(), minlength=number + 1)
+    wanted = sizes > 0.004 * found.size
+    wanted[0] = False
+    sides = np.unique(np.concatenate([found[:, (0, -1)].ravel(), found[:, :, (0, -1)].ravel()]))
+    inner = wanted & ~np.isin(np.arange(number + 1), sides)
+    lung = (inner if inner.any() else wanted)[found]  # an image that is cut too tightly has no other
+    lung = ndimage.binary_closing(lung, iterations=2) & (smooth > _LUNG_HU[0])
     if not lung.any():
         return np.zeros((0, 3)), np.zeros(0)
     depth = ndimage.distance_transform_edt(np.pad(lung, 1), sampling=np.multiply(step, spacing))[1:-1, 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Pictures of 2D images and of what is measured on them: grids, pairs, scatter with ellipses, distributions."""
+"""Pictures of 2D images and of what is measured on them: grids, pairs, scatter with ellipses, distributions, bars."""
 
 import dataclasses
 
@@ -110,6 +110,43 @@ class Distributions:
                 parts[line].set_linewidth(0.8)
             axis.set_xticks(range(1, len(values) + 1), list(values))
             _dark(axis, title, "", self.unit if axis is axes[0] else "")
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Bars:
+    """A bar chart: groups of bars with whiskers.
+
+    Args:
+        bars: what a bar's colour stands for -> {group: (value, half the whisker's length)}.
+        x, y: names of the axes.
+        line: value of a dashed line, or None.
+        caption: what the picture shows, in words.
+    """
+
+    bars: dict
+    x: str
+    y: str
+    line: float | None
+    caption: str
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        groups = list(dict.fromkeys(group for values in self.bars.values() for group in values))
+        figure = _figure(max(5.0, 1.4 + 0.36 * len(groups) * (len(self.bars) + 1)), 4.0)
+        axis, width = figure.subplots(), 0.84 / len(self.bars)
+        for k, (title, values) in enumerate(self.bars.items()):
+            places = [groups.index(group) + (k - (len(self.bars) - 1) / 2) * width for group in values]
+            heights, whiskers = zip(*values.values(), strict=True)
+            axis.bar(
+                places, heights, 0.9 * width, yerr=whiskers, label=title, color=_COLOURS[k % len(_COLOURS)],
+                error_kw={"ecolor": "white", "elinewidth": 1, "capsize": 3},
+            )  # fmt: skip
+        if self.line is not None:
+            axis.axhline(self.line, color="white", linewidth=0.8, linestyle="--")
+        axis.set_xticks(range(len(groups)), groups)
+        _dark(axis, "", self.x, self.y)
+        figure.legend(loc="outside upper center", ncols=3, fontsize=8, facecolor="black", labelcolor="white")
         return figure
 
 

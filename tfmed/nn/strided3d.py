@@ -24,23 +24,7 @@ class StridedConv3D(keras.layers.Conv3D):
 
     def call(self, x):
         """The convolution, and the bias."""
-        kernel, size = tf.cast(self.kernel, x.dtype), self.kernel_size[0]
-        widths = []
-        for axis in (1, 2, 3):
-            have = _length(x, axis)
-            if self.padding == "same":
-                extra = size - 2 + have % 2
-                widths.append([extra // 2, extra - extra // 2 + 4 - size])
-            else:
-                used = (have - size) // 2 * 2 + size
-                x = x[(slice(None),) * axis + (slice(used),)]
-                widths.append([0, 4 - size])
-        blocks = to_blocks(tf.pad(x, [[0, 0], *widths, [0, 0]]))
-        kernel = tf.pad(kernel, [[0, 4 - size]] * 3 + [[0, 0]] * 2)
-        channels = kernel.shape[3]
-        kernel = to_blocks(tf.reshape(kernel, (1, 4, 4, 4, channels * self.filters)))
-        kernel = tf.reshape(kernel, (2, 2, 2, 8 * channels, self.filters))
-        made = tf.nn.conv3d(blocks, kernel, (1,) * 5, "VALID")
+        made = strided_conv(x, tf.cast(self.kernel, x.dtype), self.padding)
         return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
 
 
@@ -60,14 +44,49 @@ class StridedConv3DTranspose(keras.layers.Conv3DTranspose):
 
     def call(self, x):
         """The transposed convolution, and the bias."""
-        kernel = tf.cast(self.kernel, x.dtype)
-        channels = kernel.shape[-1]
-        # A block of the result is a sum over the block before and its own: the kernel's halves, mirrored.
-        kernel = tf.reshape(kernel, (2, 2, 2, 2, 2, 2, self.filters, channels))[::-1, :, ::-1, :, ::-1]
-        kernel = tf.reshape(tf.transpose(kernel, (0, 2, 4, 7, 1, 3, 5, 6)), (2, 2, 2, channels, 8 * self.filters))
-        padded = tf.pad(x, [[0, 0], *[[1, 1]] * 3, [0, 0]])
-        made = from_blocks(tf.nn.conv3d(padded, kernel, (1,) * 5, "VALID"))[:, 1:-1, 1:-1, 1:-1]
+        made = transposed_conv(x, tf.cast(self.kernel, x.dtype))
         return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
+
+
+@tf.autograph.experimental.do_not_convert
+def strided_conv(x, kernel, padding):
+    """Convolution of stride 2.
+
+    Args:
+        x: `(n, d, h, w, c)`.
+        kernel: `(k, k, k, c, filters)`, k 3 or 4.
+        padding: "same" or "valid".
+    """
+    size, channels, filters, widths = kernel.shape[0], kernel.shape[3], kernel.shape[4], []
+    for axis in (1, 2, 3):
+        have = _length(x, axis)
+        if padding == "same":
+            extra = size - 2 + have % 2
+            widths.append([extra // 2, extra - extra // 2 + 4 - size])
+        else:
+            used = (have - size) // 2 * 2 + size
+            x = x[(slice(None),) * axis + (slice(used),)]
+            widths.append([0, 4 - size])
+    kernel = tf.pad(kernel, [[0, 4 - size]] * 3 + [[0, 0]] * 2) if size < 4 else kernel
+    kernel = to_blocks(tf.reshape(kernel, (1, 4, 4, 4, channels * filters)))
+    kernel = tf.reshape(kernel, (2, 2, 2, 8 * channels, filters))
+    return tf.nn.conv3d(to_blocks(tf.pad(x, [[0, 0], *widths, [0, 0]])), kernel, (1,) * 5, "VALID")
+
+
+@tf.autograph.experimental.do_not_convert
+def transposed_conv(x, kernel):
+    """Transposed convolution of stride 2 with padding "same".
+
+    Args:
+        x: `(n, d, h, w, c)`.
+        kernel: `(4, 4, 4, filters, c)`.
+    """
+    filters, channels = kernel.shape[3:]
+    # A block of the result is a sum over the block before and its own: the kernel's halves, mirrored.
+    kernel = tf.reshape(kernel, (2, 2, 2, 2, 2, 2, filters, channels))[::-1, :, ::-1, :, ::-1]
+    kernel = tf.reshape(tf.transpose(kernel, (0, 2, 4, 7, 1, 3, 5, 6)), (2, 2, 2, channels, 8 * filters))
+    padded = tf.pad(x, [[0, 0], *[[1, 1]] * 3, [0, 0]])
+    return from_blocks(tf.nn.conv3d(padded, kernel, (1,) * 5, "VALID"))[:, 1:-1, 1:-1, 1:-1]
 
 
 def to_blocks(x):
