@@ -19,18 +19,14 @@ def main(argv):
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
-        "--maps", default="labels,probabilities,entropy", help="what to write (default: labels,probabilities,entropy)"
+        "--maps",
+        help="what to write: of segmentation labels,probabilities,entropy (default: all), of MR to CT ct,low,high "
+        "(default: ct)",
     )
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
-    from tfmed.engine import segmenting
-
-    maps = arguments.maps.split(",")
-    for kind in maps:
-        if kind not in segmenting.MAPS:
-            raise UserError(f"--maps: no map {kind!r}; known: {', '.join(segmenting.MAPS)}")
     out = pathlib.Path(arguments.out)
-    paths = _predict(pathlib.Path(arguments.model), arguments.inputs, out, maps)
+    paths = _predict(pathlib.Path(arguments.model), arguments.inputs, out, arguments.maps)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -40,16 +36,29 @@ def main(argv):
 
 
 def _predict(model, inputs, out, maps):
+    from tfmed import registry
     from tfmed.engine import segmenting
     from tfmed.engine.run import load_run
 
     if (model / "saved_model.pb").is_file():
+        maps = _chosen(maps, segmenting.MAPS) or segmenting.MAPS
         return segmenting.predict(segmenting.exported(model), inputs, out, maps)
     run = load_run(model)
+    maps = _chosen(maps, registry.method_class(run.method_name).maps)
     method = run.restored()
     if not hasattr(method, "predict"):
         raise RunError(f"{run.path}: method {run.method_name!r} takes no input volumes; use 'tfmed sample'")
     return method.predict(inputs, out, maps)
+
+
+def _chosen(text, known):
+    """The maps that were asked for, or None."""
+    if text is None:
+        return None
+    for kind in text.split(","):
+        if kind not in known:
+            raise UserError(f"--maps: no map {kind!r}; known: {', '.join(known) or 'none, leave it out'}")
+    return text.split(",")
 
 
 if __name__ == "__main__":

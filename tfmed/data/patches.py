@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import generator, shuffled
+from tfmed.errors import DataError
 
 
 class Patches:
@@ -110,6 +111,26 @@ class Patches:
                 points[:, 0] = chosen[points[:, 0]]
             found.append(points)
         return found
+
+
+def check_sizes(open_case, cases, shape):
+    """Refuse cases that would be mostly padding.
+
+    Args:
+        open_case: case -> Prepared.
+        cases: list of Case.
+        shape: voxels (z, y, x) of a patch.
+
+    Raises:
+        DataError: a case has less than half of a patch along an axis.
+    """
+    for case in cases:
+        size = open_case(case).image.shape[:3]
+        if any(2 * have < want for have, want in zip(size, shape, strict=True)):
+            raise DataError(
+                f"{case.id}: its {size} voxels (z, y, x) after preprocessing are less than half of model.patch "
+                f"{tuple(shape)}; lower model.patch, or remove the case"
+            )
 
 
 def _anywhere(draw, have, want):

@@ -113,7 +113,7 @@ def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
         raise DataError("no case to train on; check data.root and data.options")
     problems = []
     for case in progress([c for c in cases if wants.stack or not is_phantom(c)], "Preparing cases"):
-        problems += ([] if is_phantom(case) else _once(case, cache, wants)) or fill(case, cache, wants)
+        problems += _once(case, cache, wants) or fill(case, cache, wants)
     if problems:
         more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)
@@ -121,6 +121,8 @@ def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
 
 def _once(case, cache, wants):
     """Problems of a case; one whose prepared volumes are in the cache was checked when they were made."""
+    if is_phantom(case) and set(wants.images) <= set(case.images):
+        return []
     return [] if cache.has(case, wants) else check_case(case, wants)
 
 

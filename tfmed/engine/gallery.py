@@ -183,6 +183,50 @@ class HeatMap:
         return figure
 
 
+@dataclasses.dataclass(frozen=True)
+class JointHistogram:
+    """How often a value of the reference meets a value of the image; on the diagonal both are equal.
+
+    Args:
+        reference, image: values of the same voxels, `(n,)`.
+        window: (lowest, highest) value of both axes.
+        names: what the axes are, (of the reference, of the image).
+    """
+
+    reference: np.ndarray
+    image: np.ndarray
+    window: tuple
+    names: tuple
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        return (
+            f"Joint histogram of {self.names[0]} (across) and {self.names[1]} (up), voxels counted in 96 x 96 bins; "
+            "colours are logarithmic. On the white line both are equal; the orange line is the mean of the latter "
+            "where the former has a value."
+        )
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        from matplotlib.colors import LogNorm
+
+        counts, edges, _ = np.histogram2d(self.reference, self.image, 96, (self.window, self.window))
+        figure = _figure(5.6, 4.6, None)
+        axis, beside = figure.add_axes([0.15, 0.12, 0.68, 0.83]), figure.add_axes([0.86, 0.12, 0.035, 0.83])
+        shown = axis.imshow(np.ma.masked_equal(counts.T, 0), origin="lower", extent=(*self.window, *self.window),
+                            cmap="viridis", norm=LogNorm(1, max(2, counts.max())), aspect="equal")  # fmt: skip
+        axis.plot(self.window, self.window, color="white", linewidth=0.8)
+        centres, total = (edges[:-1] + edges[1:]) / 2, counts.sum(1)
+        means = (counts @ centres)[total > 0] / total[total > 0]
+        axis.plot(centres[total > 0], means, color=_REAL, linewidth=1.2)
+        _dark(axis, "", *self.names)
+        bar = figure.colorbar(shown, cax=beside)
+        bar.set_label("voxels", color="white", fontsize=8)
+        bar.ax.tick_params(colors="white", labelsize=7)
+        return figure
+
+
 def _figure(width, height, layout="constrained"):
     from matplotlib.figure import Figure
 

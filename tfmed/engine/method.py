@@ -49,6 +49,7 @@ class Method:
 
     Config = MethodConfig
     wants = Wants()
+    maps = ()  # what `predict` can be asked for; where it is not, it is given `maps` None
     fixable = ()  # what `sample` can keep the same in all volumes (its argument `fixed`)
 
     def __init__(self, settings):

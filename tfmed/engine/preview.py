@@ -1,12 +1,29 @@
 """Pictures of volumes: three planes with the right proportions, written as PNG while a run goes on."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
 from tfmed.engine.terminal import log
 from tfmed.files import atomic_path
 from tfmed.io import reorient
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How values are shown: (lowest, highest), their unit, and a colour map of matplotlib's, gray or red and blue."""
+
+    window: tuple
+    unit: str = ""
+    colours: Literal["gray", "RdBu_r"] = "gray"
+
+    @property
+    def words(self):
+        """What the ends of the scale are."""
+        first, last = ("black", "white") if self.colours == "gray" else ("blue", "red")
+        low, high = (f"{value:.4g}" for value in self.window)
+        return f"{first} is {low}, {last} {high} {self.unit}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,20 +34,27 @@ class Picture:
         volumes: title -> Volume (z, y, x), any orientation.
         window: (lowest, highest) value shown, black to white.
         unit: of these values, such as "HU".
+        own: title -> Scale, of volumes that are shown in another way.
     """
 
     volumes: dict
     window: tuple
     unit: str = ""
+    own: dict = dataclasses.field(default_factory=dict)
+
+    def scale(self, title):
+        """The Scale of a row."""
+        return self.own.get(title) or Scale(self.window, self.unit)
 
     @property
     def caption(self):
         """What the picture shows, in words."""
         low, high = (f"{value:g}" for value in self.window)
+        others = "".join(f" ({title}: {scale.words})" for title, scale in self.own.items())
         return (
             f"Rows: {', '.join(self.volumes)}; columns: the central axial, coronal and sagittal planes. "
             f"Black is {low}, white {high} {self.unit}".rstrip()
-            + ". Axial and coronal planes are seen "
+            + f"{others}. Axial and coronal planes are seen "
             "from the feet and from the front: the patient's right is on the left."
         )
 
@@ -62,20 +86,22 @@ def save(picture, path):
 
 
 def _three_planes(picture):
-    """A row per volume: axial, coronal and sagittal; red where a voxel is not a finite number."""
+    """A row per volume: axial, coronal and sagittal; red (or green) where a voxel is no finite number."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     rows = len(picture.volumes)
-    figure = Figure(figsize=(9, 3.1 * rows), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(9, 3.1 * rows), facecolor="black")  # finding a layout would take longer than drawing
     axes = figure.subplots(rows, 3, squeeze=False)
-    gray = colormaps["gray"].with_extremes(bad="red")
+    figure.subplots_adjust(0.01, 0.05 / rows, 0.99, 1 - 0.25 / rows, 0.02, 0.1)
     for row, (title, volume) in zip(axes, picture.volumes.items(), strict=True):
+        scale = picture.scale(title)
+        colours = colormaps[scale.colours].with_extremes(bad="red" if scale.colours == "gray" else "lime")
         for axis, (plane, (image, aspect)) in zip(row, planes(volume).items(), strict=True):
-            axis.imshow(
-                image, cmap=gray, vmin=picture.window[0], vmax=picture.window[1], aspect=aspect, interpolation="nearest"
-            )
+            low, high = scale.window
+            axis.imshow(image, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
             axis.set_title(f"{title}, {plane}", color="white", fontsize=9)
+            axis.set_anchor("N")
             axis.set_axis_off()
     return figure
 

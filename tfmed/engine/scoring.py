@@ -25,7 +25,7 @@ def evaluate(methods, part="test", seed=0):
     if not cases:
         raise RunError(f"no labelled case is in the part {part!r} of the split; choose another --part")
     for name, method in methods.items():
-        _refuse_leak(name, method, cases, part)
+        refuse_leak(name, method, cases, part)
         if method.config.scored.keys() != first.config.scored.keys():
             regions = f"{', '.join(method.config.scored)}, not {', '.join(first.config.scored)}"
             raise RunError(f"{name}: scores the regions {regions}; compare runs with the same model.regions")
@@ -66,7 +66,8 @@ def case_rows(method, segmenter, case, seed=0):
     return rows
 
 
-def _refuse_leak(name, method, cases, part):
+def refuse_leak(name, method, cases, part):
+    """Raise a RunError if a run was trained on a patient of the cases that it is scored on."""
     groups = {case.group for case in method.cases["train"]} if part != "train" else set()
     seen = [case for case in cases if case.group in groups]
     if seen:

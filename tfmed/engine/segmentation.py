@@ -11,12 +11,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tfmed.config import MethodConfig
 from tfmed.data import splits
 from tfmed.data.cache import read_case
-from tfmed.data.patches import Patches
+from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.prepare import Wants
 from tfmed.engine.backbones import Network, UNet
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.engine.segmenting import NOTE, Segmenter, note
+from tfmed.engine.segmenting import MAPS, NOTE, Segmenter, note
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window, window_graph
@@ -86,6 +86,7 @@ class SegmentationMethod(Method):
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
+    maps = MAPS
 
     @property
     def wants(self):
@@ -119,7 +120,7 @@ class SegmentationMethod(Method):
         cases = super().prepared(part, progress)
         if part == "train":
             splits.few_labels(cases, 1.0, 0)  # refuses cases without labels
-            self._check_sizes(cases)
+            check_sizes(self.open, cases, self.window)
             self._check_classes(cases)
             if self.cases["validation"]:
                 super().prepared("validation", progress)
@@ -142,16 +143,6 @@ class SegmentationMethod(Method):
         data = self.settings.data
         seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
         return splits.few_labels(cases, data.labelled_share, seed)
-
-    def _check_sizes(self, cases):
-        for case in cases:
-            shape = self.open(case).image.shape[:3]
-            small = [axis for axis, (have, want) in enumerate(zip(shape, self.window, strict=True)) if 2 * have < want]
-            if small:
-                raise DataError(
-                    f"{case.id}: its {shape} voxels (z, y, x) after preprocessing are less than half of model.patch "
-                    f"{self.window}; lower model.patch, or remove the case"
-                )
 
     def _check_classes(self, cases):
         """Every class must stand in some label of the training cases: otherwise labels and settings do not fit."""
@@ -240,11 +231,11 @@ class SegmentationMethod(Method):
 
     # --- what verbs ask for -------------------------------------------------------------------------------------------
 
-    def predict(self, words, out, maps):
+    def predict(self, words, out, maps=None):
         """Segment the inputs of `tfmed predict`; see `engine.segmenting.predict`."""
         from tfmed.engine import segmenting
 
-        return segmenting.predict(self.segmenter(), words, out, maps)
+        return segmenting.predict(self.segmenter(), words, out, maps or MAPS)
 
     def evaluate(self, methods, part="test", seed=0):
         """Tables of scores: {"evaluation": a row per run and region, "cases": a row per run, region and case}.

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
+from tfmed.nn.upconv3d import DoublingConv3D
 
 SLOPE = 0.2
 
@@ -21,11 +22,9 @@ def unet_features(widths=(32, 64, 128, 256), channels=1, pool="max", name="unet_
     """
     encoder = unet_encoder(widths, channels, pool)
     inputs = keras.Input((None, None, None, channels))
-    *skips, x = encoder(inputs) if len(widths) > 1 else [encoder(inputs)]
+    *skips, x = _levels(encoder, inputs)
     for i, skip in reversed(list(enumerate(skips))):
-        x = keras.layers.Conv3DTranspose(
-            widths[i + 1], 4, 2, "same", use_bias=False, kernel_initializer="he_normal", name=f"up{i}_transposed"
-        )(x)
+        x = DoublingConv3D(widths[i + 1], name=f"up{i}_transposed")(x)
         x = leaky_relu(SLOPE)(instance_norm(f"up{i}_norm")(x))
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = _twice(x, widths[i], f"up{i}")
@@ -47,11 +46,16 @@ def unet_encoder(widths=(32, 64, 128, 256), channels=1, pool="max", name="encode
 def encoder_critic(widths=(32, 64, 128, 256), channels=1, pool="max", name="critic"):
     """`unet_encoder`, the mean over all places, and one logit: volumes -> `(n, 1)` float32; 3,515,297 parameters."""
     inputs = keras.Input((None, None, None, channels))
-    features = unet_encoder(widths, channels, pool)(inputs)
-    deepest = features[-1] if len(widths) > 1 else features
+    deepest = _levels(unet_encoder(widths, channels, pool), inputs)[-1]
     x = keras.layers.GlobalAveragePooling3D()(deepest)
     score = keras.layers.Dense(1, kernel_initializer="he_normal", dtype="float32", name="score")(x)
     return keras.Model(inputs, score, name=name)
+
+
+def _levels(encoder, inputs):
+    """The list of an encoder's features; Keras 2 gives the only one of a single level as it is."""
+    features = encoder(inputs)
+    return features if isinstance(features, list) else [features]
 
 
 def fcnet_features(widths=(32, 64, 32), kernels=(7, 5, 3), channels=1, name="fcnet_features"):

@@ -2,6 +2,7 @@
 
 In a settings file: `preprocess: [{step: orient}, {step: resample, spacing_mm: [1.5, 1.5, 1.5]}]`. A step has
 `apply(volume, is_label)`; one that must look at all images of a case first has `fitted(volumes)`, which gives a step.
+One that treats each image of a case in a way of its own has `together(volumes)` -> volumes, and leaves labels alone.
 """
 
 from typing import Annotated
@@ -55,6 +56,9 @@ def run_together(steps, images, label=None):
         (list of images, label or None), again on one grid.
     """
     for step in steps:
+        if hasattr(step, "together"):
+            images = step.together(images)
+            continue
         step = step.fitted(images) if hasattr(step, "fitted") else step
         label = None if label is None else step.apply(label, is_label=True)
         images = [step.apply(image) for image in images]

@@ -175,7 +175,7 @@ class BridgeMethod(Method):
 
         return self.records.recall("mr_white", make) or make()
 
-    def predict(self, words, out, maps=()):
+    def predict(self, words, out, maps=None):
         """Translate volumes: `<name>_ct.nii.gz` in HU, or `<name>_mr.nii.gz`, one path at a time."""
         return prediction.predict(self, words, out)
 

@@ -1,0 +1,201 @@
+"""FSMethod: pairs, crops, windows, predictions, pictures and export of MR-to-CT synthesis."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tfmed.augment.paired import VolumePolicy, sample_grid
+from tfmed.data import preprocess
+from tfmed.data.patches import Patches, check_sizes
+from tfmed.data.pipeline import Samples
+from tfmed.data.prepare import Wants
+from tfmed.data.preprocess import Orient, Window, ZScore
+from tfmed.data.preprocess.geometry import boxed_array
+from tfmed.data.sampling import generator
+from tfmed.engine import translating
+from tfmed.engine.method import Method, Stage
+from tfmed.engine.schedules import learning_rate
+from tfmed.errors import DataError, UserError
+from tfmed.io import Volume
+from tfmed.methods.fsmr2ct import evaluation
+from tfmed.methods.fsmr2ct.config import Config
+from tfmed.methods.fsmr2ct.export import SynthesisModule
+from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
+from tfmed.methods.fsmr2ct.model import Synthesizer
+from tfmed.ops.sliding_window import sliding_window
+from tfmed.ops.warp import warp_array
+
+MR, CT, LOW = range(3)  # channels of a prepared pair
+
+
+class FSMethod(Method):
+    """Synthesis of CTs from MRs; a case has an "mr" and a "ct" on one grid."""
+
+    Config = Config
+    wants = Wants(("mr", "ct"), minimum_shape=(4, 4, 4), stack=True)
+    maps = ("ct", "low", "high")
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    @property
+    def geometry(self):
+        """What is done to both images alike: the settings' steps, axes towards RAS."""
+        return (*super().preprocessing(), Orient(to="RAS"))
+
+    def preprocessing(self):
+        """All steps; the last one makes the MR, the CT and its low frequencies of a pair."""
+        c = self.config
+        targets = PairTargets(window_hu=c.window_hu, range=c.range, lowpass=c.lowpass, size=c.lowpass_size)
+        return (*self.geometry, targets)
+
+    @property
+    def window(self):
+        """HU -> what the network gives."""
+        return Window(window_hu=self.config.window_hu, range=self.config.range)
+
+    def open(self, case):
+        """The Prepared pair; see `MR`, `CT` and `LOW`."""
+        return self.cache.stack(case, self.wants)
+
+    def prepared(self, part, progress=None):
+        """As `Method.prepared`; whatever training would stumble over later is told with the training cases."""
+        cases = super().prepared(part, progress)
+        if part == "train":
+            check_sizes(self.open, cases, self.config.patch)
+            if self.cases["validation"]:
+                super().prepared("validation", progress)
+        return cases
+
+    @functools.cached_property
+    def margin(self):
+        """Voxels (z, y, x) around a crop that its rotation may bring in."""
+        c = self.config
+        if not c.rotate_degrees or not c.rotate_chance:
+            return (0, 0, 0)
+        angles = np.deg2rad(np.linspace(0, c.rotate_degrees, 181))
+        half = [(side - 1) / 2 for side in c.patch[1:]]
+        reach = [np.max(a * np.cos(angles) + b * np.sin(angles)) - a for a, b in (half, half[::-1])]
+        return (0, *(int(np.ceil(more)) for more in reach))
+
+    def samples(self):
+        """Samples `mr`, `ct` and `high` `(*patch, 1)`: a crop of a pair, rotated about z, MR and CT alike."""
+        c, seed = self.config, self.settings.seed
+        patches = Patches(self.open, self.prepared("train"), c.patch, seed, margin=self.margin)
+
+        def read(index):
+            image, _, case = patches(index)
+            image = self._rotated(np.asarray(image, np.float32), self.open(case).affine, index)
+            low = image[..., LOW]
+            if c.domain == "crop":
+                low = lowpass(image[..., CT], c.lowpass, c.lowpass_size)
+            parts = {"mr": image[..., MR], "ct": image[..., CT], "high": image[..., CT] - low}
+            return {name: part[..., None] for name, part in parts.items()}
+
+        spec = {name: ((*c.patch, 1), "float32") for name in ("mr", "ct", "high")}
+        return Samples(read, spec, self.settings.train.batch_size)
+
+    def _rotated(self, image, affine, index):
+        """A crop without its margin; as often as the settings say rotated first."""
+        c = self.config
+        draw = generator(self.settings.seed, index, 0xF5)
+        if not any(self.margin) or draw.random() >= c.rotate_chance:
+            return boxed_array(image, self.margin, c.patch)
+        spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist())
+        turn = ((-c.rotate_degrees, c.rotate_degrees), (0, 0), (0, 0))
+        policy = VolumePolicy(flip=None, shift=None, rotate=turn, spacing=spacing)
+        grid = sample_grid(int(draw.integers(2**31)), c.patch, policy) + np.float32(self.margin)
+        return warp_array(image, grid, order=1, fill="edge")
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def stages(self):
+        """One stage, of one phase or two; see `Synthesizer`."""
+        train, c = self.settings.train, self.config
+        yield Stage(
+            name="synthesis",
+            model=lambda: Synthesizer(
+                c, train.steps, learning_rate(c.learning_rate, train), seed=self.settings.seed,
+                per_step=train.batch_size, gradient_accumulation=train.gradient_accumulation,
+            ),
+            train=self.samples,
+            steps=train.steps,
+            validation=self.validation,
+        )  # fmt: skip
+
+    def validation(self, model):
+        """{"mae_hu", "psnr_db", "ssim", ...}: means over the validation cases."""
+        cases = self.cases["validation"]
+        rows = [evaluation.scores(self, self.open(case), self.synthesise(self.open(case).image)) for case in cases]
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+
+    # --- using a trained model --------------------------------------------------------------------------------------
+
+    @property
+    def model(self):
+        """The trained model."""
+        return self.models["synthesis"]
+
+    @property
+    def windows(self):
+        """How windows stand and are blended."""
+        c = self.config
+        return {"window": c.patch, "overlap": c.overlap, "blend": c.blend, "pad": "edge"}
+
+    def synthesise(self, image):
+        """{"ct": HU, and with frequency supervision "low", "high": HU}, float32 `(z, y, x)`.
+
+        Args:
+            image: a prepared MR, `(z, y, x, channel)`; only the first channel is looked at.
+        """
+        parts = sliding_window(self._window_fn, np.asarray(image)[..., MR : MR + 1], **self.windows)
+        return in_hu(parts, self.window, self.config.clip)
+
+    @property
+    def _window_fn(self):
+        network = self.model.generator
+        if getattr(self, "_compiled_for", None) is not network:
+            self._compiled_for = network
+            self._compiled = tf.function(lambda windows: network(windows, training=False))
+        return self._compiled
+
+    def predict(self, words, out, maps=None):
+        """Write `<name>_ct.nii.gz` (int16 HU), and if asked for `_low` and `_high`, one path at a time."""
+        maps = maps or ("ct",)
+        if self.config.head != "freq" and set(maps) != {"ct"}:
+            raise UserError(f"--maps: a network with head {self.config.head} gives ct alone; leave --maps out")
+        return translating.predict(self.translate, "mr", maps, words, out)
+
+    def translate(self, image):
+        """{"ct", "low", "high": Volume int16 HU} of an MR Volume, on its own grid.
+
+        Raises:
+            DataError: the MR is constant, or cannot be preprocessed.
+        """
+        if image.array.min() == image.array.max():
+            raise DataError(f"every voxel is {image.array.flat[0]:g}; the image is empty, give an MR")
+        prepared = preprocess.run((*self.geometry, ZScore()), image)
+        made = self.synthesise(prepared.array[..., None])
+        fill = {"ct": self.config.window_hu[0], "low": self.config.window_hu[0], "high": 0.0}
+        return {name: translating.whole_hu(translating.on_grid(prepared.replace(array=hu), image, fill[name]))
+                for name, hu in made.items()}  # fmt: skip
+
+    def evaluate(self, methods, part="test"):
+        """{"evaluation": a row per run, "cases": a row per run and case}; see `evaluation.evaluate`."""
+        tables, self.evaluation_pictures = evaluation.evaluate(self, methods, part)
+        return tables
+
+    def previews(self):
+        """A test case (without any: of validation or training): MR, CTs, their difference; a joint histogram."""
+        part = next(part for part in ("test", "validation", "train") if self.cases[part])
+        self.prepared(part)
+        case = self.cases[part][0]
+        return evaluation.pictures(self, {case.id: self.synthesise(self.open(case).image)}, [case])
+
+    def as_volume(self, case, array):
+        """A Volume on the grid of a prepared case."""
+        return Volume(np.asarray(array, np.float32), self.open(case).affine)
+
+    def export_module(self):
+        """A `tf.Module` that makes a CT of an MR of any size."""
+        return SynthesisModule(self)
