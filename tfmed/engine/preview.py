@@ -93,7 +93,7 @@ def _three_planes(picture):
     rows = len(picture.volumes)
     figure = Figure(figsize=(9, 3.1 * rows), facecolor="black")  # finding a layout would take longer than drawing
     axes = figure.subplots(rows, 3, squeeze=False)
-    figure.subplots_adjust(0.01, 0.05 / rows, 0.99, 1 - 0.25 / rows, 0.02, 0.1)
+    figure.subplots_adjust(0.01, 0.02 / rows, 0.99, 1 - 0.1 / rows, 0.02, 0.1)
     for row, (title, volume) in zip(axes, picture.volumes.items(), strict=True):
         scale = picture.scale(title)
         colours = colormaps[scale.colours].with_extremes(bad="red" if scale.colours == "gray" else "lime")
