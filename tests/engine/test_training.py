@@ -197,7 +197,8 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch):
+@pytest.mark.parametrize("devices", [(), ("train.strategy=mirrored", "train.replicas=2")], ids=["one", "two"])
+def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices):
     values = iter([3.0, 1.0, 2.0, 2.0, 5.0, 0.0])
     from tfmed.methods.ctsgan import METHOD
 
@@ -208,7 +209,8 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch):
 
     monkeypatch.setattr(METHOD, "stages", stages)
     rule = "train.early_stopping={metric: score, mode: min, patience: 2}"
-    run = fit(settings("train.steps=20", "train.validate_every=2", "train.keep_checkpoints=1", rule), tmp_path / "run")
+    shared = ("train.steps=1000000", "train.validate_every=2", "train.keep_checkpoints=1", rule)
+    run = fit(settings(*shared, *devices), tmp_path / "run")
     rows = run.metrics()
     assert rows[rows.split == "validation"].score.tolist() == [3.0, 1.0, 2.0, 2.0]
     assert rows.step.max() == 8

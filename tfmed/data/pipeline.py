@@ -25,6 +25,7 @@ class Samples:
     spec: Mapping[str, tuple]
     per_step: int
     failure: Exception | None = None
+    _ended: bool = False
 
     def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
         """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}`, steps first_step .. last_step - 1."""
@@ -46,13 +47,23 @@ class Samples:
             sample = zip(names, arrays, strict=True)
             return {"index": index} | {name: tf.ensure_shape(array, self.spec[name][0]) for name, array in sample}
 
+        def goes_on(step):
+            # A variable in its place would count as state, and reading would not be parallel any more (see `load`).
+            return tf.numpy_function(lambda _: not self._ended, [step], tf.bool, stateful=False)
+
+        self._ended = False
         steps = tf.data.Dataset.range(first_step, last_step if last_step is not None else np.iinfo(np.int64).max)
+        steps = steps.take_while(goes_on)
         indices = steps.flat_map(
             lambda step: tf.data.Dataset.range(share).map(lambda i: step * self.per_step + worker * share + i)
         )
         parallel = min(os.cpu_count() or 1, max(1, share))
         samples = indices.map(load, num_parallel_calls=parallel, deterministic=True)
         return samples.batch(share, drop_remainder=True).prefetch(prefetch)
+
+    def end(self):
+        """Let the batches that are being read come to their end after the few that are under way."""
+        self._ended = True
 
     def batch(self, step):
         """The batch of one step as numpy arrays: what `batches` gives, without TensorFlow's machinery."""

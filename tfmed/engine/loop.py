@@ -95,10 +95,11 @@ class Loop:
                 saved_at = time.monotonic()
             if self.signum:
                 raise Interrupted(self.signum, self.checkpoints.folder.parent)
-        if self.step == self.stage.steps:
-            # Read to the end: dropped before it, TensorFlow's iterator over several devices now and then waits forever
-            # for its own thread.
-            next(batches, None)
+        # Read to the end: dropped before it, TensorFlow's iterator over several devices now and then waits forever
+        # for its own thread.
+        samples.end()
+        while next(batches, None) is not None:
+            pass
         self.save(finished=True)
 
     def save(self, finished=False):
