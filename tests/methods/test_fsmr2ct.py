@@ -502,3 +502,22 @@ def test_the_paper_settings_are_published_ones():
     assert train.steps * train.batch_size == 5000 * 36 and train.schedule.kind == "constant"
     assert {part: len(cases) for part, cases in METHOD(loaded).cases.items()} == {
         "train": 36, "validation": 0, "test": 9}  # fmt: skip
+
+
+PUBLISHED = {  # settings file -> (base, head, critic, refinement, its size)
+    **{base + ("" if head == "plain" else f"_{head}"): (base, head, "none", "factor", 13)
+       for base in ("unet", "fcnet", "resnet") for head in ("plain", "boundary", "freq")},
+    "gan": ("unet", "plain", "full", "factor", 13),
+    **{f"{kind}{size}": ("unet", "freq", "none", kind, size) for kind, size in set(WEIGHTS) - {("factor", 13)}},
+    "released_code": ("unet", "freq", "high", "factor", 13),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", ["paper", "demo"])
+def test_settings_files_are_the_papers_rows(profile):
+    """Tables 1 to 3, in the demo profile as well."""
+    for name, row in PUBLISHED.items():
+        c = tfmed.load_config(CONFIG.parent / "fsmr2ct" / f"{name}.yaml", profile=profile).model
+        assert (c.base, c.head, c.adv, c.refine, c.refine_size) == row, name
+    files = {path.stem for path in (CONFIG.parent / "fsmr2ct").glob("*.yaml")}
+    assert files == {*PUBLISHED, "pairs"}
