@@ -22,6 +22,10 @@ CASES = {
     "conv 4, 64 -> 128, 16^3": (StridedConv3D(128, 4, 2, "same"), keras.layers.Conv3D(128, 4, 2, "same"), 4, 16, 64),
     "up 4, 16 -> 1, 16^3": (StridedConv3DTranspose(1), keras.layers.Conv3DTranspose(1, 4, 2, "same"), 4, 16, 16),
     "up 4, 64 -> 32, 8^3": (StridedConv3DTranspose(32), keras.layers.Conv3DTranspose(32, 4, 2, "same"), 4, 8, 64),
+    "conv 2, 16 -> 32, 32^3": (StridedConv3D(32, 2, 2), keras.layers.Conv3D(32, 2, 2), 2, 32, 16),
+    "up 2, 32 -> 16, 16^3": (StridedConv3DTranspose(16, 2, 2), keras.layers.Conv3DTranspose(16, 2, 2), 2, 16, 32),
+    "up 2, 64 -> 32, 32^3": (StridedConv3DTranspose(32, 2, 2), keras.layers.Conv3DTranspose(32, 2, 2), 1, 32, 64),
+    "up 2, 256 -> 128, 16^3": (StridedConv3DTranspose(128, 2, 2), keras.layers.Conv3DTranspose(128, 2, 2), 1, 16, 256),
 }
 
 

@@ -46,7 +46,19 @@ def test_a_transposed_convolution(shape):
     same(*(kind(4, 4, 2, "same") for kind in (StridedConv3DTranspose, keras.layers.Conv3DTranspose)), shape)
 
 
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("shape", [(2, 6, 6, 4, 3), (1, 7, 9, 5, 1)])
+def test_blocks_of_the_kernels_size(factors, shape):
+    """Kernel and stride alike; what is left over at an end is not used."""
+    same(*(kind(5, factors, factors) for kind in (StridedConv3D, keras.layers.Conv3D)), shape)
+    for padding in ("same", "valid"):
+        kinds = (StridedConv3DTranspose, keras.layers.Conv3DTranspose)
+        same(*(kind(4, factors, factors, padding) for kind in kinds), shape)
+
+
 def test_in_a_model_of_any_size():
+    same(StridedConv3D(3, 2, 2), keras.layers.Conv3D(3, 2, 2), (1, 6, 7, 8, 2), dynamic=True)
+    same(StridedConv3DTranspose(3, 2, 2), keras.layers.Conv3DTranspose(3, 2, 2), (1, 2, 3, 4, 2), dynamic=True)
     same(StridedConv3D(3, 4, 2, "same"), keras.layers.Conv3D(3, 4, 2, "same"), (1, 6, 7, 8, 2), dynamic=True)
     same(StridedConv3DTranspose(3), keras.layers.Conv3DTranspose(3, 4, 2, "same"), (1, 2, 3, 4, 2), dynamic=True)
 

@@ -1,8 +1,10 @@
-"""3-D convolutions of stride 2, and transposed ones, as convolutions of stride 1 over blocks of 2 x 2 x 2 voxels.
+"""Strided 3-D convolutions, and transposed ones, as convolutions of stride 1 or products over blocks of voxels.
 
 The numbers are those of Keras' layers. On CPUs TensorFlow's own take ten to a hundred times as long to train where
 channels are few (`benchmarks/strided3d.py`).
 """
+
+import math
 
 import keras
 import tensorflow as tf
@@ -10,7 +12,9 @@ import tensorflow as tf
 
 @keras.utils.register_keras_serializable("tfmed")
 class StridedConv3D(keras.layers.Conv3D):
-    """`keras.layers.Conv3D` with stride 2 and a kernel of 3 or 4: `(n, d, h, w, c)` -> `(n, d', h', w', filters)`.
+    """`keras.layers.Conv3D` of blocks (kernel and stride alike, no padding), or with stride 2 and a kernel of 3 or 4.
+
+    `(n, d, h, w, c)` -> `(n, d', h', w', filters)`.
 
     Args:
         filters, kernel_size: as of Conv3D.
@@ -19,18 +23,22 @@ class StridedConv3D(keras.layers.Conv3D):
 
     def __init__(self, filters, kernel_size, strides=2, padding="valid", **kwargs):
         super().__init__(filters, kernel_size, strides, padding, **kwargs)
-        if self.kernel_size not in ((3,) * 3, (4,) * 3) or self.strides != (2,) * 3:
+        self.of_blocks = self.kernel_size == self.strides and self.padding == "valid"
+        if not self.of_blocks and (self.kernel_size not in ((3,) * 3, (4,) * 3) or self.strides != (2,) * 3):
             raise ValueError(f"kernel_size {kernel_size}, strides {strides}: only 3 or 4, and 2, are done here")
 
     def call(self, x):
         """The convolution, and the bias."""
-        made = strided_conv(x, tf.cast(self.kernel, x.dtype), self.padding)
+        kernel = tf.cast(self.kernel, x.dtype)
+        made = gathered(x, kernel) if self.of_blocks else strided_conv(x, kernel, self.padding)
         return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
 
 
 @keras.utils.register_keras_serializable("tfmed")
 class StridedConv3DTranspose(keras.layers.Conv3DTranspose):
-    """`keras.layers.Conv3DTranspose` with stride 2, a kernel of 4 and padding "same": sides become twice as long.
+    """`keras.layers.Conv3DTranspose` that makes a block of each voxel, or with stride 2, a kernel of 4, padding "same".
+
+    `(n, d, h, w, c)` -> `(n, s d, s h, s w, filters)`: sides become as many times longer as `strides` say.
 
     Args:
         filters, kernel_size: as of Conv3DTranspose.
@@ -39,13 +47,47 @@ class StridedConv3DTranspose(keras.layers.Conv3DTranspose):
 
     def __init__(self, filters, kernel_size=4, strides=2, padding="same", **kwargs):
         super().__init__(filters, kernel_size, strides, padding, **kwargs)
-        if (self.kernel_size, self.strides, self.padding) != ((4,) * 3, (2,) * 3, "same"):
+        self.of_blocks = self.kernel_size == self.strides
+        if not self.of_blocks and (self.kernel_size, self.strides, self.padding) != ((4,) * 3, (2,) * 3, "same"):
             raise ValueError(f"{kernel_size}, {strides}, {padding!r}: only 4, 2 and 'same' are done here")
 
     def call(self, x):
         """The transposed convolution, and the bias."""
-        made = transposed_conv(x, tf.cast(self.kernel, x.dtype))
+        kernel = tf.cast(self.kernel, x.dtype)
+        made = spread(x, kernel) if self.of_blocks else transposed_conv(x, kernel)
         return made + tf.cast(self.bias, x.dtype) if self.use_bias else made
+
+
+@tf.autograph.experimental.do_not_convert
+def gathered(x, kernel):
+    """Convolution whose stride is its kernel's size: a product of each whole block with the kernel.
+
+    Args:
+        x: `(n, d, h, w, c)`; what is left over at the ends of the axes is not used.
+        kernel: `(a, b, c, channels, filters)`.
+    """
+    *factors, channels, filters = kernel.shape
+    d, h, w = (_length(x, axis) // factor for axis, factor in zip((1, 2, 3), factors, strict=True))
+    x = x[:, : d * factors[0], : h * factors[1], : w * factors[2]]
+    x = tf.reshape(x, (-1, d, factors[0], h, factors[1], w, factors[2], channels))
+    x = tf.reshape(tf.transpose(x, (0, 1, 3, 5, 2, 4, 6, 7)), (-1, math.prod(factors) * channels))
+    return tf.reshape(tf.matmul(x, tf.reshape(kernel, (-1, filters))), (-1, d, h, w, filters))
+
+
+@tf.autograph.experimental.do_not_convert
+def spread(x, kernel):
+    """Transposed convolution whose stride is its kernel's size: each voxel, times the kernel, becomes a block.
+
+    Args:
+        x: `(n, d, h, w, c)`.
+        kernel: `(a, b, c, filters, channels)`.
+    """
+    *factors, filters, channels = kernel.shape
+    d, h, w = (_length(x, axis) for axis in (1, 2, 3))
+    kernel = tf.reshape(kernel, (-1, channels))
+    x = tf.matmul(tf.reshape(x, (-1, channels)), kernel, transpose_b=True)
+    x = tf.transpose(tf.reshape(x, (-1, d, h, w, *factors, filters)), (0, 1, 4, 2, 5, 3, 6, 7))
+    return tf.reshape(x, (-1, d * factors[0], h * factors[1], w * factors[2], filters))
 
 
 @tf.autograph.experimental.do_not_convert

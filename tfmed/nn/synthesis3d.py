@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
-from tfmed.nn.upconv3d import DoublingConv3D
+from tfmed.nn.strided3d import StridedConv3DTranspose
 
 SLOPE = 0.2
 
@@ -24,7 +24,8 @@ def unet_features(widths=(32, 64, 128, 256), channels=1, pool="max", name="unet_
     inputs = keras.Input((None, None, None, channels))
     *skips, x = _levels(encoder, inputs)
     for i, skip in reversed(list(enumerate(skips))):
-        x = DoublingConv3D(widths[i + 1], name=f"up{i}_transposed")(x)
+        he = dict(use_bias=False, kernel_initializer="he_normal", name=f"up{i}_transposed")
+        x = StridedConv3DTranspose(widths[i + 1], **he)(x)
         x = leaky_relu(SLOPE)(instance_norm(f"up{i}_norm")(x))
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = _twice(x, widths[i], f"up{i}")
