@@ -24,14 +24,14 @@ demo: setup
 	@printf 'volumes:    %s\npictures:   %s\nreport:     %s\nSavedModel: %s\n' $(RUN)/volumes $(RUN)/previews $(RUN)/report.html $(RUN)/export
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m "$(MARKS)" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "$(MARKS)" $(TESTS)
 
 # What must hold on the newer stack as well: every method's harness, the engine, io, data.
 test-current:
 	$(MAKE) test STACK=current MARKS="current and not long"
 
 test-all: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

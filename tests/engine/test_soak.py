@@ -43,7 +43,7 @@ print(json.dumps(rows))
 def soak(run):
     """Columns (step, resident MB, open files) of a run in a process of its own."""
     words = [sys.executable, "-c", _SOAK, str(REPOSITORY / "configs" / "ctsgan.yaml"), str(run), *SETTINGS]
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=900, cwd=REPOSITORY)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=1800, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-2000:]
     return np.array(json.loads(done.stdout.splitlines()[-1])).T
 

@@ -32,14 +32,19 @@ def volumes(seed, ablated=False):
 
 @seeds
 def test_generated_volumes_move_from_slice_to_slice_as_real_ones_do(seed):
-    """Mean |v[k+1] - v[k]|: within a factor 2 of real volumes, far below the ablation (i.i.d. latents, no slab critic).
+    """Mean |v[k+1] - v[k]|: within a factor 2 of real volumes.
 
-    Measured on stack `addons`, seeds 0 to 3, relative to real volumes: 1.36 to 1.53; the ablation 12.8 to 17.0.
+    Measured on stack `addons`, seeds 0 to 3, relative to real volumes: 1.36 to 1.53.
     """
     ours, truth = toy.roughness(volumes(seed)), toy.roughness(toy.real())
-    ablation = toy.roughness(volumes(seed, ablated=True))
     assert truth / 2 < ours < truth * 2
-    assert ours < ablation / 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ablation_does_not(seed):
+    """Independent latents and no slab critic move far more (measured: 12.8 to 17.0 times as much as real volumes)."""
+    assert toy.roughness(volumes(seed)) < toy.roughness(volumes(seed, ablated=True)) / 3
 
 
 @seeds
