@@ -70,6 +70,7 @@ def _steps_done(run):
     return max(steps, default=0)
 
 
+@pytest.mark.one_stack
 def test_killed_runs_resume_to_the_same_bits(unbroken, tmp_path):
     kill_and_resume(tmp_path / "run", unbroken, kills=5, seed=0)
 
@@ -80,6 +81,7 @@ def test_twenty_kills(unbroken, tmp_path):
         kill_and_resume(tmp_path / f"run{seed}", unbroken, kills=5, seed=seed)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
     run = tmp_path / "run"
@@ -173,6 +175,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         assert str(found[0]) in str(caught.value)
 
 
+@pytest.mark.one_stack
 def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_path):
     """A small file system of its own, filled while the run goes on."""
     disk = tmp_path / "disk"

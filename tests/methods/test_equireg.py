@@ -65,6 +65,7 @@ class TestVolumesHarness(TestHarness):
     bad = ("model.network={name: fc_densenet}", "2-D")
 
 
+@pytest.mark.one_stack
 def test_the_baseline_takes_no_unlabelled_samples(tmp_path):
     config = REPOSITORY / "configs" / "equireg" / "supervised.yaml"
     run = fit(tfmed.load_config(config, (*TINY, "model.labelled_batch=4", "train.steps=2")), tmp_path / "run")
@@ -297,6 +298,7 @@ def test_a_segmenter_that_knows_places_is_not_equivariant():
     assert (ours == theirs).mean() < 0.9
 
 
+@pytest.mark.one_stack
 def test_evaluation_has_equivariance_dice_for_every_region(tmp_path):
     run = fit(settings("train.steps=2", "train.tensorboard=false"), tmp_path / "run")
     tables = run.restored().evaluate({"run": run.restored()})

@@ -380,6 +380,7 @@ def test_bad_inputs_of_predict(run, tmp_path, capsys, array, maps, said):
     assert said in line and "Traceback" not in line
 
 
+@pytest.mark.one_stack
 def test_exported_frequencies_add_up(run, tmp_path):
     model = tf.saved_model.load(str(export(run, tmp_path / "export")))
     image = tf.constant(np.random.default_rng(1).uniform(0, 900, (6, 10, 13)), tf.float32)

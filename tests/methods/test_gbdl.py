@@ -125,6 +125,7 @@ def trained_a_step(settings):
     return logs
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", ["volume_lrl", "ic_lrl", "no_mse", "no_kl", "shared_encoder"])
 def test_variants_train_through_both_stages(name):
     settings = options(f"gbdl/{name}.yaml")
@@ -157,6 +158,7 @@ def test_parameters_of_the_segmenter():
     assert parameters(build_network(Config())) == 9_596_738
 
 
+@pytest.mark.one_stack
 def test_parameters_of_the_latent_model():
     """Without the released code's unused layer; three channels, two classes, slices of 128 x 128."""
     lrl = build_network(Config(), "latent", channels=3)

@@ -146,6 +146,7 @@ def test_a_step_lowers_the_loss_and_the_teacher_follows(name):
                 np.testing.assert_allclose(now.numpy(), 0.75 * was + 0.25 * own.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.one_stack
 def test_a_run_with_further_heads_and_two_optimizers(tmp_path):
     """SASSNet from fit to SavedModel; what segments, and is exported, is the segmentation network alone."""
     given = settings("sassnet", "train.steps=2", "train.tensorboard=false", "model.architecture.discriminator_width=4")

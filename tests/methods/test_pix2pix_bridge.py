@@ -281,6 +281,7 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
             assert id(v) in moved or (old == v.numpy()).all()
 
 
+@pytest.mark.one_stack
 def test_cyclegan_trains_from_its_settings(tmp_path):
     words = ("model.architecture=cyclegan", "model.downs=2", "data.split.test=0")
     run = fit(settings(*words), tmp_path / "run")
@@ -323,6 +324,7 @@ def test_pix2pixhd_updates_lower_their_losses():
         assert float(loss(b, 0)[0]) < before, name
 
 
+@pytest.mark.one_stack
 def test_pix2pixhd_trains_translates_and_exports(tmp_path):
     run = fit(settings(*(f"model.{name}={value}" for name, value in HD.items())), tmp_path / "run")
     assert np.isfinite(run.metrics()[["critic_loss", "feature_matching"]].to_numpy()).all()
@@ -454,6 +456,7 @@ def test_evaluation_by_the_command_and_of_a_perfect_translation(run):
     assert float(row["dice_bone"]) < 1 and float(row["mae_hu"]) > perfect["mae_hu"]
 
 
+@pytest.mark.one_stack
 def test_evaluation_of_c2m(tmp_path):
     method = fit(settings("data.split.test=0.34", "train.steps=1", *C2M), tmp_path / "run").restored()
     row = method.evaluate({"c2m": method})["evaluation"][0]

@@ -102,6 +102,7 @@ def test_noise_has_no_effect_at_first():
     np.testing.assert_array_equal(m.synthesise(w, m.noise_maps(0, 0)), m.synthesise(w, m.noise_maps(0, 1)))
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
 def test_checkpointing_changes_no_gradient(architecture):
     """The two networks with the same weights: the same losses and, to rounding, the same update of every weight."""

@@ -143,6 +143,7 @@ def test_wrong_options(run, tmp_path, capsys, main, argv, words):
     assert words in refused(capsys, main, run, *argv, "--out", tmp_path / "out")
 
 
+@pytest.mark.one_stack
 def test_a_run_of_another_method(tmp_path, capsys):
     settings = tfmed.load_config(CONFIGS / "ctsgan.yaml", (*test_ctsgan.TINY, *QUICK))
     other, out = fit(settings, tmp_path / "ctsgan").path, ["--out", tmp_path / "out"]

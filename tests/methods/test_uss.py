@@ -351,6 +351,7 @@ class BrokenOff(Exception):
     """Ends a training as a kill would: nothing is saved."""
 
 
+@pytest.mark.one_stack
 def test_a_run_broken_off_in_a_round_goes_on_with_the_same_slices(run, tmp_path):
     """Broken off without any saving: while the first round trains, and again after its end."""
     broken = tmp_path / "run"
@@ -379,6 +380,7 @@ def test_a_query_that_was_lost_is_decided_alike(run, tmp_path):
     assert found == method.records.recall("query1")
 
 
+@pytest.mark.one_stack
 def test_later_stages_see_the_best_weights(tmp_path):
     """The metric is made so that the first validation is the best one."""
     falling, found = iter(range(100, 0, -1)), []
@@ -459,6 +461,7 @@ def annotated(desk, number=1):
     return {path.name: path.read_bytes() for path in sorted((desk / f"round{number}" / "todo").glob("*_label.nii.gz"))}
 
 
+@pytest.mark.one_stack
 def test_a_person_annotates_and_a_half_saved_file_costs_nothing(tmp_path):
     desk, folder = tmp_path / "desk", tmp_path / "run"
     mine = settings(*UNLABELLED, f"model.annotations={desk}", "model.slices=2")

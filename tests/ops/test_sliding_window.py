@@ -208,6 +208,7 @@ for finish in (None, lambda planes: planes[..., 0]):
 """
 
 
+@pytest.mark.one_stack
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_does_not_grow_with_the_length_of_the_volume(tmp_path):
     """24 MiB from one memory map to another."""
