@@ -10,7 +10,7 @@ import pytest
 
 from tests.methods.test_ctsgan import TINY
 
-pytestmark = pytest.mark.current
+pytestmark = [pytest.mark.current, pytest.mark.one_stack]  # minutes
 REPOSITORY = pathlib.Path(__file__).parents[2]
 STEPS, WARM_UP = 1000, 400  # the first checkpoint and some previews come before the measurement begins
 SETTINGS = (
