@@ -31,7 +31,8 @@ def random_graph(regions, density, seed=0):
     return upper + upper.T
 
 
-def _as_networkx(matrix):
+def as_networkx(matrix):
+    """The graph, whose edges have a `weight` and its inverse, a `length`."""
     found = networkx.from_numpy_array(matrix)
     for _, _, edge in found.edges(data=True):
         edge["length"] = 1.0 / edge["weight"]
@@ -51,12 +52,12 @@ def _inverse_distances(found):
 
 def networkx_global(matrix):
     """Global efficiency with networkx' shortest paths."""
-    return _inverse_distances(_as_networkx(matrix)).sum() / (len(matrix) * (len(matrix) - 1))
+    return _inverse_distances(as_networkx(matrix)).sum() / (len(matrix) * (len(matrix) - 1))
 
 
 def networkx_local(matrix):
     """Local efficiency of every region, likewise."""
-    whole, efficiency = _as_networkx(matrix), np.zeros(len(matrix))
+    whole, efficiency = as_networkx(matrix), np.zeros(len(matrix))
     for i in range(len(matrix)):
         near = np.flatnonzero(matrix[i])
         if len(near) > 1:

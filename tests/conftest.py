@@ -6,6 +6,8 @@ import pathlib
 import hypothesis
 import pytest
 
+import tfmed  # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # the workers' own threads would fight for the cores
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

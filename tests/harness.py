@@ -1,5 +1,6 @@
 """What every method must pass, written once; a test file subclasses `MethodHarness` and adds its card's items."""
 
+import importlib.util
 import json
 import pathlib
 import shutil
@@ -19,6 +20,14 @@ from tfmed.engine.training import fit
 from tfmed.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+def benchmark(name):
+    """The module `benchmarks/<name>.py`, which is no package's."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class MethodHarness:

@@ -1,10 +1,15 @@
 """tfmed: published medical-imaging methods in TensorFlow/Keras, each trainable from one YAML file with one command."""
 
 import importlib
+import os
 
 from tfmed._lazy import submodules
 
 __version__ = "0.1.0"
+
+# TensorFlow reads this when it is imported. Left alone it does without oneDNN on some CPUs, where 3-D convolutions then
+# take twice as long and strided ones twenty to seventy times (benchmarks/onednn.py).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _LAZY = {"load_config": "tfmed.config", "load_run": "tfmed.engine.run", "Run": "tfmed.engine.run"}
 _submodule = submodules(__name__)

@@ -245,7 +245,7 @@ def test_a_run_writes_what_it_promises(tmp_path):
     } <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
-    assert environment["packages"]["tensorflow"]
+    assert environment["packages"]["tensorflow"] and environment["onednn"] is True
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert (
         "http://"

@@ -1,23 +1,13 @@
 """CT-SGAN: what it learns on toy volumes whose truth is known, and what sampling costs in memory."""
 
 import functools
-import importlib.util
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
-
-
-def benchmark(name):
-    """The module `benchmarks/<name>.py`, which is no package's."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.harness import REPOSITORY, benchmark
 
 toy = benchmark("toy_ctsgan")
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))]

@@ -8,23 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness import benchmark
 from tfmed.metrics import graph
 
 pytestmark = pytest.mark.current
 
 
+peers = benchmark("graph_measures")
+
+
 def weighted(regions, seed, density=0.5):
-    draw = np.random.default_rng(seed)
-    found = np.triu(draw.uniform(0.1, 1, (regions, regions)) * (draw.random((regions, regions)) < density), 1)
-    return found + found.T
+    return peers.random_graph(regions, density, seed)
 
 
 def paths(matrix):
     """{(i, j): length} of the shortest paths, by networkx."""
-    web = networkx.from_numpy_array(matrix)
-    for _, _, data in web.edges(data=True):
-        data["length"] = 1.0 / data["weight"]
-    found = networkx.all_pairs_dijkstra_path_length(web, weight="length")
+    found = networkx.all_pairs_dijkstra_path_length(peers.as_networkx(matrix), weight="length")
     return {(i, j): length for i, row in found for j, length in row.items()}
 
 

@@ -158,9 +158,10 @@ class VOI:
         weights = weights[tuple(inside)]
         if not weights.any():
             return Patch((0, 0, 0), np.zeros((0, 0, 0), np.float32))
-        box = [slice(s.start + b.start, s.start + b.stop) for s, b in zip(inside, _bounds(weights > 0), strict=True)]
+        used = _bounds(weights > 0)
+        box = [slice(s.start + b.start, s.start + b.stop) for s, b in zip(inside, used, strict=True)]
         place = [slice(s + b.start, s + b.stop) for s, b in zip(self.start, box, strict=True)]
-        weights = weights[_bounds(weights > 0)]
+        weights = weights[used]
         before = np.asarray(array[tuple(place)], np.float32)
         mixed = np.where(weights > 0, before + weights * (made[tuple(box)] - before), before)
         return Patch(tuple(p.start for p in place), mixed.astype(np.float32))

@@ -25,7 +25,7 @@ class Samples:
     spec: Mapping[str, tuple]
     per_step: int
     failure: Exception | None = None
-    _ended: bool = False
+    _ended: bool = dataclasses.field(default=False, init=False, repr=False)
 
     def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
         """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}`, steps first_step .. last_step - 1."""

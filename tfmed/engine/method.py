@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 import pydantic
+import tensorflow as tf
 
 from tfmed.config import MethodConfig
 from tfmed.data import prepare, sources, splits
@@ -57,6 +58,7 @@ class Method:
         self.config = settings.model
         self.models = {}  # stage name -> model, filled as stages are trained or restored
         self.records = Records()  # what is decided between stages; a run's lie in its directory
+        self._compiled = (None, None)
 
     @classmethod
     def settings_class(cls):
@@ -70,6 +72,12 @@ class Method:
     def preprocessing(self):
         """All preprocessing steps, in order: those of the settings, then the method's own."""
         return self.settings.data.preprocess
+
+    def compiled(self, network, call):
+        """`call`, a function of tensors that uses a network, as a graph: traced again only for another network."""
+        if self._compiled[0] is not network:
+            self._compiled = (network, tf.function(call))
+        return self._compiled[1]
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order; a later one may use `self.models` of those before it, each with its best weights.

@@ -168,6 +168,7 @@ def environment():
         "system": platform.system(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
         "packages": versions,
     }
 

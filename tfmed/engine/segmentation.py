@@ -197,11 +197,7 @@ class SegmentationMethod(Method):
 
     @property
     def _window_fn(self):
-        network = self.network
-        if getattr(self, "_compiled_for", None) is not network:
-            self._compiled_for = network
-            self._compiled = tf.function(functools.partial(window_probabilities, network, self.config))
-        return self._compiled
+        return self.compiled(self.network, functools.partial(window_probabilities, self.network, self.config))
 
     def validation(self, model):
         """{"cross_entropy", "dice", "dice_<region>"} over all voxels of the labelled validation cases."""

@@ -34,26 +34,44 @@ def psnr(image, reference, data_range, mask=None):
 def ssim(image, reference, data_range, mask=None, window=7):
     """Structural similarity (Wang et al. 2004), mean over all places: 1 for equal images.
 
-    Means, variances and covariances (unbiased) over a uniform window; places where it reaches beyond the border are
-    left out.
+    The mean of `ssim_map`, which serves several masks.
+
+    Args (others as for `mae`):
+        data_range: difference between the largest and the smallest value that images may have.
+        window: as of `ssim_map`.
+
+    Raises:
+        ValueError: as `mae`; a mask all of whose voxels are nearer to the border than half a window.
+    """
+    _, _, mask = _checked(image, reference, mask, data_range)
+    found = ssim_map(image, reference, data_range, window)[mask]
+    if np.isnan(found).all():
+        raise ValueError("every voxel of the mask is nearer to the border than half a window; give a smaller window")
+    return float(np.nanmean(found))
+
+
+def ssim_map(image, reference, data_range, window=7):
+    """Structural similarity at each place, float64, of the images' shape; NaN where the window crosses the border.
+
+    Means, variances and covariances (unbiased) over a uniform window.
 
     Args (others as for `mae`):
         data_range: difference between the largest and the smallest value that images may have.
         window: its side in voxels, odd; an axis that is shorter has a window of its own (odd) length.
 
     Raises:
-        ValueError: as `mae`; a mask all of whose voxels are nearer to the border than half a window.
+        ValueError: as `mae`; a window or an image that is too small.
     """
-    image, reference, mask = _checked(image, reference, mask, data_range)
+    image, reference, _ = _checked(image, reference, None, data_range)
     if window % 2 == 0 or window < 3:
         raise ValueError(f"window is {window}; give an odd number from 3")
     sides = tuple(min(window, size - 1 + size % 2) for size in image.shape)
     inside = tuple(slice(side // 2, size - side // 2) for side, size in zip(sides, image.shape, strict=True))
     if np.prod(sides) == 1:
         raise ValueError(f"image {image.shape} is too small for a window; SSIM needs an axis of at least 3")
-    if not mask[inside].any():
-        raise ValueError("every voxel of the mask is nearer to the border than half a window; give a smaller window")
-    return float(_similarity(image, reference, data_range, sides)[inside][mask[inside]].mean())
+    found = np.full(image.shape, np.nan)
+    found[inside] = _similarity(image, reference, data_range, sides)[inside]
+    return found
 
 
 def _similarity(x, y, data_range, sides):

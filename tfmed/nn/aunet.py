@@ -4,7 +4,6 @@ import keras
 
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
-from tfmed.nn.strided3d import StridedConv3DTranspose
 
 FLAT = 2  # so many levels, from the finest, convolve and pool in the plane only
 
@@ -122,7 +121,7 @@ def _decoder(features, classes, dropout, norm, seed):
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
     x = inputs[-1]
     for i, skip in reversed(list(enumerate(inputs[:-1]))):
-        up = StridedConv3DTranspose(
+        up = keras.layers.Conv3DTranspose(
             x.shape[-1], _factors(i), _factors(i), kernel_initializer="he_normal", name=f"up{i}_transposed"
         )
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, up(x)])

@@ -4,7 +4,6 @@ import keras
 
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init, norm_layer
-from tfmed.nn.strided3d import StridedConv3D, StridedConv3DTranspose
 
 
 def dcgan3d_generator(latent, channels, base=4, norm="batch", name="generator3d"):
@@ -22,11 +21,11 @@ def dcgan3d_generator(latent, channels, base=4, norm="batch", name="generator3d"
     x = keras.layers.Reshape((base, base, base, channels[0]))(x)
     x = keras.layers.ReLU()(norm_layer(norm, "norm0")(x))
     for i, width in enumerate(channels[1:], start=1):
-        x = StridedConv3DTranspose(
+        x = keras.layers.Conv3DTranspose(
             width, 4, 2, "same", use_bias=biased, kernel_initializer=conv_init(), name=f"stage{i}"
         )(x)
         x = keras.layers.ReLU()(norm_layer(norm, f"norm{i}")(x))
-    x = StridedConv3DTranspose(1, 4, 2, "same", kernel_initializer=conv_init(), name=f"stage{len(channels)}")(x)
+    x = keras.layers.Conv3DTranspose(1, 4, 2, "same", kernel_initializer=conv_init(), name=f"stage{len(channels)}")(x)
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
@@ -35,7 +34,7 @@ def dcgan3d_critic(size, channels, name="critic3d"):
     inputs = keras.Input((size, size, size, 1))
     x = inputs
     for i, width in enumerate(channels):
-        x = StridedConv3D(width, 4, 2, "same", kernel_initializer=conv_init(), name=f"block{i}")(x)
+        x = keras.layers.Conv3D(width, 4, 2, "same", kernel_initializer=conv_init(), name=f"block{i}")(x)
         x = leaky_relu(0.2)(x)
     x = keras.layers.Flatten()(x)
     return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer=conv_init(), name="score")(x), name=name)

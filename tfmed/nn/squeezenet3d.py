@@ -3,7 +3,6 @@
 import keras
 
 from tfmed.nn.dropout import Dropout, seeds
-from tfmed.nn.strided3d import StridedConv3D
 
 FIRES = ((16, 64), (32, 128), (48, 192), (64, 256))
 
@@ -23,9 +22,9 @@ def squeezenet3d(
         seed: of the dropout masks.
     """
     inputs = keras.Input((None, None, None, channels))
-    plain = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal", "name": "first"}
-    conv = StridedConv3D if tuple(strides) == (2, 2, 2) else keras.layers.Conv3D
-    x = conv(first, 3, strides, **plain)(inputs)
+    x = keras.layers.Conv3D(
+        first, 3, strides, "same", use_bias=False, kernel_initializer="he_normal", name="first"
+    )(inputs)
     x = keras.layers.ReLU()(_norm("first_norm")(x))
     for i, (squeezed, expanded) in enumerate(fires):
         x = keras.layers.MaxPooling3D(3, 2, "same", name=f"pool{i}")(x)

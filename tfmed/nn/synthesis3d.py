@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
-from tfmed.nn.strided3d import StridedConv3DTranspose
 
 SLOPE = 0.2
 
@@ -25,7 +24,7 @@ def unet_features(widths=(32, 64, 128, 256), channels=1, pool="max", name="unet_
     *skips, x = _levels(encoder, inputs)
     for i, skip in reversed(list(enumerate(skips))):
         he = dict(use_bias=False, kernel_initializer="he_normal", name=f"up{i}_transposed")
-        x = StridedConv3DTranspose(widths[i + 1], **he)(x)
+        x = keras.layers.Conv3DTranspose(widths[i + 1], 4, 2, "same", **he)(x)
         x = leaky_relu(SLOPE)(instance_norm(f"up{i}_norm")(x))
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = _twice(x, widths[i], f"up{i}")

@@ -6,13 +6,11 @@ import tensorflow as tf
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init
 from tfmed.nn.dropout import Dropout, seeds
-from tfmed.nn.strided3d import StridedConv3D, StridedConv3DTranspose
 
 _SLOPE = 0.2
 _MOST = 8  # times the first width
-_PLAIN = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-_STRIDED = {2: keras.layers.Conv2D, 3: StridedConv3D}
-_TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: StridedConv3DTranspose}
+_CONV = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+_TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
 _ZEROS = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
@@ -36,7 +34,7 @@ def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, 
     x, skips = inputs, []
     for i, width in enumerate(widths):
         x = leaky_relu(_SLOPE)(x) if i else x
-        x = _STRIDED[dims](width, 4, 2, "same", kernel_initializer=conv_init(), name=f"down{i}")(x)
+        x = _CONV[dims](width, 4, 2, "same", kernel_initializer=conv_init(), name=f"down{i}")(x)
         x = instance_norm(f"down{i}_norm")(x) if 0 < i < downs - 1 else x
         skips.append(x)
     for i in reversed(range(downs)):
@@ -150,5 +148,5 @@ def _conv(width, kernel, stride=1, name=None):
 def _padded_conv(x, width, stride, name):
     """4 x 4 (x 4) with zeros around: "same" would give maps of another size where the stride is 1."""
     dims = len(x.shape) - 2
-    layer = (_STRIDED if stride == 2 else _PLAIN)[dims]
-    return layer(width, 4, stride, "valid", kernel_initializer=conv_init(), name=name)(_ZEROS[dims](1)(x))
+    layer = _CONV[dims](width, 4, stride, "valid", kernel_initializer=conv_init(), name=name)
+    return layer(_ZEROS[dims](1)(x))

@@ -8,10 +8,9 @@ import tensorflow as tf
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
-from tfmed.nn.strided3d import StridedConv3DTranspose
 
 CONV = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: StridedConv3DTranspose}
+TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
 POOL = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}
 
 

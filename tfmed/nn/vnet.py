@@ -4,7 +4,6 @@ import keras
 
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
-from tfmed.nn.strided3d import StridedConv3D, StridedConv3DTranspose
 from tfmed.nn.unet import check_size
 
 CONVOLUTIONS = (1, 2, 3, 3, 3)
@@ -49,7 +48,7 @@ def vnet(
     features = []
     for i, layers in enumerate(CONVOLUTIONS):
         if i:
-            x = StridedConv3D(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"pool{i}")(x)
+            x = keras.layers.Conv3D(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"pool{i}")(x)
             x = keras.layers.ReLU()(norm_layer(norm, f"pool{i}_norm")(x))
         x = _level(x, layers, width * 2**i, f"down{i}", **how)
         features.append(x)
@@ -58,7 +57,7 @@ def vnet(
     skips = [keras.Input(feature.shape[1:]) for feature in features]
     x = Dropout(dropout, spatial_dropout, always, next(drawn), name="bottom_dropout")(skips[-1])
     for i in reversed(range(len(CONVOLUTIONS) - 1)):
-        up = StridedConv3DTranspose(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"up{i}_transposed")
+        up = keras.layers.Conv3DTranspose(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"up{i}_transposed")
         x = keras.layers.ReLU()(norm_layer(norm, f"up{i}_transposed_norm")(up(x)))
         x = keras.layers.Add(name=f"up{i}_joined")([x, skips[i]])
         x = _level(x, CONVOLUTIONS[i], width * 2**i, f"up{i}", **how)

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import tensorflow as tf
 
 from tfmed.augment.paired import VolumePolicy, sample_grid
 from tfmed.data import preprocess
@@ -126,7 +125,8 @@ class FSMethod(Method):
     def validation(self, model):
         """{"mae_hu", "psnr_db", "ssim", ...}: means over the validation cases."""
         cases = self.cases["validation"]
-        rows = [evaluation.scores(self, self.open(case), self.synthesise(self.open(case).image)) for case in cases]
+        pairs = [self.open(case) for case in cases]
+        rows = [evaluation.scores(self, pair, self.synthesise(pair.image)) for pair in pairs]
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
     # --- using a trained model --------------------------------------------------------------------------------------
@@ -148,16 +148,10 @@ class FSMethod(Method):
         Args:
             image: a prepared MR, `(z, y, x, channel)`; only the first channel is looked at.
         """
-        parts = sliding_window(self._window_fn, np.asarray(image)[..., MR : MR + 1], **self.windows)
-        return in_hu(parts, self.window, self.config.clip)
-
-    @property
-    def _window_fn(self):
         network = self.model.generator
-        if getattr(self, "_compiled_for", None) is not network:
-            self._compiled_for = network
-            self._compiled = tf.function(lambda windows: network(windows, training=False))
-        return self._compiled
+        answer = self.compiled(network, lambda windows: network(windows, training=False))
+        parts = sliding_window(answer, np.asarray(image)[..., MR : MR + 1], **self.windows)
+        return in_hu(parts, self.window, self.config.clip)
 
     def predict(self, words, out, maps=None):
         """Write `<name>_ct.nii.gz` (int16 HU), and if asked for `_low` and `_high`, one path at a time."""
