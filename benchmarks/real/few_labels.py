@@ -5,7 +5,8 @@ Run: python benchmarks/real/few_labels.py FOLDER --out DIR [--seeds 3] [--steps 
 FOLDER holds `<id>_image.nii.gz` and `<id>_label.nii.gz` in `train_labelled`, `test` and, images alone,
 `train_unlabelled`. The grid is 2.5 mm and the networks are narrow, so that two cores can carry it. Of the 10 labelled
 scans 3 validate; of the other 7, two are labelled in the semi-supervised runs, and everything else trains without
-labels. All methods have the same backbone, steps, batch size (labels alone: 4; else 2 + 2), schedule and last weights.
+labels. All methods have the same backbone, steps, labelled crops per step (4; semi-supervised methods add 4 without
+labels), schedule and last weights.
 It is `tfmed compare` on settings files that it writes to DIR/configs: repeat the command to go on where it was broken
 off.
 """
@@ -33,7 +34,6 @@ SHARED = {
         ],
     },
     "train": {
-        "batch_size": 4,
         "schedule": {"kind": "cosine"},
         "log_every": 50,
         "validate_every": 200,
@@ -59,10 +59,12 @@ GBDL = {
     "stride": None,
     "schedule_stretch": 1.0,
     "unlabelled_pool": "rest",
+    "labelled_batch": 4,
 }
-EQUIREG = {"supervised": "both", "fill": "edge", "labelled_batch": 2, "unlabelled_pool": "rest"}
+EQUIREG = {"supervised": "both", "fill": "edge", "labelled_batch": 4, "unlabelled_pool": "rest"}
+SUPERVISED = "gbdl/supervised.yaml"
 METHODS = {  # name: (settings file, share of labelled patients, its own settings)
-    "supervised-2": ("gbdl/supervised.yaml", TWO, GBDL),
+    "supervised-2": (SUPERVISED, TWO, GBDL),
     "mean_teacher-2": ("gbdl/mean_teacher.yaml", TWO, GBDL),
     "uamt-2": ("gbdl/uamt.yaml", TWO, GBDL),
     "dtc-2": ("gbdl/dtc.yaml", TWO, GBDL),
@@ -72,8 +74,8 @@ METHODS = {  # name: (settings file, share of labelled patients, its own setting
     "sassnet-2": ("gbdl/sassnet.yaml", TWO, GBDL),
     "coranet-2": ("gbdl/coranet.yaml", TWO, GBDL),
     "tripled_uncertainty-2": ("gbdl/tripled_uncertainty.yaml", TWO, GBDL),
-    "supervised-4": ("gbdl/supervised.yaml", FOUR, GBDL),
-    "supervised-all": ("gbdl/supervised.yaml", ALL, GBDL),
+    "supervised-4": (SUPERVISED, FOUR, GBDL),
+    "supervised-all": (SUPERVISED, ALL, GBDL),
 }
 
 
@@ -82,6 +84,7 @@ def settings_file(folder, name):
     base, share, own = METHODS[name]
     values = {"base": str(CONFIGS / base)} | {key: dict(section) for key, section in SHARED.items()}
     values["data"]["labelled_share"] = share
+    values["train"]["batch_size"] = 4 if base == SUPERVISED else 8
     values["model"] |= own
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
