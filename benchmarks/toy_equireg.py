@@ -3,8 +3,8 @@
 Run: python benchmarks/toy_equireg.py [--seeds 0 1 2] [--steps 600] [--unlabelled 4] [setting=value ...]
 
 Trains a shallow FC-DenseNet on 4 of 8 labelled images per step, and with EquiReg on 4 of 200 unlabelled ones as well
-(--unlabelled 0: the supervised baseline), and prints for each seed Dice and equivariance Dice of 100 test images, mean of
-both shapes.
+(--unlabelled 0: the supervised baseline), and prints for each seed Dice and equivariance Dice of 100 test images, mean
+of both shapes.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def main():
     arguments = parser.parse_intermixed_args()
     own = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in arguments.settings)}
     config = Config.model_validate(CONFIG.model_dump() | own)
-    print(f"| seed | Dice | equivariance Dice | seconds | ({arguments.unlabelled} unlabelled, {own})\n|---|---|---|---|")
+    print(f"{arguments.unlabelled} unlabelled, {own}\n| seed | Dice | equivariance Dice | seconds |\n|---|---|---|---|")
     rows = []
     for seed in arguments.seeds:
         start = time.monotonic()

@@ -52,6 +52,22 @@ def train_step(inputs, found):
             f"losses of four steps: within {shares:.1e} of each other"]  # fmt: skip
 
 
+def pix2pix_step(inputs, found):
+    """The same networks: translations and critic's logits of the same weights, and the losses of four steps."""
+    ours, theirs = found["tfmed"], found["PyTorch"]
+    assert ours["parameters"] == theirs["parameters"]
+    shares = np.abs(ours["losses"] / theirs["losses"] - 1).max()
+    assert shares < 0.02, f"losses {ours['losses']} and {theirs['losses']}"
+    return [f"parameters: {int(ours['parameters']):,} on both sides",
+            *(near(f"{name} of the same weights", ours[name], theirs[name], 1e-3) for name in ("image", "logits")),
+            f"losses of four steps: within {shares:.1e} of each other"]  # fmt: skip
+
+
+def pix2pix_volume(inputs, found):
+    """Translated slices."""
+    return [near("slices", found["tfmed"]["volume"], found["PyTorch"]["volume"], 1e-3)]
+
+
 def windows(inputs, found):
     """The blend, and what MONAI's clamp of small weights changes."""
     ours, theirs = found["tfmed"]["blend"], found["MONAI"]
@@ -81,4 +97,5 @@ def epoch(inputs, found):
 
 
 CHECKS = {"elastic2d": augmentation, "elastic3d": augmentation, "affine3d": augmentation, "resample": resample,
-          "train_step": train_step, "windows": windows, "surface": surface, "epoch": epoch}  # fmt: skip
+          "train_step": train_step, "pix2pix_step": pix2pix_step, "pix2pix_volume": pix2pix_volume,
+          "windows": windows, "surface": surface, "epoch": epoch}  # fmt: skip

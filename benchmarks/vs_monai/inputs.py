@@ -40,6 +40,18 @@ def volume(task, options):
     return {"volume": np.random.default_rng(0).normal(size=(192, 192, 96)).astype(np.float32)}
 
 
+def pair(task, options):
+    """A smooth slice of 256 x 256 and what it should become, in [-1, 1]."""
+    y, x = np.mgrid[:256, :256].astype(np.float32) / 40
+    image = np.sin(x) * np.cos(y)
+    return {"mr": image[None, ..., None], "mrcat": np.tanh(3 * image)[None, ..., None]}
+
+
+def slices(task, options):
+    """A volume of 32 slices."""
+    return {"volume": np.tanh(np.random.default_rng(0).normal(size=(32, 256, 256)).astype(np.float32))}
+
+
 def masks(task, options):
     """A left atrium and a deformed copy: a real one where the data are at hand, otherwise two ellipsoids."""
     shape = (88, 144, 180)
@@ -70,4 +82,5 @@ def epoch(task, options):
 
 
 MAKERS = {"elastic2d": augmentation, "elastic3d": augmentation, "affine3d": augmentation, "resample": resample,
-          "train_step": patch, "windows": volume, "surface": masks, "epoch": epoch}  # fmt: skip
+          "train_step": patch, "pix2pix_step": pair, "pix2pix_volume": slices,
+          "windows": volume, "surface": masks, "epoch": epoch}  # fmt: skip

@@ -20,6 +20,8 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Resample
 from tfmed.data.sampling import generator, shuffled
 from tfmed.io import Volume, write_volume
+from tfmed.methods import pix2pix_bridge
+from tfmed.methods.pix2pix_bridge.model import Translator
 from tfmed.metrics.surface import distances
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.ops.warp import warp_array
@@ -159,6 +161,47 @@ def windows(inputs, folder):
     return run, lambda: {"blend": run()}, 1
 
 
+def translator():
+    """pix2pix at its published widths, for 256 x 256, without dropout (so that both sides compute the same)."""
+    config = pix2pix_bridge.Config(unpaired_critic=False, paired_critic=True, anchor_weight=100.0, downs=8, size=256,
+                                   dropout=0.0)  # fmt: skip
+    return Translator(config, per_step=1)
+
+
+def pix2pix_step(inputs, folder):
+    """A critic's and a generator's update on one pair."""
+    model = translator()
+    batch = {name: tf.constant(inputs[name]) for name in ("mr", "mrcat")} | {"index": tf.zeros(1, tf.int64)}
+    train = tf.function(model.train_step)
+
+    def step():
+        for meter in model.metrics:
+            meter.reset_state()
+        return sum(float(value) for value in train(batch).values())
+
+    def results():
+        set_weights(model.generator, folder / "generator.npz")
+        set_weights(model.paired_critic, folder / "critic.npz")
+        pair = tf.concat([batch["mr"], batch["mrcat"]], -1)
+        image, logits = model.generator(batch["mr"]).numpy(), model.paired_critic(pair).numpy()
+        parameters = model.generator.count_params() + model.paired_critic.count_params()
+        losses = [step() for _ in range(4)]
+        return {"image": image, "logits": logits, "losses": np.array(losses), "parameters": np.array(parameters)}
+
+    return lambda number: step(), results, 1
+
+
+def pix2pix_volume(inputs, folder):
+    """All slices of a volume, one at a time."""
+    model = translator()
+    set_weights(model.generator, folder / "generator.npz")
+    return (
+        lambda number: model.translated(inputs["volume"]).numpy(),
+        lambda: {"volume": model.translated(inputs["volume"]).numpy()},
+        len(inputs["volume"]),
+    )
+
+
 # --- metrics and data -------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +266,8 @@ SIDES = {
     "resample-simpleitk": resample_simpleitk,
     "train_step": train_step,
     "windows": windows,
+    "pix2pix_step": pix2pix_step,
+    "pix2pix_volume": pix2pix_volume,
     "surface": surface,
     "epoch": epoch,
 }

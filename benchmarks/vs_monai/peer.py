@@ -13,6 +13,7 @@ from monai.inferers import sliding_window_inference
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from monai.networks.nets import BasicUNet
 
+from vs_monai.pix2pix import PatchGAN, UNet
 from vs_monai.process import serve
 
 TURN, SCALE = np.deg2rad(20.0), 0.1
@@ -131,6 +132,62 @@ def windows(inputs, folder):
     return lambda number: blend(), results, 1
 
 
+def translator(folder):
+    """Generator and critic, and their initial weights in files for the other side."""
+    torch.manual_seed(0)
+    networks = {"generator": UNet(8), "critic": PatchGAN()}
+    for name, net in networks.items():
+        arrays = [w.detach().numpy() for w in net.parameters()]
+        np.savez(folder / f"{name}.npz", **{str(number): array for number, array in enumerate(arrays)})
+    return networks["generator"], networks["critic"]
+
+
+def pix2pix_step(inputs, folder):
+    """A critic's and a generator's update on one pair, the generator run forward once, as in the public code."""
+    generator, critic = translator(folder)
+    source, target = (torch.from_numpy(np.moveaxis(inputs[name], -1, 1).copy()) for name in ("mr", "mrcat"))
+    of_critic, of_generator = (torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (critic, generator))
+    softplus = torch.nn.functional.softplus
+
+    def judged(image):
+        return critic(torch.cat([source, image], 1))
+
+    def step():
+        fake = generator(source)
+        critic.requires_grad_(True)
+        of_critic.zero_grad(set_to_none=True)
+        critic_loss = 0.5 * (softplus(-judged(target)).mean() + softplus(judged(fake.detach())).mean())
+        critic_loss.backward()
+        of_critic.step()
+        critic.requires_grad_(False)
+        of_generator.zero_grad(set_to_none=True)
+        fooled, l1 = softplus(-judged(fake)).mean(), (fake - target).abs().mean()
+        (fooled + 100 * l1).backward()
+        of_generator.step()
+        return float(critic_loss) + float(fooled) + float(l1)
+
+    def results():
+        with torch.no_grad():
+            image, logits = generator(source), judged(target)
+        parameters = sum(w.numel() for net in (generator, critic) for w in net.parameters())
+        return {"image": np.moveaxis(image.numpy(), 1, -1), "logits": np.moveaxis(logits.numpy(), 1, -1),
+                "losses": np.array([step() for _ in range(4)]), "parameters": np.array(parameters)}  # fmt: skip
+
+    return lambda number: step(), results, 1
+
+
+def pix2pix_volume(inputs, folder):
+    """All slices of a volume, one at a time."""
+    generator, _ = translator(folder)
+    volume = torch.from_numpy(inputs["volume"])
+
+    def run(number=0):
+        with torch.inference_mode():
+            return torch.cat([generator(image[None, None]) for image in volume])[:, 0].numpy()
+
+    return run, lambda: {"volume": run()}, len(volume)
+
+
 # --- metrics and data -------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +239,8 @@ SIDES = {
     "resample": resample,
     "train_step": train_step,
     "windows": windows,
+    "pix2pix_step": pix2pix_step,
+    "pix2pix_volume": pix2pix_volume,
     "surface": surface,
     "epoch": epoch,
 }  # fmt: skip

@@ -33,12 +33,12 @@ def two_convolutions(x, width):
 
 
 def set_weights(network, file):
-    """Give a network the weights that the other side wrote, in the order of the layers."""
+    """Give a network the weights that the other side wrote, in the order of the layers (in slices or volumes)."""
     with np.load(file, allow_pickle=False) as stored:
         arrays = [stored[f"{number}"] for number in range(len(stored))]
     moved = []
     for array in arrays:  # torch: (out, in, z, y, x), transposed convolutions (in, out, z, y, x); Keras: (z, y, x, ...)
-        moved.append(array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array)
+        moved.append(array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 2 else array)
     weights = [tuple(w.shape) for w in network.trainable_variables]
     assert weights == [m.shape for m in moved], list(zip(weights, [m.shape for m in moved], strict=False))
     network.set_weights(moved)

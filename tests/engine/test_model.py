@@ -1,11 +1,12 @@
 """TrainingModel and what stands around it: plain `model.fit`, noise, learning-rate schedules."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.methods.test_ctsgan import TINY_MODEL, batch, model
-from tfmed.engine.model import move_average
+from tfmed.engine.model import TrainingModel, move_average
 from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.settings import TrainConfig
 from tfmed.methods.ctsgan import CTSGAN, Config
@@ -81,3 +82,44 @@ def test_a_moving_average_draws_its_own_dropout():
         kinds.add((counter, bool(source.trainable)))
         assert not counter or (old == 1 and source.numpy() == 2)
     assert len(kinds) == 3
+
+
+class Pair(TrainingModel):
+    """A translator `y = a x` and a critic `b y`, whose updates can be written down."""
+
+    def __init__(self, **kwargs):
+        super().__init__(per_step=4, **kwargs)
+        self.passes = []
+        networks = {name: keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)]) for name in "ab"}
+        for network in networks.values():
+            network.set_weights([np.array([[1.0]], "float32")])
+        self.a, self.b = networks.values()
+        self.finish_building(
+            {"b": (keras.optimizers.SGD(0.5), [self.b]), "a": (keras.optimizers.SGD(0.25), [self.a])}, ["b", "a"]
+        )
+
+    def made(self, batch):
+        self.passes.append(len(batch["x"]))
+        return self.a(batch["x"])
+
+    def signed(self, name, sign):
+        def value(batch, made):
+            mean = sign * tf.reduce_mean(self.b(made))
+            return mean, {name: mean}
+
+        return value
+
+    def step(self):
+        batch = {"x": tf.constant([[1.0], [2.0], [3.0], [6.0]]), "index": tf.range(4, dtype=tf.int64)}
+        logs = self.update_in_turn(self.made, {"b": self.signed("b", 1.0), "a": self.signed("a", -1.0)}, batch)
+        return {name: float(value) for name, value in logs.items()}
+
+
+@pytest.mark.parametrize("parts, passes", [(1, [4]), (2, [2, 2, 2, 2])])
+def test_updates_in_turn_share_a_forward_pass(parts, passes):
+    """b <- b - 0.5 a mean(x); then a <- a + 0.25 b mean(x) with the new b. Only a batch in parts goes forward again."""
+    model = Pair(gradient_accumulation=parts)
+    assert model.step() == {"b": 3.0, "a": 0.5 * 3.0}  # minus b a mean(x) with b = -0.5
+    assert model.passes == passes
+    assert float(model.b.get_weights()[0][0, 0]) == pytest.approx(1.0 - 0.5 * 3.0)
+    assert float(model.a.get_weights()[0][0, 0]) == pytest.approx(1.0 + 0.25 * -0.5 * 3.0)

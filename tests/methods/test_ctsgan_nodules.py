@@ -219,7 +219,7 @@ def test_the_injector_never_sees_what_it_is_to_paint(method):
 def test_l1_losses_are_those_of_cube_and_mask(method):
     model, b = Injector(method.config, per_step=2), batch(method)
     model.generator = lambda x, training: tf.zeros_like(x)
-    total, logs = model.generator_loss(b, 0)
+    total, logs = model.generator_loss(b, model.made(b))
     error, mask = np.abs(b["voi"].numpy()), b["mask"].numpy()
     inside = np.mean([(e * m).sum() / m.sum() for e, m in zip(error, mask, strict=True)])
     assert float(logs["l1"]) == pytest.approx(error.mean(), rel=1e-5)
@@ -235,7 +235,7 @@ def test_the_eraser_is_shown_pasted_nodules_and_learns_the_healthy_cube(method):
     np.testing.assert_array_equal(shown[weight == 0], voi[weight == 0])
     np.testing.assert_allclose(shown[weight == 1], 0.25, atol=1e-6)
     model.generator = lambda x, training: b["voi"]
-    assert float(model.generator_loss(b, 0)[1]["l1"]) == 0
+    assert float(model.generator_loss(b, model.made(b))[1]["l1"]) == 0
 
 
 def test_the_eraser_leaves_the_injector_alone(method):

@@ -221,29 +221,29 @@ def test_tanh_wraps_the_sum():
 def test_reconstruction_is_eq_1():
     m, b = model(), batch()
     made = m(b["mr"]).numpy()
-    total, _ = m.generator_loss(b, 0, "pretrain")
+    total, _ = m.generator_loss(b, m.made(b), "pretrain")
     high, whole = np.abs(made[..., 2:] - b["high"]).mean(), np.abs(made[..., :1] - b["ct"]).mean()
     assert float(total) == pytest.approx(high + whole, rel=1e-5)
-    total, logs = m.generator_loss(b, 0)
+    total, logs = m.generator_loss(b, m.made(b))
     assert float(total) == pytest.approx(high + whole + 0.001 * float(logs["generator_critic"]), rel=1e-6)
     m = model(head="plain", adv="none")
-    assert float(m.generator_loss(b, 0)[0]) == pytest.approx(np.abs(m(b["mr"]) - b["ct"]).mean(), rel=1e-5)
+    assert float(m.generator_loss(b, m.made(b))[0]) == pytest.approx(np.abs(m(b["mr"]) - b["ct"]).mean(), rel=1e-5)
 
 
 def test_one_pair_has_the_plain_relativistic_loss():
     m, b = model(1), batch(1)
     made = m(b["mr"])
     real, fake = (float(m.critic(x)[0, 0]) for x in (b["high"], made[..., 2:]))
-    assert float(m.critic_loss(b, 0)[0]) == pytest.approx(np.log1p(np.exp(fake - real)), rel=1e-4)
+    assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx(np.log1p(np.exp(fake - real)), rel=1e-4)
     m.judged = lambda batch, made: (batch["high"], batch["high"])
-    assert float(m.critic_loss(b, 0)[0]) == pytest.approx(np.log(2), rel=1e-5)
+    assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx(np.log(2), rel=1e-5)
 
 
 def test_the_critic_teaches_the_high_branch_alone():
     """Its gradient reaches the refinement, the split and the trunk, and not the low head."""
     m, b = model(), batch()
     with tf.GradientTape() as tape:
-        term = m.generator_loss(b, 0)[1]["generator_critic"]
+        term = m.generator_loss(b, m.made(b))[1]["generator_critic"]
     names = {"low": "low", "high": "high", "split": "decomposition", "refinement": "refinement"}
     variables = {key: list(m.generator.get_layer(name).trainable_variables) for key, name in names.items()}
     trunk = [v for layer in m.generator.layers if layer.name.startswith(("down", "encoder", "unet"))
@@ -262,7 +262,7 @@ def test_what_the_critic_sees(changes, seen):
     m, b, shown = model(**changes), batch(), []
     critic = m.critic
     m.critic = lambda x, training: (shown.append(x.numpy()), critic(x, training=training))[1]
-    m.critic_loss(b, 0)
+    m.critic_loss(b, m.made(b))
     made = m(b["mr"]).numpy()
     for image, expected in zip(shown, (b[seen], made[..., 2:] if seen == "high" else made[..., :1]), strict=True):
         np.testing.assert_allclose(image[..., :1], expected, atol=1e-5)

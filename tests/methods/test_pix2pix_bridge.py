@@ -170,27 +170,27 @@ def test_critics_that_are_updated_on_some_steps_reach_the_end_of_the_schedule():
 def test_no_logit_costs_log_2():
     """A critic whose last layer is zero: both losses of it are log 2, with the public code's half."""
     m = model()
-    for name in ("critic", "paired_critic"):
+    for name, path in (("critic", "unpaired"), ("paired_critic", "paired")):
         for v in getattr(m, name).get_layer("score").trainable_variables:
             v.assign(tf.zeros_like(v))
-        assert float(getattr(m, f"{name}_loss")(batch(), 0)[0]) == pytest.approx(math.log(2))
-    _, logs = m.generator_loss(batch(), 0, "unpaired")
+        assert float(getattr(m, f"{name}_loss")(batch(), m.made(batch(), path))[0]) == pytest.approx(math.log(2))
+    _, logs = m.generator_loss(batch(), m.made(batch(), "unpaired"), "unpaired")
     assert float(logs["generator_critic"]) == pytest.approx(math.log(2))
 
 
 def test_m2c_compares_with_its_aligned_image_and_never_with_the_ct():
     m, b = model("m2c"), batch()
     other = b | {"ct": -b["ct"]}
-    first, second = (m.generator_loss(x, 0) for x in (b, other))
+    first, second = (m.generator_loss(x, m.made(x)) for x in (b, other))
     assert float(first[0]) == float(second[0])
     fake = m.generator(b["mr"], training=False)
     expected = np.abs(b["mrcat"].numpy() - fake).mean()
     assert float(first[1]["l1"]) == pytest.approx(expected, rel=1e-5)
     assert float(first[0]) == pytest.approx(float(first[1]["generator_critic"]) + 50 * expected, rel=1e-5)
     with tf.GradientTape() as tape:
-        l1 = m.generator_loss(b, 0)[1]["l1"]
+        l1 = m.generator_loss(b, m.made(b))[1]["l1"]
     assert all(g is None for g in tape.gradient(l1, list(m.critic.trainable_variables)))
-    assert float(m.critic_loss(b, 0)[0]) != float(m.critic_loss(other, 0)[0])
+    assert float(m.critic_loss(b, m.made(b))[0]) != float(m.critic_loss(other, m.made(other))[0])
 
 
 @pytest.mark.parametrize("path, networks", [("unpaired", {"generator", "critic"}),
@@ -202,18 +202,19 @@ def test_c2m_paths_leave_the_other_critic_alone(path, networks):
 
 def test_c2m_ct_path_has_no_l1_and_looks_at_no_mrcat():
     m, b = model(), batch()
-    value, logs = m.generator_loss(b, 0, "unpaired")
+    value, logs = m.generator_loss(b, m.made(b, "unpaired"), "unpaired")
     assert set(logs) == {"generator_critic"} and float(value) == float(logs["generator_critic"])
     other = b | {"mrcat": -b["mrcat"], "mr": -b["mr"]}
-    assert float(m.generator_loss(other, 0, "unpaired")[0]) == float(value)
-    assert float(m.generator_loss(b | {"ct": -b["ct"]}, 0, "paired")[0]) == float(m.generator_loss(b, 0, "paired")[0])
+    assert float(m.generator_loss(other, m.made(other, "unpaired"), "unpaired")[0]) == float(value)
+    first, second = (m.generator_loss(x, m.made(x, "paired"), "paired")[0] for x in (b, b | {"ct": -b["ct"]}))
+    assert float(first) == float(second)
 
 
 def test_the_conditional_critic_sees_source_then_image():
     m, b, seen = model(), batch(), []
     critic = m.paired_critic
     m.paired_critic = lambda x, training: (seen.append(x.numpy()), critic(x, training=training))[1]
-    m.paired_critic_loss(b, 0)
+    m.paired_critic_loss(b, m.made(b))
     fake = m.generator(b["mrcat"], training=False).numpy()
     for images, second in zip(seen, (b["mr"].numpy(), fake), strict=True):
         np.testing.assert_array_equal(images[..., :1], b["mrcat"])
@@ -253,7 +254,7 @@ def cyclegan(**changes):
 def test_cyclegan_needs_no_mrcat_and_adds_its_losses_up():
     m, b = cyclegan(cycle_weight=3.0, identity_weight=2.0), batch()
     del b["mrcat"]
-    total, logs = m.generator_loss(b, 0)
+    total, logs = m.generator_loss(b, m.made(b))
     parts = {name: float(value) for name, value in logs.items()}
     assert float(total) == pytest.approx(parts["generator_critic"] + 3 * parts["cycle"] + 2 * parts["identity"])
     there, back = m.generator(b["mr"]), m.back_generator(b["ct"])
@@ -265,7 +266,7 @@ def test_cyclegan_needs_no_mrcat_and_adds_its_losses_up():
     assert parts["generator_critic"] == pytest.approx(fooled, rel=1e-5)
     real = np.mean((m.critic(b["ct"]) - 1) ** 2) + np.mean((m.back_critic(b["mr"]) - 1) ** 2)
     fake = np.mean(m.critic(there) ** 2) + np.mean(m.back_critic(back) ** 2)
-    assert float(m.critic_loss(b, 0)[0]) == pytest.approx((real + fake) / 2, rel=1e-5)
+    assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx((real + fake) / 2, rel=1e-5)
 
 
 def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
@@ -274,9 +275,9 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
         before = {v.name + str(i): v.numpy() for i, v in enumerate(m.trainable_variables)}
         moved = {id(v) for network in theirs for v in getattr(m, network).trainable_variables}
         loss = getattr(m, f"{name}_loss")
-        first = float(loss(b, 0)[0])
-        m.update(name, lambda part, loss=loss: loss(part, 0), b)
-        assert float(loss(b, 0)[0]) < first
+        first = float(loss(b, m.made(b))[0])
+        m.update(name, lambda part, loss=loss: loss(part, m.made(part)), b)
+        assert float(loss(b, m.made(b))[0]) < first
         for (_, old), v in zip(before.items(), m.trainable_variables, strict=True):
             assert id(v) in moved or (old == v.numpy()).all()
 
@@ -302,26 +303,26 @@ def pix2pixhd(**changes):
 def test_pix2pixhd_judges_pairs_at_two_scales_and_matches_features():
     m, b = pix2pixhd(feature_weight=3.0), batch()
     b = {name: value for name, value in b.items() if name != "ct"}
-    total, parts = m.generator_loss(b, 0)
+    total, parts = m.generator_loss(b, m.made(b))
     assert float(total) == pytest.approx(float(parts["generator_critic"] + 3 * parts["feature_matching"]), rel=1e-5)
     scales = m.judged(b["mr"], b["mrcat"])
     sides = [[found.shape[1] for found in scale] for scale in scales]
     assert sides == [[8, 7, 6], [4, 3, 2]]  # 16 and 8 pixels; one strided convolution, then two of stride 1
     m.generator = lambda images, training: b["mrcat"]  # a perfect translation
-    assert float(m.generator_loss(b, 0)[1]["feature_matching"]) == 0
+    assert float(m.generator_loss(b, m.made(b))[1]["feature_matching"]) == 0
     for critic in m.critics:
         for variable in critic.get_layer("score").variables:
             variable.assign(tf.zeros_like(variable))
-    assert float(m.critic_loss(b, 0)[0]) == pytest.approx(1.0)  # (1 + 0) / 2 at each of two scales
+    assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx(1.0)  # (1 + 0) / 2 at each of two scales
 
 
 def test_pix2pixhd_updates_lower_their_losses():
     m, b = pix2pixhd(learning_rate=1e-3), batch()
     for name in m.updaters:
         loss = getattr(m, f"{name}_loss")
-        before = float(loss(b, 0)[0])
-        m.update(name, lambda part, loss=loss: loss(part, 0), b)
-        assert float(loss(b, 0)[0]) < before, name
+        before = float(loss(b, m.made(b))[0])
+        m.update(name, lambda part, loss=loss: loss(part, m.made(part)), b)
+        assert float(loss(b, m.made(b))[0]) < before, name
 
 
 @pytest.mark.one_stack

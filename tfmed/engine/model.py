@@ -117,21 +117,62 @@ class TrainingModel(keras.Model):
         Returns:
             The values to log, averaged over the parts.
         """
-        attribute, networks = self.updaters[name]
-        optimizer = getattr(self, attribute)
-        variables = [v for network in networks for v in network.trainable_variables]
-        tensors = [compat.tensor_variable(v) for v in variables]
-        share = 1.0 / (self.replicas * self.gradient_accumulation)
+        optimizer, variables = self._updater(name)
 
         def gradients(part):
             with tf.GradientTape() as tape:
                 value, logs = loss(part)
-                scaled = compat.scale_loss(optimizer, tf.cast(value, tf.float32) * share)
-            return tape.gradient(scaled, tensors, unconnected_gradients=unconnected), logs
+                scaled = self._scaled(optimizer, value)
+            return tape.gradient(scaled, _tensors(variables), unconnected_gradients=unconnected), logs
 
         total, logs = _accumulate(gradients, batch, self.gradient_accumulation)
         compat.apply_gradients(optimizer, total, variables)
         return logs
+
+    def update_in_turn(self, forward, losses, batch):
+        """Update several optimizers in turn by what one forward pass makes: critics, and then what they judge.
+
+        A batch that is cut into parts goes forward once for each optimizer, so that one part is in memory at a time.
+
+        Args:
+            forward: part of the batch -> what was made of it, a tensor or a tuple of tensors.
+            losses: optimizer's name -> loss, a function of (part of the batch, what was made of it) that returns what
+                `update` asks for. Only the last one's gradient goes back through what was made.
+            batch: this replica's batch.
+
+        Returns:
+            The values to log.
+        """
+        *judges, judged = losses
+        if self.gradient_accumulation > 1:
+            logs = {}
+            for name, loss in losses.items():
+                logs |= self.update(name, lambda part, loss=loss: loss(part, forward(part)), batch)
+            return logs
+        logs = {}
+        optimizer, variables = self._updater(judged)
+        with tf.GradientTape() as tape:
+            made = forward(batch)
+            with tape.stop_recording():
+                for name in judges:
+                    logs |= self.update(name, lambda part, loss=losses[name]: loss(part, made), batch)
+            value, own = losses[judged](batch, made)
+            scaled = self._scaled(optimizer, value)
+        compat.apply_gradients(optimizer, tape.gradient(scaled, _tensors(variables)), variables)
+        return logs | own
+
+    def _updater(self, name):
+        """(optimizer, its variables)."""
+        attribute, networks = self.updaters[name]
+        return getattr(self, attribute), [v for network in networks for v in network.trainable_variables]
+
+    def _scaled(self, optimizer, loss):
+        """A replica's loss as it must be differentiated."""
+        return compat.scale_loss(optimizer, tf.cast(loss, tf.float32) / (self.replicas * self.gradient_accumulation))
+
+
+def _tensors(variables):
+    return [compat.tensor_variable(v) for v in variables]
 
 
 def _accumulate(gradients, batch, parts):

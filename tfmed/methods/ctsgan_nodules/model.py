@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-from tfmed.engine.adversarial import AdversarialModel
 from tfmed.engine.model import TrainingModel
 from tfmed.losses.adversarial import js_critic, js_generator
 from tfmed.nn.squeezenet3d import squeezenet3d
@@ -20,7 +19,7 @@ def build_network(config, name, seed=0):
     return squeezenet3d(1, 1, c.classifier_first, c.fires, c.classifier_strides, c.classifier_dropout, seed)
 
 
-class Painter(AdversarialModel):
+class Painter(TrainingModel):
     """A generator that paints the middle of a cube anew, and a critic of (what it was shown, the cube): 3-D pix2pix.
 
     A subclass says what the generator is `shown`.
@@ -55,18 +54,25 @@ class Painter(AdversarialModel):
         """The same in a graph, at inference."""
         return self.generator(cubes, training=False)
 
-    def critic_loss(self, batch, tag):
-        """Half the cross-entropy of (shown, real) against (shown, painted)."""
+    def train_step(self, batch):
+        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
+        return self.log(self.update_in_turn(self.made, losses, batch))
+
+    def made(self, batch):
+        """(what the generator is shown, what it paints)."""
         shown = self.shown(batch)
-        painted = tf.stop_gradient(self.generator(shown, training=True))
+        return shown, self.generator(shown, training=True)
+
+    def critic_loss(self, batch, made):
+        """Half the cross-entropy of (shown, real) against (shown, painted)."""
+        shown, painted = made
         scores = [self.critic(tf.concat([shown, cube], -1), training=True) for cube in (batch["voi"], painted)]
         loss = 0.5 * tf.reduce_mean(js_critic(*scores))
         return loss, {"critic_loss": loss}
 
-    def generator_loss(self, batch, tag):
+    def generator_loss(self, batch, made):
         """The critic's word, and the L1 distances in the cube and in its mask."""
-        c, shown = self.config, self.shown(batch)
-        painted = self.generator(shown, training=True)
+        c, (shown, painted) = self.config, made
         fooled = tf.reduce_mean(js_generator(self.critic(tf.concat([shown, painted], -1), training=True)))
         error, axes = tf.abs(batch["voi"] - painted), (1, 2, 3, 4)
         whole = tf.reduce_mean(error)

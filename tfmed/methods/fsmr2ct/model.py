@@ -45,18 +45,19 @@ class Synthesizer(TrainingModel):
         return (PRETRAIN if step < self.pretraining or self.config.adv == "none" else ADVERSARIAL,)
 
     def train_step(self, batch, phase=ADVERSARIAL):
-        logs = {}
-        if phase == ADVERSARIAL:
-            logs = self.update("critic", lambda part: self.critic_loss(part, 0), batch)
-        logs |= self.update("generator", lambda part: self.generator_loss(part, 0, phase), batch)
-        means = self.log(logs)
+        losses = {"critic": self.critic_loss} if phase == ADVERSARIAL else {}
+        losses["generator"] = lambda part, made: self.generator_loss(part, made, phase)
+        means = self.log(self.update_in_turn(self.made, losses, batch))
         return {name: means[name] for name in self.phases[phase]}
+
+    def made(self, batch):
+        """What the generator makes of a batch's MR."""
+        return self.generator(batch["mr"], training=True)
 
     # --- losses -----------------------------------------------------------------------------------------------------
 
-    def generator_loss(self, batch, tag, phase=ADVERSARIAL):
+    def generator_loss(self, batch, made, phase=ADVERSARIAL):
         """L_rec (Eq. 1), and in the second phase the weighted adversarial term (Eq. 3)."""
-        made = self.generator(batch["mr"], training=True)
         logs = {"ct_l1": _l1(made[..., :1], batch["ct"])}
         total = logs["ct_l1"]
         if self.config.head == "freq":
@@ -69,9 +70,8 @@ class Synthesizer(TrainingModel):
             total += self.config.adv_weight * logs["generator_critic"]
         return total, logs
 
-    def critic_loss(self, batch, tag):
+    def critic_loss(self, batch, made):
         """The critic's relativistic average loss (Eq. 2)."""
-        made = tf.stop_gradient(self.generator(batch["mr"], training=True))
         loss = tf.reduce_mean(relativistic_critic(*self.scores(batch, made)))
         return loss, {"critic_loss": loss}
 

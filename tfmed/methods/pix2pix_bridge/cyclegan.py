@@ -32,27 +32,28 @@ class CycleGAN(SliceTranslator):
         )  # fmt: skip
 
     def train_step(self, batch):
-        logs = self.update("critic", lambda part: self.critic_loss(part, 0), batch)
-        logs |= self.update("generator", lambda part: self.generator_loss(part, 0), batch)
-        return self.log(logs)
+        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
+        return self.log(self.update_in_turn(self.made, losses, batch))
+
+    def made(self, batch):
+        """Translations there of a batch's sources, and back of its targets."""
+        source, target = self.ends(batch)
+        return self.generator(source, training=True), self.back_generator(target, training=True)
 
     def ends(self, batch):
         """(source images, target images) of a batch."""
         return batch[self.config.source], batch[self.config.target]
 
-    def critic_loss(self, batch, tag):
+    def critic_loss(self, batch, fake):
         """Both critics: real images against translations."""
-        source, target = self.ends(batch)
-        there = tf.stop_gradient(self.generator(source, training=True))
-        back = tf.stop_gradient(self.back_generator(target, training=True))
+        (source, target), (there, back) = self.ends(batch), fake
         loss = tf.reduce_mean(_against(self.critic, target, there)) + tf.reduce_mean(
             _against(self.back_critic, source, back))  # fmt: skip
         return loss, {"critic_loss": loss}
 
-    def generator_loss(self, batch, tag):
+    def generator_loss(self, batch, fake):
         """Both generators: fool the critics, come back to where one started, leave what is there already."""
-        source, target = self.ends(batch)
-        there, back = self.generator(source, training=True), self.back_generator(target, training=True)
+        (source, target), (there, back) = self.ends(batch), fake
         scores = (self.critic(there, training=True), self.back_critic(back, training=True))
         fooled = sum(2.0 * tf.reduce_mean(least_squares_generator(score)) for score in scores)
         cycle = _l1(self.back_generator(there, training=True), source) + _l1(

@@ -105,33 +105,32 @@ class Translator(SliceTranslator):
         return tuple(name for name in self.config.critics if name == wanted)
 
     def train_step(self, batch, path="paired"):
-        logs = {}
-        for name in self.critics_of(path):
-            logs |= self.update(name, lambda part, name=name: getattr(self, f"{name}_loss")(part, 0), batch)
-        logs |= self.update("generator", lambda part: self.generator_loss(part, 0, path), batch)
-        return self.log(logs)
+        losses = {name: getattr(self, f"{name}_loss") for name in self.critics_of(path)}
+        losses["generator"] = lambda part, fake: self.generator_loss(part, fake, path)
+        return self.log(self.update_in_turn(lambda part: self.made(part, path), losses, batch))
+
+    def made(self, batch, path="paired"):
+        """Translations of a path's sources."""
+        return self.generator(batch[self.ends(path)[0]], training=True)
 
     # --- losses -----------------------------------------------------------------------------------------------------
 
-    def critic_loss(self, batch, tag):
+    def critic_loss(self, batch, fake):
         """Real images of the target modality, of any patient, against translations (Eq. 1, 4)."""
-        source, real = ("mr", "ct") if self.config.direction == "m2c" else ("ct", "mr")
-        fake = tf.stop_gradient(self.generator(batch[source], training=True))
-        loss = _halved(self.critic(batch[real], training=True), self.critic(fake, training=True))
+        real = batch["ct" if self.config.direction == "m2c" else "mr"]
+        loss = _halved(self.critic(real, training=True), self.critic(fake, training=True))
         return loss, {"critic_loss": loss}
 
-    def paired_critic_loss(self, batch, tag):
+    def paired_critic_loss(self, batch, fake):
         """(source, target) against (source, translation) (Eq. 5)."""
         source, target = (batch[name] for name in self.ends("paired"))
-        fake = tf.stop_gradient(self.generator(source, training=True))
         scores = (self.paired_critic(tf.concat([source, image], -1), training=True) for image in (target, fake))
         loss = _halved(*scores)
         return loss, {"paired_critic_loss": loss}
 
-    def generator_loss(self, batch, tag, path="paired"):
+    def generator_loss(self, batch, fake, path="paired"):
         """The adversarial terms of a path, and lambda times the L1 distance to what the source is aligned with."""
         source, target = self.ends(path)
-        fake = self.generator(batch[source], training=True)
         total, logs = 0.0, {}
         for name in self.critics_of(path):
             shown = tf.concat([batch[source], fake], -1) if name == "paired_critic" else fake

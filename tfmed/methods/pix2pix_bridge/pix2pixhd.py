@@ -37,9 +37,12 @@ class Pix2PixHD(SliceTranslator):
         )
 
     def train_step(self, batch):
-        logs = self.update("critic", lambda part: self.critic_loss(part, 0), batch)
-        logs |= self.update("generator", lambda part: self.generator_loss(part, 0), batch)
-        return self.log(logs)
+        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
+        return self.log(self.update_in_turn(self.made, losses, batch))
+
+    def made(self, batch):
+        """Translations of a batch's sources."""
+        return self.generator(self.ends(batch)[0], training=True)
 
     def ends(self, batch):
         """(source images, target images) of a batch."""
@@ -54,24 +57,22 @@ class Pix2PixHD(SliceTranslator):
             pair = tf.nn.avg_pool2d(pair, 3, 2, "SAME")
         return found
 
-    def critic_loss(self, batch, tag):
+    def critic_loss(self, batch, fake):
         """Pairs against (source, translation), at every scale."""
         source, target = self.ends(batch)
-        fake = tf.stop_gradient(self.generator(source, training=True))
         scales = zip(self.judged(source, target), self.judged(source, fake), strict=True)
         loss = tf.add_n([tf.reduce_mean(least_squares_critic(real[-1], made[-1])) for real, made in scales])
         return loss, {"critic_loss": loss}
 
-    def generator_loss(self, batch, tag):
+    def generator_loss(self, batch, fake):
         """Fool the critics, and look to them like the target: mean distance of activations."""
         source, target = self.ends(batch)
-        fake = self.judged(source, self.generator(source, training=True))
-        real = self.judged(source, target)
-        fooled = tf.add_n([2.0 * tf.reduce_mean(least_squares_generator(made[-1])) for made in fake])
+        seen, real = self.judged(source, fake), self.judged(source, target)
+        fooled = tf.add_n([2.0 * tf.reduce_mean(least_squares_generator(made[-1])) for made in seen])
         distances = [
-            tf.reduce_mean(tf.abs(tf.stop_gradient(true) - seen))
-            for made, known in zip(fake, real, strict=True)
-            for seen, true in zip(made[:-1], known[:-1], strict=True)
+            tf.reduce_mean(tf.abs(tf.stop_gradient(true) - own))
+            for made, known in zip(seen, real, strict=True)
+            for own, true in zip(made[:-1], known[:-1], strict=True)
         ]
         # Mean over scales; four times the mean over the blocks, as in the public code.
         matching = 4.0 * tf.reduce_mean(tf.stack(distances))
