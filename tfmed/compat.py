@@ -23,6 +23,12 @@ def optimizer_variables(optimizer):
     return variables
 
 
+def moments(adam, variable):
+    """The running means of a variable's gradients and of their squares, as an Adam keeps them."""
+    place = adam._get_variable_index(variable) if KERAS_3 else adam._index_dict[adam._var_key(variable)]
+    return adam._momentums[place], adam._velocities[place]
+
+
 def metric_variables(model):
     """State of the running means that a model logs."""
     return [variable for metric in model.metrics for variable in metric.variables]

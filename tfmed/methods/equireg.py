@@ -19,7 +19,6 @@ does; by default only those count whose augmented input is not 0, as in all publ
 import dataclasses
 from typing import Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 from pydantic import Field
@@ -33,6 +32,7 @@ from tfmed.engine.schedules import learning_rate
 from tfmed.engine.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.segmentation import equivariance_dice
+from tfmed.nn.adam import Adam
 from tfmed.ops.warp import warp, warp_array
 
 
@@ -79,7 +79,7 @@ class EquiReg(TrainingModel):
         super().__init__(per_step=streams.per_step, **kwargs)
         self.config, self.streams = config, streams
         self.network = build_network(config, seed=self.noise_seed) if network is None else network
-        optimizer = keras.optimizers.Adam(config.learning_rate if rate is None else rate)
+        optimizer = Adam(config.learning_rate if rate is None else rate)
         logged = ["loss", "supervised", *(["equivariance"] if streams.unlabelled else [])]
         self.finish_building({"network": (optimizer, [self.network])}, logged)
 
@@ -127,7 +127,6 @@ class EquiReg(TrainingModel):
         mask = self.counted(augmented, grid) if self.config.mask else None
         target = augmented_logits(tf.stop_gradient(plain), grid)
         return (losses.kl_divergence if self.config.consistency == "kl" else losses.consistency)(target, moved, mask)
-
 
     def counted(self, augmented, grid):
         """The pixels of A(x) that are not 0, and that lie in x where something else than 0 surrounds it."""

@@ -3,12 +3,12 @@
 import dataclasses
 import warnings
 
-import keras
 import numpy as np
 import scipy.stats
 import tensorflow as tf
 
 from tfmed import compat
+from tfmed.nn.adam import Adam
 from tfmed.nn.gan2d import image_classifier
 
 
@@ -92,7 +92,7 @@ def train_discriminator(real, synthetic, seed=0, epochs=20, batch_size=128, lear
     """
     _check(real, synthetic)
     model = image_classifier(np.shape(real)[1:], seed=seed, **network)
-    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer = Adam(learning_rate)
     optimizer.build(model.trainable_variables)
     variables = [compat.tensor_variable(v) for v in model.trainable_variables]
 

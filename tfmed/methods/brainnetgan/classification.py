@@ -9,6 +9,7 @@ from tfmed import compat
 from tfmed.data.connectomes import Connectomes
 from tfmed.engine.terminal import log
 from tfmed.methods.brainnetgan.model import chosen_class, class_loss, class_outputs
+from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import GraphConv
 from tfmed.ops.triangle import to_matrix, to_vector
 
@@ -37,7 +38,7 @@ class GraphClassifier:
 
     def __init__(self, config):
         self.config, self.network = config, graph_network(config)
-        self.network.compile(keras.optimizers.Adam(config.graph_learning_rate), _loss)
+        self.network.compile(Adam(config.graph_learning_rate), _loss)
         self.network.optimizer.build(self.network.trainable_variables)
         self._fresh = [v.numpy() for v in map(compat.tensor_variable, self._state())]
 

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, field_validator
 from tfmed.config import MethodConfig
 from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator, wgan_gp
+from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import connectome_critic
 from tfmed.ops.triangle import size_of, to_matrix
 
@@ -106,9 +107,9 @@ class BrainNetGAN(AdversarialModel):
         self._upper = np.ravel_multi_index(np.triu_indices(config.regions, 1), (config.regions,) * 2)
         self.finish_building(
             {
-                "critic": (keras.optimizers.Adam(rate, 0.0, 0.9), [self.critic]),
-                "classifier": (keras.optimizers.Adam(rate, 0.9, 0.999), [self.classifier]),
-                "generator": (keras.optimizers.Adam(rate, 0.0, 0.9), [self.generator]),
+                "critic": (Adam(rate, 0.0, 0.9), [self.critic]),
+                "classifier": (Adam(rate, 0.9, 0.999), [self.classifier]),
+                "generator": (Adam(rate, 0.0, 0.9), [self.generator]),
             },
             logged=["critic", "penalty", "classifier", "classifier_accuracy", "generator", "generator_class"],
         )

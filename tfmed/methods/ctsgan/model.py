@@ -1,6 +1,5 @@
 """CTSGAN: the training step and the sampler (Sect. 2, Eq. 1-2)."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -8,6 +7,7 @@ from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import LOSSES, PENALTIES
 from tfmed.methods.ctsgan import networks
 from tfmed.methods.ctsgan.volumes import assemble, position_channel, positions, thin_slices
+from tfmed.nn.adam import Adam
 
 
 def build_network(config, name):
@@ -69,9 +69,9 @@ class CTSGAN(AdversarialModel):
         critics = [critic for critic in (self.slice_critic, self.slab_critic) if critic is not None]
         self.finish_building(
             {
-                "critic": (keras.optimizers.Adam(rate, config.beta_1, config.beta_2), critics),
+                "critic": (Adam(rate, config.beta_1, config.beta_2), critics),
                 "generator": (
-                    keras.optimizers.Adam(rate, config.beta_1, config.beta_2),
+                    Adam(rate, config.beta_1, config.beta_2),
                     [self.slice_sequence, self.slice_generator],
                 ),
             },

@@ -1,6 +1,5 @@
 """The baseline of Table 1: a vanilla 3D GAN whose volumes are resized afterwards."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -8,6 +7,7 @@ from tfmed.data.preprocess import resample
 from tfmed.engine.adversarial import AdversarialModel
 from tfmed.io import Volume
 from tfmed.losses.adversarial import LOSSES, PENALTIES
+from tfmed.nn.adam import Adam
 from tfmed.nn.gan3d import dcgan3d_critic, dcgan3d_generator
 
 
@@ -33,7 +33,7 @@ class Vanilla3DGAN(AdversarialModel):
         self.critic = dcgan3d_critic(config.baseline_size, widths[::-1])
         self.start_averages([(self.average_generator, self.generator)])
         rate = config.learning_rate if learning_rate is None else learning_rate
-        adam = {name: keras.optimizers.Adam(rate, config.beta_1, config.beta_2) for name in ("critic", "generator")}
+        adam = {name: Adam(rate, config.beta_1, config.beta_2) for name in ("critic", "generator")}
         networks = {"critic": [self.critic], "generator": [self.generator]}
         self.finish_building(
             {name: (adam[name], networks[name]) for name in adam},

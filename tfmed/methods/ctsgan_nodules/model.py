@@ -1,10 +1,10 @@
 """Injector, eraser and classifier: their networks and training steps."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.engine.model import TrainingModel
 from tfmed.losses.adversarial import js_critic, js_generator
+from tfmed.nn.adam import Adam
 from tfmed.nn.squeezenet3d import squeezenet3d
 from tfmed.nn.translation import patch_critic, unet_generator
 
@@ -39,7 +39,7 @@ class Painter(TrainingModel):
         rate = config.learning_rate if rate is None else rate
         self.finish_building(
             {
-                name: (keras.optimizers.Adam(rate, config.beta_1, config.beta_2), [getattr(self, name)])
+                name: (Adam(rate, config.beta_1, config.beta_2), [getattr(self, name)])
                 for name in ("critic", "generator")
             },
             ["critic_loss", "generator_critic", "l1", "l1_mask"],
@@ -127,7 +127,7 @@ class Classifier(TrainingModel):
         self.network = build_network(config, "classifier", seed)
         if start is not None:
             self.network.set_weights(start)
-        adam = keras.optimizers.Adam(config.classifier_learning_rate, 0.9, 0.999)
+        adam = Adam(config.classifier_learning_rate, 0.9, 0.999)
         self.finish_building({"network": (adam, [self.network])}, ["loss", "accuracy"])
 
     def call(self, volumes, training=False):

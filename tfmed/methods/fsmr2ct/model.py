@@ -1,11 +1,11 @@
 """Synthesizer: the training step of MR-to-CT synthesis, with and without a critic (Eq. 1-3)."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.engine.model import TrainingModel
 from tfmed.losses.adversarial import relativistic_critic, relativistic_generator
 from tfmed.methods.fsmr2ct.networks import build_network
+from tfmed.nn.adam import Adam
 
 PRETRAIN, ADVERSARIAL = "pretrain", "adversarial"
 
@@ -32,7 +32,7 @@ class Synthesizer(TrainingModel):
             self.critic = networks["critic"] = build_network(config, "critic")
         logged = ["reconstruction", "ct_l1"] + (["high_l1"] if config.head == "freq" else [])
         self.phases = {PRETRAIN: logged, ADVERSARIAL: [*logged, "critic_loss", "generator_critic"]}
-        optimizers = {name: (keras.optimizers.Adam(rate, config.beta_1, config.beta_2, 1e-8), [network])
+        optimizers = {name: (Adam(rate, config.beta_1, config.beta_2, 1e-8), [network])
                       for name, network in networks.items()}  # fmt: skip
         self.finish_building(optimizers, self.phases[PRETRAIN if config.adv == "none" else ADVERSARIAL])
 

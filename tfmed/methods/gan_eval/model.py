@@ -2,11 +2,11 @@
 
 import functools
 
-import keras
 import tensorflow as tf
 
 from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import LOSSES, class_loss, wgan_gp
+from tfmed.nn.adam import Adam
 from tfmed.nn.gan2d import critic2d, generator2d, residual_critic2d, residual_generator2d
 
 
@@ -40,7 +40,7 @@ class ImageGAN(AdversarialModel):
         self.critic = build_network(config, "critic")
         self.start_averages([(self.average_generator, self.generator)])
         rates = rates or (config.learning_rate_generator, config.learning_rate_critic)
-        adam = [keras.optimizers.Adam(rate, config.beta_1, config.beta_2) for rate in rates]
+        adam = [Adam(rate, config.beta_1, config.beta_2) for rate in rates]
         logged = ["critic_loss", "generator_loss"]
         logged += ["critic_class", "generator_class"] if config.class_conditional else []
         logged += ["critic_penalty"] if config.loss == "wasserstein" else []

@@ -7,6 +7,7 @@ from tfmed import compat
 from tfmed.augment import intensity
 from tfmed.engine.model import TrainingModel
 from tfmed.losses import segmentation as losses
+from tfmed.nn.adam import Adam
 
 LATENT, BRIGHTNESS = 0, 1  # tags of noise
 
@@ -35,7 +36,7 @@ class Learner(TrainingModel):
         self.config, self.streams, self.decay = config, streams, decay
         self.network = network
         self.student = network if student is None else student
-        made = keras.optimizers.SGD(rate, momentum=0.9) if optimizer == "sgd" else keras.optimizers.Adam(rate)
+        made = keras.optimizers.SGD(rate, momentum=0.9) if optimizer == "sgd" else Adam(rate)
         self.finish_building({"network": (made, [self.student])} | (others or {}), logged)
 
     def call(self, images, training=False):

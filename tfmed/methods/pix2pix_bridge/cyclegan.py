@@ -1,10 +1,10 @@
 """CycleGAN (Zhu et al. 2017), the baseline that needs no pairs."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.losses.adversarial import least_squares_critic, least_squares_generator
 from tfmed.methods.pix2pix_bridge.model import SliceTranslator, build_network
+from tfmed.nn.adam import Adam
 
 
 class CycleGAN(SliceTranslator):
@@ -24,7 +24,7 @@ class CycleGAN(SliceTranslator):
         rate = config.learning_rate if rate is None else rate
         self.generator, self.back_generator = (build_network(config, "generator", seed + 7 * k) for k in range(2))
         self.critic, self.back_critic = (build_network(config, "critic") for _ in range(2))
-        critics, generators = (keras.optimizers.Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
+        critics, generators = (Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
         self.finish_building(
             {"critic": (critics, [self.critic, self.back_critic]),
              "generator": (generators, [self.generator, self.back_generator])},

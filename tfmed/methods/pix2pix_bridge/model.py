@@ -1,12 +1,12 @@
 """Translator: the training steps of both directions (Eq. 1-7)."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.data.sampling import generator as random
 from tfmed.engine.model import TrainingModel
 from tfmed.engine.schedules import Schedule
 from tfmed.losses.adversarial import js_critic, js_generator
+from tfmed.nn.adam import Adam
 from tfmed.nn.translation import global_generator, patch_critic, unet_generator
 
 
@@ -82,7 +82,7 @@ class Translator(SliceTranslator):
         c = self.config
         if isinstance(rate, Schedule) and c.direction == "c2m" and name != "generator":
             rate = rate.scaled(1.0, c.coin if name == "critic" else 1.0 - c.coin)
-        return keras.optimizers.Adam(rate, c.beta_1, c.beta_2, 1e-8)
+        return Adam(rate, c.beta_1, c.beta_2, 1e-8)
 
     # --- which way a step goes --------------------------------------------------------------------------------------
 

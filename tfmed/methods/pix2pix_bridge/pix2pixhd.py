@@ -1,10 +1,10 @@
 """pix2pixHD (Wang et al. 2018), a baseline on pairs: its global generator, and critics at several scales."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.losses.adversarial import least_squares_critic, least_squares_generator
 from tfmed.methods.pix2pix_bridge.model import SliceTranslator, build_network
+from tfmed.nn.adam import Adam
 from tfmed.nn.translation import patch_critic
 
 
@@ -29,7 +29,7 @@ class Pix2PixHD(SliceTranslator):
             patch_critic(config.critic_layers, 2, config.critic_first, f"critic{i}", features=True)
             for i in range(config.critic_scales)
         ]
-        optimizers = (keras.optimizers.Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
+        optimizers = (Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
         networks = {"critic": self.critics, "generator": [self.generator]}
         self.finish_building(
             {name: (next(optimizers), found) for name, found in networks.items()},

@@ -1,6 +1,5 @@
 """StyleGAN3D: the training step (Sect. 2, Eq. 1) and synthesis with averaged weights."""
 
-import keras
 import tensorflow as tf
 
 from tfmed.engine.adversarial import AdversarialModel
@@ -9,6 +8,7 @@ from tfmed.engine.schedules import Schedule
 from tfmed.losses.adversarial import PENALTIES, js_critic, js_generator
 from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d.networks import Critic, Mapping, Synthesis
+from tfmed.nn.adam import Adam
 
 _FAKES, _GENERATOR, _PATH, _PENALTY = range(4)  # what noise is drawn for within a step
 
@@ -94,7 +94,7 @@ class StyleGAN3D(AdversarialModel):
             rate = rate.scaled(share, 1.0 / share)
         else:
             rate *= share
-        return keras.optimizers.Adam(rate, c.beta_1**share, c.beta_2**share, c.epsilon)
+        return Adam(rate, c.beta_1**share, c.beta_2**share, c.epsilon)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, batch, part):

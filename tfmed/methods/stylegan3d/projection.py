@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfmed import compat
 from tfmed.methods.stylegan3d.latents import Latents
+from tfmed.nn.adam import Adam
 
 _MAPPED = 10_000  # z whose w give the start and the scale of the exploration
 _LEVELS = 127.5  # losses are of grey values 0 .. 255, as in the authors' code
@@ -69,7 +70,7 @@ class Projector:
         mean = tf.reduce_mean(w, axis=0, keepdims=True)
         self.spread = tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(w - mean), axis=1)))
         self.unknowns = _Unknowns(mean, model.noise_maps(seed, 0))
-        self.optimizer = keras.optimizers.Adam(rate)
+        self.optimizer = Adam(rate)
         self.optimizer.build(self.unknowns.trainable_variables)
 
     def run(self, progress=lambda steps: steps):

@@ -7,7 +7,6 @@ import math
 import pathlib
 from typing import Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -28,6 +27,7 @@ from tfmed.metrics import surface
 from tfmed.metrics.segmentation import jaccard
 from tfmed.metrics.uncertainty import predictive_entropy
 from tfmed.nn import dropout
+from tfmed.nn.adam import Adam
 from tfmed.ops.sliding_window import sliding_window
 
 SMOOTH = 1e-7  # in both parts of the Dice: without it a batch without organ would divide 0 by 0
@@ -81,7 +81,7 @@ class USS(TrainingModel):
     def __init__(self, config, rate=None, **kwargs):
         super().__init__(**kwargs)
         self.network = build_network(config, seed=self.noise_seed)
-        optimizer = keras.optimizers.Adam(config.learning_rate if rate is None else rate)
+        optimizer = Adam(config.learning_rate if rate is None else rate)
         self.finish_building({"network": (optimizer, [self.network])}, ["loss"])
 
     def call(self, images, training=False):

@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt
 from tfmed.compat import leaky_relu
 from tfmed.methods.gbdl.rivals.base import Rival
 from tfmed.methods.gbdl.rivals.dtc import DistanceLearner
+from tfmed.nn.adam import Adam
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.unet import CONV
 
@@ -61,7 +62,7 @@ class SASSNetLearner(DistanceLearner):
     def __init__(self, config, streams, network, rate, steps, seed=0, **kwargs):
         rival = config.architecture
         critic = discriminator(config.classes, len(config.modalities), rival.discriminator_width, seed=seed + 1)
-        optimizer = keras.optimizers.Adam(rival.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
+        optimizer = Adam(rival.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
         others = {"discriminator": (optimizer, [critic])}
         super().__init__(config, streams, network, rate, steps, seed=seed, others=others, **kwargs)
         self.discriminator = critic
