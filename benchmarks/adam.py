@@ -3,6 +3,8 @@
 Run: python benchmarks/adam.py [--rounds 9]
 """
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import statistics
 import time

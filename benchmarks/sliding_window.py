@@ -9,6 +9,8 @@ process's resident memory rose while it ran, in multiples of the float32 answer 
 for the graph the copy of the volume that becomes a tensor, are in it).
 """
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import json
 import pathlib

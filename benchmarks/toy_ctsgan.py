@@ -7,6 +7,8 @@ data, and prints for each seed how generated volumes move from slice to slice co
 brightness varies within and between volumes. `tests/methods/test_ctsgan_behaviour.py` has its thresholds from here.
 """
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import time
 

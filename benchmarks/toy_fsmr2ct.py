@@ -11,6 +11,8 @@ that look at nothing: the mean of all voxels, and each voxel's median over the t
 Runs that stand in the table --out are not made again, so that a run that was broken off goes on.
 """
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import csv
 import pathlib

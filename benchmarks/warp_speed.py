@@ -6,6 +6,8 @@ The sides run in turn on the same image and the same grid; printed are medians (
 round to scipy's, and the largest difference of the results. Drawing the grid, and the 2-D grid, are timed beside them.
 """
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import statistics
 import time

@@ -1,5 +1,7 @@
 """tfmed's sides, and those of the packages that it stands on (imgaug, SimpleITK): they share its Python."""
 
+import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+
 import importlib.metadata
 import os
 import platform

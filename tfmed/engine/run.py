@@ -168,7 +168,7 @@ def environment():
         "system": platform.system(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+        "onednn": importlib.import_module("tfmed.compat").onednn_is_on(),
         "packages": versions,
     }
 

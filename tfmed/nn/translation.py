@@ -6,11 +6,12 @@ import tensorflow as tf
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init
 from tfmed.nn.dropout import Dropout, seeds
+from tfmed.nn.upconv import Doubling4
 
 _SLOPE = 0.2
 _MOST = 8  # times the first width
 _CONV = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-_TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
+_DOUBLING = {2: Doubling4, 3: lambda width, **options: keras.layers.Conv3DTranspose(width, 4, 2, "same", **options)}
 _ZEROS = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
@@ -40,7 +41,7 @@ def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, 
     for i in reversed(range(downs)):
         x = keras.layers.ReLU()(x)
         width = widths[i - 1] if i else outputs
-        x = _TRANSPOSED[dims](width, 4, 2, "same", kernel_initializer=conv_init(), name=f"up{i}")(x)
+        x = _DOUBLING[dims](width, kernel_initializer=conv_init(), name=f"up{i}")(x)
         if i:
             x = instance_norm(f"up{i}_norm")(x)
             if 5 <= i + 1 < downs and dropout:

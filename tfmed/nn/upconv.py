@@ -1,0 +1,43 @@
+"""Doubling4: the transposed convolution of pix2pix's decoder, fast on the small maps in its middle."""
+
+import keras
+import tensorflow as tf
+
+_LARGEST = 64  # pixels of a map that is multiplied as a matrix
+
+
+@keras.saving.register_keras_serializable("tfmed")
+class Doubling4(keras.layers.Conv2DTranspose):
+    """`Conv2DTranspose(filters, 4, 2, "same")`: `(n, h, w, c)` -> `(n, 2 h, 2 w, filters)`.
+
+    Kernels of 1024 x 512 channels are larger than the maps of 2 to 8 pixels that they meet, and TensorFlow's operation
+    spends its time on moving them in memory. Such maps are multiplied by the kernel as it lies, and the products added
+    up where they overlap: 2 to 6 times as fast on a CPU, forward and backward (`benchmarks/upconv.py`).
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(filters, **{"kernel_size": 4, "strides": 2, "padding": "same"} | kwargs)
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        if None in (height, width) or height * width > _LARGEST:
+            return super().call(x)
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), (-1, channels))  # lies as (4, 4, filters, channels)
+        products = tf.matmul(tf.reshape(x, (-1, channels)), tf.cast(kernel, x.dtype), transpose_b=True)
+        y = tf.reshape(products, (-1, height, width, 4, 4, self.filters))
+        y = _folded(tf.transpose(y, (0, 1, 3, 2, 4, 5)), 1)
+        y = _folded(tf.reshape(y, (-1, 2 * height, width, 4, self.filters)), 2)
+        y = tf.reshape(y, (-1, 2 * height, 2 * width, self.filters))
+        y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(self.bias), y.dtype)) if self.use_bias else y
+        return self.activation(y)
+
+
+def _folded(y, axis):
+    """Place i, tap k (the axis after) is output 2 i - 1 + k: `(..., s, 4, ...)` -> `(..., s, 2, ...)`, even and odd."""
+    widths = [[0, 0]] * (len(y.shape) - 1)
+    size, taps = y.shape[axis], tf.unstack(y, axis=axis + 1)
+    later = tf.pad(taps[3], [[1, 0] if i == axis else pair for i, pair in enumerate(widths)])
+    earlier = tf.pad(taps[0], [[0, 1] if i == axis else pair for i, pair in enumerate(widths)])
+    even = taps[1] + tf.gather(later, tf.range(size), axis=axis)
+    odd = taps[2] + tf.gather(earlier, tf.range(1, size + 1), axis=axis)
+    return tf.stack([even, odd], axis + 1)
