@@ -19,9 +19,14 @@ class Doubling4(keras.layers.Conv2DTranspose):
         super().__init__(filters, **{"kernel_size": 4, "strides": 2, "padding": "same"} | kwargs)
 
     def call(self, x):
-        height, width, channels = x.shape[1:]
-        if None in (height, width) or height * width > _LARGEST:
-            return super().call(x)
+        height, width = x.shape[1:3]
+        if None not in (height, width):
+            return self._product(x) if height * width <= _LARGEST else super().call(x)
+        pixels = tf.shape(x)[1] * tf.shape(x)[2]
+        return tf.cond(pixels <= _LARGEST, lambda: self._product(x), lambda: super(Doubling4, self).call(x))
+
+    def _product(self, x):
+        height, width, channels = tf.shape(x)[1], tf.shape(x)[2], x.shape[3]
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), (-1, channels))  # lies as (4, 4, filters, channels)
         products = tf.matmul(tf.reshape(x, (-1, channels)), tf.cast(kernel, x.dtype), transpose_b=True)
         y = tf.reshape(products, (-1, height, width, 4, 4, self.filters))
@@ -35,7 +40,7 @@ class Doubling4(keras.layers.Conv2DTranspose):
 def _folded(y, axis):
     """Place i, tap k (the axis after) is output 2 i - 1 + k: `(..., s, 4, ...)` -> `(..., s, 2, ...)`, even and odd."""
     widths = [[0, 0]] * (len(y.shape) - 1)
-    size, taps = y.shape[axis], tf.unstack(y, axis=axis + 1)
+    size, taps = tf.shape(y)[axis], tf.unstack(y, axis=axis + 1)
     later = tf.pad(taps[3], [[1, 0] if i == axis else pair for i, pair in enumerate(widths)])
     earlier = tf.pad(taps[0], [[0, 1] if i == axis else pair for i, pair in enumerate(widths)])
     even = taps[1] + tf.gather(later, tf.range(size), axis=axis)
