@@ -2,20 +2,26 @@
 
 import keras
 
+# As where most methods here were published. Keras' momentum of 0.99 leaves in the running variance for 450 steps more
+# than 1 % of the 1 that it starts from: of images in [0, 1], whose variance is as small, networks then see nothing.
+_EPSILON, _MOMENTUM = 1e-5, 0.9
 
-def norm_layer(kind, name=None):
-    """A normalisation layer by name.
+
+def norm_layer(kind, name=None, affine=True):
+    """A normalisation layer by name, with epsilon 1e-5; running statistics of "batch" have momentum 0.9.
 
     Args:
         kind: "batch" (statistics over all replicas: sharing a batch changes nothing), "instance", "layer", "none".
         name: the layer's name.
+        affine: whether it has a scale and an offset for each channel ("batch" always does).
     """
+    parts = dict(epsilon=_EPSILON, center=affine, scale=affine, name=name)
     if kind == "batch":
-        return keras.layers.BatchNormalization(synchronized=True, name=name)
+        return keras.layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, synchronized=True, name=name)
     if kind == "instance":
-        return keras.layers.GroupNormalization(groups=-1, name=name)
+        return keras.layers.GroupNormalization(groups=-1, **parts)
     if kind == "layer":
-        return keras.layers.GroupNormalization(groups=1, name=name)
+        return keras.layers.GroupNormalization(groups=1, **parts)
     if kind == "none":
         return keras.layers.Activation("linear", name=name)
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")

@@ -2,6 +2,7 @@
 
 import keras
 
+from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 
 FIRES = ((16, 64), (32, 128), (48, 192), (64, 256))
@@ -25,7 +26,7 @@ def squeezenet3d(
     x = keras.layers.Conv3D(
         first, 3, strides, "same", use_bias=False, kernel_initializer="he_normal", name="first"
     )(inputs)
-    x = keras.layers.ReLU()(_norm("first_norm")(x))
+    x = keras.layers.ReLU()(norm_layer("batch", "first_norm")(x))
     for i, (squeezed, expanded) in enumerate(fires):
         x = keras.layers.MaxPooling3D(3, 2, "same", name=f"pool{i}")(x)
         x = fire(x, squeezed, expanded, f"fire{i}a")
@@ -42,15 +43,10 @@ def fire(x, squeezed, expanded, name):
         value = keras.layers.Conv3D(
             width, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{part}"
         )(value)
-        return _norm(f"{name}_{part}_norm")(value)
+        return norm_layer("batch", f"{name}_{part}_norm")(value)
 
     inner = keras.layers.ReLU()(conv(x, squeezed, 1, "squeeze"))
     both = keras.layers.Concatenate()([conv(inner, expanded, 1, "expand1"), conv(inner, expanded, 3, "expand3")])
     if x.shape[-1] == 2 * expanded:
         both = keras.layers.Add()([both, x])
     return keras.layers.ReLU()(both)
-
-
-def _norm(name):
-    """Batch normalisation over all replicas, with the original's moving averages and epsilon."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True, name=name)

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
+from tfmed.nn.blocks import norm_layer
 
 SLOPE = 0.2
 
@@ -88,7 +89,7 @@ def highres_features(widths=(16, 32, 64), units=3, last=80, channels=1, name="hi
 
 def instance_norm(name=None):
     """Instance normalisation with scale and shift, epsilon 1e-5."""
-    return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, name=name)
+    return norm_layer("instance", name)
 
 
 @keras.utils.register_keras_serializable("tfmed")

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
-from tfmed.nn.blocks import conv_init
+from tfmed.nn.blocks import conv_init, norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.upconv import Doubling4
 
@@ -107,7 +107,7 @@ def receptive_field(layers):
 
 def instance_norm(name=None):
     """Instance normalisation without parameters, epsilon 1e-5."""
-    return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, center=False, scale=False, name=name)
+    return norm_layer("instance", name, affine=False)
 
 
 @keras.saving.register_keras_serializable("tfmed")

@@ -195,20 +195,13 @@ def _level(x, widths, norm, affine, activation, residual, label):
     rank, start = len(x.shape) - 2, x
     for j, width in enumerate(widths):
         conv = CONV[rank](width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")
-        x = _norm(norm, affine, f"{label}_norm{j}")(conv(x))
+        x = norm_layer(norm, f"{label}_norm{j}", affine)(conv(x))
         if residual and j == len(widths) - 1:
             if start.shape[-1] != width:
                 start = CONV[rank](width, 1, kernel_initializer="he_normal", name=f"{label}_shortcut")(start)
             x = keras.layers.Add(name=f"{label}_sum")([x, start])
         x = leaky_relu(0.01)(x) if activation == "leaky_relu" else keras.layers.Activation(activation)(x)
     return x
-
-
-def _norm(kind, affine, name):
-    if affine or kind not in ("instance", "layer"):
-        return norm_layer(kind, name)
-    groups = -1 if kind == "instance" else 1
-    return keras.layers.GroupNormalization(groups, epsilon=1e-5, center=False, scale=False, name=name)
 
 
 def _per_axis(factors, rank):
