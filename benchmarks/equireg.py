@@ -27,6 +27,7 @@ from tfmed.metrics.segmentation import bridging_coefficient
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs" / "equireg"
 SUPERVISED = ("model.weight=0", "train.batch_size=4", "model.labelled_batch=4")
+EQUIREG = ("train.batch_size=8", "model.labelled_batch=4")  # as many labelled samples per step
 DATA = {
     "la2018": ("left_atrium.yaml", 0.25, [
         "data.preprocess=[{step: resample, spacing_mm: [2, 2, 2]}, {step: equalize}]", "model.patch=[48, 64]",
@@ -77,7 +78,7 @@ def main():
                       "train.tensorboard=false", "train.preview_every=100000", "train.validate_every=100",
                       "train.schedule={kind: cosine}", *arguments.set]  # fmt: skip
             for name, more in (("supervised, few", [*SUPERVISED, f"data.labelled_share={few}"]),
-                               ("EquiReg, few", [f"data.labelled_share={few}", *arguments.equireg]),
+                               ("EquiReg, few", [*EQUIREG, f"data.labelled_share={few}", *arguments.equireg]),
                                ("supervised, all", [*SUPERVISED, "data.labelled_share=1.0"])):  # fmt: skip
                 folder = out / f"{name.replace(', ', '-')}-{seed}"
                 found[name].append(trained(config, [*shared, *more], folder))
