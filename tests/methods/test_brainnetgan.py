@@ -10,6 +10,7 @@ from tfmed import cli, prepare
 from tfmed.compat import tensor_variable
 from tfmed.data import connectomes, sources
 from tfmed.data.connectomes import Connectomes
+from tfmed.engine.training import fit
 from tfmed.errors import DataError
 from tfmed.io.connectome import read_connectome
 from tfmed.methods.brainnetgan import BrainNetGAN, Config, build_network
@@ -274,6 +275,19 @@ def test_settings_that_do_not_fit_the_data(tmp_path, words, message):
     settings = tfmed.load_config(REPOSITORY / "configs" / "brainnetgan.yaml", (*shared, *words))
     with pytest.raises(DataError, match=message):
         tfmed.registry.method_class("brainnetgan")(settings).prepared("train")
+
+
+def test_three_classes_from_files_to_tables(tmp_path):
+    root = tmp_path / "matrices"
+    root.mkdir()
+    folder(root, count=8, regions=10, classes=("a", "b", "c"))
+    words = (*TINY[1:], "data.source=connectome_folder", f"data.root={root}", "data.options={}", "train.steps=2",
+             "model.classes=[a, b, c]", "data.split={folds: 4, validation: 0.3}")  # fmt: skip
+    method = fit(tfmed.load_config(REPOSITORY / "configs" / "brainnetgan.yaml", words), tmp_path / "run").restored()
+    tables = method.evaluate({"run": method})
+    assert {"real", "run only", "real + run"} <= {row["training data"] for row in tables["evaluation"]}
+    assert all(0 <= row["test accuracy mean"] <= 1 for row in tables["evaluation"])
+    assert {row["class"] for row in tables["similarity"]} == {"a", "b", "c"}
 
 
 def test_one_triangle_is_enough(tmp_path):

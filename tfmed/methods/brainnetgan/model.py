@@ -191,7 +191,7 @@ def class_loss(scores, labels):
     scores = tf.cast(scores, tf.float32)
     if scores.shape[-1] == 1:
         return tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), scores[:, 0])
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), scores)  # Keras has float32 labels
 
 
 def chosen_class(scores):
