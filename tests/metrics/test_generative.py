@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tfmed.metrics import generative
 from tfmed.metrics.generative import (
     Moments,
+    batch_mmd,
     frechet_distance,
     frechet_distances_at,
     frechet_of_moments,
@@ -367,3 +368,20 @@ def test_features_in_a_memory_map_are_read_in_blocks(tmp_path, monkeypatch):
     whole = [distance(x, y) for distance in distances]
     monkeypatch.setattr(generative, "_ROWS_AT_A_TIME", 16)
     assert [distance(*maps) for distance in distances] == pytest.approx(whole, rel=1e-9)
+
+
+@given(SEEDS)
+def test_batch_mmd_is_the_sum_over_all_pairs(seed):
+    """(sum XX' + sum YY' - 2 sum XY') / n^2, written out, of batches of little volumes."""
+    draws = np.random.default_rng(seed)
+    x, y = draws.normal(size=(4, 2, 3, 5)), draws.normal(0.3, 2.0, size=(4, 2, 3, 5))
+    a, b = x.reshape(4, -1), y.reshape(4, -1)
+    expected = ((a @ a.T).sum() + (b @ b.T).sum() - 2 * (a @ b.T).sum()) / 16
+    assert batch_mmd(x, y) == pytest.approx(expected, rel=1e-9)
+    assert batch_mmd(x, x[::-1]) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("images, message", [(np.zeros((2, 3)), "dimensions"), (np.full((2, 4), np.nan), "finite")])
+def test_batch_mmd_refuses_what_cannot_be_compared(images, message):
+    with pytest.raises(ValueError, match=message):
+        batch_mmd(images, np.zeros((2, 4)))
