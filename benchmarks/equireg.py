@@ -66,10 +66,12 @@ def main():
     parser.add_argument("--few", type=float, help="share of the training patients with labels (default: the config's)")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of all trainings")
     parser.add_argument("--equireg", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of EquiReg's")
+    parser.add_argument("--only-equireg", action="store_true", help="train no baselines")
     arguments = parser.parse_args()
     config, few, extra = DATA[arguments.data]
     few = arguments.few or few
-    found = {"supervised, few": [], "EquiReg, few": [], "supervised, all": []}
+    shares = {"supervised, few": few, "EquiReg, few": few, "supervised, all": 1.0}
+    found = {name: [] for name in shares if not arguments.only_equireg or name == "EquiReg, few"}
     with tempfile.TemporaryDirectory() as temporary:
         out = pathlib.Path(temporary)
         root = nuclei(arguments.folder, out / "nuclei") if arguments.data == "nuclei" else arguments.folder
@@ -77,9 +79,9 @@ def main():
             shared = [*extra, f"data.root={root}", f"train.steps={arguments.steps}", f"seed={seed}",
                       "train.tensorboard=false", "train.preview_every=100000", "train.validate_every=100",
                       "train.schedule={kind: cosine}", *arguments.set]  # fmt: skip
-            for name, more in (("supervised, few", [*SUPERVISED, f"data.labelled_share={few}"]),
-                               ("EquiReg, few", [*EQUIREG, f"data.labelled_share={few}", *arguments.equireg]),
-                               ("supervised, all", [*SUPERVISED, "data.labelled_share=1.0"])):  # fmt: skip
+            for name in found:
+                more = [*EQUIREG, *arguments.equireg] if name == "EquiReg, few" else SUPERVISED
+                more = [*more, f"data.labelled_share={shares[name]}"]
                 folder = out / f"{name.replace(', ', '-')}-{seed}"
                 found[name].append(trained(config, [*shared, *more], folder))
                 print("|", name, "|", seed, "|", *(f"{v:.3f} |" for v in found[name][-1].values()), flush=True)
@@ -88,6 +90,8 @@ def main():
         columns = {key: np.array([score[key] for score in scores]) for key in scores[0]}
         spread = [f"{v.mean():.3f} ± {v.std(ddof=1) if len(v) > 1 else 0:.3f}" for v in columns.values()]
         print(f"| {name} | {' | '.join(spread)} |")
+    if arguments.only_equireg:
+        return
     dice = [np.array([score["Dice"] for score in found[name]])
             for name in ("EquiReg, few", "supervised, few", "supervised, all")]  # fmt: skip
     interval = bootstrap_interval(bridging_coefficient, *dice) if len(arguments.seeds) > 1 else (np.nan, np.nan)
