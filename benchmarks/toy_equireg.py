@@ -1,6 +1,6 @@
 """EquiReg on images whose truth is known: an ellipse, and a rectangle that is mostly brighter.
 
-Run: python benchmarks/toy_equireg.py [--seeds 0 1 2] [--steps 600] [--unlabelled 4] [setting=value ...]
+Run: python benchmarks/toy_equireg.py [--seeds 0 1 2] [--steps 400] [--unlabelled 4] [setting=value ...]
 
 Trains a shallow FC-DenseNet on 4 of 8 labelled images per step, and with EquiReg on 4 of 200 unlabelled ones as well
 (--unlabelled 0: the supervised baseline), and prints for each seed Dice and equivariance Dice of 100 test images, mean
@@ -26,7 +26,7 @@ from tfmed.methods.equireg import Config, EquiReg, moved_both_ways, movements
 from tfmed.metrics.segmentation import dice, equivariance_dice
 from tfmed.ops.warp import warp_array
 
-SIDE, LABELLED, UNLABELLED, TEST, STEPS = 64, 8, 200, 100, 600
+SIDE, LABELLED, UNLABELLED, TEST, STEPS = 64, 8, 200, 100, 400
 CONFIG = Config(
     modalities=("image",), label_values=(0, 1, 2), regions={}, patch=(SIDE, SIDE), learning_rate=2e-3,
     network=FCDenseNet(growth=6, first=8, encoder_layers=(2, 2), bottom_layers=2, decoder_layers=(2, 2), dropout=0.1),

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from tests.harness import REPOSITORY, MethodHarness
 from tfmed import cli, evaluate
 from tfmed.data import splits
 from tfmed.data.case import Case
+from tfmed.data.phantoms.chest_ct import chest_ct, placed_nodules
 from tfmed.engine.exporting import export
 from tfmed.engine.training import fit
 from tfmed.errors import DataError, RunError
@@ -48,9 +50,9 @@ TINY = (
 )
 
 
-def settings(*overrides):
-    shared = ("train.steps=2", "train.log_every=1", "train.tensorboard=false")
-    return tfmed.load_config(CONFIG, (*shared, *TINY, *overrides))
+def settings(*overrides, shared=TINY):
+    quick = ("train.steps=2", "train.log_every=1", "train.tensorboard=false")
+    return tfmed.load_config(CONFIG, (*quick, *shared, *overrides))
 
 
 @pytest.mark.current
@@ -361,3 +363,45 @@ def test_a_run_that_makes_no_volumes_is_refused(run):
         _ = METHOD(settings(f"model.synthetic_run={run.path}")).synthetic
     with pytest.raises(RunError, match="no such run directory"):
         _ = METHOD(settings("model.synthetic_run=nowhere")).synthetic
+
+
+# --- real layouts -----------------------------------------------------------------------------------------------------
+
+
+def luna16_tree(root):
+    """Chest phantoms as LUNA16 keeps scans: MetaImage in subsets, nodules in a table (LPS); half of them are healthy."""
+    rows, options = [], dict(shape=(24, 24, 24), field_of_view_mm=290, length_mm=220)
+    for number in range(12):
+        own = dict(options, seed=number, nodules=2 * (number % 2), nodule_radius_mm=(12, 18))
+        volume = chest_ct(**own).volume
+        uid, folder = f"1.3.6.1.4.1.14519.5.2.1.{number}", root / f"subset{number % 10}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = sitk.GetImageFromArray(volume.array)
+        lps = np.diag([-1, -1, 1, 1]) @ volume.affine
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+        sitk.WriteImage(image, str(folder / f"{uid}.mhd"))
+        for nodule in placed_nodules(**own):
+            x, y, z = nodule["centre_mm"]
+            rows.append(f"{uid},{-x},{-y},{z},{2 * nodule['radius_mm']}")
+    (root / "annotations.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ,diameter_mm", *rows, ""]), "utf-8")
+    return root
+
+
+def test_a_tree_of_luna16_goes_through_the_whole_experiment(tmp_path):
+    """Its scans without nodules are the healthy ones; nodules lie where the phantoms have them."""
+    root = luna16_tree(tmp_path / "LUNA16")
+    words = ("data.source=luna16", f"data.root={root}", "data.options={}", "model.healthy=null")
+    run = fit(settings(*words, shared=TINY[1:]), tmp_path / "run")  # but for the phantoms' options
+    method = run.restored()
+    assert not any(method.nodules(case) for part in method.origins["healthy"].values() for case in part)
+    case = method.origins["nodules"]["train"][0]
+    number = int(case.id.rpartition(".")[2])
+    placed = placed_nodules(seed=number, nodules=2, nodule_radius_mm=(12, 18), shape=(24, 24, 24),
+                            field_of_view_mm=290, length_mm=220)  # fmt: skip
+    centres = sorted(nodule.centre_mm for nodule in method.nodules(case))
+    np.testing.assert_allclose(centres, sorted(one["centre_mm"] for one in placed), atol=1e-3)
+    rows = method.evaluate({"run": method})["evaluation"]
+    assert [row["seeds"] for row in rows] == [1, 1, 1] and {row["nodules mm"] for row in rows} == {24}
