@@ -369,7 +369,7 @@ def test_a_run_that_makes_no_volumes_is_refused(run):
 
 
 def luna16_tree(root):
-    """Chest phantoms as LUNA16 keeps scans: MetaImage in subsets, nodules in a table (LPS); half of them are healthy."""
+    """Chest phantoms as LUNA16 keeps scans: MetaImage in subsets, nodules in a table (LPS); every second is healthy."""
     rows, options = [], dict(shape=(24, 24, 24), field_of_view_mm=290, length_mm=220)
     for number in range(12):
         own = dict(options, seed=number, nodules=2 * (number % 2), nodule_radius_mm=(12, 18))
