@@ -6,6 +6,8 @@ Every measurement is a process of its own (`--one`); memory is its peak resident
 included. Weights are untrained: neither time nor memory depends on them.
 """
 
+import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import json
 import os
@@ -29,8 +31,6 @@ def peak_mib():
 
 def settings(profile):
     """The settings of a profile of `configs/ctsgan.yaml`."""
-    import tfmed
-
     return tfmed.load_config(CONFIG, profile=profile)
 
 

@@ -13,6 +13,8 @@ median and quartiles of the rounds' ratios to the first side, of wall and of pro
 machine disturbs less), and the peak of memory beyond what the process held after its imports, as a ratio too.
 """
 
+import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import itertools
 import json
@@ -37,8 +39,6 @@ SLICES, LATENT, FLOOR = 32, 256, 10.0
 
 def settings(name, arguments):
     """The shipped settings of a method, on the benchmark's network and patch."""
-    import tfmed
-
     file = "gbdl.yaml" if name == "gbdl" else f"gbdl/{name}.yaml"
     network = f"{{name: unet, widths: {arguments.widths}, factors: [1, 2, 2], norm: instance, dropout: 0.3}}"
     return tfmed.load_config(f"configs/{file}", [

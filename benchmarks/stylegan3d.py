@@ -7,6 +7,8 @@ threads: a busy machine lengthens these less), and the peak resident size. Batch
 the critic compares nothing; a path-length penalty looks at half of a batch, here at the same one volume.
 """
 
+import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
+
 import argparse
 import json
 import os
@@ -38,7 +40,6 @@ def measure(name, profile, part, batch, steps, checkpointing):
     import numpy as np
     import tensorflow as tf
 
-    import tfmed
     from tfmed.methods.stylegan3d import Config, StyleGAN3D
 
     file = CONFIGS / ("stylegan3d.yaml" if name == "2mm_fd96" else f"stylegan3d/{name}.yaml")

@@ -202,3 +202,15 @@ def test_no_file_is_huge():
     """Data sets and weights do not belong into the repository."""
     large = [file.name for file in tracked() if file.exists() and file.stat().st_size > 2 << 20]
     assert large == []
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in sorted((REPOSITORY / "benchmarks").glob("**/*.py")) if f.parent.name != "vs_monai"
+             and f.name != "onednn.py" or f.name == "ours.py"], ids=lambda file: file.name,
+)  # fmt: skip
+def test_benchmarks_import_tfmed_before_tensorflow(file):
+    """TensorFlow's CPU kernels are chosen when it is imported: the other way round they would measure slower ones."""
+    tops = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.stmt)]
+    found = [name.split(".")[0] for node in tops for name in imports("benchmarks", node)]
+    first = next((name for name in found if name in ("tfmed", "tensorflow", "keras")), "tfmed")
+    assert first == "tfmed"
