@@ -204,10 +204,11 @@ def test_no_file_is_huge():
     assert large == []
 
 
-@pytest.mark.parametrize(
-    "file", [f for f in sorted((REPOSITORY / "benchmarks").glob("**/*.py")) if f.parent.name != "vs_monai"
-             and f.name != "onednn.py" or f.name == "ours.py"], ids=lambda file: file.name,
-)  # fmt: skip
+BENCHMARKS = [file for pattern in ("*.py", "real/*.py", "vs_monai/ours.py")
+              for file in sorted((REPOSITORY / "benchmarks").glob(pattern)) if file.name != "onednn.py"]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: file.name)
 def test_benchmarks_import_tfmed_before_tensorflow(file):
     """TensorFlow's CPU kernels are chosen when it is imported: the other way round they would measure slower ones."""
     tops = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.stmt)]
