@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 
 from tfmed._lazy import submodules
 
@@ -9,6 +10,7 @@ __version__ = "0.1.0"
 
 # TensorFlow reads this when it is imported. Left alone it does without oneDNN on some CPUs, where 3-D convolutions then
 # take twice as long and strided ones twenty to seventy times (benchmarks/onednn.py).
+imported_after_tensorflow = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _LAZY = {"load_config": "tfmed.config", "load_run": "tfmed.engine.run", "Run": "tfmed.engine.run"}

@@ -1,7 +1,6 @@
 """The only file that knows which stack is installed: the few things that differ between Keras 2.15 and Keras 3."""
 
 import importlib
-import os
 
 import keras
 import numpy as np
@@ -54,18 +53,6 @@ def apply_gradients(optimizer, gradients, variables):
     if not KERAS_3 and isinstance(optimizer, _loss_scale_class()):
         gradients = optimizer.get_unscaled_gradients(gradients)
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-
-def onednn_is_on():
-    """Whether TensorFlow computes by oneDNN on the CPU, which was decided when it was imported."""
-    return importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled()
-
-
-def onednn_came_too_late():
-    """Whether a CPU does without oneDNN against the wish in the environment, which TensorFlow did not see in time."""
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "1" or onednn_is_on():
-        return False
-    return not importlib.import_module("tensorflow").config.list_physical_devices("GPU")
 
 
 def set_precision(policy):

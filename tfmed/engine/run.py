@@ -154,6 +154,12 @@ def _as_yaml(settings):
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
+def onednn():
+    """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed, and chose by itself."""
+    late = importlib.import_module("tfmed").imported_after_tensorflow
+    return None if late else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+
+
 def environment():
     """Versions and machine, without names of people or hosts."""
     versions = {}
@@ -168,7 +174,7 @@ def environment():
         "system": platform.system(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "onednn": importlib.import_module("tfmed.compat").onednn_is_on(),
+        "onednn": onednn(),
         "packages": versions,
     }
 

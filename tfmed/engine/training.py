@@ -49,8 +49,8 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
     method.records = Records(run.path / "records", writes=worker[0] == 0)
     log.info("run directory: %s", run.path)
-    if compat.onednn_came_too_late():
-        log.warning("3-D convolutions are many times slower than need be: import tfmed before TensorFlow and Keras")
+    if runs.onednn() is None and not tf.config.list_physical_devices("GPU"):
+        log.warning("on some CPUs training is now many times slower than need be: import tfmed before TensorFlow")
     _train_stages(run, method, strategy, worker)
     _preview(run, method, worker[0] == 0, "preview", None, None)
     if worker[0] == 0:
