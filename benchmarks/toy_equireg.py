@@ -1,6 +1,6 @@
 """EquiReg on images whose truth is known: an ellipse, and a rectangle that is mostly brighter.
 
-Run: python benchmarks/toy_equireg.py [--seeds 0 1 2] [--steps 400] [--unlabelled 4] [setting=value ...]
+Run: python benchmarks/toy_equireg.py [--seeds 0 1 2] [--steps 600] [--unlabelled 4] [setting=value ...]
 
 Trains a shallow FC-DenseNet on 4 of 8 labelled images per step, and with EquiReg on 4 of 200 unlabelled ones as well
 (--unlabelled 0: the supervised baseline), and prints for each seed Dice and equivariance Dice of 100 test images, mean
@@ -21,12 +21,13 @@ from tfmed.augment.paired import sample_grid
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator, shuffled
 from tfmed.data.streams import Streams
+from tfmed.engine.schedules import Schedule
 from tfmed.engine.backbones import FCDenseNet
 from tfmed.methods.equireg import Config, EquiReg, moved_both_ways, movements
 from tfmed.metrics.segmentation import dice, equivariance_dice
 from tfmed.ops.warp import warp_array
 
-SIDE, LABELLED, UNLABELLED, TEST, STEPS = 64, 8, 200, 100, 400
+SIDE, LABELLED, UNLABELLED, TEST, STEPS = 64, 8, 200, 100, 600
 CONFIG = Config(
     modalities=("image",), label_values=(0, 1, 2), regions={}, patch=(SIDE, SIDE), learning_rate=2e-3,
     network=FCDenseNet(growth=6, first=8, encoder_layers=(2, 2), bottom_layers=2, decoder_layers=(2, 2), dropout=0.1),
@@ -77,7 +78,7 @@ def train(seed, steps=STEPS, unlabelled=4, config=CONFIG):
     """A trained model; without unlabelled images the baseline."""
     streams = Streams(4, unlabelled)
     keras.utils.set_random_seed(seed)
-    model = EquiReg(config, streams, seed=seed)
+    model = EquiReg(config, streams, rate=Schedule(config.learning_rate, steps, "cosine"), seed=seed)
     step = tf.function(model.train_step)
     for batch in samples(seed, streams).batches(0, steps):
         step(batch)

@@ -155,7 +155,7 @@ def _as_yaml(settings):
 
 
 def onednn():
-    """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed, and chose by itself."""
+    """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed and chose by itself."""
     late = importlib.import_module("tfmed").imported_after_tensorflow
     return None if late else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
