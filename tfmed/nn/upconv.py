@@ -39,10 +39,12 @@ class Doubling4(keras.layers.Conv2DTranspose):
 
 def _folded(y, axis):
     """Place i, tap k (the axis after) is output 2 i - 1 + k: `(..., s, 4, ...)` -> `(..., s, 2, ...)`, even and odd."""
-    widths = [[0, 0]] * (len(y.shape) - 1)
-    size, taps = tf.shape(y)[axis], tf.unstack(y, axis=axis + 1)
-    later = tf.pad(taps[3], [[1, 0] if i == axis else pair for i, pair in enumerate(widths)])
-    earlier = tf.pad(taps[0], [[0, 1] if i == axis else pair for i, pair in enumerate(widths)])
-    even = taps[1] + tf.gather(later, tf.range(size), axis=axis)
-    odd = taps[2] + tf.gather(earlier, tf.range(1, size + 1), axis=axis)
+    taps, before = tf.unstack(y, axis=axis + 1), (slice(None),) * axis
+
+    def moved(tap, width, part):
+        widths = [width if i == axis else [0, 0] for i in range(len(tap.shape))]
+        return tf.pad(tap, widths)[(*before, part)]
+
+    even = taps[1] + moved(taps[3], [1, 0], slice(None, -1))
+    odd = taps[2] + moved(taps[0], [0, 1], slice(1, None))
     return tf.stack([even, odd], axis + 1)
