@@ -41,26 +41,24 @@ def resample(inputs, found):
     return [*lines, near("tfmed and SimpleITK on one grid", ours["volume"], theirs["volume"], 1e-4)]
 
 
-def train_step(inputs, found):
-    """One network: parameters, answers, and the losses of four steps from the same weights."""
-    ours, theirs = found["tfmed"], found["MONAI"]
+def same_training(ours, theirs, names, most):
+    """Lines for networks that were given the same weights: parameters, answers, and the losses of four steps."""
     assert ours["parameters"] == theirs["parameters"]
     shares = np.abs(ours["losses"] / theirs["losses"] - 1).max()
-    assert shares < 0.01, f"losses {ours['losses']} and {theirs['losses']}"
+    assert shares < most, f"losses {ours['losses']} and {theirs['losses']}"
     return [f"parameters: {int(ours['parameters']):,} on both sides",
-            near("logits of the same weights", ours["logits"], theirs["logits"], 1e-3),
+            *(near(f"{name} of the same weights", ours[name], theirs[name], 1e-3) for name in names),
             f"losses of four steps: within {shares:.1e} of each other"]  # fmt: skip
+
+
+def train_step(inputs, found):
+    """The U-Net's logits."""
+    return same_training(found["tfmed"], found["MONAI"], ["logits"], 0.01)
 
 
 def pix2pix_step(inputs, found):
-    """The same networks: translations and critic's logits of the same weights, and the losses of four steps."""
-    ours, theirs = found["tfmed"], found["PyTorch"]
-    assert ours["parameters"] == theirs["parameters"]
-    shares = np.abs(ours["losses"] / theirs["losses"] - 1).max()
-    assert shares < 0.02, f"losses {ours['losses']} and {theirs['losses']}"
-    return [f"parameters: {int(ours['parameters']):,} on both sides",
-            *(near(f"{name} of the same weights", ours[name], theirs[name], 1e-3) for name in ("image", "logits")),
-            f"losses of four steps: within {shares:.1e} of each other"]  # fmt: skip
+    """The translation, and the critic's logits of the true pair."""
+    return same_training(found["tfmed"], found["PyTorch"], ["image", "logits"], 0.02)
 
 
 def pix2pix_volume(inputs, found):

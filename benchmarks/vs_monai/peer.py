@@ -82,10 +82,13 @@ def resample(inputs, folder):
 def network(folder):
     """The network, and its initial weights in a file for the other side."""
     torch.manual_seed(0)
-    unet = BasicUNet(spatial_dims=3, in_channels=1, out_channels=2, features=FEATURES)
-    arrays = [w.detach().numpy() for w in unet.parameters()]
-    np.savez(folder / "weights.npz", **{str(number): array for number, array in enumerate(arrays)})
-    return unet
+    return written(BasicUNet(spatial_dims=3, in_channels=1, out_channels=2, features=FEATURES), folder / "weights.npz")
+
+
+def written(net, file):
+    """The network; its weights are written to a file in the order of its layers."""
+    np.savez(file, **{str(number): w.detach().numpy() for number, w in enumerate(net.parameters())})
+    return net
 
 
 def train_step(inputs, folder):
@@ -135,11 +138,7 @@ def windows(inputs, folder):
 def translator(folder):
     """Generator and critic, and their initial weights in files for the other side."""
     torch.manual_seed(0)
-    networks = {"generator": UNet(8), "critic": PatchGAN()}
-    for name, net in networks.items():
-        arrays = [w.detach().numpy() for w in net.parameters()]
-        np.savez(folder / f"{name}.npz", **{str(number): array for number, array in enumerate(arrays)})
-    return networks["generator"], networks["critic"]
+    return written(UNet(8), folder / "generator.npz"), written(PatchGAN(), folder / "critic.npz")
 
 
 def pix2pix_step(inputs, folder):

@@ -144,12 +144,11 @@ class TrainingModel(keras.Model):
             The values to log.
         """
         *judges, judged = losses
+        logs = {}
         if self.gradient_accumulation > 1:
-            logs = {}
             for name, loss in losses.items():
                 logs |= self.update(name, lambda part, loss=loss: loss(part, forward(part)), batch)
             return logs
-        logs = {}
         optimizer, variables = self._updater(judged)
         with tf.GradientTape() as tape:
             made = forward(batch)
