@@ -14,12 +14,12 @@ import pytest
 import tensorflow as tf
 
 import tfmed
-from tests.harness import MethodHarness
+from tests.harness import MethodHarness, assert_same_weights, killed_before
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
 from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.training import fit
-from tfmed.errors import DataError
+from tfmed.errors import ConfigError, DataError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
 
@@ -282,11 +282,47 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
             assert id(v) in moved or (old == v.numpy()).all()
 
 
+def test_cyclegans_critics_are_shown_older_translations():
+    """Only critics are: from the same weights, a history changes what they learn, and not what the generators do."""
+    words = {"history": 2}
+    with_history, without = cyclegan(**words), cyclegan(**words | {"history": 0})
+    seen = []
+    for step in range(12):
+        b = batch(step) | {"index": tf.range(2 * step, 2 * step + 2, dtype=tf.int64)}
+        fake = with_history.made(b)
+        seen.append([float(m.critic_loss_with_history(b, fake)[0]) for m in (with_history, without)])
+        if step == 0:
+            for history, images in zip(with_history.histories, fake, strict=True):
+                np.testing.assert_array_equal(history.shown(images, b, with_history), images)
+    differs = [abs(one - other) > 1e-6 for one, other in seen]
+    assert not differs[0]
+    assert 3 <= sum(differs[1:]) <= 11  # of 11 steps in which each of four images is an older one half the time
+    assert not [v for v in with_history.trainable_variables if "images" in v.name]
+
+
 @pytest.mark.one_stack
-def test_cyclegan_trains_from_its_settings(tmp_path):
-    words = ("model.architecture=cyclegan", "model.downs=2", "data.split.test=0")
+def test_cyclegan_trains_resumes_and_is_shared_by_two_devices(tmp_path):
+    words = ("model.architecture=cyclegan", "model.downs=2", "data.split.test=0", "model.history=4", "train.steps=4",
+             "train.checkpoint_every_steps=2")  # fmt: skip
     run = fit(settings(*words), tmp_path / "run")
     assert np.isfinite(run.metrics()[["critic_loss", "cycle", "identity"]].to_numpy()).all()
+    killed, _ = killed_before(run, tmp_path / "killed", lambda state: state["finished"])
+    assert_same_weights(fit(run.settings, killed, resume=True), run)
+    two = fit(settings(*words, "train.strategy=mirrored", "train.replicas=2"), tmp_path / "two")
+    kept, others = (r.restored().model.histories for r in (run, two))
+    for one, other in zip(kept, others, strict=True):
+        assert len(np.unique(one.images.numpy(), axis=0)) == 4
+        np.testing.assert_allclose(other.images.numpy(), one.images.numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("words, reason", [
+    (("model.history=3",), "3 images are fewer than a step's 4"),
+    (("train.strategy=mirrored", "train.replicas=2", "train.gradient_accumulation=2"), "set train.gradient_acc"),
+])  # fmt: skip
+@pytest.mark.one_stack
+def test_cyclegan_says_what_its_history_cannot_do(tmp_path, words, reason):
+    with pytest.raises(ConfigError, match=reason):
+        fit(settings("model.architecture=cyclegan", "model.downs=2", *words), tmp_path / "run")
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ CTs; `python -m tfmed.evaluate RUN --compare RUN ...`. The paper names no hardwa
 
 Deviates: what the paper leaves open follows the public pix2pix code. MR is scaled by the 99.5th percentile of its
 voxels above 0. The paper's segmenter is a product; here structures are found by threshold, or by a `segment` of your
-own. The learning rate falls with every step and not with every epoch. CycleGAN's critics see no older translations.
-pix2pixHD compares no features of photographs' classifiers.
+own. The learning rate falls with every step and not with every epoch. pix2pixHD compares no features of photographs'
+classifiers.
 """
 
 from tfmed.methods.pix2pix_bridge.config import Config

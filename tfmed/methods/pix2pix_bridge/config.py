@@ -20,6 +20,7 @@ class Config(MethodConfig):
     coin: float = Field(0.5, ge=0, le=1)  # [P] C->M: chance that a step begins with real CTs and not with MRCATs
     cycle_weight: float = Field(10.0, ge=0)  # [C] of CycleGAN
     identity_weight: float = Field(5.0, ge=0)  # [C] of CycleGAN
+    history: int = Field(50, ge=0)  # [C] of CycleGAN: older translations kept for the critics; 0: none
     feature_weight: float = Field(10.0, ge=0)  # [C] of pix2pixHD: feature matching
     # networks
     downs: int = Field(9, ge=1, le=10)  # [P] unet_512; pix2pixHD: 4

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfmed.engine.history import History
 from tfmed.losses.adversarial import least_squares_critic, least_squares_generator
 from tfmed.methods.pix2pix_bridge.model import SliceTranslator, build_network
 from tfmed.nn.adam import Adam
@@ -10,7 +11,7 @@ from tfmed.nn.adam import Adam
 class CycleGAN(SliceTranslator):
     """Two generators, there and back, each with a critic of what it makes; least-squares losses.
 
-    Critics go first, as in pix2pix, and see the newest translations (the public code shows them older ones as well).
+    Critics go first, as in pix2pix, and are shown older translations among the newest.
 
     Args:
         config: the method's `Config`.
@@ -24,6 +25,8 @@ class CycleGAN(SliceTranslator):
         rate = config.learning_rate if rate is None else rate
         self.generator, self.back_generator = (build_network(config, "generator", seed + 7 * k) for k in range(2))
         self.critic, self.back_critic = (build_network(config, "critic") for _ in range(2))
+        shape = (config.size, config.size, 1)
+        self.histories = [History(config.history, shape, self, tag) for tag in range(2)] if config.history else None
         critics, generators = (Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
         self.finish_building(
             {"critic": (critics, [self.critic, self.back_critic]),
@@ -32,7 +35,7 @@ class CycleGAN(SliceTranslator):
         )  # fmt: skip
 
     def train_step(self, batch):
-        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
+        losses = {"critic": self.critic_loss_with_history, "generator": self.generator_loss}
         return self.log(self.update_in_turn(self.made, losses, batch))
 
     def made(self, batch):
@@ -43,6 +46,12 @@ class CycleGAN(SliceTranslator):
     def ends(self, batch):
         """(source images, target images) of a batch."""
         return batch[self.config.source], batch[self.config.target]
+
+    def critic_loss_with_history(self, batch, fake):
+        """`critic_loss` of translations of which some are replaced by older ones."""
+        if self.histories:
+            fake = [history.shown(images, batch, self) for history, images in zip(self.histories, fake, strict=True)]
+        return self.critic_loss(batch, fake)
 
     def critic_loss(self, batch, fake):
         """Both critics: real images against translations."""

@@ -1,0 +1,55 @@
+"""History: translations of earlier steps, which a critic is shown so that it does not forget them."""
+
+import keras
+import tensorflow as tf
+
+from tfmed.compat import tensor_variable
+from tfmed.engine.model import assign
+from tfmed.errors import ConfigError
+
+
+class History(keras.layers.Layer):
+    """An image pool (Shrivastava et al. 2017, section 2.3): half of the images shown are replaced by older ones.
+
+    Each place in a global batch has its own images, of `size // per_step` steps. While they are fewer, an image is kept
+    and shown; afterwards it is, by the toss of a coin, shown alone, or kept in place of one that is shown.
+    Which one and how the coin falls depend on (seed, step, place) only; the images are weights, so a resumed run
+    goes on with the same ones.
+
+    Args:
+        size: images to keep, at least `model.per_step`.
+        shape: shape of an image.
+        model: the `TrainingModel` whose noise, samples per step and replicas it follows.
+        tag: what tells its draws from the model's others.
+    """
+
+    def __init__(self, size, shape, model, tag, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        if size < model.per_step:
+            raise ConfigError(f"model.history: {size} images are fewer than a step's {model.per_step} (batch_size)")
+        if model.replicas > 1 and model.gradient_accumulation > 1:
+            raise ConfigError("model.history: several devices cannot share it under gradient accumulation; "
+                              "set train.gradient_accumulation=1 or model.history=0")  # fmt: skip
+        self.steps, self.tag = size // model.per_step, tag
+        self.images = self.add_weight(
+            name="images", shape=(self.steps * model.per_step, *shape), initializer="zeros", trainable=False
+        )
+        self.built = True
+
+    def shown(self, images, batch, model):
+        """What a critic is shown in place of a batch's translations `(b, ...)`; keeps what is to be kept."""
+        images = tf.stop_gradient(tf.cast(images, tf.float32))
+        step, place = model.step_of(batch), batch["index"] % model.per_step
+        draw = model.noise(batch, (2,), self.tag, tf.random.stateless_uniform)
+        filling = step < self.steps
+        chosen = tf.cast(draw[:, 0] * self.steps, tf.int64)
+        slots = tf.where(filling, step, chosen) * model.per_step + place
+        kept = tensor_variable(self.images)
+        older = tf.gather(kept, slots)
+        swap = tf.reshape((draw[:, 1] < 0.5) & ~filling, [-1] + [1] * (len(images.shape) - 1))
+        new = tf.where(swap | filling, images, older)
+        if model.replicas > 1:  # each replica keeps what all have made
+            context = tf.distribute.get_replica_context()
+            slots, new = context.all_gather(slots, 0), context.all_gather(new, 0)
+        assign(self.images, tf.tensor_scatter_nd_update(kept, slots[:, None], new))
+        return tf.where(swap, older, images)
