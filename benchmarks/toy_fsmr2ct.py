@@ -14,13 +14,13 @@ Runs that stand in the table --out are not made again, so that a run that was br
 import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 
 import argparse
-import csv
 import pathlib
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
+from kept_rows import KeptRows
 
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
@@ -83,6 +83,19 @@ def errors(predict):
     return np.mean(rows, axis=0)
 
 
+def trained_and_scored(seed, name, steps):
+    """Both errors, and the seconds that it took."""
+    start = time.monotonic()
+    model = train(METHODS[name], seed, steps)
+    network = tf.function(lambda x: model(x)[..., 0])
+    return *errors(lambda mr: network(mr[None, ..., None]).numpy()[0]), time.monotonic() - start
+
+
+def print_row(seed, name, values):
+    """A row of the table."""
+    print(f"| {seed} | {name} | {values[0]:.4f} | {values[1]:.4f} | {values[2]:.0f} |", flush=True)
+
+
 def blind(seeds):
     """Rows of the two predictions that look at nothing."""
     cts = np.stack([toy_pair(1000 * seed + k)[1] for seed in seeds for k in range(TRAIN)])
@@ -97,39 +110,17 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("toy_fsmr2ct.csv"))
     arguments = parser.parse_args()
-    done = read_table(arguments.out)
+    rows, found = KeptRows(arguments.out, key_length=3), {}
     print("| seed | method | error | error of edges | seconds |\n|---|---|---|---|---|")
     for seed in arguments.seeds:
         for name in arguments.methods:
             key = (seed, name, arguments.steps)
-            if key not in done:
-                start = time.monotonic()
-                model = train(METHODS[name], seed, arguments.steps)
-                network = tf.function(lambda x, model=model: model(x)[..., 0])
-                found = errors(lambda mr, network=network: network(mr[None, ..., None]).numpy()[0])
-                done[key] = (*found, time.monotonic() - start)
-                write_row(arguments.out, key, done[key])
-            print(f"| {seed} | {name} | {done[key][0]:.4f} | {done[key][1]:.4f} | {done[key][2]:.0f} |", flush=True)
+            found[seed, name] = rows.recall(key, lambda: trained_and_scored(*key))  # noqa: B023 - called at once
+            print_row(seed, name, found[seed, name])
     for name in arguments.methods:
-        mean = np.mean([done[seed, name, arguments.steps][:2] for seed in arguments.seeds], axis=0)
-        print(f"| mean | {name} | {mean[0]:.4f} | {mean[1]:.4f} | |")
+        print_row("mean", name, np.mean([found[seed, name] for seed in arguments.seeds], axis=0))
     for name, (all_voxels, edges) in blind(arguments.seeds).items():
         print(f"| | blind: {name} | {all_voxels:.4f} | {edges:.4f} | |")
-
-
-def read_table(path):
-    """{(seed, method, steps): (error, error of edges, seconds)}."""
-    if not path.exists():
-        return {}
-    with open(path, newline="", encoding="utf-8") as stream:
-        return {(int(seed), name, int(steps)): tuple(map(float, values)) for seed, name, steps, *values in
-                csv.reader(stream)}  # fmt: skip
-
-
-def write_row(path, key, values):
-    """Add a row; each is written as soon as it is known."""
-    with open(path, "a", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerow([*key, *values])
 
 
 if __name__ == "__main__":

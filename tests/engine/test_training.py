@@ -72,7 +72,7 @@ def _steps_done(run):
 
 @pytest.mark.one_stack
 def test_killed_runs_resume_to_the_same_bits(unbroken, tmp_path):
-    kill_and_resume(tmp_path / "run", unbroken, kills=5, seed=0)
+    kill_and_resume(tmp_path / "run", unbroken, kills=3, seed=0)
 
 
 @pytest.mark.long

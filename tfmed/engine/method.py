@@ -76,7 +76,7 @@ class Method:
     def compiled(self, network, call):
         """`call`, a function of tensors that uses a network, as a graph: traced again only for another network."""
         if self._compiled[0] is not network:
-            self._compiled = (network, tf.function(call))
+            self._compiled = (network, tf.function(call, autograph=False))
         return self._compiled[1]
 
     def stages(self) -> Iterator[Stage]:

@@ -402,7 +402,7 @@ def _graph(model_fn, finish, lattice, volume, channels):
     static = volume.shape[:axes].as_list()
     padded = _padded(tf.cast(volume, tf.float32), size, lattice)
     before = tf.maximum(lattice.window - size, 0) // 2
-    network = tf.function(_flipped(model_fn, lattice.flips, tf.reverse))
+    network = tf.function(_flipped(model_fn, lattice.flips, tf.reverse), autograph=False)
     example = tf.TensorSpec((None, *lattice.seen, channels or 1), tf.float32)
     answer = network.get_concrete_function(example).structured_outputs
     if not isinstance(answer, (tf.Tensor, tf.TensorSpec)):
@@ -488,7 +488,7 @@ def _overlap_add(starts, shares, ends, chunk, rest, shape, each, first):
     count = tf.size(starts)
     signature = tf.TensorSpec((None, *shape), tf.float32)
     if each is not None:
-        each = tf.function(each)
+        each = tf.function(each, autograph=False)
         signature = each.get_concrete_function(signature).structured_outputs
     done = tf.TensorArray(signature.dtype, count, infer_shape=False, element_shape=[None, *signature.shape[1:]])
 

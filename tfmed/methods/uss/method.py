@@ -285,7 +285,7 @@ class USSMethod(SegmentationMethod):
         config = self.config.model_copy(update={"mc_passes": self.config.query_passes})
         if getattr(self, "_passes_of", None) is not self.network:
             self._passes_of = self.network
-            self._passes = tf.function(functools.partial(window_probabilities, self.network, config))
+            self._passes = tf.function(functools.partial(window_probabilities, self.network, config), autograph=False)
 
         def finish(planes):
             organ = (planes.argmax(-1) != 0).astype(np.float32)
