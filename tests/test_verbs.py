@@ -26,6 +26,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.one_stack
 def test_fit_says_where_things_are(runs, tmp_path, capsys):
     assert cli.run(fit.main, [CONFIG, *QUICK, "--run-dir", str(tmp_path / "run"), "--export"]) == 0
     out = capsys.readouterr().out

@@ -127,6 +127,7 @@ def test_resume_after_damage_reaches_the_same_end(unbroken, tmp_path):
     assert_same_weights(run, unbroken)
 
 
+@pytest.mark.one_stack
 def test_a_longer_run_continues_a_finished_one(unbroken, tmp_path):
     folder = copy_of(unbroken, tmp_path / "run")
     run = fit(settings("train.steps=10", "train.checkpoint_every_steps=1"), folder, resume=True)
@@ -200,6 +201,7 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("devices", [(), ("train.strategy=mirrored", "train.replicas=2")], ids=["one", "two"])
 def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices):
     values = iter([3.0, 1.0, 2.0, 2.0, 5.0, 0.0])
@@ -222,6 +224,7 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices)
         fit(settings("train.steps=2", rule.replace("score", "skore")), tmp_path / "other")
 
 
+@pytest.mark.one_stack
 def test_time_decides_about_checkpoints_too(tmp_path):
     run = fit(
         settings("train.steps=3", "train.checkpoint_every_steps=1000", "train.checkpoint_every_minutes=1e-6"),
