@@ -18,6 +18,7 @@ from tfmed.data.phantoms.chest_ct import chest_ct, placed_nodules
 from tfmed.engine.exporting import export
 from tfmed.engine.training import fit
 from tfmed.errors import DataError, RunError
+from tfmed.io import read_volume, write_volume
 from tfmed.methods.ctsgan_nodules import METHOD, Classifier, Config, Eraser, Injector, build_network, protocol
 from tfmed.methods.ctsgan_nodules.editing import cube_of
 from tfmed.methods.ctsgan_nodules.protocol import ERASE, INJECT, KEEP
@@ -349,13 +350,13 @@ def test_synthetic_scans_of_a_generator_are_made_once(tmp_path):
     cache = f"data.cache_dir={tmp_path / 'cache'}"
     words = (f"model.synthetic_run={generator.path}", "model.synthetic_volumes=3", cache)
     method = METHOD(settings(*words))
-    first = [tfmed.io.read_volume(case.images["ct"]).array for case in method.synthetic]
+    first = [read_volume(case.images["ct"]).array for case in method.synthetic]
     assert len(first) == 3 and (first[0] != first[1]).any()
     files = sorted((tmp_path / "cache" / "synthetic").rglob("*.nii.gz"))
     times = [file.stat().st_mtime_ns for file in files]
     assert len(METHOD(settings(*words)).synthetic) == 3 and [file.stat().st_mtime_ns for file in files] == times
     expected = next(iter(generator.sample(1, seed=2))).array
-    np.testing.assert_array_equal(tfmed.io.read_volume(files[2]).array, expected)
+    np.testing.assert_array_equal(read_volume(files[2]).array, expected)
 
 
 def test_a_run_that_makes_no_volumes_is_refused(run):
@@ -388,6 +389,58 @@ def luna16_tree(root):
             rows.append(f"{uid},{-x},{-y},{z},{2 * nodule['radius_mm']}")
     (root / "annotations.csv").write_text("\n".join(["seriesuid,coordX,coordY,coordZ,diameter_mm", *rows, ""]), "utf-8")
     return root
+
+
+def lidc_tree(root):
+    """The same phantoms as LIDC-IDRI keeps scans: DICOM series, with XML in which two readers outline each nodule."""
+    for number in range(12):
+        own = dict(shape=(24, 24, 24), field_of_view_mm=290, length_mm=220, seed=number, nodules=2 * (number % 2),
+                   nodule_radius_mm=(12, 18))  # fmt: skip
+        volume, series = chest_ct(**own).volume, root / f"LIDC-IDRI-{number:04d}" / "study" / "series"
+        write_volume(volume.replace(array=volume.array.astype(np.int16)), series)
+        written = read_volume(series)
+        marks = [outlines(nodule, written, f"{number}-{k}") for k, nodule in enumerate(placed_nodules(**own))]
+        sessions = f"<readingSession>{''.join(marks)}</readingSession>" * 2
+        (series / "readers.xml").write_text(
+            f'<LidcReadMessage xmlns="http://www.nih.gov">{sessions}</LidcReadMessage>', encoding="utf-8"
+        )
+    return root
+
+
+def outlines(nodule, volume, name):
+    """A sphere as a reader's XML: a circle, in pixels, on each slice that it meets."""
+    centre, radius, rois = np.array(nodule["centre_mm"]), nodule["radius_mm"], ""
+    for z in volume.affine[2, 3] + volume.affine[2, 2] * np.arange(volume.shape[0]):
+        if abs(z - centre[2]) < radius:
+            angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+            wide = np.sqrt(radius**2 - (z - centre[2]) ** 2)
+            ring = centre[:2] + wide * np.column_stack([np.cos(angle), np.sin(angle)])
+            points = np.column_stack([ring, np.full(32, z), np.ones(32)])
+            pixels = (np.linalg.inv(volume.affine) @ points.T)[:2].T
+            edges = "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in pixels)
+            rois += f"<roi><imageZposition>{z}</imageZposition><inclusion>TRUE</inclusion>{edges}</roi>"
+    return f"<unblindedReadNodule><noduleID>{name}</noduleID>{rois}</unblindedReadNodule>"
+
+
+@pytest.mark.one_stack
+def test_a_tree_of_lidc_gives_the_nodules_that_its_readers_outlined(tmp_path):
+    """Through DICOM and XML: each is where the phantom has it and as large, once though two readers marked it."""
+    root = lidc_tree(tmp_path / "LIDC-IDRI")
+    words = ("data.source=lidc_idri", f"data.root={root}", "data.options={}", "model.healthy=null")
+    method = METHOD(settings(*words, shared=TINY[1:]))
+    with_nodules = [case for part in method.origins["nodules"].values() for case in part]
+    healthy = [case for part in method.origins["healthy"].values() for case in part]
+    assert {len(method.nodules(case)) for case in healthy} == {0}
+    assert {case.group for case in with_nodules} == {f"LIDC-IDRI-{number:04d}" for number in range(1, 12, 2)}
+    for case in with_nodules:
+        placed = placed_nodules(seed=int(case.group[-4:]), nodules=2, nodule_radius_mm=(12, 18), shape=(24, 24, 24),
+                                field_of_view_mm=290, length_mm=220)  # fmt: skip
+        found = sorted((nodule.centre_mm, nodule.radius_mm) for nodule in method.nodules(case))
+        assert len(found) == len(placed)
+        for (centre, radius), one in zip(found, sorted(placed, key=lambda one: one["centre_mm"]), strict=True):
+            np.testing.assert_allclose(centre[:2], one["centre_mm"][:2], atol=0.1)
+            assert abs(centre[2] - one["centre_mm"][2]) < 220 / 24 / 2  # half a slice
+            assert radius == pytest.approx(one["radius_mm"], rel=0.2)
 
 
 def test_a_tree_of_luna16_goes_through_the_whole_experiment(tmp_path):
