@@ -10,7 +10,8 @@ class TrainingModel(keras.Model):
     """A Keras model with named optimizers, logged means, and noise that depends only on (seed, sample index).
 
     A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict
-    of tensors with an int64 `index` (see `tfmed.data.pipeline`).
+    of tensors with an int64 `index` (see `tfmed.data.pipeline`). Steps become graphs without autograph: what depends on
+    a tensor's value goes through `tf.cond` or `tf.where`, never through `if`.
 
     Args:
         seed: integer from which all noise of training is derived.
