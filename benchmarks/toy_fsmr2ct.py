@@ -13,14 +13,10 @@ Runs that stand in the table --out are not made again, so that a run that was br
 
 import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 
-import argparse
-import pathlib
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
-from kept_rows import KeptRows
+import toy_table
 
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
@@ -84,16 +80,10 @@ def errors(predict):
 
 
 def trained_and_scored(seed, name, steps):
-    """Both errors, and the seconds that it took."""
-    start = time.monotonic()
+    """Both errors of a method."""
     model = train(METHODS[name], seed, steps)
     network = tf.function(lambda x: model(x)[..., 0])
-    return *errors(lambda mr: network(mr[None, ..., None]).numpy()[0]), time.monotonic() - start
-
-
-def print_row(seed, name, values):
-    """A row of the table."""
-    print(f"| {seed} | {name} | {values[0]:.4f} | {values[1]:.4f} | {values[2]:.0f} |", flush=True)
+    return errors(lambda mr: network(mr[None, ..., None]).numpy()[0])
 
 
 def blind(seeds):
@@ -104,23 +94,10 @@ def blind(seeds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("toy_fsmr2ct.csv"))
-    arguments = parser.parse_args()
-    rows, found = KeptRows(arguments.out, key_length=3), {}
-    print("| seed | method | error | error of edges | seconds |\n|---|---|---|---|---|")
-    for seed in arguments.seeds:
-        for name in arguments.methods:
-            key = (seed, name, arguments.steps)
-            found[seed, name] = rows.recall(key, lambda: trained_and_scored(*key))  # noqa: B023 - called at once
-            print_row(seed, name, found[seed, name])
-    for name in arguments.methods:
-        print_row("mean", name, np.mean([found[seed, name] for seed in arguments.seeds], axis=0))
-    for name, (all_voxels, edges) in blind(arguments.seeds).items():
-        print(f"| | blind: {name} | {all_voxels:.4f} | {edges:.4f} | |")
+    columns = ("error", "error of edges")
+    seeds = toy_table.make(__doc__, METHODS, 3000, "toy_fsmr2ct.csv", columns, 4, trained_and_scored)
+    for name, found in blind(seeds).items():
+        toy_table.print_row("", f"blind: {name}", (*found, 0), 4)
 
 
 if __name__ == "__main__":

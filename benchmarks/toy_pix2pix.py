@@ -14,14 +14,10 @@ Runs that stand in the table --out are not made again, so that a run that was br
 
 import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 
-import argparse
-import pathlib
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
-from kept_rows import KeptRows
+import toy_table
 from scipy import ndimage
 
 from tfmed.data.pipeline import Samples
@@ -92,34 +88,15 @@ def scores(translate):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("toy_pix2pix.csv"))
-    arguments = parser.parse_args()
-    rows, found = KeptRows(arguments.out, key_length=3), {}
-    print("| seed | method | MMD^2 | Dice of bone | couch | seconds |\n|---|---|---|---|---|---|")
-    for seed in arguments.seeds:
-        for name in arguments.methods:
-            key = (seed, name, arguments.steps)
-            found[seed, name] = rows.recall(key, lambda: trained_and_scored(*key))  # noqa: B023 - called at once
-            print_row(seed, name, found[seed, name])
-    for name in arguments.methods:
-        print_row("mean", name, np.mean([found[seed, name] for seed in arguments.seeds], axis=0))
-    print(f"| | other real CTs | {' | '.join(f'{x:.3f}' for x in scores(real_cts))} | |")
+    columns = ("MMD^2", "Dice of bone", "couch")
+    toy_table.make(__doc__, METHODS, 1600, "toy_pix2pix.csv", columns, 3, trained_and_scored)
+    toy_table.print_row("", "other real CTs", (*scores(real_cts), 0), 3)
 
 
 def trained_and_scored(seed, name, steps):
-    """Scores, and the seconds that it took."""
-    start = time.monotonic()
+    """Scores of a method."""
     model = train(METHODS[name], seed, steps)
-    return *scores(lambda mr: model.translated(mr).numpy()), time.monotonic() - start
-
-
-def print_row(seed, name, values):
-    """A row of the table."""
-    print(f"| {seed} | {name} | {' | '.join(f'{x:.3f}' for x in values[:3])} | {values[3]:.0f} |", flush=True)
+    return scores(lambda mr: model.translated(mr).numpy())
 
 
 def real_cts(mr):

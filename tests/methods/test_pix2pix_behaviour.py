@@ -12,8 +12,7 @@ toy = benchmark("toy_pix2pix")
 @functools.cache
 def scores(seed, name):
     """(MMD^2 to real CTs, Dice of bone, value where the couch should be) after 1600 steps."""
-    model = toy.train(toy.METHODS[name], seed, 1600)
-    return toy.scores(lambda mr: model.translated(mr).numpy())
+    return toy.trained_and_scored(seed, name, 1600)
 
 
 @pytest.mark.long

@@ -283,9 +283,8 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
 
 
 def test_cyclegans_critics_are_shown_older_translations():
-    """Only critics are: from the same weights, a history changes what they learn, and not what the generators do."""
-    words = {"history": 2}
-    with_history, without = cyclegan(**words), cyclegan(**words | {"history": 0})
+    """Equal weights: losses differ once there is something older to show; the history is not trained."""
+    with_history, without = cyclegan(history=2), cyclegan(history=0)
     seen = []
     for step in range(12):
         b = batch(step) | {"index": tf.range(2 * step, 2 * step + 2, dtype=tf.int64)}
@@ -296,7 +295,7 @@ def test_cyclegans_critics_are_shown_older_translations():
                 np.testing.assert_array_equal(history.shown(images, b, with_history), images)
     differs = [abs(one - other) > 1e-6 for one, other in seen]
     assert not differs[0]
-    assert 3 <= sum(differs[1:]) <= 11  # of 11 steps in which each of four images is an older one half the time
+    assert sum(differs[1:]) >= 3  # of 11 steps in which each of four images is an older one half the time
     assert not [v for v in with_history.trainable_variables if "images" in v.name]
 
 
@@ -308,6 +307,9 @@ def test_cyclegan_trains_resumes_and_is_shared_by_two_devices(tmp_path):
     assert np.isfinite(run.metrics()[["critic_loss", "cycle", "identity"]].to_numpy()).all()
     killed, _ = killed_before(run, tmp_path / "killed", lambda state: state["finished"])
     assert_same_weights(fit(run.settings, killed, resume=True), run)
+    stored = tf.train.load_checkpoint(str(export(run, tmp_path / "export") / "variables" / "variables"))
+    shapes = [shape for key, shape in stored.get_variable_to_shape_map().items() if key.endswith("VARIABLE_VALUE")]
+    assert sorted(map(list, shapes)) == sorted(list(v.shape) for v in run.restored().model.generator.variables)
     two = fit(settings(*words, "train.strategy=mirrored", "train.replicas=2"), tmp_path / "two")
     cut = fit(settings(*words, "train.gradient_accumulation=2"), tmp_path / "cut")
     kept, *others = ([h.images.numpy() for h in r.restored().model.histories] for r in (run, two, cut))

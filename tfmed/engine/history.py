@@ -21,12 +21,16 @@ class History(keras.layers.Layer):
         shape: shape of an image.
         model: the `TrainingModel` whose noise, samples per step and replicas it follows.
         tag: what tells its draws from the model's others.
+
+    Raises:
+        ConfigError: fewer images than a step makes; several replicas under gradient accumulation.
     """
 
     def __init__(self, size, shape, model, tag, **kwargs):
         super().__init__(trainable=False, **kwargs)
         if size < model.per_step:
-            raise ConfigError(f"model.history: {size} images are fewer than a step's {model.per_step} (batch_size)")
+            raise ConfigError(f"model.history: {size} images are fewer than a step's {model.per_step}; "
+                              f"set it to {model.per_step} or more, or to 0")  # fmt: skip
         if model.replicas > 1 and model.gradient_accumulation > 1:
             raise ConfigError("model.history: several devices cannot share it under gradient accumulation; "
                               "set train.gradient_accumulation=1 or model.history=0")  # fmt: skip
@@ -37,7 +41,7 @@ class History(keras.layers.Layer):
         self.built = True
 
     def shown(self, images, batch, model):
-        """What a critic is shown in place of a batch's translations `(b, ...)`; keeps what is to be kept."""
+        """What a critic is shown for a batch's translations, both `(b, *shape)`, float32; keeps what is to be kept."""
         images = tf.stop_gradient(tf.cast(images, tf.float32))
         step, place = model.step_of(batch), batch["index"] % model.per_step
         draw = model.noise(batch, (2,), self.tag, tf.random.stateless_uniform)

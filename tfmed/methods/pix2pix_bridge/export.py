@@ -17,6 +17,7 @@ class TranslationModule(ExportModule):
 
     def __init__(self, model, window, percentile, white):
         super().__init__(model)
+        self.held = ExportModule(model.generator).held  # no critics, and no images that a history keeps
         self.percentile, self.white = percentile, white
         self._window = lambda: window
 
