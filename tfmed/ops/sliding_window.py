@@ -85,7 +85,8 @@ def window_graph(
     is what `finish` gives, or the answer (twice at the end, when its planes are joined).
 
     Args:
-        model_fn: as for `sliding_window`, of tensors; traced once. Its number of classes must be known.
+        model_fn: as for `sliding_window`, of tensors; traced once, without autograph (`tf.cond` and not `if` for what
+            depends on values). Its number of classes must be known.
         window, overlap, blend, batch, pad, flips, multiple, margin: as for `sliding_window`, and give the same numbers.
         finish: as for `sliding_window`, of tensors.
 
