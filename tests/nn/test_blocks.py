@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfmed.compat import set_precision
 from tfmed.nn.blocks import norm_layer
 
 pytestmark = pytest.mark.current
@@ -31,6 +32,26 @@ def test_group_norms_are_their_formula(kind, axes, affine):
     mean, variance = np.mean(x, axes, keepdims=True), np.var(x, axes, keepdims=True)
     np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(variance + 1e-5), atol=1e-3)
     assert len(layer.trainable_variables) == (2 if affine else 0)
+
+
+@pytest.mark.parametrize("kind, axes", [("instance", (1, 2)), ("layer", (1, 2, 3))])
+def test_group_norms_of_bfloat16_have_float32_moments(kind, axes):
+    """Far from zero, bfloat16 sums over 256 pixels would be off by whole units."""
+    set_precision("mixed_bfloat16")
+    try:
+        layer = norm_layer(kind)
+    finally:
+        set_precision("float32")
+    x = tf.cast(images(8.0, 100.0), tf.bfloat16)
+    layer.build(x.shape)
+    scale, offset = np.array([0.5, 1.0, 2.0]), np.array([0.25, -1.0, 0.0])
+    layer.set_weights([scale, offset])
+    values = tf.cast(x, tf.float32).numpy()
+    mean, variance = np.mean(values, axes, keepdims=True), np.var(values, axes, keepdims=True)
+    found = layer(x)
+    assert found.dtype == tf.bfloat16
+    expected = (values - mean) / np.sqrt(variance + 1e-5) * scale + offset
+    np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=0.03)
 
 
 def test_none_changes_nothing_and_unknown_names_are_refused():

@@ -2,6 +2,8 @@
 
 import keras
 
+from tfmed.compat import sample_normalization
+
 # As where most methods here were published. Keras' momentum of 0.99 leaves in the running variance for 450 steps more
 # than 1 % of the 1 that it starts from: of images in [0, 1], whose variance is as small, networks then see nothing.
 _EPSILON, _MOMENTUM = 1e-5, 0.9
@@ -19,9 +21,9 @@ def norm_layer(kind, name=None, affine=True):
     if kind == "batch":
         return keras.layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, synchronized=True, name=name)
     if kind == "instance":
-        return keras.layers.GroupNormalization(groups=-1, **parts)
+        return sample_normalization(-1, **parts)
     if kind == "layer":
-        return keras.layers.GroupNormalization(groups=1, **parts)
+        return sample_normalization(1, **parts)
     if kind == "none":
         return keras.layers.Activation("linear", name=name)
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")
