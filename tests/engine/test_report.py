@@ -252,3 +252,22 @@ def test_pictures_show_what_is_no_number_in_red(tmp_path):
     half = len(pixels) // 2
     red = (pixels[..., 0] > 200) & (pixels[..., 1] < 50)
     assert not red[:half].any() and red[half:].mean() > 0.3
+
+
+def test_a_picture_that_shows_the_same_is_copied(tmp_path):
+    """A mark in the file written first tells copies from drawings."""
+
+    def shown(value):
+        return {"head": preview.Picture({"head": Volume(np.full((2, 3, 4), value), np.eye(4))}, (0, 1))}
+
+    drawn, folder = {}, tmp_path / "previews"
+    preview.write(shown(0.5), tmp_path, 4, drawn)
+    first = (folder / "head-00000004.png").read_bytes() + b"mark"
+    (folder / "head-00000004.png").write_bytes(first)
+    preview.write(shown(0.5), tmp_path, None, drawn)
+    assert (folder / "head.png").read_bytes() == first
+    preview.write(shown(0.6), tmp_path, None, drawn)
+    assert not (folder / "head.png").read_bytes().endswith(b"mark")
+    (folder / "head.png").unlink()
+    preview.write(shown(0.6), tmp_path, 5, drawn)
+    assert (folder / "head-00000005.png").exists()

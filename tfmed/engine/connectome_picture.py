@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from tfmed.engine.panels import panels
+
 _STRONGEST = 1.5  # connections drawn on a ring, for each region
 
 
@@ -32,13 +34,10 @@ class Connectivity:
 
     def figure(self):
         """The picture as a matplotlib Figure."""
-        from matplotlib.figure import Figure
-
         count = len(self.matrices)
         columns = min(self.columns, count)
         rows = -(-count // columns)
-        figure = Figure(figsize=(2.7 * columns, 5.4 * rows), facecolor="black", layout="constrained")
-        axes = figure.subplots(2 * rows, columns, squeeze=False)
+        figure, axes = panels(2 * rows, columns, (2.5, 2.5), (0.1, 0.1, 0.1, 0.3), (0.2, 0.3), "black")
         for axis in axes.ravel():
             axis.set_axis_off()
         for number, (title, matrix) in enumerate(self.matrices.items()):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from tfmed.engine.panels import panels
 from tfmed.engine.preview import planes
 
 _COLOURS = ("#ffb000", "#58c4dd", "#ff5c5c", "#9be564", "#d18cff", "#f0f0f0")
@@ -53,12 +54,9 @@ class Overlay:
 
     def figure(self):
         """The picture as a matplotlib Figure."""
-        from matplotlib.figure import Figure
-
         flat = all(min(case.image.shape) < 4 for case in self.cases)
         columns = ["axial", "entropy", "errors"] if flat else ["axial", "coronal", "sagittal", "entropy", "errors"]
-        figure = Figure(figsize=(2.7 * len(columns), 2.9 * len(self.cases)), facecolor="black", layout="constrained")
-        axes = figure.subplots(len(self.cases), len(columns), squeeze=False)
+        figure, axes = panels(len(self.cases), len(columns), (2.6, 2.5), (0.05, 0.05, 0.05, 0.4), (0.1, 0.4), "black")
         for row, case in zip(axes, self.cases, strict=True):
             self._draw_row(dict(zip(columns, row, strict=True)), case)
             row[0].set_title(f"{case.title[:24]}\naxial", color="white", fontsize=9)

@@ -1,10 +1,14 @@
 """Pictures of volumes: three planes with the right proportions, written as PNG while a run goes on."""
 
 import dataclasses
+import hashlib
+import pickle
+import shutil
 from typing import Literal
 
 import numpy as np
 
+from tfmed.engine.panels import panels
 from tfmed.engine.terminal import log
 from tfmed.files import atomic_path
 from tfmed.io import reorient
@@ -68,13 +72,27 @@ def pictures(method):
     return method.previews() if hasattr(method, "previews") else {}
 
 
-def write(shown, folder, step):
-    """Write pictures as `previews/<name>-<step>.png`, or `previews/<name>.png` when step is None."""
+def write(shown, folder, step, drawn=None):
+    """Write pictures as `previews/<name>-<step>.png`, or `previews/<name>.png` when step is None.
+
+    Args:
+        shown: {name: picture}.
+        folder: the run's.
+        step: of the training, or None at its end.
+        drawn: {name: (digest, path)} of the pictures before, kept up to date: one that shows the same is copied.
+    """
+    drawn = {} if drawn is None else drawn
     for name, picture in shown.items():
         suffix = "" if step is None else f"-{step:08d}"
         path = folder / "previews" / f"{name}{suffix}.png"
+        digest = hashlib.sha256(pickle.dumps(picture)).digest()
+        before, there = drawn.get(name, (None, None))
         with atomic_path(path) as temporary:
-            save(picture, temporary)
+            if digest == before and there.exists():
+                shutil.copyfile(there, temporary)
+            else:
+                save(picture, temporary)
+        drawn[name] = digest, path
         log.debug("%s written", path)
 
 
@@ -88,12 +106,8 @@ def save(picture, path):
 def _three_planes(picture):
     """A row per volume: axial, coronal and sagittal; red (or green) where a voxel is no finite number."""
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
-    rows = len(picture.volumes)
-    figure = Figure(figsize=(9, 3.1 * rows), facecolor="black")  # finding a layout would take longer than drawing
-    axes = figure.subplots(rows, 3, squeeze=False)
-    figure.subplots_adjust(0.01, 0.02 / rows, 0.99, 1 - 0.1 / rows, 0.02, 0.1)
+    figure, axes = panels(len(picture.volumes), 3, (2.9, 2.75), (0.1, 0.1, 0.05, 0.3), (0.05, 0.3), "black")
     for row, (title, volume) in zip(axes, picture.volumes.items(), strict=True):
         scale = picture.scale(title)
         colours = colormaps[scale.colours].with_extremes(bad="red" if scale.colours == "gray" else "lime")

@@ -10,6 +10,7 @@ import yaml
 
 from tfmed import registry
 from tfmed.engine.log import Table, read_metrics
+from tfmed.engine.panels import panels
 from tfmed.files import write_text
 
 _MOST_PICTURES = 6  # of the end, and as many of the way there
@@ -131,7 +132,6 @@ def _short(text, digits=4):
 def _curves(series):
     """(stage, drawing as SVG text): a panel per family of metrics, that is, of names with the same first word."""
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     for stage in dict.fromkeys(key[0] for key in series):
         names = list(dict.fromkeys(key[2] for key in series if key[0] == stage))
@@ -140,8 +140,9 @@ def _curves(series):
             families.setdefault(name.partition("_")[0], []).append(name)
         columns = min(3, len(families))
         rows = -(-len(families) // columns)
-        figure = Figure(figsize=(10 if columns > 1 else 5, 2.7 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        width = (10 if columns > 1 else 5) / columns - 0.75
+        figure, axes = panels(rows, columns, (width, 1.85), (0.65, 0.1, 0.5, 0.35), (0.75, 0.85))
+        axes = axes.ravel()
         for axis, (first, members) in zip(axes, families.items(), strict=False):
             _panel(axis, first, members, {key[1:]: values for key, values in series.items() if key[0] == stage})
         for axis in axes[len(families) :]:

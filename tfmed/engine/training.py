@@ -51,8 +51,9 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     log.info("run directory: %s", run.path)
     if runs.onednn() is None and not tf.config.list_physical_devices("GPU"):
         log.warning("on some CPUs training is now many times slower than need be: import tfmed before TensorFlow")
-    _train_stages(run, method, strategy, worker)
-    _preview(run, method, worker[0] == 0, "preview", None, None)
+    shown = functools.partial(_preview, run, method, worker[0] == 0, {})
+    _train_stages(run, method, strategy, worker, shown)
+    shown("preview", None, None)
     if worker[0] == 0:
         report.write(run)
     return run
@@ -75,7 +76,7 @@ def _open(settings, run_dir, resume, chief):
     return runs.start(settings, run_dir)
 
 
-def _train_stages(run, method, strategy, worker):
+def _train_stages(run, method, strategy, worker, shown):
     chief = worker[0] == 0
     checkpoints = Checkpoints(run.path / "checkpoints", run.settings.train.keep_checkpoints, writes=chief)
     metrics = Table(run.path / "metrics.csv", ["stage", "step", "split"]) if chief else None
@@ -100,7 +101,7 @@ def _train_stages(run, method, strategy, worker):
             checkpoints,
             metrics,
             timing,
-            _observers(run, method, chief),
+            _observers(run, shown, chief),
         )
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
@@ -133,20 +134,20 @@ def _drop_later_rows(table, newest):
     return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
 
 
-def _observers(run, method, chief):
-    observers = [functools.partial(_preview, run, method, chief)]
+def _observers(run, shown, chief):
+    observers = [shown]
     if chief and run.settings.train.tensorboard:
         observers.append(_TensorBoard(run.path / "tensorboard"))
     return observers
 
 
-def _preview(run, method, chief, event, step, values):
+def _preview(run, method, chief, drawn, event, step, values):
     """Write pictures; the other machines make them too, because averages over machines are read by all together."""
     if event != "preview":
         return
     pictures = preview.pictures(method)
     if chief:
-        preview.write(pictures, run.path, step)
+        preview.write(pictures, run.path, step, drawn)
 
 
 class _TensorBoard:
