@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import pickle
 import shutil
 from typing import Literal
 
@@ -85,7 +84,7 @@ def write(shown, folder, step, drawn=None):
     for name, picture in shown.items():
         suffix = "" if step is None else f"-{step:08d}"
         path = folder / "previews" / f"{name}{suffix}.png"
-        digest = hashlib.sha256(pickle.dumps(picture)).digest()
+        digest = hashlib.sha256(b"".join(_content(picture))).digest()
         before, there = drawn.get(name, (None, None))
         with atomic_path(path) as temporary:
             if digest == before and there.exists():
@@ -94,6 +93,23 @@ def write(shown, folder, step, drawn=None):
                 save(picture, temporary)
         drawn[name] = digest, path
         log.debug("%s written", path)
+
+
+def _content(value):
+    """The bytes that a picture is made of; of an object that nothing is known of they tell its place in memory."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        yield f"{array.dtype}{array.shape}".encode()
+        yield array.tobytes()
+    elif isinstance(value, (dict, tuple, list)):
+        yield f"{type(value).__name__}{len(value)}".encode()
+        for part in value.items() if isinstance(value, dict) else value:
+            yield from _content(part)
+    elif dataclasses.is_dataclass(value):
+        yield type(value).__name__.encode()
+        yield from _content([getattr(value, field.name) for field in dataclasses.fields(value)])
+    else:
+        yield repr(value).encode()
 
 
 def save(picture, path):
