@@ -1,11 +1,11 @@
 """The four GANs of Table 4 on real images, chest radiographs or breast ultrasound, judged as in the paper.
 
-Run: python benchmarks/real/zoo.py FOLDER --out DIR [--only dcgan ...] [--steps 600] [--runs 5] [key=value ...]
+Run: python benchmarks/real/zoo.py FOLDER --out DIR [--only dcgan ...] [--steps 500] [--runs 5] [key=value ...]
 
-FOLDER holds `pneumoniamnist_subset.npz` (28 x 28 radiographs, enlarged to 80 x 80; its own test images) or BUSI's
-`labels.csv`, `images` and `extra_images` (a third is tested). Networks have a quarter of the published channels, the
-evaluator too. Trains configs/gan_eval/images.yaml with each GAN's settings, then is `tfmed evaluate --compare` on them:
-the table, its pictures and the report are in DIR of the first GAN. Repeat the command to go on where it was broken off.
+FOLDER holds `pneumoniamnist_subset.npz` (28 x 28 radiographs; its own test images) or BUSI's `labels.csv`, `images` and
+`extra_images` (a third is tested). Images are stretched to 40 x 40, half of the paper's: networks have one block less
+and a quarter of the channels. Trains with the settings of each GAN, then is `tfmed evaluate --compare` on the runs: the
+table, its pictures and the report are in DIR of the first GAN. Repeat the command to go on where it was broken off.
 """
 
 import argparse
@@ -23,16 +23,18 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "gan_eval"
 GANS = {"dcgan": "../gan_eval.yaml", "lsgan": "lsgan.yaml", "wgan_gp": "wgan_gp.yaml", "acgan": "acgan.yaml"}
 SHARED = (
     "data.source=image_folder",
-    "data.preprocess=[{step: resample, shape: [1, 80, 80]}]",
+    "data.preprocess=[{step: resample, shape: [1, 40, 40]}]",
     "train.batch_size=32",
     "train.log_every=50",
     "train.preview_every=200",
     "train.tensorboard=false",
     "model.image=image",
+    "model.size=40",
     "model.window=[0, 255]",
     "model.learning_rate_generator=0.0002",
     "model.learning_rate_critic=0.0002",
-    "model.evaluator_channels=[8, 16, 32, 64]",
+    "model.evaluator_channels=[8, 16, 32]",
+    "model.evaluator_features=32",
     "model.evaluator_batch=32",
     "model.most_neighbours=100",
 )
@@ -74,10 +76,10 @@ def link_ultrasound(source, folder):
 
 
 def quarter(file):
-    """A quarter of the channels of a GAN's networks: settings."""
+    """A quarter of the channels of a GAN's networks, without their last blocks: settings."""
     model = tfmed.load_config(file).model
     for name in ("generator_channels", "critic_channels"):
-        yield f"model.{name}={[width // 4 for width in getattr(model, name)]}"
+        yield f"model.{name}={[width // 4 for width in getattr(model, name)[:-1]]}"
     yield f"model.critic_first={model.critic_first // 4}"
 
 
@@ -86,7 +88,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--only", nargs="+", choices=GANS, default=list(GANS))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     arguments = parser.parse_intermixed_args()
