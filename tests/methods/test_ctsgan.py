@@ -65,6 +65,7 @@ class TestHarness(MethodHarness):
         assert np.abs(found.astype(int) - expected).max() <= 1  # HU; rounding may fall either way
 
 
+@pytest.mark.one_stack
 class TestBaselineHarness(TestHarness):
     tiny = (*TINY, "model.architecture=3dgan", "model.baseline_size=16", "data.options={cases: 8, shape: [16, 16, 16]}")
     bad = ("model.baseline_size=20", "baseline_size")

@@ -58,6 +58,7 @@ class TestHarness(MethodHarness):
         assert (found != expected).mean() < 1e-4  # equally probable classes may be told apart by the last digit
 
 
+@pytest.mark.one_stack  # GBDL's harness has volumes on both
 class TestVolumesHarness(TestHarness):
     """The extension to 3-D: patches of three numbers."""
 
