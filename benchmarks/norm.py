@@ -45,7 +45,7 @@ def main():
     for shape in SHAPES:
         images = 1 + 2 * tf.random.stateless_normal(shape, (0, 0))
         layers = {"Keras": keras.layers.GroupNormalization(groups=-1, epsilon=1e-5),
-                  "tfmed": sample_normalization(-1, epsilon=1e-5)}  # fmt: skip
+                  "tfmed": sample_normalization(each_channel=True, epsilon=1e-5)}  # fmt: skip
         graphs = {name: graph(layer, images) for name, layer in layers.items()}
         outputs = [made(images)[0].numpy() for made, _ in graphs.values()]
         assert (outputs[0] == outputs[1]).all()

@@ -94,10 +94,10 @@ class _SampleNormalization(keras.layers.GroupNormalization):
         return tf.cast(tf.nn.batch_normalization(values, mean, variance, offset, scale, self.epsilon), inputs.dtype)
 
 
-def sample_normalization(groups, **options):
-    """A GroupNormalization layer of the last axis; `groups` is 1 (all of a sample) or -1 (each channel)."""
+def sample_normalization(each_channel, **options):
+    """A GroupNormalization layer of `(b, ..., channel)` over all of a sample, or over each of its channels."""
     layer = keras.layers.GroupNormalization if KERAS_3 else _SampleNormalization
-    return layer(groups=groups, **options)
+    return layer(groups=-1 if each_channel else 1, **options)
 
 
 def import_imgaug():

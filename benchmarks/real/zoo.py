@@ -4,8 +4,9 @@ Run: python benchmarks/real/zoo.py FOLDER --out DIR [--only dcgan ...] [--steps 
 
 FOLDER holds `pneumoniamnist_subset.npz` (28 x 28 radiographs; its own test images) or BUSI's `labels.csv`, `images` and
 `extra_images` (a third is tested). Images are stretched to 40 x 40, half of the paper's: networks have one block less
-and a quarter of the channels. Trains with the settings of each GAN, then is `tfmed evaluate --compare` on the runs: the
-table, its pictures and the report are in DIR of the first GAN. Repeat the command to go on where it was broken off.
+and a quarter of the channels; all learn at a rate of 0.0002. Otherwise trains with the settings of each GAN, then is
+`tfmed evaluate --compare` on the runs: the table, its pictures and the report are in DIR/<first GAN>. Repeat the
+command to go on where it was broken off.
 """
 
 import argparse

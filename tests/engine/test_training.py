@@ -201,11 +201,11 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.one_stack
-@pytest.mark.parametrize("devices", [(), ("train.strategy=mirrored", "train.replicas=2")], ids=["one", "two"])
-def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices):
-    values = iter([3.0, 1.0, 2.0, 2.0, 5.0, 0.0])
+def validated(monkeypatch, values):
+    """CT-SGAN's stages with a validation whose "score" are these values, one after the other."""
     from tfmed.methods.ctsgan import METHOD
+
+    values = iter(values)
 
     def stages(self, original=METHOD.stages):
         for stage in original(self):
@@ -213,6 +213,12 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices)
             yield stage
 
     monkeypatch.setattr(METHOD, "stages", stages)
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("devices", [(), ("train.strategy=mirrored", "train.replicas=2")], ids=["one", "two"])
+def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices):
+    validated(monkeypatch, [3.0, 1.0, 2.0, 2.0, 5.0])
     rule = "train.early_stopping={metric: score, mode: min, patience: 2}"
     shared = ("train.steps=1000000", "train.validate_every=2", "train.keep_checkpoints=1", rule)
     run = fit(settings(*shared, *devices), tmp_path / "run")
@@ -220,9 +226,13 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, monkeypatch, devices)
     assert rows[rows.split == "validation"].score.tolist() == [3.0, 1.0, 2.0, 2.0]
     assert rows.step.max() == 8
     assert Checkpoints(run.path / "checkpoints").latest("gan", best=True)[1]["step"] == 4
-    if not devices:
-        with pytest.raises(RunError, match="known: score"):
-            fit(settings("train.steps=2", rule.replace("score", "skore")), tmp_path / "other")
+
+
+@pytest.mark.one_stack
+def test_early_stopping_by_an_unknown_metric_names_the_known_ones(tmp_path, monkeypatch):
+    validated(monkeypatch, [0.0])
+    with pytest.raises(RunError, match="known: score"):
+        fit(settings("train.steps=2", "train.early_stopping={metric: skore, mode: min}"), tmp_path / "run")
 
 
 @pytest.mark.one_stack

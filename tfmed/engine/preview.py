@@ -84,7 +84,7 @@ def write(shown, folder, step, drawn=None):
     for name, picture in shown.items():
         suffix = "" if step is None else f"-{step:08d}"
         path = folder / "previews" / f"{name}{suffix}.png"
-        digest = hashlib.sha256(b"".join(_content(picture))).digest()
+        digest = _digest(picture)
         before, there = drawn.get(name, (None, None))
         with atomic_path(path) as temporary:
             if digest == before and there.exists():
@@ -93,6 +93,14 @@ def write(shown, folder, step, drawn=None):
                 save(picture, temporary)
         drawn[name] = digest, path
         log.debug("%s written", path)
+
+
+def _digest(picture):
+    """A hash of all that a picture shows."""
+    digest = hashlib.sha256()
+    for part in _content(picture):
+        digest.update(part)
+    return digest.digest()
 
 
 def _content(value):

@@ -21,9 +21,9 @@ def norm_layer(kind, name=None, affine=True):
     if kind == "batch":
         return keras.layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, synchronized=True, name=name)
     if kind == "instance":
-        return sample_normalization(-1, **parts)
+        return sample_normalization(each_channel=True, **parts)
     if kind == "layer":
-        return sample_normalization(1, **parts)
+        return sample_normalization(each_channel=False, **parts)
     if kind == "none":
         return keras.layers.Activation("linear", name=name)
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")
