@@ -88,6 +88,19 @@ def test_nifti_folder_is_searched_recursively(tmp_path):
     assert [case.group for case in grouped] == ["a", "b"]
 
 
+def test_links_to_folders_are_followed_and_circles_entered_once(tmp_path):
+    write_volume(tmp_path / "archive" / "a" / "ct.nii.gz")
+    write_series(tmp_path / "archive" / "dicom", UID + "5")
+    root = tmp_path / "chosen"
+    root.mkdir()
+    (root / "patient").symlink_to(tmp_path / "archive" / "a", target_is_directory=True)
+    (root / "series").symlink_to(tmp_path / "archive" / "dicom", target_is_directory=True)
+    (root / "whole").symlink_to(root, target_is_directory=True)
+    assert [case.images["ct"] for case in sources.open("nifti_folder", root)] == [str(root / "patient" / "ct.nii.gz")]
+    (series,) = sources.open("dicom_folder", root)
+    assert series.images["ct"].startswith(str(root / "series"))
+
+
 def test_nifti_folder_pairs_images_with_labels(tmp_path):
     for name in ("images/p1_0000.nii.gz", "images/p2.nii.gz", "images/p3.nii", "labels/p1.nii.gz", "labels/p3.nii.gz"):
         write_volume(tmp_path / name)

@@ -56,14 +56,25 @@ def hidden(path, root):
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def dicom_folders(root):
-    """The folders at or below `root` that directly hold DICOM files, sorted; links to folders are not followed."""
-    found = []
-    for where, below, names in os.walk(root):
+def _walk(root):
+    """(folder, names of its files) at and below `root`, without hidden ones; links to folders are followed.
+
+    A folder that is reached twice, as in a circle of links, is entered once.
+    """
+    seen = set()
+    for where, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        if names and _has_dicom(pathlib.Path(where)):
-            found.append(pathlib.Path(where))
-    return sorted(found)
+        yield pathlib.Path(where), [name for name in names if not name.startswith(".")]
+
+
+def dicom_folders(root):
+    """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links."""
+    return sorted(where for where, names in _walk(root) if names and _has_dicom(where))
 
 
 def _has_dicom(path):
@@ -90,13 +101,11 @@ def header(path, tags):
 
 
 def files_below(root):
-    """All files at or below `root` whose path has no hidden part, in the order of their paths; links to folders are not
-    followed."""
-    found = []
-    for where, below, names in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]
-        found += [pathlib.Path(where, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+    """All files at or below `root` whose path has no hidden part, in the order of their paths.
+
+    Links to folders are followed; a folder that is reached twice is entered once.
+    """
+    return sorted(where / name for where, names in _walk(root) for name in names)
 
 
 def group_of(name, group_pattern, path, source):

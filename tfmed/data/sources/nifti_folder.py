@@ -1,11 +1,12 @@
 """A folder of volumes: .nii, .nii.gz, .nrrd, .mha or .mhd files, with or without labels."""
 
+import fnmatch
 import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import folder, group_of, hidden, nothing, unique
+from .listing import files_below, folder, group_of, hidden, nothing, unique
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _LAYOUT = "volumes (.nii, .nii.gz, .nrrd, .mha, .mhd) in any sub-folders, or images/ and labels/ with matching names"
@@ -19,7 +20,8 @@ def nifti_folder(root=None, pattern="*", images="images", labels="labels", group
 
     Args:
         root: the folder.
-        pattern: which files, such as `*.nii*` or `**/ct*.nii.gz` (relative to the folder with the images).
+        pattern: which files, such as `*.nii*` or `**/ct*.nii.gz` (relative to the folder with the images; `**` does not
+            enter links to folders, a pattern without / does).
         images, labels: names of the two folders.
         group_pattern: regular expression with one group, searched in the file's relative path: the patient that a case
             belongs to. Without it every case is a patient of its own.
@@ -48,10 +50,14 @@ def _files(top, pattern):
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise DataError(f"source nifti_folder: pattern {pattern!r} must be relative and without ..")
     try:
-        found = top.glob(pattern) if "/" in pattern else top.rglob(pattern)
+        found = top.glob(pattern) if "/" in pattern else _named(top, pattern)
         return sorted(p for p in found if p.name.endswith(SUFFIXES) and not hidden(p, top) and p.is_file())
     except (ValueError, NotImplementedError, re.error):
         raise DataError(f"source nifti_folder: pattern {pattern!r} is malformed; try *.nii* or **/ct*.nii.gz") from None
+
+
+def _named(top, pattern):
+    return [path for path in files_below(top) if fnmatch.fnmatchcase(path.name, pattern)]
 
 
 def _without_suffix(name):
