@@ -94,6 +94,17 @@ def epoch(inputs, found):
     return lines
 
 
+def frechet(inputs, found):
+    """The distance itself; MONAI's matrix root of a singular product is less exact."""
+    ours, theirs = (float(found[name]["distance"]) for name in ("tfmed", "MONAI"))
+    return [near(f"Frechet distance, tfmed {ours:.4f}, MONAI {theirs:.4f}", ours, theirs, 1e-3 * ours)]
+
+
+def ms_ssim(inputs, found):
+    """Each pair's similarity."""
+    return [near("MS-SSIM", found["tfmed"]["similarity"], found["MONAI"]["similarity"], 1e-4)]
+
+
 CHECKS = {"elastic2d": augmentation, "elastic3d": augmentation, "affine3d": augmentation, "resample": resample,
           "train_step": train_step, "pix2pix_step": pix2pix_step, "pix2pix_volume": pix2pix_volume,
-          "windows": windows, "surface": surface, "epoch": epoch}  # fmt: skip
+          "windows": windows, "surface": surface, "epoch": epoch, "frechet": frechet, "ms_ssim": ms_ssim}  # fmt: skip

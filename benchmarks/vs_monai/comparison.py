@@ -31,6 +31,8 @@ TASKS = {
     "windows": ("windows 64^3 over 192 x 192 x 96, same net", {}),
     "surface": ("HD95 + ASSD", {}),
     "epoch": ("epoch of 20 cached volumes, crop 64^3, flip, noise", {}),
+    "frechet": ("Frechet distance, 1000 x 2048 features", {}),
+    "ms_ssim": ("MS-SSIM of volumes of 80 x 96 x 112, 3 scales", {}),
     "pix2pix_step": ("pix2pix training step, 1 x 256 x 256", {}),
     "pix2pix_volume": ("pix2pix, a slice of a volume of 256 x 256", {}),
 }  # fmt: skip

@@ -72,6 +72,21 @@ def masks(task, options):
     return {"prediction": binary_erosion(moved), "reference": reference, "real": np.array(True)}
 
 
+def features(task, options):
+    """Fewer samples than features, twice."""
+    generator = np.random.default_rng(0)
+    mixing = generator.normal(size=(2048, 2048)) / 45
+    return {name: generator.normal(size=(1000, 2048)) @ mixing for name in ("features", "reference")}
+
+
+def alike(task, options):
+    """Two smooth volumes and noisy copies, in [0, 1]."""
+    z, y, x = np.mgrid[:80, :96, :112] / 9
+    clean = np.stack([0.5 + 0.3 * np.sin(x + phase) * np.cos(y) * np.cos(z) for phase in (0, 1)])
+    noisy = clean + np.random.default_rng(0).normal(0, 0.1, clean.shape)
+    return {"image": clean.astype(np.float32), "noisy": np.clip(noisy, 0, 1).astype(np.float32)}
+
+
 def epoch(task, options):
     """Twenty volumes with labels; the sides read them from files and prepare their caches."""
     generator = np.random.default_rng(0)
@@ -83,4 +98,4 @@ def epoch(task, options):
 
 MAKERS = {"elastic2d": augmentation, "elastic3d": augmentation, "affine3d": augmentation, "resample": resample,
           "train_step": patch, "pix2pix_step": pair, "pix2pix_volume": slices,
-          "windows": volume, "surface": masks, "epoch": epoch}  # fmt: skip
+          "windows": volume, "surface": masks, "epoch": epoch, "frechet": features, "ms_ssim": alike}  # fmt: skip

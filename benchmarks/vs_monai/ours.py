@@ -24,6 +24,8 @@ from tfmed.data.sampling import generator, shuffled
 from tfmed.io import Volume, write_volume
 from tfmed.methods import pix2pix_bridge
 from tfmed.methods.pix2pix_bridge.model import Translator
+from tfmed.metrics.generative import frechet_distance
+from tfmed.metrics.ms_ssim import ms_ssim
 from tfmed.metrics.surface import distances
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.ops.warp import warp_array
@@ -224,6 +226,18 @@ def surface(inputs, folder):
     return run, results, 5
 
 
+def frechet(inputs, folder):
+    """Of two sets of features."""
+    run = lambda number=0: frechet_distance(inputs["features"], inputs["reference"])  # noqa: E731
+    return run, lambda: {"distance": np.array(run())}, 1
+
+
+def structural(inputs, folder):
+    """MS-SSIM of pairs of volumes."""
+    run = lambda number=0: ms_ssim(inputs["image"], inputs["noisy"], scales=3)  # noqa: E731
+    return run, lambda: {"similarity": run()}, len(inputs["image"])
+
+
 def epoch(inputs, folder):
     """Five epochs of crops, flipped and with noise, from memory maps."""
     cache = Cache(folder / "cache", ())
@@ -272,6 +286,8 @@ SIDES = {
     "pix2pix_volume": pix2pix_volume,
     "surface": surface,
     "epoch": epoch,
+    "frechet": frechet,
+    "ms_ssim": structural,
 }
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ import torch
 from monai import transforms as mt
 from monai.data import CacheDataset, MetaTensor, ThreadDataLoader
 from monai.inferers import sliding_window_inference
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import (
+    FIDMetric,
+    MultiScaleSSIMMetric,
+    compute_average_surface_distance,
+    compute_hausdorff_distance,
+)
 from monai.networks.nets import BasicUNet
 
 from vs_monai.pix2pix import PatchGAN, UNet
@@ -20,6 +25,7 @@ TURN, SCALE = np.deg2rad(20.0), 0.1
 SPACING, NEW_SPACING = (3.0, 0.8, 0.8), (1.5, 1.5, 1.5)
 MASK_SPACING = (0.625, 0.625, 0.625)
 WINDOW, OVERLAP = 64, 0.25
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001)
 FEATURES = (16, 16, 32, 64, 128, 16)
 
 
@@ -208,6 +214,25 @@ def surface(inputs, folder):
     return run, results, 1
 
 
+def frechet(inputs, folder):
+    """FIDMetric."""
+    both, metric = [torch.from_numpy(inputs[name]) for name in ("features", "reference")], FIDMetric()
+    return lambda number: float(metric(*both)), lambda: {"distance": np.array(float(metric(*both)))}, 1
+
+
+def structural(inputs, folder):
+    """MultiScaleSSIMMetric with the published weights of three scales, made to sum to 1."""
+    both = [torch.from_numpy(inputs[name])[:, None] for name in ("image", "noisy")]
+    weights = np.array(SCALE_WEIGHTS) / sum(SCALE_WEIGHTS)
+    metric = MultiScaleSSIMMetric(3, weights=weights.tolist(), reduction="none")
+
+    def run(number=0):
+        with torch.inference_mode():
+            return metric(*both).numpy()[:, 0]
+
+    return run, lambda: {"similarity": run()}, len(both[0])
+
+
 def epoch(inputs, folder):
     """Five epochs of crops, flipped and with noise, from CacheDataset through ThreadDataLoader."""
     steps = [
@@ -242,6 +267,8 @@ SIDES = {
     "pix2pix_volume": pix2pix_volume,
     "surface": surface,
     "epoch": epoch,
+    "frechet": frechet,
+    "ms_ssim": structural,
 }  # fmt: skip
 
 if __name__ == "__main__":
