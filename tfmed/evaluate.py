@@ -20,6 +20,12 @@ def main(argv):
     parser.add_argument("-n", "--count", type=int, help="generated volumes per source (default: 16)")
     parser.add_argument("--part", choices=("test", "validation", "train"), help="cases to segment (default: test)")
     parser.add_argument("--seed", type=int, help="of random choices (default: 0)")
+    parser.add_argument(
+        "--segmenters",
+        nargs="+",
+        metavar="RUN",
+        help="of translations: segmentation runs that find structures in them, one per modality (default: thresholds)",
+    )
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
     if arguments.count is not None and arguments.count < 2:
@@ -60,12 +66,16 @@ def _names(paths):
 
 def _options(method, arguments, name):
     """The options that were given; each must be one that the method's evaluation has."""
-    given = {key: getattr(arguments, key) for key in ("features", "count", "part", "seed")}
+    given = {key: getattr(arguments, key) for key in ("features", "count", "part", "seed", "segmenters")}
     given = {key: value for key, value in given.items() if value is not None}
     known = inspect.signature(method.evaluate).parameters
     for key in given:
         if key not in known:
             raise UserError(f"--{key}: means nothing for method {name!r}; leave it out")
+    if "segmenters" in given:
+        from tfmed.engine.structures import open_segmenters
+
+        given["segmenters"] = open_segmenters(given["segmenters"])
     return given
 
 

@@ -19,9 +19,10 @@ from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
 from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.training import fit
-from tfmed.errors import ConfigError, DataError
+from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
+from tfmed.metrics.segmentation import dice
 
 pytestmark = pytest.mark.current
 
@@ -496,8 +497,44 @@ def test_evaluation_by_the_command_and_of_a_perfect_translation(run):
     assert float(row["dice_bone"]) < 1 and float(row["mae_hu"]) > perfect["mae_hu"]
 
 
+@pytest.fixture(scope="module")
+def organs(tmp_path_factory):
+    """A short run that segments CTs; what it calls liver is of no meaning."""
+    words = ("data.source=phantom_liver_ct", "data.options={cases: 6, shape: [8, 32, 32]}", "data.preprocess=[]",
+             "data.split={validation: 0.2, test: 0.2}", "data.labelled_share=1", "train.steps=1", "train.batch_size=2",
+             "model.modalities=[ct]", "model.label_values=[0, 1, 2]", "model.regions={liver: [1, 2]}",
+             "model.patch=[16, 16]", "model.labelled_batch=2",
+             "model.network={name: unet, widths: [4, 8]}")  # fmt: skip
+    return fit(tfmed.load_config("configs/equireg/supervised.yaml", words), tmp_path_factory.mktemp("organs") / "run")
+
+
+def test_segmentation_runs_find_the_structures(run, organs, capsys):
+    """The Dice in the table is that of what `segmenter()` of the other run says of both volumes."""
+    assert cli.run(evaluate.main, [str(run.path), "--segmenters", str(organs.path)]) == 0
+    with open(run.path / "evaluation.csv", encoding="utf-8") as stream:
+        row = next(csv.DictReader(stream))
+    assert "dice_liver" in row and "dice_body" not in row
+    method, segmenter = run.restored(), organs.restored().segmenter()
+    found = []
+    for case in method.pairs("test"):
+        made, mrcat = method.translate(method.volume(case, "mr")), method.volume(case, "mrcat")
+        volumes = [mrcat.replace(array=method.window.invert(array)) for array in (made, mrcat.array)]
+        found.append(dice(*(segmenter([volume]).labels.array > 0 for volume in volumes)))
+    assert 0 < float(row["dice_liver"]) == pytest.approx(np.mean(found), abs=1e-6)
+    for words, said in (([str(run.path)], "does not segment"), ([str(organs.path)] * 2, "two runs segment 'ct'")):
+        assert cli.run(evaluate.main, [str(run.path), "--segmenters", *words]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.one_stack
 def test_evaluation_of_c2m(tmp_path):
     method = fit(settings("data.split.test=0.34", "train.steps=1", *C2M), tmp_path / "run").restored()
     row = method.evaluate({"c2m": method})["evaluation"][0]
     assert {"FD[random-0]", "dice_body", "mae"} < set(row) and 0 < row["mae"] < 1
+    halves = {name: lambda volume: {"left": np.indices(volume.shape)[2] < 8} for name in ("ct", "mr")}
+    row = method.evaluate({"c2m": method}, segmenters=halves)["evaluation"][0]
+    assert row["dice_left"] == 1 and "dice_body" not in row
+    with pytest.raises(RunError, match="none in common"):
+        method.evaluate({"c2m": method}, segmenters={"mr": lambda volume: {"gland": volume.array > 0}})
+    with pytest.raises(RunError, match="runs of ct and mr alone"):
+        method.evaluate({"c2m": method}, segmenters={"pet": halves["ct"]})

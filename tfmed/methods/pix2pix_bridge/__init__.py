@@ -11,9 +11,9 @@ Reproduces: Tables 2 to 5 (MR to CT: FID 34.3, Dice 0.88; CT to MR: 45.3, 0.83),
 CTs; `python -m tfmed.evaluate RUN --compare RUN ...`. The paper names no hardware.
 
 Deviates: what the paper leaves open follows the public pix2pix code. MR is scaled by the 99.5th percentile of its
-voxels above 0. The paper's segmenter is a product; here structures are found by threshold, or by a `segment` of your
-own. The learning rate falls with every step and not with every epoch. pix2pixHD compares no features of photographs'
-classifiers.
+voxels above 0. The paper's segmenter is a product; here structures are found by threshold, or by segmentation runs of
+this suite (`--segmenters`). The learning rate falls with every step and not with every epoch. pix2pixHD compares no
+features of photographs' classifiers.
 """
 
 from tfmed.methods.pix2pix_bridge.config import Config

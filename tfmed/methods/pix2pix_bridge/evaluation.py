@@ -1,5 +1,7 @@
 """`tfmed evaluate RUN --compare RUN ...`: how real translations look (Tables 2-5), and how well structures are kept."""
 
+import functools
+
 import numpy as np
 from scipy import ndimage
 
@@ -9,13 +11,19 @@ from tfmed.metrics.generative import frechet_distance, kernel_distance
 from tfmed.metrics.segmentation import dice
 
 
-def body_and_bone(hu):
-    """{"body", "bone"} -> mask `(z, y, x)` of a CT-like volume in HU, by threshold.
+def body_and_bone(ct):
+    """{"body", "bone"} -> mask `(z, y, x)` of a CT-like Volume in HU, by threshold.
 
     The body is, in each slice, the largest piece above -300 HU once thin pieces (the couch) are opened away.
     """
+    hu = ct.array
     body = np.stack([_largest(ndimage.binary_opening(plane > -300, np.ones((3, 3)))) for plane in hu])
     return {"body": body, "bone": body & (hu > 250)}
+
+
+def bright_body(mr, white):
+    """{"body"} -> mask `(z, y, x)` of an MR Volume: in each slice the largest piece above a tenth of white."""
+    return {"body": np.stack([_largest(plane > 0.1 * white) for plane in mr.array])}
 
 
 def _largest(mask):
@@ -26,32 +34,40 @@ def _largest(mask):
     return ndimage.binary_fill_holes(pieces == sizes.argmax() + 1)
 
 
-def evaluate(own, methods, features, segment=None):
+def evaluate(own, methods, features, segmenters=None):
     """{"evaluation": rows}: a row per run, all on the test cases of one of them.
 
     FID and KID are called so only with Inception features. M->C: `dice_<structure>` compares structures found in the
     translation with those in the MRCAT, `hu_dif` is the mean over structures of the difference between their mean HU
     in translations and in real CTs, `mae_hu` that to a pair's "ct" within the body (to its MRCAT where there is none).
-    C->M: `dice_body` compares the bodies in a CT and in its translation, `mae` (share of white) is that of translated
-    MRCATs to their MRs within the body.
+    C->M: `dice_<structure>` compares structures in a CT and in its translation that have one name, `mae` (share of
+    white) is that of translated MRCATs to their MRs within the body.
 
     Args:
         own: the Method whose test cases are used.
         methods: name of the run -> its Method.
         features: see `tfmed.metrics.features`.
-        segment: HU `(z, y, x)` -> {structure: mask}; default `body_and_bone`.
+        segmenters: {"ct" or "mr": function of a Volume (HU; an MR as training has them) -> {structure: mask}}; by
+            default `body_and_bone` and `bright_body`.
     """
-    network, segment = open_features(features), segment or body_and_bone
+    network, segmenters = open_features(features), {"ct": body_and_bone} | (segmenters or {})
+    _check_segmenters(own, segmenters)
     if not own.pairs("test") or not own.unpaired("test"):
         raise RunError("evaluation needs test cases of both kinds: set data.split.test above 0, and add unpaired CTs")
     own.prepared("test")
     rows = []
     for name, method in methods.items():
         _check_alike(own, name, method)
-        scores = _to_ct(own, method, segment) if own.config.direction == "m2c" else _to_mr(own, method)
-        translated, real, scores = scores
+        to_target = _to_ct if own.config.direction == "m2c" else _to_mr
+        translated, real, scores = to_target(own, method, segmenters)
         rows.append({"run": name} | _distances(network, translated, real) | scores)
     return {"evaluation": rows}
+
+
+def _check_segmenters(own, segmenters):
+    known = {"ct"} if own.config.direction == "m2c" else {"ct", "mr"}
+    for name in segmenters.keys() - known:
+        raise RunError(f"--segmenters: one segments {name!r} images; give runs of {' and '.join(sorted(known))} alone")
 
 
 def _check_alike(own, name, method):
@@ -68,7 +84,8 @@ def _distances(network, translated, real):
     return {network.number("frechet"): frechet_distance(*described), kernel: kernel_distance(*described)}
 
 
-def _to_ct(own, method, segment):
+def _to_ct(own, method, segmenters):
+    segment = segmenters["ct"]
     translated, scores, means = [], [], {"real": {}, "made": {}}
 
     def count(kind, hu, masks):
@@ -77,34 +94,47 @@ def _to_ct(own, method, segment):
 
     for case in own.pairs("test"):
         made = method.translate(own.volume(case, "mr"))
-        hu, mrcat = own.window.invert(made), own.window.invert(own.volume(case, "mrcat").array)
-        reference = own.window.invert(own.volume(case, "ct").array) if "ct" in case.images else mrcat
-        found, wanted = segment(hu), segment(mrcat)
+        mrcat = _in_hu(own, own.volume(case, "mrcat"))
+        hu = own.window.invert(made)
+        reference = _in_hu(own, own.volume(case, "ct")).array if "ct" in case.images else mrcat.array
+        found, wanted = segment(mrcat.replace(array=hu)), segment(mrcat)
         count("made", hu, found)
         body = body_and_bone(mrcat)["body"]
         scores.append({f"dice_{name}": dice(found[name], mask) for name, mask in wanted.items()})
         scores[-1]["mae_hu"] = float(np.abs(hu - reference)[body].mean())
         translated.append(made)
-    real = [np.asarray(own.volume(case, "ct").array) for case in own.unpaired("test")]
-    for array in real:
-        hu = own.window.invert(array)
-        count("real", hu, segment(hu))
+    real = []
+    for case in own.unpaired("test"):
+        volume = own.volume(case, "ct")
+        real.append(np.asarray(volume.array))
+        ct = _in_hu(own, volume)
+        count("real", ct.array, segment(ct))
     gaps = [abs(np.mean(means["real"][name]) - np.mean(values)) for name, values in means["made"].items()
             if values and means["real"].get(name)]  # fmt: skip
     return translated, real, _summary(scores) | {"hu_dif": float(np.mean(gaps)) if gaps else float("nan")}
 
 
-def _to_mr(own, method):
-    translated, scores = [], []
+def _in_hu(own, volume):
+    """A prepared CT Volume in HU."""
+    return volume.replace(array=own.window.invert(volume.array))
+
+
+def _to_mr(own, method, segmenters):
+    translated, scores, white = [], [], method.mr_white()
+    segment_mr = segmenters.get("mr") or functools.partial(bright_body, white=white)
     for case in own.unpaired("test"):
         volume = own.volume(case, "ct")
         translated.append(method.translate(volume))
-        body = body_and_bone(own.window.invert(volume.array))["body"]
-        bright = np.stack([_largest(plane > -0.8) for plane in translated[-1]])  # above a tenth of white
-        scores.append({"dice_body": dice(bright, body)})
+        wanted = segmenters["ct"](_in_hu(own, volume))
+        found = segment_mr(volume.replace(array=(translated[-1] + 1) * np.float32(white / 2)))
+        both = [name for name in wanted if name in found]
+        if not both:
+            raise RunError(f"segmenters name structures {', '.join(wanted)} in CTs and {', '.join(found)} in MRs: none "
+                           "in common; give runs whose model.regions have the same names")  # fmt: skip
+        scores.append({f"dice_{name}": dice(found[name], wanted[name]) for name in both})
     for case in own.pairs("test"):
         mrcat, mr = own.volume(case, "mrcat"), own.volume(case, "mr").array
-        body = body_and_bone(own.window.invert(mrcat.array))["body"]
+        body = body_and_bone(_in_hu(own, mrcat))["body"]
         scores.append({"mae": float(np.abs(method.translate(mrcat) - mr)[body].mean() / 2)})
     real = [np.asarray(own.volume(case, "mr").array) for case in own.pairs("test")]
     return translated, real, _summary(scores)

@@ -179,9 +179,9 @@ class BridgeMethod(Method):
         """Translate volumes: `<name>_ct.nii.gz` in HU, or `<name>_mr.nii.gz`, one path at a time."""
         return prediction.predict(self, words, out)
 
-    def evaluate(self, methods, features="random:0", seed=0, segment=None):
+    def evaluate(self, methods, features="random:0", seed=0, segmenters=None):
         """{"evaluation": a row per run}; see `evaluation.evaluate`."""
-        return evaluation.evaluate(self, methods, features, segment)
+        return evaluation.evaluate(self, methods, features, segmenters)
 
     def previews(self):
         """Middle slices: source, translation, aligned target and their difference; real images of the target."""

@@ -1,0 +1,40 @@
+"""Structures that trained segmentation runs find in images, for evaluations of translations between modalities."""
+
+import functools
+
+import numpy as np
+
+from tfmed.engine.run import load_run
+from tfmed.engine.segmentation import SegmentationMethod
+from tfmed.errors import RunError, UserError
+
+
+def open_segmenters(paths):
+    """What finds structures: {modality: function of a Volume -> {region: mask `(z, y, x)`}}.
+
+    Args:
+        paths: run directories of segmentation methods of one modality each; regions are those of `model.regions`.
+
+    Raises:
+        RunError: a path is no such run.
+        UserError: two runs segment the same modality.
+    """
+    found = {}
+    for path in paths:
+        run = load_run(path)
+        method = run.restored()
+        if not isinstance(method, SegmentationMethod):
+            raise RunError(f"{run.path}: method {run.method_name!r} does not segment; give a segmentation run")
+        modality, *more = method.config.modalities
+        if more:
+            raise RunError(f"{run.path}: segments {len(more) + 1} images together; give a run of one modality")
+        if modality in found:
+            raise UserError(f"--segmenters: two runs segment {modality!r}; give one for each modality")
+        found[modality] = functools.partial(structures, method, method.segmenter())
+    return found
+
+
+def structures(method, segmenter, volume):
+    """{region: mask `(z, y, x)`} that a trained segmentation Method finds in a Volume, on its grid."""
+    labels = segmenter([volume]).labels.array
+    return {name: np.isin(labels, classes) for name, classes in method.config.scored.items()}
