@@ -22,6 +22,7 @@ from tfmed.engine.training import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
+from tfmed.methods.pix2pix_bridge.evaluation import body_and_bone
 from tfmed.metrics.segmentation import dice
 
 pytestmark = pytest.mark.current
@@ -495,6 +496,14 @@ def test_evaluation_by_the_command_and_of_a_perfect_translation(run):
     perfect = method.evaluate({"perfect": method})["evaluation"][0]
     assert perfect["dice_bone"] == perfect["dice_body"] == 1 and perfect["mae_hu"] < 150
     assert float(row["dice_bone"]) < 1 and float(row["mae_hu"]) > perfect["mae_hu"]
+    mrcat, real = [], []
+    kinds = ((mrcat, "mrcat", method.pairs("test")), (real, "ct", method.unpaired("test")))
+    for means, name, cases in kinds:
+        for volume in (method.volume(case, name) for case in cases):
+            ct = volume.replace(array=method.window.invert(volume.array))
+            means.append(ct.array[body_and_bone(ct)["body"]].mean(dtype=np.float64))
+    assert perfect["hu_dif_body"] == pytest.approx(abs(np.mean(mrcat) - np.mean(real)), rel=1e-4)
+    assert perfect["hu_dif"] == pytest.approx((perfect["hu_dif_body"] + perfect["hu_dif_bone"]) / 2)
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,10 @@ def evaluate(own, methods, features, segmenters=None):
     """{"evaluation": rows}: a row per run, all on the test cases of one of them.
 
     FID and KID are called so only with Inception features. M->C: `dice_<structure>` compares structures found in the
-    translation with those in the MRCAT, `hu_dif` is the mean over structures of the difference between their mean HU
-    in translations and in real CTs, `mae_hu` that to a pair's "ct" within the body (to its MRCAT where there is none).
-    C->M: `dice_<structure>` compares structures in a CT and in its translation that have one name, `mae` (share of
-    white) is that of translated MRCATs to their MRs within the body.
+    translation with those in the MRCAT, `hu_dif_<structure>` is the difference between its mean HU in translations and
+    in real CTs and `hu_dif` their mean, `mae_hu` the difference to a pair's "ct" within the body (to its MRCAT where
+    there is none). C->M: `dice_<structure>` compares structures in a CT and in its translation that have one name,
+    `mae` (share of white) is that of translated MRCATs to their MRs within the body.
 
     Args:
         own: the Method whose test cases are used.
@@ -109,9 +109,10 @@ def _to_ct(own, method, segmenters):
         real.append(np.asarray(volume.array))
         ct = _in_hu(own, volume)
         count("real", ct.array, segment(ct))
-    gaps = [abs(np.mean(means["real"][name]) - np.mean(values)) for name, values in means["made"].items()
-            if values and means["real"].get(name)]  # fmt: skip
-    return translated, real, _summary(scores) | {"hu_dif": float(np.mean(gaps)) if gaps else float("nan")}
+    gaps = {f"hu_dif_{name}": float(abs(np.mean(means["real"][name]) - np.mean(values)))
+            for name, values in means["made"].items() if values and means["real"].get(name)}  # fmt: skip
+    mean = float(np.mean(list(gaps.values()))) if gaps else float("nan")
+    return translated, real, _summary(scores) | {"hu_dif": mean} | gaps
 
 
 def _in_hu(own, volume):
