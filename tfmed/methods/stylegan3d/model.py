@@ -1,5 +1,7 @@
 """StyleGAN3D: the training step (Sect. 2, Eq. 1) and synthesis with averaged weights."""
 
+import functools
+
 import tensorflow as tf
 
 from tfmed.engine.adversarial import AdversarialModel
@@ -162,7 +164,7 @@ class StyleGAN3D(AdversarialModel):
         styles, _ = self.draw_styles(half, _PATH)
         noise = self.draw_noise(half, _PATH)
         y = self.noise(half, (*self.synthesis.volume_shape, 1), 64 * _PATH + 3)
-        lengths = path_lengths(lambda w: self.synthesis(w, noise), styles, y)
+        lengths = path_lengths(lambda w: self.synthesis(w, noise, twice=True), styles, y)
         penalty = tf.reduce_mean(path_length_penalty(lengths, self.path_mean))
         weight = self.config.path_length_weight * self.config.g_reg_interval
         return weight * penalty, {"path_length": tf.reduce_mean(lengths), "path_penalty": penalty}
@@ -171,7 +173,8 @@ class StyleGAN3D(AdversarialModel):
         """R1 or R2, weighted for the steps that go without it."""
         c = self.config
         fakes = tf.stop_gradient(self.generate(batch, _PENALTY)[0]) if c.d_reg == "r2" else None
-        value = tf.reduce_mean(PENALTIES[c.d_reg](self.critic, batch["volume"], fakes, c.d_reg_gamma))
+        critic = functools.partial(self.critic, twice=True)
+        value = tf.reduce_mean(PENALTIES[c.d_reg](critic, batch["volume"], fakes, c.d_reg_gamma))
         return c.d_reg_interval * value, {"critic_penalty": value}
 
     # --- synthesis ----------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ Every level has the same number of channels, `filters` (the paper's "filter dept
 made, on a few voxels: no weight but the critic's last ones depends on the volume's size.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -56,6 +58,7 @@ class SynthesisLevel(keras.layers.Layer):
         x: `(n, d, h, w, filters)`.
         w: latents `(n, 1 or 2, latent)`.
         noise: one or two `(n, d', h', w', 1)` of the output's size, or none.
+        checkpointing: compute the inner values of each convolution again in the backward pass.
     """
 
     def __init__(self, filters, first, residual=False, use_noise=True, taps=FILTER, **kwargs):
@@ -69,11 +72,17 @@ class SynthesisLevel(keras.layers.Layer):
         if residual and not first:
             self.skip = EqualizedConv3D(filters, 1, "up", use_bias=False, taps=taps, name="skip")
 
-    def call(self, x, w, *noise):
+    def call(self, x, w, *noise, checkpointing=False):
         y = x
-        for i, (convolution, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
-            y = activation(convolution(y, w[:, i]), noise[i] if noise else None)
+        for i in range(len(self.convolutions)):
+            inputs = (y, w[:, i], *noise[i : i + 1])
+            part = functools.partial(self.convolved, i)
+            y = recompute(part, *inputs) if checkpointing else part(*inputs)
         return y if self.skip is None else (y + self.skip(x)) * tf.cast(np.sqrt(0.5), y.dtype)
+
+    def convolved(self, i, x, w, noise=None):
+        """What the i-th convolution and its activation make."""
+        return self.activations[i](self.convolutions[i](x, w), noise)
 
 
 class ToImage(keras.layers.Layer):
@@ -101,11 +110,12 @@ class Synthesis(keras.Model):
         architecture: "orig" (one output convolution), "skip" (an image per level; they are summed) or "resnet".
         use_noise: False: no noise at all.
         taps: the resampling filter of one axis.
-        checkpointing: compute each level's inner values again in the backward pass in place of keeping them.
+        checkpointing: compute each convolution's inner values again in the backward pass in place of keeping them.
 
     Call arguments:
         w: `(n, 2 * levels, latent)`.
         noise: 2 * levels - 1 volumes `(n, *noise_shapes[i])`, or () for none.
+        twice: the gradient will be differentiated again, for which all is kept: nothing is computed again.
     """
 
     def __init__(
@@ -132,12 +142,12 @@ class Synthesis(keras.Model):
             if image is not None:
                 image(few, tf.zeros((1, latent)))
 
-    def call(self, w, noise=()):
+    def call(self, w, noise=(), twice=False):
         x, image = tf.repeat(tf.cast(self.constant, tf.float32), tf.shape(w)[0], axis=0), None
         for i, (level, to_image) in enumerate(zip(self.steps, self.to_image, strict=True)):
             first, last = max(2 * i - 1, 0), 2 * i + 1
             inputs = (x, w[:, first:last], *noise[first:last])
-            x = recompute(level, *inputs) if self.checkpointing else level(*inputs)
+            x = level(*inputs, checkpointing=self.checkpointing and not twice)
             if to_image is not None:
                 image = to_image(x, w[:, last]) + (0.0 if image is None else upsample3d(image, self.taps))
             elif image is not None:
@@ -148,7 +158,7 @@ class Synthesis(keras.Model):
 class CriticLevel(keras.layers.Layer):
     """One resolution of D: 3^3 convolution, then one that halves the size; with a 1^3 skip when `residual`.
 
-    Input `(n, 2d, 2h, 2w, filters)`; output `(n, d, h, w, filters)`.
+    Input `(n, 2d, 2h, 2w, filters)`; output `(n, d, h, w, filters)`; `checkpointing` as in `SynthesisLevel`.
     """
 
     def __init__(self, filters, residual=True, taps=FILTER, **kwargs):
@@ -159,8 +169,10 @@ class CriticLevel(keras.layers.Layer):
         if residual:
             self.skip = EqualizedConv3D(filters, 1, "down", use_bias=False, taps=taps, name="skip")
 
-    def call(self, x):
-        y = self.second(self.first(x))
+    def call(self, x, checkpointing=False):
+        y = x
+        for layer in (self.first, self.second):
+            y = recompute(layer, y) if checkpointing else layer(y)
         return y if self.skip is None else (y + self.skip(x)) * tf.cast(np.sqrt(0.5), y.dtype)
 
 
@@ -171,6 +183,8 @@ class Critic(keras.Model):
         filters, base, levels, taps, checkpointing: as in `Synthesis`.
         architecture: "resnet" (the paper) or "orig" (no skips).
         group: samples whose deviation from each other the critic sees; n is a multiple of it.
+
+    Call argument `twice`: as in `Synthesis`.
     """
 
     def __init__(
@@ -191,10 +205,11 @@ class Critic(keras.Model):
             level(tf.zeros((1, 4, 4, 4, 1 if level is self.from_image else filters)))
         self.judge(tf.zeros((group, *base, filters)))
 
-    def call(self, volumes):
-        x = self.from_image(volumes)
+    def call(self, volumes, twice=False):
+        checkpointing = self.checkpointing and not twice
+        x = recompute(self.from_image, volumes) if checkpointing else self.from_image(volumes)
         for level in self.steps:
-            x = recompute(level, x) if self.checkpointing else level(x)
+            x = level(x, checkpointing=checkpointing)
         return self.judge(x)
 
     def judge(self, x):
