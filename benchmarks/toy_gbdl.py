@@ -64,7 +64,7 @@ def toy_volume(seed):
     return ((image - image.mean()) / image.std())[..., None].astype(np.float32), ellipsoid.astype(np.uint8)
 
 
-def samples(seed, streams, labelled, classes=2):
+def samples(seed, streams, labelled, with_distance):
     """Batches as the method makes them: flipped and turned volumes, with labels in the first stream."""
     volumes = [toy_volume(1000 * seed + k) for k in range(VOLUMES)]
     pools = {True: volumes[:labelled], False: volumes[labelled:]}
@@ -77,9 +77,11 @@ def samples(seed, streams, labelled, classes=2):
         grid = sample_grid(drawn, SHAPE, TURNED if drawn % 2 else FLIPPED)
         image = warp_array(image, grid, 1, 0.0)
         label = warp_array(label[..., None], grid, 0, 0)[..., 0] * is_labelled
-        return {"image": image, "label": label, "distance": signed_distances(label, classes)}
+        sample = {"image": image, "label": label}
+        return sample | {"distance": signed_distances(label, 2)} if with_distance else sample
 
-    spec = {"image": ((*SHAPE, 1), "float32"), "label": (SHAPE, "int32"), "distance": ((*SHAPE, 1), "float32")}
+    spec = {"image": ((*SHAPE, 1), "float32"), "label": (SHAPE, "int32")}
+    spec |= {"distance": ((*SHAPE, 1), "float32")} if with_distance else {}
     return Samples(read, spec, streams.per_step)
 
 
@@ -88,7 +90,8 @@ def train(name, seed, steps):
     config = Config(**SHARED, **METHODS[name])
     kind = config.architecture.name
     streams = Streams(4, 0 if kind == "supervised" else 4)
-    batches = samples(seed, streams, VOLUMES if name == "all labels" else LABELLED)
+    with_distance = getattr(LEARNERS.get(kind), "wants_distance", False)
+    batches = samples(seed, streams, VOLUMES if name == "all labels" else LABELLED, with_distance)
     keras.utils.set_random_seed(seed)
 
     def fit(learner, part="segmenter", **options):
