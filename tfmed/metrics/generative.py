@@ -113,7 +113,14 @@ def kernel_distance(features, reference):
         ValueError: fewer than two samples, different d, or values that are not finite.
     """
     x, y = _comparable(features, reference, "kernel distance")
-    return _squared_mmd(x, y, lambda a, b: (a @ b.T / a.shape[1] + 1.0) ** 3)
+
+    def kernel(a, b):
+        values = a @ b.T
+        values /= a.shape[1]
+        values += 1.0
+        return values * values * values  # numpy's ** 3 is a logarithm and an exponential
+
+    return _squared_mmd(x, y, kernel)
 
 
 def kernel_distances(features, reference, blocks=10, seed=0):
@@ -150,7 +157,9 @@ def mmd(samples, reference, bandwidth=None, biased=False):
         raise ValueError(f"bandwidth: {sigma} is not positive; give one (all samples may be alike)")
 
     def kernel(a, b):
-        return np.exp(_squared_distances(a, b) / (-2.0 * sigma**2))
+        squares = _squared_distances(a, b)
+        squares *= -0.5 / sigma**2
+        return np.exp(squares, out=squares)
 
     return _squared_mmd(x, y, kernel, biased)
 
@@ -248,8 +257,10 @@ def _factor(x):
 
 
 def _squared_distances(a, b):
-    squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2.0 * (a @ b.T)
-    return np.maximum(squares, 0.0)
+    squares = a @ (-2.0 * b.T)  # all that follows is done in place: passes over memory cost as much as the product
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return np.maximum(squares, 0.0, out=squares)
 
 
 def _squared_mmd(x, y, kernel, biased=False):

@@ -38,8 +38,14 @@ def precision_recall(features, reference, k=3):
         ValueError: too few samples, different d, or values that are not finite.
     """
     x, y = _comparable(features, reference, "precision", least=k + 1)
-    inside = _any_within(x, y, _radii(y, k)), _any_within(y, x, _radii(x, k))
-    return PrecisionRecall(*(float(found.mean()) for found in inside))
+    radii_x, radii_y = _radii(x, k), _radii(y, k)
+    real, reached = np.zeros(len(x), bool), np.zeros(len(y), bool)
+    for rows in _blocks(len(x)):
+        for columns in _blocks(len(y)):
+            squares = _squared_distances(x[rows], y[columns])
+            real[rows] |= (squares <= radii_y[columns]).any(axis=1)
+            reached[columns] |= (squares <= radii_x[rows, None]).any(axis=0)
+    return PrecisionRecall(float(real.mean()), float(reached.mean()))
 
 
 def density_coverage(features, reference, k=5):
@@ -73,21 +79,22 @@ def _radii(x, k):
     """Squared distance of every sample to its k-th nearest other one; a block of distances is in memory at a time."""
     found = []
     for rows in _blocks(len(x)):
-        nearest = np.full((len(x[rows]), 0), np.inf)
+        nearest = np.full((len(x[rows]), k), np.inf)
         for columns in _blocks(len(x)):
             squares = _squared_distances(x[rows], x[columns])
             if rows == columns:
                 np.fill_diagonal(squares, np.inf)
-            nearest = np.concatenate([nearest, squares], axis=1)
-            nearest = np.partition(nearest, k - 1, axis=1)[:, :k] if nearest.shape[1] > k else nearest
-        found.append(nearest.max(axis=1))
+            nearest = _smallest(np.concatenate([nearest, _smallest(squares, k)], axis=1), k)
+        found.append(nearest[:, -1])
     return np.concatenate(found)
 
 
-def _any_within(x, centres, radii):
-    """Whether each sample lies in a ball around any of the centres."""
-    return np.concatenate([
-        np.any([(_squared_distances(x[rows], centres[part]) <= radii[part]).any(axis=1)
-                for part in _blocks(len(centres))], axis=0)
-        for rows in _blocks(len(x))
-    ])  # fmt: skip
+def _smallest(values, k):
+    """The k smallest of each row, ascending; the array is used up. For few of many this is faster than a partition."""
+    rows, k = np.arange(len(values)), min(k, values.shape[1])
+    found = np.empty((len(values), k))
+    for rank in range(k):
+        at = values.argmin(axis=1)
+        found[:, rank] = values[rows, at]
+        values[rows, at] = np.inf
+    return found
