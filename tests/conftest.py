@@ -1,5 +1,6 @@
 """Set-up that all tests share: a cache of their own, two logical CPUs (for replicas), quiet TensorFlow."""
 
+import gc
 import os
 import pathlib
 
@@ -12,6 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # the workers' own threads would fight for the cores
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+# Graphs are many small objects that stay: looking among them for what is unused took a twentieth of the time.
+gc.set_threshold(100_000, 20, 100)
 # No deadlines: a busy machine is no defect. CI draws the same examples each time, people draw new ones.
 hypothesis.settings.register_profile("tfmed", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("tfmed")

@@ -8,7 +8,7 @@ from tfmed.io import Volume, read_volume, write_volume
 
 pytestmark = [pytest.mark.realdata]
 SETTINGS = (
-    "data.split={folds: null, validation: 0, test: 0}", "data.preprocess=[]", "train.batch_size=4", "train.steps=300",
+    "data.split={folds: null, validation: 0, test: 0}", "data.preprocess=[]", "train.batch_size=4", "train.steps=200",
     "train.schedule={kind: cosine}", "train.tensorboard=false", "model.patch=[16, 16, 16]", "model.widths=[8, 16]",
     "model.window_hu=[-20, 150]", "model.learning_rate=0.002", "model.adv=none", "model.refine_size=3",
     "model.refine_width=4", "model.lowpass_size=2",
@@ -44,7 +44,7 @@ def test_a_half_teaches_the_other(halves, tmp_path):
     made = read_volume(tmp_path / "out" / "right_mr_ct.nii.gz")
     truth, known = (read_volume(halves[side]["ct"]).array.astype(float) for side in ("right", "left"))
     np.testing.assert_allclose(made.affine, read_volume(halves["right"]["ct"]).affine, atol=1e-5)
-    # Measured: 5.3 HU, where the left half's median, which knows no MR, is 8.0 HU off; correlation 0.75. The
+    # Measured: 5.7 HU, where the left half's median, which knows no MR, is 8.0 HU off; correlation 0.72. The
     # templates are of different people, with ventricles of different size.
     assert np.abs(made.array - truth).mean() < 0.8 * np.abs(np.median(known) - truth).mean()
     assert np.corrcoef(made.array.ravel(), truth.ravel())[0, 1] > 0.6

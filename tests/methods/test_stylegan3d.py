@@ -22,6 +22,7 @@ TINY_MODEL = dict(
     levels=2,
     filter_depth=4,
     latent_size=8,
+    mapping_layers=2,
     spacing_mm=(40.0, 40.0, 36.0),
     minibatch_group=2,
     g_reg_interval=2,
