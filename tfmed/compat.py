@@ -81,23 +81,21 @@ def leaky_relu(slope, name=None):
 
 @keras.saving.register_keras_serializable("tfmed")
 class _SampleNormalization(keras.layers.GroupNormalization):
-    """Keras 2's layer with one group, or one per channel, as Keras 3 has it: moments in float32, and of no mask.
+    """Keras 2's layer with one group, as Keras 3 has it: moments in float32, and of no mask.
 
     Keras 2 multiplies by an array of ones first; a training graph is half as large without, and as fast.
     """
 
     def call(self, inputs):
         values = tf.cast(inputs, tf.float32)
-        axes = list(range(1, len(inputs.shape) - (self.groups > 1)))
-        mean, variance = tf.nn.moments(values, axes, keepdims=True)
+        mean, variance = tf.nn.moments(values, list(range(1, len(inputs.shape))), keepdims=True)
         scale, offset = (None if w is None else tf.cast(w, tf.float32) for w in (self.gamma, self.beta))
         return tf.cast(tf.nn.batch_normalization(values, mean, variance, offset, scale, self.epsilon), inputs.dtype)
 
 
-def sample_normalization(each_channel, **options):
-    """A GroupNormalization layer of `(b, ..., channel)` over all of a sample, or over each of its channels."""
-    layer = keras.layers.GroupNormalization if KERAS_3 else _SampleNormalization
-    return layer(groups=-1 if each_channel else 1, **options)
+def sample_normalization(**options):
+    """A GroupNormalization layer of `(b, ..., channel)` over all of a sample."""
+    return (keras.layers.GroupNormalization if KERAS_3 else _SampleNormalization)(groups=1, **options)
 
 
 def import_imgaug():

@@ -27,6 +27,7 @@ from tfmed.methods.pix2pix_bridge.model import Translator
 from tfmed.metrics.generative import frechet_distance
 from tfmed.metrics.ms_ssim import ms_ssim
 from tfmed.metrics.surface import distances
+from tfmed.nn.adam import Adam
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.ops.warp import warp_array
 from vs_monai.inputs import IMAGE, MASK_SPACING, NEW_SPACING, OVERLAP, POLICIES, SCALE, SPACING, TURN, WINDOW
@@ -133,7 +134,7 @@ def train_step(inputs, folder):
     """Cross-entropy, gradients, Adam, on one patch."""
     network = basic_unet()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+    optimizer = Adam(1e-3, epsilon=1e-8)
     image, label = tf.constant(inputs["image"]), tf.constant(inputs["label"])
 
     @tf.function

@@ -1,9 +1,10 @@
-"""MONAI's BasicUNet in Keras: the same layers in the same order, so that its weights fit and its answers agree."""
+"""MONAI's BasicUNet of Keras' and tfmed's layers, in the same order: its weights fit and its answers agree."""
 
 import keras
 import numpy as np
 
 from tfmed.compat import leaky_relu
+from tfmed.nn.instance_norm import InstanceNorm
 
 FEATURES = (16, 16, 32, 64, 128, 16)
 
@@ -27,7 +28,7 @@ def basic_unet(channels=1, classes=2, features=FEATURES):
 def two_convolutions(x, width):
     for _ in range(2):
         x = keras.layers.Conv3D(width, 3, padding="same")(x)
-        x = keras.layers.GroupNormalization(groups=-1, epsilon=1e-5)(x)
+        x = InstanceNorm(epsilon=1e-5)(x)
         x = leaky_relu(0.1)(x)
     return x
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.compat import set_precision
+from tfmed.compat import set_precision, tensor_variable
 from tfmed.nn.blocks import norm_layer
 
 pytestmark = pytest.mark.current
@@ -52,6 +52,46 @@ def test_group_norms_of_bfloat16_have_float32_moments(kind, axes):
     assert found.dtype == tf.bfloat16
     expected = (values - mean) / np.sqrt(variance + 1e-5) * scale + offset
     np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=0.03)
+
+
+def formula(x, scale, offset):
+    mean = tf.reduce_mean(x, (1, 2), keepdims=True)
+    variance = tf.reduce_mean(tf.square(x - mean), (1, 2), keepdims=True)
+    return (x - mean) / tf.sqrt(variance + 1e-5) * scale + offset
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_instance_norm_has_the_first_and_second_derivatives_of_its_formula(samples):
+    """Second ones too, which penalties of critics need; the formula is differentiated in float64."""
+    layer = norm_layer("instance")
+    layer.build((None, 5, 4, 3))
+    weights = [np.array([0.5, 1.0, 2.0]), np.array([0.25, -1.0, 0.0])]
+    layer.set_weights(weights)
+
+    def derivatives(norm, x, given):
+        with tf.GradientTape() as outer:
+            outer.watch((x, *given))
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(tf.sin(norm(x)))
+            first = inner.gradient(value, x)
+            length = tf.reduce_sum(tf.square(first))
+        return first, *outer.gradient(length, (x, *given), unconnected_gradients="zero")
+
+    x = np.random.default_rng(samples).normal(2, 3, (samples, 5, 4, 3))
+    exact = [tf.constant(weight) for weight in weights]
+    expected = derivatives(lambda x: formula(x, *exact), tf.constant(x), exact)
+    own = [tensor_variable(v) for v in layer.trainable_variables]
+    found = derivatives(layer, tf.constant(x, tf.float32), own)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_instance_norm_of_no_samples():
+    with tf.GradientTape() as tape:
+        x = tf.Variable(tf.zeros((0, 4, 4, 3)))
+        value = tf.reduce_sum(norm_layer("instance")(x))
+    assert tape.gradient(value, x).shape == (0, 4, 4, 3)
 
 
 def test_none_changes_nothing_and_unknown_names_are_refused():

@@ -3,6 +3,7 @@
 import keras
 
 from tfmed.compat import sample_normalization
+from tfmed.nn.instance_norm import InstanceNorm
 
 # As where most methods here were published. Keras' momentum of 0.99 leaves in the running variance for 450 steps more
 # than 1 % of the 1 that it starts from: of images in [0, 1], whose variance is as small, networks then see nothing.
@@ -21,9 +22,9 @@ def norm_layer(kind, name=None, affine=True):
     if kind == "batch":
         return keras.layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, synchronized=True, name=name)
     if kind == "instance":
-        return sample_normalization(each_channel=True, **parts)
+        return InstanceNorm(**parts)
     if kind == "layer":
-        return sample_normalization(each_channel=False, **parts)
+        return sample_normalization(**parts)
     if kind == "none":
         return keras.layers.Activation("linear", name=name)
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")
