@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.methods.test_ctsgan import TINY
+from tests.methods.test_ctsgan import SIMPLE
 from tfmed import catalog, cli, evaluate, export, fit, predict, prepare, sample
 from tfmed.engine.training import fit as train
 from tfmed.io import Volume, write_volume
 
 pytestmark = pytest.mark.current
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml")
-QUICK = (*TINY, "train.steps=1", "train.tensorboard=false")
+QUICK = (*SIMPLE, "train.steps=1", "train.tensorboard=false")
 FILES = tuple(word for word in QUICK if not word.startswith("data.options"))  # those are the phantom's
 MODULES = {
     "fit": fit,

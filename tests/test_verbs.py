@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import tfmed
-from tests.methods.test_ctsgan import TINY
+from tests.methods.test_ctsgan import SIMPLE
 from tfmed import cli, evaluate, export, fit, prepare, sample
 from tfmed.io import read_volume
 
 pytestmark = pytest.mark.current
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs" / "ctsgan.yaml")
-QUICK = (*TINY, "train.steps=2", "train.tensorboard=false")
+QUICK = (*SIMPLE, "train.steps=2", "train.tensorboard=false")
 
 
 @pytest.fixture(scope="module")

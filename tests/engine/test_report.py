@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tfmed
-from tests.methods.test_ctsgan import TINY
+from tests.methods.test_ctsgan import SIMPLE
 from tfmed.engine import preview, report
 from tfmed.engine.run import Run
 from tfmed.engine.training import fit
@@ -53,7 +53,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of four small steps, evaluated."""
-    overrides = (*TINY, "train.steps=4", "train.preview_every=2", "train.log_every=1", "train.tensorboard=false")
+    overrides = (*SIMPLE, "train.steps=4", "train.preview_every=2", "train.log_every=1", "train.tensorboard=false")
     settings = tfmed.load_config(REPOSITORY / "configs" / "ctsgan.yaml", overrides)
     run = fit(settings, tmp_path_factory.mktemp("report") / "run")
     (run.path / "evaluation.csv").write_text(EVALUATION, encoding="utf-8")

@@ -8,14 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from tests.methods.test_ctsgan import TINY
+from tests.methods.test_ctsgan import SIMPLE
 
 pytestmark = [pytest.mark.current, pytest.mark.one_stack]  # minutes
 REPOSITORY = pathlib.Path(__file__).parents[2]
 STEPS, WARM_UP = 1000, 400  # the first checkpoint and some previews come before the measurement begins
 SETTINGS = (
-    *TINY, f"train.steps={STEPS}", "train.log_every=100", "train.checkpoint_every_steps=250", "train.preview_every=100",
-)  # fmt: skip
+    *SIMPLE,
+    f"train.steps={STEPS}",
+    "train.log_every=100",
+    "train.checkpoint_every_steps=250",
+    "train.preview_every=100",
+)
 
 # Run through the real engine; `Loop._check_finite` is called once in every step.
 # What is free is given back before measuring, so that the allocator's holes (some 10 MB after previews) do not count.

@@ -15,7 +15,7 @@ import pytest
 
 import tfmed
 from tests.harness import assert_same_weights, killed_before
-from tests.methods.test_ctsgan import TINY
+from tests.methods.test_ctsgan import SIMPLE
 from tfmed import compat
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.training import fit
@@ -24,7 +24,7 @@ from tfmed.errors import RunError
 pytestmark = pytest.mark.current
 REPOSITORY = pathlib.Path(__file__).parents[2]
 CONFIG = str(REPOSITORY / "configs" / "ctsgan.yaml")
-QUICK = (*TINY, "train.log_every=1", "train.tensorboard=false")
+QUICK = (*SIMPLE, "train.log_every=1", "train.tensorboard=false")
 
 
 def command(run, *extra, resume=True):
@@ -119,6 +119,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(unbroken, tmp_path, capl
     assert Checkpoints(folder).latest()[1]["step"] == 6
 
 
+@pytest.mark.one_stack
 def test_resume_after_damage_reaches_the_same_end(unbroken, tmp_path):
     folder = copy_of(unbroken, tmp_path / "run")
     (folder / "checkpoints" / "gan-00000008" / "variables.index").unlink()
@@ -333,11 +334,13 @@ def test_accumulated_gradients_give_the_run_of_whole_batches(tmp_path):
     np.testing.assert_allclose(losses(halves), losses(whole), rtol=1e-4, atol=1e-5)
 
 
-def test_xla_computes_the_same_step(unbroken, tmp_path):
+def test_xla_computes_the_same_step(tmp_path):
     """XLA draws other normal numbers from the same seed, so only what does not depend on noise is comparable."""
-    compiled = fit(settings("train.steps=2", "train.xla=true"), tmp_path / "run")
+    recurrent = "model.cell=bilstm"  # a loop is what XLA may not know how to compile
+    compiled = fit(settings(recurrent, "train.steps=2", "train.xla=true"), tmp_path / "compiled")
     assert np.isfinite(losses(compiled)).all()
-    first, expected = (run.metrics().iloc[0] for run in (compiled, unbroken))
+    plain = fit(settings(recurrent, "train.steps=1"), tmp_path / "plain")
+    first, expected = (run.metrics().iloc[0] for run in (compiled, plain))
     for name in ("penalty_slice", "penalty_slab"):
         assert first[name] == pytest.approx(expected[name], rel=1e-4)
 

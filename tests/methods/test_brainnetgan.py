@@ -277,6 +277,7 @@ def test_settings_that_do_not_fit_the_data(tmp_path, words, message):
         tfmed.registry.method_class("brainnetgan")(settings).prepared("train")
 
 
+@pytest.mark.one_stack
 def test_three_classes_from_files_to_tables(tmp_path):
     root = tmp_path / "matrices"
     root.mkdir()

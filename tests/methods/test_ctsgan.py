@@ -18,7 +18,7 @@ TINY_MODEL = dict(
     slice_noise_size=4,
     lstm_units=6,
     generator_channels=(16, 8),
-    slice_critic_channels=(8, 16),
+    slice_critic_channels=(8,),
     slab_critic_channels=(8,),
     slab_length=8,
     slab_depth_kernel=3,
@@ -29,6 +29,8 @@ TINY = (
     "train.batch_size=2",
     *(f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY_MODEL.items()),
 )
+# For tests of what is around a method: traced in less time.
+SIMPLE = (*TINY, "model.cell=iid")
 
 
 def model(seed=0, per_step=2, **changes):

@@ -109,6 +109,7 @@ def loss(model, given):
     return np.array([float(v) for v in tf.nest.flatten(model.network_loss(given, 0))])
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", sorted(LEARNERS))
 def test_what_reaches_the_loss(name):
     """No label of an unlabelled volume, no gradient of the teacher; and a batch has the mean loss of its halves.

@@ -145,7 +145,7 @@ def test_wrong_options(run, tmp_path, capsys, main, argv, words):
 
 @pytest.mark.one_stack
 def test_a_run_of_another_method(tmp_path, capsys):
-    settings = tfmed.load_config(CONFIGS / "ctsgan.yaml", (*test_ctsgan.TINY, *QUICK))
+    settings = tfmed.load_config(CONFIGS / "ctsgan.yaml", (*test_ctsgan.SIMPLE, *QUICK))
     other, out = fit(settings, tmp_path / "ctsgan").path, ["--out", tmp_path / "out"]
     path = brain(tmp_path / "brain.nii.gz")
     for main, argv in ((project.main, [path]), (mix.main, ["--rows", "1", "--columns", "2"]), (interpolate.main, "12")):

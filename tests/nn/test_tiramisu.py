@@ -18,6 +18,7 @@ def parameters(model):
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(("variant", "total", "joined", "new"), [
     ("stated", 9_319_956, [896, 656, 464, 304, 192], [192, 160, 112, 80, 64]),
     ("code", 11_119_684, [896, 704, 496, 352, 224], [240, 192, 160, 112, 80]),

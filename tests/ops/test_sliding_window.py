@@ -359,6 +359,7 @@ def test_with_margins_windows_equal_the_whole_volume_at_once(pad, overlap, blend
     np.testing.assert_allclose(graph(tf.constant(volume)), at_once(volume, pad), atol=2e-6)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("pad", PADS)
 @pytest.mark.parametrize("shape", [(3, 9, 11, 2), (2, 3, 1, 2), (1, 1, 40, 2)])
 def test_margins_around_volumes_smaller_than_the_window(pad, shape):
