@@ -1,6 +1,7 @@
 """Uncertainty slice sampling where it should matter: a tenth of the volumes carry an organ of a rare shape.
 
 Run: python benchmarks/toy_uss.py --out DIR [--seeds 0 1 2] [--strategies uss rss] [--rounds 5] [--steps 200]
+     [key=value ...]
 
 Volumes of 24 x 32 x 32 voxels with a bright ellipsoid; in a tenth of them it is hollow: a wall as bright as other
 ellipsoids around a dark middle, which belongs to it. Of the pool of 50 five are annotated at the start;
