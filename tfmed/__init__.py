@@ -4,6 +4,9 @@ import importlib
 import os
 import sys
 
+import wrapt
+
+from tfmed import half_precision as _half_precision
 from tfmed._lazy import submodules
 
 __version__ = "0.1.0"
@@ -12,6 +15,8 @@ __version__ = "0.1.0"
 # take twice as long and strided ones twenty to seventy times (benchmarks/onednn.py).
 imported_after_tensorflow = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# What is wrong with oneDNN is put right as soon as TensorFlow is imported, by whomever.
+wrapt.register_post_import_hook(_half_precision.install, "tensorflow.python.ops.gen_nn_ops")
 
 _LAZY = {"load_config": "tfmed.config", "load_run": "tfmed.engine.run", "Run": "tfmed.engine.run"}
 _submodule = submodules(__name__)
