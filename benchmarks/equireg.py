@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 import tfmed
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, write_volume
 from tfmed.io.stack import read_stack
 from tfmed.metrics.aggregate import bootstrap_interval

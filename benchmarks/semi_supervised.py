@@ -117,7 +117,7 @@ KINDS = {"methods": (METHODS, training), "passes": (PASSES, passes), "rank-one":
 
 def serve(kind, name, arguments):
     """One side: it is built, and runs a round for each line of its input."""
-    import tfmed.engine.training  # noqa: F401  what is measured is not the import of TensorFlow
+    import tfmed.engine.lifecycle  # noqa: F401  what is measured is not the import of TensorFlow
 
     before = resident("VmRSS")
     run, count = KINDS[kind][1](name, arguments)

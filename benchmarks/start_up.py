@@ -37,7 +37,7 @@ def measure(name, autograph):
     harness = importlib.import_module(f"tests.methods.test_{name}").TestHarness()
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()
-        tfmed.engine.training.fit(harness.settings("train.steps=2"), pathlib.Path(folder) / "run")
+        tfmed.engine.lifecycle.fit(harness.settings("train.steps=2"), pathlib.Path(folder) / "run")
         return time.process_time() - begun
 
 

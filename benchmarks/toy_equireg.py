@@ -21,11 +21,11 @@ from tfmed.augment.paired import sample_grid
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator, shuffled
 from tfmed.data.streams import Streams
-from tfmed.engine.backbones import FCDenseNet
-from tfmed.engine.schedules import Schedule
 from tfmed.methods.equireg import Config, EquiReg, moved_both_ways, movements
 from tfmed.metrics.segmentation import dice, equivariance_dice
 from tfmed.ops.warp import warp_array
+from tfmed.tasks.backbones import FCDenseNet
+from tfmed.training.schedules import Schedule
 
 SIDE, LABELLED, UNLABELLED, TEST, STEPS = 64, 8, 200, 100, 600
 CONFIG = Config(

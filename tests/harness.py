@@ -16,7 +16,7 @@ import tfmed
 from tfmed import compat
 from tfmed import config as configuration
 from tfmed.engine.checkpoint import Checkpoints, state_variables
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -113,7 +113,7 @@ class MethodHarness:
 
     def test_exact_resume(self, run, tmp_path):
         """A run that was killed after rows of steps that no checkpoint has goes on to the same rows and the same bits:
-        the seed decides every number. (tests/engine/test_training.py kills runs for real.)"""
+        the seed decides every number. (tests/engine/test_lifecycle.py kills runs for real.)"""
         killed, state = killed_before(run, tmp_path / "killed", lambda state: state["finished"])
         assert state["step"] == self.steps - 2
         resumed = fit(run.settings, killed, resume=True)

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from tests.methods.test_ctsgan import SIMPLE
 from tfmed import catalog, cli, evaluate, export, fit, predict, prepare, sample
-from tfmed.engine.training import fit as train
+from tfmed.engine.lifecycle import fit as train
 from tfmed.io import Volume, write_volume
 
 pytestmark = pytest.mark.current

@@ -11,7 +11,7 @@ import pytest
 import tfmed
 from tests.test_bad_input import check, nifti, put, snapshot, truncate, with_bytes
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit as train
+from tfmed.engine.lifecycle import fit as train
 from tfmed.io import Volume, read_volume, write_volume
 
 pytestmark = pytest.mark.current

@@ -11,8 +11,8 @@ from scipy.stats import wilcoxon
 
 from tests.harness import REPOSITORY
 from tfmed import cli, compare
-from tfmed.engine import comparison
-from tfmed.engine.comparison import Comparison
+from tfmed.engine import study
+from tfmed.engine.study import Comparison
 from tfmed.errors import RunError, UserError
 
 CONFIGS = [str(REPOSITORY / "configs" / "equireg" / name) for name in ("supervised.yaml", "lambda_10.yaml")]
@@ -129,11 +129,11 @@ def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path):
 def test_a_signal_in_a_run_breaks_the_comparison_off(monkeypatch, tmp_path):
     found = Comparison(CONFIGS, tmp_path / "out", (0,), TINY)
     # A process that a signal ended, in place of a training of minutes.
-    monkeypatch.setattr(comparison.sys, "executable", "/bin/false")
+    monkeypatch.setattr(study.sys, "executable", "/bin/false")
     assert found.train_and_score() == [f"{name}, seed 0: exit status 1, see above" for name, _ in found.settings]
     script = tmp_path / "killed"
     script.write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
     script.chmod(0o755)
-    monkeypatch.setattr(comparison.sys, "executable", str(script))
+    monkeypatch.setattr(study.sys, "executable", str(script))
     with pytest.raises(KeyboardInterrupt):
         found.train_and_score()

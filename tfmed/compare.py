@@ -24,7 +24,7 @@ def main(argv):
     if len(configs) < 2:
         raise UserError(f"compare: needs at least two settings files, got {len(configs)}; see 'tfmed compare --help'")
     cli.start_tensorflow()
-    from tfmed.engine.comparison import Comparison
+    from tfmed.engine.study import Comparison
 
     how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part}
     comparison = Comparison(configs, arguments.out, range(arguments.seeds), **how)

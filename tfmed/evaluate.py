@@ -30,7 +30,7 @@ def main(argv):
     cli.start_tensorflow()
     if arguments.count is not None and arguments.count < 2:
         raise UserError(f"--count: {arguments.count} is too few to compare; give at least 2")
-    from tfmed.engine import preview, report
+    from tfmed.engine import previews, report
     from tfmed.engine.run import load_run
     from tfmed.engine.terminal import print_table
 
@@ -48,7 +48,7 @@ def main(argv):
     tables = methods[0].evaluate(dict(zip(names, methods, strict=True)), **options)
     for name, rows in tables.items():
         _write(runs[0].path / f"{name}.csv", rows)
-    preview.write(getattr(methods[0], "evaluation_pictures", {}), runs[0].path, None)
+    previews.write(getattr(methods[0], "evaluation_pictures", {}), runs[0].path, None)
     print_table([report.joined({key: str(value) for key, value in row.items()}) for row in tables["evaluation"]])
     print(f"table: {runs[0].path / 'evaluation.csv'}\nreport: {report.write(runs[0])}")
 
@@ -73,7 +73,7 @@ def _options(method, arguments, name):
         if key not in known:
             raise UserError(f"--{key}: means nothing for method {name!r}; leave it out")
     if "segmenters" in given:
-        from tfmed.engine.structures import open_segmenters
+        from tfmed.tasks.structures import open_segmenters
 
         given["segmenters"] = open_segmenters(given["segmenters"])
     return given

@@ -16,9 +16,9 @@ def main(argv):
     parser.add_argument("--export", action="store_true", help="write a SavedModel to RUN_DIR/export at the end")
     arguments = parser.parse_intermixed_args(argv)
     cli.start_tensorflow()
+    from tfmed.engine.lifecycle import fit
     from tfmed.engine.loop import Interrupted
     from tfmed.engine.run import load_run
-    from tfmed.engine.training import fit
 
     config, run_dir = arguments.config, arguments.run_dir
     if pathlib.Path(config).is_dir() and arguments.resume:
@@ -41,7 +41,7 @@ def main(argv):
 
 
 def _fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
-    """Train a method; the same as `tfmed.engine.training.fit`.
+    """Train a method; the same as `tfmed.engine.lifecycle.fit`.
 
     Args:
         config: path of a settings file, or the Settings that `load_config` gave.
@@ -52,7 +52,7 @@ def _fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     Returns:
         The finished Run.
     """
-    from tfmed.engine.training import fit
+    from tfmed.engine.lifecycle import fit
 
     return fit(config, run_dir, resume, overrides, profile)
 

@@ -20,9 +20,9 @@ def main(argv):
     cli.start_tensorflow()
     if arguments.count < 2:
         raise UserError(f"--count: {arguments.count} is less than the two ends")
-    from tfmed.engine import preview
-    from tfmed.engine.volume_grid import way_picture
     from tfmed.io import write_volume
+    from tfmed.pictures.style import save
+    from tfmed.pictures.volume_grids import way_picture
 
     method = cli.restored(arguments.run, "way", "has no styles to go between; give a run of stylegan3d")
     first, second = (method.latents(word, arguments.psi) for word in (arguments.first, arguments.second))
@@ -31,7 +31,7 @@ def main(argv):
     for i, volume in enumerate(way.values()):
         write_volume(volume, out / f"step-{i:02d}.nii.gz")
     with atomic_path(out / "interpolation.png") as temporary:
-        preview.save(way_picture(way, first, second), temporary)
+        save(way_picture(way, first, second), temporary)
     print(out / "interpolation.png")
 
 

@@ -21,9 +21,9 @@ def main(argv):
     for name in ("rows", "columns"):
         if len(set(getattr(arguments, name))) < len(getattr(arguments, name)):
             raise UserError(f"--{name}: name each source once")
-    from tfmed.engine import preview
-    from tfmed.engine.volume_grid import mixing_picture
     from tfmed.io import write_volume
+    from tfmed.pictures.style import save
+    from tfmed.pictures.volume_grids import mixing_picture
 
     method = cli.restored(arguments.run, "mixtures", "has no styles to mix; give a run of stylegan3d")
     rows, columns = (
@@ -35,7 +35,7 @@ def main(argv):
         for j, volume in enumerate(list(row.values())[1:], start=1):
             write_volume(volume, out / f"mix-{i}-{j}.nii.gz")
     with atomic_path(out / "mixing.png") as temporary:
-        preview.save(mixing_picture(table), temporary)
+        save(mixing_picture(table), temporary)
     print(out / "mixing.png")
 
 

@@ -37,12 +37,12 @@ def main(argv):
 
 def _predict(model, inputs, out, maps):
     from tfmed import registry
-    from tfmed.engine import segmenting
     from tfmed.engine.run import load_run
+    from tfmed.tasks import prediction
 
     if (model / "saved_model.pb").is_file():
-        maps = _chosen(maps, segmenting.MAPS) or segmenting.MAPS
-        return segmenting.predict(segmenting.exported(model), inputs, out, maps)
+        maps = _chosen(maps, prediction.MAPS) or prediction.MAPS
+        return prediction.predict(prediction.exported(model), inputs, out, maps)
     run = load_run(model)
     maps = _chosen(maps, registry.method_class(run.method_name).maps)
     method = run.restored()

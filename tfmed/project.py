@@ -38,8 +38,8 @@ def main(argv):
 
 def write(found, projected, target, out):
     """Write a projection's files; returns their paths."""
-    from tfmed.engine import preview
     from tfmed.io import write_volume
+    from tfmed.pictures.style import save
 
     paths = [out / name for name in ("projected.nii.gz", "latent.npz", "loss.csv", "loss.png", "comparison.png")]
     write_volume(projected, paths[0])
@@ -50,7 +50,7 @@ def write(found, projected, target, out):
         table.writerows(found.losses)
     for path, picture in ((paths[3], LossCurve(found.losses)), (paths[4], comparison(target, projected))):
         with atomic_path(path) as temporary:
-            preview.save(picture, temporary)
+            save(picture, temporary)
     return paths
 
 
@@ -58,7 +58,7 @@ def comparison(target, projected):
     """Picture of target, projection and what is left, in the target's units."""
     import numpy as np
 
-    from tfmed.engine.preview import Picture
+    from tfmed.pictures.volumes import Picture
 
     white = float(np.percentile(target.array[target.array > 0], 99.9))
     left = np.abs(np.asarray(target.array, np.float32) - projected.array)

@@ -16,7 +16,7 @@ import pathlib
 
 import yaml
 
-from tfmed.engine.comparison import Comparison
+from tfmed.engine.study import Comparison
 from tfmed.engine.terminal import print_table, set_up_logging
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"

@@ -12,10 +12,11 @@ import pytest
 import SimpleITK as sitk
 
 from tfmed.data import phantoms, preprocess
-from tfmed.data.cache import Cache, read_address
+from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.prepare import Wants
+from tfmed.data.checks import Wants
 from tfmed.data.preprocess import Orient, Resample, Window
+from tfmed.data.readers import read_address
 from tfmed.io import ImageIntegrityError, Volume, write_volume
 
 pytestmark = pytest.mark.current

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfmed.data import phantoms, preprocess
-from tfmed.data.cache import Cache, read_case
+from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.prepare import Wants, check_case, fill, prepare_cases
+from tfmed.data.checks import Wants, check_case, fill, prepare_cases
 from tfmed.data.preprocess import Crop, CropForeground, Orient, ZScore
+from tfmed.data.readers import read_case
 from tfmed.errors import DataError
 from tfmed.io import Volume, write_volume
 

@@ -10,8 +10,8 @@ from tfmed.data.cache import Prepared
 from tfmed.data.case import Case
 from tfmed.data.patches import Patches
 from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.engine.backbones import AUNet, UNet
 from tfmed.errors import ConfigError
+from tfmed.tasks.backbones import AUNet, UNet
 
 pytestmark = pytest.mark.current
 

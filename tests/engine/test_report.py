@@ -13,15 +13,19 @@ import pytest
 
 import tfmed
 from tests.methods.test_ctsgan import SIMPLE
-from tfmed.engine import preview, report
+from tfmed.engine import previews, report
+from tfmed.engine.lifecycle import fit
 from tfmed.engine.run import Run
-from tfmed.engine.training import fit
 from tfmed.io import Volume, reorient
+from tfmed.pictures.style import save
+from tfmed.pictures.volumes import Picture, planes
 
 pytestmark = pytest.mark.current
 REPOSITORY = pathlib.Path(__file__).parents[2]
-EVALUATION = ("source,volumes,IS[random-0] mean,IS[random-0] std\nreal data,6,1.02720207,0.0165498\n"
-              "<b>run</b> & co,6,1.00002938,4.28e-06\n")
+EVALUATION = (
+    "source,volumes,IS[random-0] mean,IS[random-0] std\nreal data,6,1.02720207,0.0165498\n"
+    "<b>run</b> & co,6,1.00002938,4.28e-06\n"
+)
 OUTSIDE = ("src", "href", "xlink:href", "srcset", "data", "poster", "action", "background")
 
 
@@ -71,9 +75,9 @@ def bare(trained, tmp_path):
 def add_pictures(run, *names):
     folder = run.path / "previews"
     folder.mkdir(exist_ok=True)
-    picture = preview.Picture({"head": Volume(np.zeros((2, 3, 4)), np.eye(4))}, (0, 1))
+    picture = Picture({"head": Volume(np.zeros((2, 3, 4)), np.eye(4))}, (0, 1))
     for i, name in enumerate(names):
-        preview.save(dataclasses.replace(picture, window=(0, i + 1)), folder / f"{name}.png")
+        save(dataclasses.replace(picture, window=(0, i + 1)), folder / f"{name}.png")
 
 
 def test_a_report_needs_nothing_but_itself(trained):
@@ -88,9 +92,17 @@ def test_a_report_needs_nothing_but_itself(trained):
 
 def test_it_says_what_a_person_asks(trained):
     page = Page(trained.path / "report.html")
-    for words in ("CT-SGAN", "no patient data", "4 steps of 2 samples", "s per step", "seed 0", "lstm_units: 6",
-                  "Rows: generated 1, generated 2, training 1, training 2", "Black is -1000, white 400 HU.",
-                  "tensorflow"):
+    for words in (
+        "CT-SGAN",
+        "no patient data",
+        "4 steps of 2 samples",
+        "s per step",
+        "seed 0",
+        "lstm_units: 6",
+        "Rows: generated 1, generated 2, training 1, training 2",
+        "Black is -1000, white 400 HU.",
+        "tensorflow",
+    ):
         assert words in page.words, words
     headings = re.findall(r"<h2>(.*?)</h2>", page.text)
     assert headings == ["Pictures", "Evaluation", "Curves", "On the way", "Settings"]
@@ -132,11 +144,16 @@ def test_a_run_that_has_written_nothing_yet(bare):
     assert "Evaluation" not in page.words and "On the way" not in page.words
 
 
-@pytest.mark.parametrize("name, text", [
-    ("metrics.csv", "stage,step,split\n"), ("metrics.csv", "stage,step,split,loss\ngan,1,train,nan\n"),
-    ("timing.csv", "stage,step,seconds_per_step,waiting_share\n"), ("evaluation.csv", ""),
-    ("evaluation.csv", "source\n"),
-])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("metrics.csv", "stage,step,split\n"),
+        ("metrics.csv", "stage,step,split,loss\ngan,1,train,nan\n"),
+        ("timing.csv", "stage,step,seconds_per_step,waiting_share\n"),
+        ("evaluation.csv", ""),
+        ("evaluation.csv", "source\n"),
+    ],
+)
 def test_files_that_hold_no_number_yet(bare, name, text):
     (bare.path / name).write_text(text, encoding="utf-8")
     assert "None yet." in Page(report.write(bare)).words
@@ -145,7 +162,9 @@ def test_files_that_hold_no_number_yet(bare, name, text):
 def test_stages_and_validation_are_told_apart(bare):
     (bare.path / "metrics.csv").write_text(
         "stage,step,split,loss,dice\nlatent,1,train,3,\nlatent,2,train,2,\nseg,1,train,1,\nseg,1,validation,,0.25\n"
-        "seg,2,train,0.5,\nseg,2,validation,,0.75\n", encoding="utf-8")
+        "seg,2,train,0.5,\nseg,2,validation,,0.75\n",
+        encoding="utf-8",
+    )
     page = Page(report.write(bare))
     assert page.tags.count("svg") == 2
     assert "Stage latent" in page.words and "Stage seg" in page.words
@@ -163,7 +182,11 @@ def test_a_long_run_shows_few_pictures(bare):
 def test_a_run_broken_off_shows_its_newest_pictures_first(bare):
     add_pictures(bare, *(f"{name}-{step:08d}" for step in (5, 10) for name in ("maps", "volumes")))
     assert Page(report.write(bare)).pictures == [
-        "Maps after step 10", "Volumes after step 10", "Maps after step 5", "Volumes after step 5"]
+        "Maps after step 10",
+        "Volumes after step 10",
+        "Maps after step 5",
+        "Volumes after step 5",
+    ]
 
 
 @pytest.mark.long
@@ -182,19 +205,37 @@ def browse(path, folder):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
-    quiet = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-             "disable-component-update", "disable-sync", "host-resolver-rules=MAP * ~NOTFOUND",
-             f"user-data-dir={folder}")
+    quiet = (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "host-resolver-rules=MAP * ~NOTFOUND",
+        f"user-data-dir={folder}",
+    )
     seen = ("enable-logging=stderr", "v=0", f"log-net-log={folder / 'net.json'}", "dump-dom")
     folder.mkdir()
-    done = subprocess.run([browser, *(f"--{word}" for word in (*quiet, *seen)), path.as_uri()],
-                          capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(
+        [browser, *(f"--{word}" for word in (*quiet, *seen)), path.as_uri()],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "net.json").read_text(encoding="utf-8"))
     requests = [event.get("params", {}) for event in record["events"]]
     # The browser's own requests have no page that started them.
-    asked = sorted({r["url"] for r in requests if r.get("url", "").startswith("http") and r.get("initiator") not in
-                    (None, "not an origin")})
+    asked = sorted(
+        {
+            r["url"]
+            for r in requests
+            if r.get("url", "").startswith("http") and r.get("initiator") not in (None, "not an origin")
+        }
+    )
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line], asked, done.stdout
 
 
@@ -220,22 +261,28 @@ def edges(image):
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SAL"])
 def test_planes_hang_as_radiologists_hang_them(codes):
     """Whatever way the array runs: anterior or superior on top, the patient's right on the left."""
-    shown = preview.planes(reorient(labelled(), codes))
+    shown = planes(reorient(labelled(), codes))
     assert {name: edges(image) for name, (image, _) in shown.items()} == {
-        "axial": "APRL", "coronal": "SIRL", "sagittal": "SIAP"}
+        "axial": "APRL",
+        "coronal": "SIRL",
+        "sagittal": "SIAP",
+    }
     assert {name: image.shape for name, (image, _) in shown.items()} == {
-        "axial": (8, 10), "coronal": (6, 10), "sagittal": (6, 8)}
+        "axial": (8, 10),
+        "coronal": (6, 10),
+        "sagittal": (6, 8),
+    }
 
 
 def test_pixels_have_the_proportions_of_the_voxels():
-    aspects = {name: aspect for name, (_, aspect) in preview.planes(labelled()).items()}
+    aspects = {name: aspect for name, (_, aspect) in planes(labelled()).items()}
     assert aspects == pytest.approx({"axial": 2.0, "coronal": 3.0, "sagittal": 1.5})
 
 
 def test_planes_cut_where_they_are_told():
     array = np.zeros((4, 5, 6), np.float32)
     array[1, 2, 3] = 7
-    shown = preview.planes(Volume(array, np.eye(4)), at=(1, 2, 3))
+    shown = planes(Volume(array, np.eye(4)), at=(1, 2, 3))
     assert [tuple(np.argwhere(image == 7)[0]) for image, _ in shown.values()] == [(2, 2), (2, 2), (2, 2)]
 
 
@@ -244,8 +291,8 @@ def test_pictures_show_what_is_no_number_in_red(tmp_path):
 
     bad = labelled().array.copy()
     bad[:3], bad[3:] = np.nan, np.inf
-    picture = preview.Picture({"fine": labelled(), "bad": Volume(bad, np.eye(4))}, (0, 100), "HU")
-    preview.save(picture, tmp_path / "a.png")
+    picture = Picture({"fine": labelled(), "bad": Volume(bad, np.eye(4))}, (0, 100), "HU")
+    save(picture, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert "Rows: fine, bad" in image.info["Description"] and "white 100 HU" in image.info["Description"]
         pixels = np.asarray(image.convert("RGB")).astype(int)
@@ -258,16 +305,16 @@ def test_a_picture_that_shows_the_same_is_copied(tmp_path):
     """A mark in the file written first tells copies from drawings."""
 
     def shown(value):
-        return {"head": preview.Picture({"head": Volume(np.full((2, 3, 4), value), np.eye(4))}, (0, 1))}
+        return {"head": Picture({"head": Volume(np.full((2, 3, 4), value), np.eye(4))}, (0, 1))}
 
     drawn, folder = {}, tmp_path / "previews"
-    preview.write(shown(0.5), tmp_path, 4, drawn)
+    previews.write(shown(0.5), tmp_path, 4, drawn)
     first = (folder / "head-00000004.png").read_bytes() + b"mark"
     (folder / "head-00000004.png").write_bytes(first)
-    preview.write(shown(0.5), tmp_path, None, drawn)
+    previews.write(shown(0.5), tmp_path, None, drawn)
     assert (folder / "head.png").read_bytes() == first
-    preview.write(shown(0.6), tmp_path, None, drawn)
+    previews.write(shown(0.6), tmp_path, None, drawn)
     assert not (folder / "head.png").read_bytes().endswith(b"mark")
     (folder / "head.png").unlink()
-    preview.write(shown(0.6), tmp_path, 5, drawn)
+    previews.write(shown(0.6), tmp_path, 5, drawn)
     assert (folder / "head-00000005.png").exists()

@@ -26,7 +26,7 @@ def smooth(shape=(24, 40, 48)):
 
 
 def outcome(path, original):
-    """"refused" or "same"; anything else fails."""
+    """ "refused" or "same"; anything else fails."""
     try:
         volume = read_volume(path)
     except ImageIntegrityError as error:

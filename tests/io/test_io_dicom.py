@@ -151,8 +151,10 @@ def test_float_volumes_are_kept_to_the_step_that_they_were_given(tmp_path):
     write_volume(Volume(array, AFFINE), tmp_path / "s")
     back = read_volume(tmp_path / "s").array
     assert back.dtype == np.float32
-    assert np.abs(back - array[:, ::1]).max() <= np.ptp(array) / 65534 or \
-        np.abs(back[::-1] - array).max() <= np.ptp(array) / 65534
+    assert (
+        np.abs(back - array[:, ::1]).max() <= np.ptp(array) / 65534
+        or np.abs(back[::-1] - array).max() <= np.ptp(array) / 65534
+    )
     write_volume(Volume(np.full((2, 3, 4), 0.25), AFFINE), tmp_path / "flat")
     np.testing.assert_allclose(read_volume(tmp_path / "flat").array, 0.25)
 
@@ -227,8 +229,12 @@ def test_folders_without_a_series(tmp_path):
 def test_what_dicom_cannot_hold_is_refused_and_leaves_nothing(tmp_path, volume):
     sheared = AFFINE.copy()
     sheared[0, 2] = 1.0
-    for bad in (Volume(volume.array, sheared), volume.replace(array=volume.array.astype("int32") * 100),
-                volume.replace(array=np.full((2, 2, 2), np.nan)), volume.replace(array=np.zeros((2, 2, 2, 3)))):
+    for bad in (
+        Volume(volume.array, sheared),
+        volume.replace(array=volume.array.astype("int32") * 100),
+        volume.replace(array=np.full((2, 2, 2), np.nan)),
+        volume.replace(array=np.zeros((2, 2, 2, 3))),
+    ):
         with pytest.raises(UserError):
             write_volume(bad, tmp_path / "s")
         assert list(tmp_path.iterdir()) == []

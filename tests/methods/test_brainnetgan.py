@@ -10,7 +10,7 @@ from tfmed import cli, prepare
 from tfmed.compat import tensor_variable
 from tfmed.data import connectomes, sources
 from tfmed.data.connectomes import Connectomes
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError
 from tfmed.io.connectome import read_connectome
 from tfmed.methods.brainnetgan import BrainNetGAN, Config, build_network

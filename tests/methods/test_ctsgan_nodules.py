@@ -16,7 +16,7 @@ from tfmed.data import splits
 from tfmed.data.case import Case
 from tfmed.data.phantoms.chest_ct import chest_ct, placed_nodules
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
 from tfmed.io import read_volume, write_volume
 from tfmed.methods.ctsgan_nodules import METHOD, Classifier, Config, Eraser, Injector, build_network, protocol
@@ -280,9 +280,7 @@ def run(tmp_path_factory):
 @pytest.mark.current
 def test_stages_of_the_experiment(run):
     stages = list(dict.fromkeys(run.metrics()["stage"]))
-    assert stages == ["injector", "eraser"] + [
-        f"{regime}-24mm-0" for regime in ("real", "synthetic", "finetuned")
-    ]
+    assert stages == ["injector", "eraser"] + [f"{regime}-24mm-0" for regime in ("real", "synthetic", "finetuned")]
     assert set(run.metrics().query("split == 'validation'")["stage"]) == set(stages[2:])
 
 

@@ -13,10 +13,10 @@ from tfmed.augment.paired import Policy, sample_grid
 from tfmed.compat import tensor_variable
 from tfmed.data.splits import few_labels
 from tfmed.data.streams import Streams
-from tfmed.engine.backbones import FCDenseNet, UNet
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.methods.equireg import Config, EquiReg, augmented_logits, build_network, moved_both_ways
 from tfmed.ops.warp import identity_grid, warp
+from tfmed.tasks.backbones import FCDenseNet, UNet
 
 pytestmark = pytest.mark.current
 

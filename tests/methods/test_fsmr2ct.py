@@ -1,6 +1,6 @@
 """Frequency-supervised MR-to-CT: the harness, and every item of the card's "What must hold".
 
-Base networks, metrics, windows and sources have tests of their own: tests/nn/test_synthesis3d.py,
+Base networks, metrics, windows and sources have tests of their own: tests/nn/test_voxelwise3d.py,
 tests/metrics/test_image_quality.py, tests/ops/test_sliding_window.py, tests/data/test_modality_folders.py.
 """
 
@@ -19,7 +19,7 @@ import tfmed
 from tests.harness import MethodHarness
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.fsmr2ct import METHOD, Config, Synthesizer, build_network

@@ -15,7 +15,7 @@ import yaml
 import tfmed
 from tests.harness import MethodHarness
 from tfmed import cli, evaluate, sample
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
 from tfmed.io import read_volume
 from tfmed.methods.gan_eval import Config, ImageGAN, build_network

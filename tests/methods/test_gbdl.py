@@ -14,13 +14,13 @@ import tfmed
 from tests.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
 from tfmed.compat import tensor_variable
 from tfmed.data.streams import Streams
-from tfmed.engine.backbones import UNet
 from tfmed.engine.checkpoint import Checkpoints
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.methods.gbdl import Config, LatentLearner, Segmenter, build_network
 from tfmed.methods.gbdl.method import FLIPPED, TURNED
 from tfmed.metrics.uncertainty import pavpu, predictive_entropy
 from tfmed.nn import dropout
+from tfmed.tasks.backbones import UNet
 
 pytestmark = pytest.mark.current
 
@@ -96,7 +96,7 @@ class TestHarness(MethodHarness):
         assert all(0 <= row["PAvPU"] <= 1 for row in tables["cases"])
         assert "PAvPU mean" in tables["evaluation"][0]
         case = method.cases["test"][0]
-        images, label = tfmed.data.cache.read_case(case, method.wants)
+        images, label = tfmed.data.readers.read_case(case, method.wants)
         found = method.segmenter()(images)
         row = next(row for row in tables["cases"] if row["case"] == case.id)
         assert row["PAvPU"] == pavpu(found.entropy.array, found.labels.array, label.array)

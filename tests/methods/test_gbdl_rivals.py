@@ -13,13 +13,13 @@ from tests.methods.test_gbdl import TINY, batch, parameters, volumes
 from tfmed.compat import tensor_variable
 from tfmed.data.distance import signed_distances
 from tfmed.data.streams import Streams
-from tfmed.engine.backbones import UNet
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.methods.gbdl import Config, build_network
 from tfmed.methods.gbdl.rivals import LEARNERS, Taught
 from tfmed.methods.gbdl.rivals.sassnet import discriminator
 from tfmed.methods.gbdl.rivals.tripled_uncertainty import integrated, moments
+from tfmed.tasks.backbones import UNet
 
 pytestmark = pytest.mark.current
 

@@ -17,13 +17,13 @@ import tfmed
 from tests.harness import MethodHarness, assert_same_weights, killed_before
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
-from tfmed.engine.schedules import Schedule, learning_rate
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
 from tfmed.methods.pix2pix_bridge.evaluation import body_and_bone
 from tfmed.metrics.segmentation import dice
+from tfmed.training.schedules import Schedule, learning_rate
 
 pytestmark = pytest.mark.current
 

@@ -12,7 +12,7 @@ from PIL import Image
 import tfmed
 from tests.methods import test_ctsgan, test_stylegan3d
 from tfmed import cli, compat, evaluate, interpolate, mix, project, sample
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.methods.stylegan3d import Config, StyleGAN3D
 from tfmed.methods.stylegan3d import latents as found_latents

@@ -13,7 +13,7 @@ import tfmed
 from tests.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import ImageIntegrityError, read_volume, write_volume
 from tfmed.losses.segmentation import batch_dice, soft_dice

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.current
 
 def brute(x, y, k):
     """(precision, recall, density, coverage) by the definitions."""
+
     def radii(a):
         return np.sort(scipy.spatial.distance.cdist(a, a), axis=1)[:, k]  # the first is the sample itself
 

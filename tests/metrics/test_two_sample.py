@@ -5,8 +5,9 @@ import pytest
 import sklearn.metrics
 
 from tests.metrics import ring
-from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, train_discriminator, two_sample_test
+from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_sample_test
 from tfmed.nn.gan2d import image_classifier
+from tfmed.training.image_discriminator import train_discriminator
 
 pytestmark = pytest.mark.current
 SMALL = {"channels": (8, 16), "features": 16, "batch_size": 32}

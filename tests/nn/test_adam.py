@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfmed import compat
-from tfmed.engine.schedules import Schedule
 from tfmed.nn.adam import Adam
+from tfmed.training.schedules import Schedule
 
 pytestmark = pytest.mark.current
 

@@ -11,19 +11,12 @@ import re
 import numpy as np
 
 from tfmed.data import phantoms, preprocess
-from tfmed.data.labels import relabel
+from tfmed.data.readers import read_address, read_case
 from tfmed.errors import DataError
 from tfmed.files import atomic_path, write_text
-from tfmed.io import Volume, companions_of, file_of, part_of, read_volume
+from tfmed.io import Volume, companions_of, file_of, part_of
 
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-
-
-def read_address(address, series_uid=None):
-    """The Volume behind a path or a `phantom:` address."""
-    if phantoms.is_address(address):
-        return phantoms.read(address)
-    return read_volume(address, series_uid=series_uid) if series_uid else read_volume(address)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,22 +178,6 @@ def _named(what):
         yield
     except DataError as error:
         raise DataError(f"{what}: {error}") from None
-
-
-def read_case(case, wants):
-    """The images of a case, as they lie on disk, and its label map with the values that the method knows, or None."""
-    series_uid = case.meta.get("series_uid")
-    images = [read_address(case.images[name], series_uid) for name in wants.images]
-    if wants.label == "none" or case.label is None:
-        return images, None
-    return images, read_label(case)
-
-
-def read_label(case):
-    """A case's label map; where its source knows other numbers in the files, with those replaced."""
-    label = read_address(case.label)
-    mapping = case.meta.get("label_values")
-    return label if mapping is None else relabel(label, mapping, case.label)
 
 
 def _save(path, array):

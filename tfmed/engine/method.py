@@ -9,10 +9,10 @@ import pydantic
 import tensorflow as tf
 
 from tfmed.config import MethodConfig
-from tfmed.data import prepare, sources, splits
+from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
+from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 from tfmed.io import write_volume
@@ -100,7 +100,7 @@ class Method:
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
-        return prepare.check_case(case, self.wants) or prepare.fill(case, self.cache, self.wants)
+        return checks.check_case(case, self.wants) or checks.fill(case, self.cache, self.wants)
 
     def write_sample(self, item, folder, name, kind=None):
         """Write an item of `sample` below a folder (a Path); returns its path. Here a Volume, by default .nii.gz."""
@@ -111,5 +111,5 @@ class Method:
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""
         arguments = {} if progress is None else {"progress": progress}
-        prepare.prepare_cases(self.cases[part], self.cache, self.wants, **arguments)
+        checks.prepare_cases(self.cases[part], self.cache, self.wants, **arguments)
         return self.cases[part]

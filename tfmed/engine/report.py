@@ -10,11 +10,10 @@ import yaml
 
 from tfmed import registry
 from tfmed.engine.log import Table, read_metrics
-from tfmed.engine.panels import panels
 from tfmed.files import write_text
+from tfmed.pictures.style import ON_WHITE, panels
 
 _MOST_PICTURES = 6  # of the end, and as many of the way there
-_COLOURS = ("#27598c", "#c8642b", "#3f8f5b", "#8a4f9e", "#b8992f", "#5b6b7a")
 
 
 def write(run):
@@ -166,7 +165,7 @@ def _panel(axis, first, members, series):
                     values,
                     style,
                     label=member if split == "train" else f"{member}, {split}",
-                    color=_COLOURS[i % len(_COLOURS)],
+                    color=ON_WHITE[i % len(ON_WHITE)],
                     linewidth=1.3,
                     marker="." if len(steps) < 3 else None,
                 )

@@ -14,9 +14,9 @@ import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from tfmed.io.compression import Damaged, GzipFile, PlainFile
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, allocate, check_affine, volume_of
-from tfmed.io.streams import Damaged, GzipFile, PlainFile
 
 REAL_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 REFUSED_TYPES = {1: "1-bit", 32: "complex", 128: "RGB", 1536: "128-bit float", 1792: "complex", 2048: "complex",

@@ -4,8 +4,8 @@ import math
 import os
 import pathlib
 
+from tfmed.io.compression import GREATEST_RATIO, Damaged, InflateStream
 from tfmed.io.errors import damage
-from tfmed.io.streams import GREATEST_RATIO, Damaged, InflateStream
 
 LONGEST_HEADER = 1 << 20
 

@@ -24,16 +24,16 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.augment.paired import STRONG, sample_grid
-from tfmed.data.cache import read_case
-from tfmed.engine.backbones import FCDenseNet, Network
+from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
-from tfmed.engine.model import TrainingModel
-from tfmed.engine.schedules import learning_rate
-from tfmed.engine.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.segmentation import equivariance_dice
 from tfmed.nn.adam import Adam
 from tfmed.ops.warp import warp, warp_array
+from tfmed.tasks.backbones import FCDenseNet, Network
+from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
+from tfmed.training.model import TrainingModel
+from tfmed.training.schedules import learning_rate
 
 
 class Config(SemiSupervisedConfig):

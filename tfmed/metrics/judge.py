@@ -13,7 +13,8 @@ from tfmed.metrics.generative import frechet_distance, frechet_distances_at, ker
 from tfmed.metrics.mahalanobis import mahalanobis, null_mahalanobis
 from tfmed.metrics.manifold import density_coverage, precision_recall
 from tfmed.metrics.template_matching import nearest_templates
-from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, train_discriminator, two_sample_test
+from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_sample_test
+from tfmed.training.image_discriminator import train_discriminator
 
 FEWEST = 8  # images of a class in a part of the real data
 

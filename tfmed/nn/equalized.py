@@ -68,9 +68,7 @@ class EqualizedConv3D(keras.layers.Layer):
     Input `(n, d, h, w, c)`; output `(n, d', h', w', filters)` with d' = d, 2d or d / 2.
     """
 
-    def __init__(
-        self, filters, kernel_size=3, resample=None, activation=None, use_bias=True, taps=FILTER, **kwargs
-    ):
+    def __init__(self, filters, kernel_size=3, resample=None, activation=None, use_bias=True, taps=FILTER, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.resample = filters, kernel_size, resample
         self.activation, self.use_bias, self.taps = activation, use_bias, tuple(taps)

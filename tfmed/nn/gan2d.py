@@ -90,6 +90,7 @@ def image_classifier(shape, channels=(32, 64, 128, 256), features=128, seed=0, n
     Two 3 x 3 convolutions (LeakyReLU 0.2) and a max pooling per entry of `channels`; Glorot-uniform weights that
     depend on the seed alone.
     """
+
     def init():
         init.count += 1
         return keras.initializers.GlorotUniform(seed=1000 * seed + init.count)

@@ -23,9 +23,9 @@ def squeezenet3d(
         seed: of the dropout masks.
     """
     inputs = keras.Input((None, None, None, channels))
-    x = keras.layers.Conv3D(
-        first, 3, strides, "same", use_bias=False, kernel_initializer="he_normal", name="first"
-    )(inputs)
+    x = keras.layers.Conv3D(first, 3, strides, "same", use_bias=False, kernel_initializer="he_normal", name="first")(
+        inputs
+    )
     x = keras.layers.ReLU()(norm_layer("batch", "first_norm")(x))
     for i, (squeezed, expanded) in enumerate(fires):
         x = keras.layers.MaxPooling3D(3, 2, "same", name=f"pool{i}")(x)

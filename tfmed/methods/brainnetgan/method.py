@@ -9,15 +9,15 @@ from tfmed.data import connectomes, sources, splits
 from tfmed.data.connectomes import Connectomes
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
-from tfmed.engine.connectome_picture import Connectivity
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.schedules import learning_rate
 from tfmed.errors import DataError, UserError
 from tfmed.io.connectome import write_connectome
 from tfmed.methods.brainnetgan.classification import GraphClassifier, joined, oversampled
 from tfmed.methods.brainnetgan.model import BrainNetGAN, Config, sampled
 from tfmed.metrics.graph import similarity
+from tfmed.pictures.connectomes import Connectivity
+from tfmed.training.schedules import learning_rate
 
 
 class BrainNetGANMethod(Method):

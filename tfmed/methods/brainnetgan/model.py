@@ -8,11 +8,11 @@ import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator
 
 from tfmed.config import MethodConfig
-from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator, wgan_gp
 from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import connectome_critic
 from tfmed.ops.triangle import size_of, to_matrix
+from tfmed.training.adversarial import AdversarialModel
 
 CLASSIFIER, GENERATOR, MIX = 32, 48, 64  # tags of noise; the critic's k-th step has tag k
 

@@ -7,12 +7,10 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
+from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.data.preprocess import Orient, Resample, Window, resample
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.preview import Picture
-from tfmed.engine.schedules import learning_rate
 from tfmed.io import Volume
 from tfmed.methods.ctsgan.export import Sampler
 from tfmed.methods.ctsgan.model import CTSGAN
@@ -20,6 +18,8 @@ from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
 from tfmed.methods.ctsgan.volumes import draw_slab
 from tfmed.metrics import slicewise
 from tfmed.metrics.features import open_features
+from tfmed.pictures.volumes import Picture
+from tfmed.training.schedules import learning_rate
 
 
 class Config(MethodConfig):

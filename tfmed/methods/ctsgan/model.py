@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import LOSSES, PENALTIES
 from tfmed.methods.ctsgan import networks
 from tfmed.methods.ctsgan.volumes import assemble, position_channel, positions, thin_slices
 from tfmed.nn.adam import Adam
+from tfmed.training.adversarial import AdversarialModel
 
 
 def build_network(config, name):

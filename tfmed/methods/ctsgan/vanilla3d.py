@@ -4,11 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfmed.data.preprocess import resample
-from tfmed.engine.adversarial import AdversarialModel
 from tfmed.io import Volume
 from tfmed.losses.adversarial import LOSSES, PENALTIES
 from tfmed.nn.adam import Adam
 from tfmed.nn.gan3d import dcgan3d_critic, dcgan3d_generator
+from tfmed.training.adversarial import AdversarialModel
 
 
 class Vanilla3DGAN(AdversarialModel):

@@ -6,14 +6,15 @@ import numpy as np
 
 from tfmed.data.preprocess import resample
 from tfmed.data.preprocess.geometry import boxed
-from tfmed.engine.gallery import Bars, ImageGrid
 from tfmed.engine.method import Stage
-from tfmed.engine.preview import planes
-from tfmed.engine.schedules import learning_rate
 from tfmed.methods.ctsgan_nodules.editing import Editor, cube_of
 from tfmed.methods.ctsgan_nodules.export import NoduleModule
 from tfmed.methods.ctsgan_nodules.model import Classifier, Eraser, Injector, hidden
 from tfmed.methods.ctsgan_nodules.scans import NoduleScans
+from tfmed.pictures.charts import Bars
+from tfmed.pictures.images import ImageGrid
+from tfmed.pictures.volumes import planes
+from tfmed.training.schedules import learning_rate
 
 _TITLES = {"real": "real only", "synthetic": "synthetic only", "finetuned": "synthetic, then real"}
 

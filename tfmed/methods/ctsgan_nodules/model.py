@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from tfmed.engine.model import TrainingModel
 from tfmed.losses.adversarial import js_critic, js_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.squeezenet3d import squeezenet3d
 from tfmed.nn.translation import patch_critic, unet_generator
+from tfmed.training.model import TrainingModel
 
 
 def build_network(config, name, seed=0):

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 
 from tfmed.data import splits
+from tfmed.data.checks import Wants
 from tfmed.data.nodules import nodules_of
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.data.preprocess import Orient, Resample, Window
 from tfmed.data.sampling import generator, shuffled
 from tfmed.engine.method import Method

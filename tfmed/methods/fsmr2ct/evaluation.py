@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from tfmed.engine.gallery import JointHistogram
-from tfmed.engine.preview import Picture, Scale
-from tfmed.engine.scoring import refuse_leak
 from tfmed.errors import RunError
 from tfmed.metrics import aggregate
 from tfmed.metrics.image_quality import mae, psnr, ssim_map
 from tfmed.metrics.segmentation import dice
+from tfmed.pictures.charts import JointHistogram
+from tfmed.pictures.volumes import Picture, Scale
+from tfmed.tasks.segmentation_scores import refuse_leak
 
 AIR_HU, BONE_HU = -300.0, 300.0  # the paper shows air, soft tissue and bone by thresholds that it does not name
 _MOST = 4  # cases of a joint histogram

@@ -6,15 +6,13 @@ import numpy as np
 
 from tfmed.augment.paired import VolumePolicy, sample_grid
 from tfmed.data import preprocess
+from tfmed.data.checks import Wants
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.data.preprocess import Orient, Window, ZScore
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import generator
-from tfmed.engine import translating
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.schedules import learning_rate
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume
 from tfmed.methods.fsmr2ct import evaluation
@@ -24,6 +22,8 @@ from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
 from tfmed.methods.fsmr2ct.model import Synthesizer
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.ops.warp import warp_array
+from tfmed.tasks import translation
+from tfmed.training.schedules import learning_rate
 
 MR, CT, LOW = range(3)  # channels of a prepared pair
 
@@ -158,7 +158,7 @@ class FSMethod(Method):
         maps = maps or ("ct",)
         if self.config.head != "freq" and set(maps) != {"ct"}:
             raise UserError(f"--maps: a network with head {self.config.head} gives ct alone; leave --maps out")
-        return translating.predict(self.translate, "mr", maps, words, out)
+        return translation.predict(self.translate, "mr", maps, words, out)
 
     def translate(self, image):
         """{"ct", "low", "high": Volume int16 HU} of an MR Volume, on its own grid.
@@ -171,7 +171,7 @@ class FSMethod(Method):
         prepared = preprocess.run((*self.geometry, ZScore()), image)
         made = self.synthesise(prepared.array[..., None])
         fill = {"ct": self.config.window_hu[0], "low": self.config.window_hu[0], "high": 0.0}
-        return {name: translating.whole_hu(translating.on_grid(prepared.replace(array=hu), image, fill[name]))
+        return {name: translation.whole_hu(translation.on_grid(prepared.replace(array=hu), image, fill[name]))
                 for name, hu in made.items()}  # fmt: skip
 
     def evaluate(self, methods, part="test"):

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfmed.engine.model import TrainingModel
 from tfmed.losses.adversarial import relativistic_critic, relativistic_generator
 from tfmed.methods.fsmr2ct.networks import build_network
 from tfmed.nn.adam import Adam
+from tfmed.training.model import TrainingModel
 
 PRETRAIN, ADVERSARIAL = "pretrain", "adversarial"
 

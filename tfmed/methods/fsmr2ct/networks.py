@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import leaky_relu
-from tfmed.nn import synthesis3d
-from tfmed.nn.synthesis3d import SLOPE, instance_norm
+from tfmed.nn import voxelwise3d
+from tfmed.nn.voxelwise3d import SLOPE, instance_norm
 
 
 def build_network(config, name="synthesis"):
@@ -16,19 +16,17 @@ def build_network(config, name="synthesis"):
     """
     if name == "critic":
         channels = 2 if config.d_condition == "channel" else 1
-        return synthesis3d.encoder_critic(config.widths, channels, config.pool)
+        return voxelwise3d.encoder_critic(config.widths, channels, config.pool)
     base = base_network(config)
-    outputs = {"plain": plain_head, "boundary": boundary_head, "freq": frequency_head}[config.head](
-        base.output, config
-    )
+    outputs = {"plain": plain_head, "boundary": boundary_head, "freq": frequency_head}[config.head](base.output, config)
     return keras.Model(base.input, outputs, name="synthesis")
 
 
 def base_network(config):
     """The network whose last features V are read: MR `(n, z, y, x, 1)` -> `(n, z, y, x, C)`."""
     if config.base == "unet":
-        return synthesis3d.unet_features(config.widths, pool=config.pool)
-    return synthesis3d.fcnet_features() if config.base == "fcnet" else synthesis3d.highres_features()
+        return voxelwise3d.unet_features(config.widths, pool=config.pool)
+    return voxelwise3d.fcnet_features() if config.base == "fcnet" else voxelwise3d.highres_features()
 
 
 # --- the ways to a CT -------------------------------------------------------------------------------------------------

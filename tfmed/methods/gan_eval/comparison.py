@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from tfmed.engine.gallery import Distributions, FeaturePlane, HeatMap, ImageGrid
 from tfmed.engine.terminal import progress
 from tfmed.errors import RunError
 from tfmed.metrics.judge import Real, judge
 from tfmed.metrics.template_matching import Lattice, template_match
+from tfmed.pictures.charts import Distributions, FeaturePlane
+from tfmed.pictures.images import HeatMap, ImageGrid
 
 _TABLE_4 = ("recall", "specificity", "Mahalanobis", "Mahalanobis null", "Mahalanobis half", "Mahalanobis real halves",
             "Frechet", "Frechet half", "Frechet real halves")  # fmt: skip

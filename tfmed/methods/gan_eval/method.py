@@ -7,18 +7,18 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
+from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.data.preprocess import Crop, Window
 from tfmed.data.sampling import shuffled
-from tfmed.engine.gallery import ImageGrid
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.schedules import learning_rate
 from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.methods.gan_eval import comparison
 from tfmed.methods.gan_eval.export import Sampler
 from tfmed.methods.gan_eval.model import ImageGAN
+from tfmed.pictures.images import ImageGrid
+from tfmed.training.schedules import learning_rate
 
 _CHUNK = 64  # images generated at a time
 

@@ -4,10 +4,10 @@ import functools
 
 import tensorflow as tf
 
-from tfmed.engine.adversarial import AdversarialModel
 from tfmed.losses.adversarial import LOSSES, class_loss, wgan_gp
 from tfmed.nn.adam import Adam
 from tfmed.nn.gan2d import critic2d, generator2d, residual_critic2d, residual_generator2d
+from tfmed.training.adversarial import AdversarialModel
 
 
 def build_network(config, name):

@@ -9,18 +9,18 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.augment.paired import VolumePolicy
-from tfmed.data.cache import read_case
 from tfmed.data.distance import signed_distances
 from tfmed.data.preprocess import class_labels
-from tfmed.engine.backbones import MCUNet3D, Network
+from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
-from tfmed.engine.schedules import Schedule
-from tfmed.engine.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
 from tfmed.errors import RunError
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
 from tfmed.methods.gbdl.rivals import GBDL, LEARNERS, Architecture, Taught
 from tfmed.metrics.uncertainty import pavpu
+from tfmed.tasks.backbones import MCUNet3D, Network
+from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
+from tfmed.training.schedules import Schedule
 
 FLIPPED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None)  # left-right
 TURNED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None, rotate=((-10, 10), (0, 0), (0, 0)))  # in the plane, degrees

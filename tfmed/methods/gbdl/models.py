@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from tfmed import compat
 from tfmed.augment import intensity
-from tfmed.engine.model import TrainingModel
 from tfmed.losses import segmentation as losses
 from tfmed.nn.adam import Adam
+from tfmed.training.model import TrainingModel
 
 LATENT, BRIGHTNESS = 0, 1  # tags of noise
 

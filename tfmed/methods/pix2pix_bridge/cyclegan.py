@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfmed.engine.history import History
 from tfmed.losses.adversarial import least_squares_critic, least_squares_generator
 from tfmed.methods.pix2pix_bridge.model import SliceTranslator, build_network
 from tfmed.nn.adam import Adam
+from tfmed.training.image_pool import ImagePool
 
 
 class CycleGAN(SliceTranslator):
@@ -26,7 +26,7 @@ class CycleGAN(SliceTranslator):
         self.generator, self.back_generator = (build_network(config, "generator", seed + 7 * k) for k in range(2))
         self.critic, self.back_critic = (build_network(config, "critic") for _ in range(2))
         shape = (config.size, config.size, 1)
-        self.histories = [History(config.history, shape, self, tag) for tag in range(2)] if config.history else None
+        self.histories = [ImagePool(config.history, shape, self, tag) for tag in range(2)] if config.history else None
         critics, generators = (Adam(rate, config.beta_1, config.beta_2, 1e-8) for _ in range(2))
         self.finish_building(
             {"critic": (critics, [self.critic, self.back_critic]),

@@ -6,7 +6,7 @@ from tfmed.engine.exporting import ExportModule
 
 
 class TranslationModule(ExportModule):
-    """"serving_default": `image` `(z, y, x)` float32, axes towards RAS, in HU or the MR's values -> `translation`.
+    """ "serving_default": `image` `(z, y, x)` float32, axes towards RAS, in HU or the MR's values -> `translation`.
 
     Args:
         model: a Translator.

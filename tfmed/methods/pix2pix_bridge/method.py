@@ -5,16 +5,14 @@ import functools
 import numpy as np
 
 from tfmed.augment.crop import crop_grid
-from tfmed.data import prepare, sources, splits
+from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
+from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants
 from tfmed.data.preprocess import Orient, PercentileScale, Window
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import generator, shuffled
-from tfmed.engine.gallery import ImageGrid
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.schedules import learning_rate
 from tfmed.errors import DataError
 from tfmed.methods.pix2pix_bridge import evaluation, prediction
 from tfmed.methods.pix2pix_bridge.config import Config
@@ -23,6 +21,8 @@ from tfmed.methods.pix2pix_bridge.export import TranslationModule
 from tfmed.methods.pix2pix_bridge.model import Translator
 from tfmed.methods.pix2pix_bridge.pix2pixhd import Pix2PixHD
 from tfmed.ops.warp import warp_array
+from tfmed.pictures.images import ImageGrid
+from tfmed.training.schedules import learning_rate
 
 _SMALLEST = (1, 8, 8)
 _MODELS = {"pix2pix": Translator, "pix2pixhd": Pix2PixHD, "cyclegan": CycleGAN}
@@ -81,7 +81,7 @@ class BridgeMethod(Method):
             ("ct",), minimum_shape=_SMALLEST)  # fmt: skip
         if all(self._cache_of(name).has(case, Wants((name,))) for name in wants.images):
             return []
-        found = [] if prepare.is_phantom(case) else prepare.check_case(case, wants)
+        found = [] if checks.is_phantom(case) else checks.check_case(case, wants)
         if found:
             return found
         try:

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from tfmed.data.sampling import generator as random
-from tfmed.engine.model import TrainingModel
-from tfmed.engine.schedules import Schedule
 from tfmed.losses.adversarial import js_critic, js_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.translation import global_generator, patch_critic, unet_generator
+from tfmed.training.model import TrainingModel
+from tfmed.training.schedules import Schedule
 
 
 def build_network(config, name, seed=0):

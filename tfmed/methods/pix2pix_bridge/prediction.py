@@ -3,13 +3,13 @@
 import numpy as np
 
 from tfmed.data import preprocess
-from tfmed.engine import translating
+from tfmed.tasks import translation
 
 
 def predict(method, words, out):
-    """Write `<name>_ct.nii.gz` (int16 HU) or `<name>_mr.nii.gz` (float32) per input; see `translating.predict`."""
+    """Write `<name>_ct.nii.gz` (int16 HU) or `<name>_mr.nii.gz` (float32) per input; see `translation.predict`."""
     target = method.config.target
-    return translating.predict(
+    return translation.predict(
         lambda image: {target: translated(method, image)}, method.config.source, (target,), words, out
     )
 
@@ -23,6 +23,6 @@ def translated(method, image):
     made = method.translate(prepared)
     if method.config.target == "mr":
         values = (made + 1) * np.float32(method.mr_white() / 2)
-        return translating.on_grid(prepared.replace(array=values), image)
+        return translation.on_grid(prepared.replace(array=values), image)
     hu = prepared.replace(array=method.window.invert(made))
-    return translating.whole_hu(translating.on_grid(hu, image, method.config.window_hu[0]))
+    return translation.whole_hu(translation.on_grid(hu, image, method.config.window_hu[0]))

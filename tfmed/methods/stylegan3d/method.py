@@ -8,16 +8,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from tfmed.config import MethodConfig
 from tfmed.data import preprocess
-from tfmed.data.cache import read_address
 from tfmed.data.case import Case
+from tfmed.data.checks import Wants, check_case
 from tfmed.data.pipeline import Samples
-from tfmed.data.prepare import Wants, check_case
 from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
+from tfmed.data.readers import read_address
 from tfmed.data.sampling import shuffled
 from tfmed.engine.method import Method, Stage
-from tfmed.engine.preview import Picture
-from tfmed.engine.schedules import learning_rate
-from tfmed.engine.volume_grid import mixing_picture, way_picture
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
 from tfmed.methods.stylegan3d import evaluation, latents
@@ -25,6 +22,9 @@ from tfmed.methods.stylegan3d.export import Sampler
 from tfmed.methods.stylegan3d.model import StyleGAN3D, to_unit
 from tfmed.methods.stylegan3d.projection import Projector
 from tfmed.metrics.features import open_features
+from tfmed.pictures.volume_grids import mixing_picture, way_picture
+from tfmed.pictures.volumes import Picture
+from tfmed.training.schedules import learning_rate
 
 
 class Config(MethodConfig):

@@ -4,13 +4,13 @@ import functools
 
 import tensorflow as tf
 
-from tfmed.engine.adversarial import AdversarialModel
-from tfmed.engine.model import assign, move_average
-from tfmed.engine.schedules import Schedule
 from tfmed.losses.adversarial import PENALTIES, js_critic, js_generator
 from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d.networks import Critic, Mapping, Synthesis
 from tfmed.nn.adam import Adam
+from tfmed.training.adversarial import AdversarialModel
+from tfmed.training.model import assign, move_average
+from tfmed.training.schedules import Schedule
 
 _FAKES, _GENERATOR, _PATH, _PENALTY = range(4)  # what noise is drawn for within a step
 

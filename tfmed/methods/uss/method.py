@@ -13,12 +13,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator
-from tfmed.engine.backbones import AUNet, Network
 from tfmed.engine.method import Stage
-from tfmed.engine.model import TrainingModel
 from tfmed.engine.records import Records
-from tfmed.engine.schedules import learning_rate
-from tfmed.engine.segmentation import SegmentationConfig, SegmentationMethod, window_probabilities
 from tfmed.errors import DataError, RunError
 from tfmed.losses import segmentation as losses
 from tfmed.methods.uss import queries, tables
@@ -29,6 +25,10 @@ from tfmed.metrics.uncertainty import predictive_entropy
 from tfmed.nn import dropout
 from tfmed.nn.adam import Adam
 from tfmed.ops.sliding_window import sliding_window
+from tfmed.tasks.backbones import AUNet, Network
+from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod, window_probabilities
+from tfmed.training.model import TrainingModel
+from tfmed.training.schedules import learning_rate
 
 SMOOTH = 1e-7  # in both parts of the Dice: without it a batch without organ would divide 0 by 0
 
@@ -354,8 +354,8 @@ class USSMethod(SegmentationMethod):
 
     def extra_scores(self, case, segmentation, seed):
         """The unclipped Hausdorff distance; the paper's MSD is ASSD."""
-        from tfmed.data.cache import read_case
         from tfmed.data.preprocess import class_labels
+        from tfmed.data.readers import read_case
 
         images, label = read_case(case, self.wants)
         reference = class_labels(label, self.config.label_values).array

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.engine import scoring
 from tfmed.metrics import aggregate
+from tfmed.tasks import segmentation_scores
 
 WORSE_IF_LOW = ("Dice", "Jaccard")
 SCORES = ("Dice", "volume error %", "ASSD mm", "HD mm")  # the paper's DICE, RVE, MSD and HD
@@ -17,7 +17,7 @@ def all_tables(methods, last_rows, part, seed=0):
 
     Args:
         methods: name of the run -> its USSMethod with all its models, the first one's cases are scored.
-        last_rows: rows of `scoring.case_rows` of each run's last stage, with "run" and "case".
+        last_rows: rows of `segmentation_scores.case_rows` of each run's last stage, with "run" and "case".
         part: of the split.
         seed: of stored transformations.
     """
@@ -29,7 +29,7 @@ def all_tables(methods, last_rows, part, seed=0):
             then = method.at(name)
             segmenter = then.segmenter()
             for case in cases:
-                found = scoring.case_rows(then, segmenter, case, seed)
+                found = segmentation_scores.case_rows(then, segmenter, case, seed)
                 rows += [{"run": run, "stage": name, "case": case.id} | row for row in found]
         rows += [{"stage": names[-1]} | row for row in last_rows if row["run"] == run]
         effort |= {(run, name): method.records.recall(f"effort_{name}") or {} for name in names}

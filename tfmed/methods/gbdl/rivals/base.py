@@ -8,10 +8,10 @@ import tensorflow as tf
 from pydantic import Field, NonNegativeInt
 
 from tfmed.config import Strict
-from tfmed.engine.model import move_average
 from tfmed.losses import segmentation as losses
 from tfmed.methods.gbdl.models import Learner
 from tfmed.nn.branches import Branched
+from tfmed.training.model import move_average
 
 TEACHER = 16  # tag of the first noise of a teacher's input
 

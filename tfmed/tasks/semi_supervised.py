@@ -10,9 +10,9 @@ from tfmed.augment.paired import sample_grid
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator
 from tfmed.data.streams import Streams
-from tfmed.engine.segmentation import SegmentationConfig, SegmentationMethod
 from tfmed.errors import DataError
 from tfmed.ops.warp import warp_array
+from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
 
 
 class SemiSupervisedConfig(SegmentationConfig):

@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 from tfmed.data import preprocess
-from tfmed.data.cache import read_address
-from tfmed.engine import segmenting
+from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import file_of, write_volume
+from tfmed.tasks import prediction
 
 
 def predict(translate, modality, kinds, words, out):
@@ -18,7 +18,7 @@ def predict(translate, modality, kinds, words, out):
         translate: function of a Volume -> {kind: Volume on its grid}.
         modality: name of the input image, as a word may give it (`mr=FILE`).
         kinds: which of its results to write.
-        words: of the command; see `segmenting.inputs`.
+        words: of the command; see `prediction.inputs`.
         out: folder.
 
     Raises:
@@ -26,7 +26,7 @@ def predict(translate, modality, kinds, words, out):
         DataError: likewise, it has channels, values that are not finite, or cannot be preprocessed.
     """
     found = [(paths[modality], {kind: pathlib.Path(out) / f"{name}_{kind}.nii.gz" for kind in kinds})
-             for name, paths in segmenting.inputs(words, (modality,))]  # fmt: skip
+             for name, paths in prediction.inputs(words, (modality,))]  # fmt: skip
     results = {path.resolve() for _, targets in found for path in targets.values()}
     for path, _ in found:
         if pathlib.Path(file_of(path)).resolve() in results:
@@ -37,7 +37,7 @@ def predict(translate, modality, kinds, words, out):
 def _predicted(translate, found):
     for path, targets in found:
         image = read_address(path)
-        segmenting.check_grids([image], [path])
+        prediction.check_grids([image], [path])
         try:
             made = translate(image)
         except DataError as error:  # of a preprocessing step, which does not know the file

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfmed import compat, registry
 from tfmed import config as configuration
-from tfmed.engine import placement, preview, report
+from tfmed.engine import placement, previews, report
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
@@ -152,9 +152,9 @@ def _preview(run, method, chief, drawn, event, step, values):
     """Write pictures; the other machines make them too, because averages over machines are read by all together."""
     if event != "preview":
         return
-    pictures = preview.pictures(method)
+    pictures = previews.pictures(method)
     if chief:
-        preview.write(pictures, run.path, step, drawn)
+        previews.write(pictures, run.path, step, drawn)
 
 
 class _TensorBoard:

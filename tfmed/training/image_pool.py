@@ -1,14 +1,14 @@
-"""History: translations of earlier steps, which a critic is shown so that it does not forget them."""
+"""ImagePool: translations of earlier steps, which a critic is shown so that it does not forget them."""
 
 import keras
 import tensorflow as tf
 
 from tfmed.compat import tensor_variable
-from tfmed.engine.model import assign
 from tfmed.errors import ConfigError
+from tfmed.training.model import assign
 
 
-class History(keras.layers.Layer):
+class ImagePool(keras.layers.Layer):
     """An image pool (Shrivastava et al. 2017, section 2.3): half of the images shown are replaced by older ones.
 
     Each place in a global batch has its own images, of `size // per_step` steps. While they are fewer, an image is kept

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.data.test_preprocess import oblique, sampled, world
 from tfmed.data import preprocess
 from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
-from tfmed.engine.segmenting import Segmenter, back, check_grids, inputs, predict
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
+from tfmed.tasks.prediction import Segmenter, back, check_grids, inputs, predict
 
 pytestmark = pytest.mark.current
 

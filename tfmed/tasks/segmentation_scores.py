@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tfmed.data.cache import read_case
-from tfmed.data.prepare import check_case, is_phantom
+from tfmed.data.checks import check_case, is_phantom
 from tfmed.data.preprocess import class_labels
+from tfmed.data.readers import read_case
 from tfmed.errors import DataError, RunError
 from tfmed.metrics import aggregate, surface
 from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error

@@ -10,16 +10,16 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.config import MethodConfig
 from tfmed.data import splits
-from tfmed.data.cache import read_case
+from tfmed.data.checks import Wants
 from tfmed.data.patches import Patches, check_sizes
-from tfmed.data.prepare import Wants
-from tfmed.engine.backbones import Network, UNet
+from tfmed.data.readers import read_case
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.engine.segmenting import MAPS, NOTE, Segmenter, note
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window, window_graph
+from tfmed.tasks.backbones import Network, UNet
+from tfmed.tasks.prediction import MAPS, NOTE, Segmenter, note
 
 SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
 
@@ -228,10 +228,10 @@ class SegmentationMethod(Method):
     # --- what verbs ask for -------------------------------------------------------------------------------------------
 
     def predict(self, words, out, maps=None):
-        """Segment the inputs of `tfmed predict`; see `engine.segmenting.predict`."""
-        from tfmed.engine import segmenting
+        """Segment the inputs of `tfmed predict`; see `engine.prediction.predict`."""
+        from tfmed.tasks import prediction
 
-        return segmenting.predict(self.segmenter(), words, out, maps or MAPS)
+        return prediction.predict(self.segmenter(), words, out, maps or MAPS)
 
     def evaluate(self, methods, part="test", seed=0):
         """Tables of scores: {"evaluation": a row per run and region, "cases": a row per run, region and case}.
@@ -241,9 +241,9 @@ class SegmentationMethod(Method):
             part: "test", "validation" or "train".
             seed: of bootstrap intervals and stored transformations.
         """
-        from tfmed.engine import scoring
+        from tfmed.tasks import segmentation_scores
 
-        return scoring.evaluate(methods, part, seed)
+        return segmentation_scores.evaluate(methods, part, seed)
 
     def extra_scores(self, case, segmentation, seed):
         """{region: {name: score}} that a method adds to the rows of a case."""
@@ -251,7 +251,7 @@ class SegmentationMethod(Method):
 
     def previews(self):
         """Contours, entropy and errors of up to three labelled validation cases (without any: of training cases)."""
-        from tfmed.engine.overlay import Overlay
+        from tfmed.pictures.segmentations import Overlay
 
         labelled = [[c for c in self.cases[part] if c.label is not None] for part in ("validation", "train")]
         shown = []

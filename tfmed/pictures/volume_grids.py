@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfmed.engine.preview import planes
+from tfmed.pictures.volumes import planes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from tfmed.data import preprocess
-from tfmed.data.cache import read_address
+from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.metrics.uncertainty import predictive_entropy

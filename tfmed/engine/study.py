@@ -203,8 +203,8 @@ class Comparison:
         own = cases[cases["method"] == first]
         if "Dice" not in cases or own.empty:
             return None
-        from tfmed.data.cache import read_case
-        from tfmed.engine.overlay import Overlay
+        from tfmed.data.readers import read_case
+        from tfmed.pictures.segmentations import Overlay
 
         dice = own.groupby("case")["Dice"].mean().sort_values(kind="stable")
         wanted = dice.index[len(dice) // 2]

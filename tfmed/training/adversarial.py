@@ -1,6 +1,6 @@
 """AdversarialModel: the alternation that GANs share."""
 
-from tfmed.engine.model import TrainingModel, move_average
+from tfmed.training.model import TrainingModel, move_average
 
 
 class AdversarialModel(TrainingModel):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tfmed.data import phantoms
-from tfmed.data.cache import read_address, read_label
+from tfmed.data.readers import read_address, read_label
 from tfmed.errors import DataError, UserError
 
 

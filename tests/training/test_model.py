@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 from tests.methods.test_ctsgan import TINY_MODEL, batch, model
-from tfmed.engine.model import TrainingModel, move_average
-from tfmed.engine.schedules import Schedule, learning_rate
 from tfmed.engine.settings import TrainConfig
 from tfmed.methods.ctsgan import CTSGAN, Config
 from tfmed.nn.unet import unet
+from tfmed.training.model import TrainingModel, move_average
+from tfmed.training.schedules import Schedule, learning_rate
 
 pytestmark = pytest.mark.current
 

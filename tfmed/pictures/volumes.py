@@ -1,16 +1,12 @@
 """Pictures of volumes: three planes with the right proportions, written as PNG while a run goes on."""
 
 import dataclasses
-import hashlib
-import shutil
 from typing import Literal
 
 import numpy as np
 
-from tfmed.engine.panels import panels
-from tfmed.engine.terminal import log
-from tfmed.files import atomic_path
 from tfmed.io import reorient
+from tfmed.pictures.style import panels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,67 +60,6 @@ class Picture:
     def figure(self):
         """The picture as a matplotlib Figure."""
         return _three_planes(self)
-
-
-def pictures(method):
-    """{name: Picture} of what a method wants to show."""
-    return method.previews() if hasattr(method, "previews") else {}
-
-
-def write(shown, folder, step, drawn=None):
-    """Write pictures as `previews/<name>-<step>.png`, or `previews/<name>.png` when step is None.
-
-    Args:
-        shown: {name: picture}.
-        folder: the run's.
-        step: of the training, or None at its end.
-        drawn: {name: (digest, path)} of the pictures before, kept up to date: one that shows the same is copied.
-    """
-    drawn = {} if drawn is None else drawn
-    for name, picture in shown.items():
-        suffix = "" if step is None else f"-{step:08d}"
-        path = folder / "previews" / f"{name}{suffix}.png"
-        digest = _digest(picture)
-        before, there = drawn.get(name, (None, None))
-        with atomic_path(path) as temporary:
-            if digest == before and there.exists():
-                shutil.copyfile(there, temporary)
-            else:
-                save(picture, temporary)
-        drawn[name] = digest, path
-        log.debug("%s written", path)
-
-
-def _digest(picture):
-    """A hash of all that a picture shows."""
-    digest = hashlib.sha256()
-    for part in _content(picture):
-        digest.update(part)
-    return digest.digest()
-
-
-def _content(value):
-    """The bytes that a picture is made of; of an object that nothing is known of they tell its place in memory."""
-    if hasattr(value, "__array__"):
-        array = np.asarray(value)
-        yield f"{array.dtype}{array.shape}".encode()
-        yield array.tobytes()
-    elif isinstance(value, (dict, tuple, list)):
-        yield f"{type(value).__name__}{len(value)}".encode()
-        for part in value.items() if isinstance(value, dict) else value:
-            yield from _content(part)
-    elif dataclasses.is_dataclass(value):
-        yield type(value).__name__.encode()
-        yield from _content([getattr(value, field.name) for field in dataclasses.fields(value)])
-    else:
-        yield repr(value).encode()
-
-
-def save(picture, path):
-    """Draw a picture, whatever kind it is; the file carries its caption as its "Description"."""
-    figure = picture.figure()
-    described = {"Description": picture.caption}
-    figure.savefig(path, format="png", dpi=90, facecolor=figure.get_facecolor(), metadata=described)
 
 
 def _three_planes(picture):

@@ -9,11 +9,11 @@ import pytest
 import tfmed
 from tests.harness import REPOSITORY, in_fresh_process
 from tfmed import cli, evaluate, predict
-from tfmed.data.cache import read_address, read_case
 from tfmed.data.preprocess import class_labels
+from tfmed.data.readers import read_address, read_case
 from tfmed.engine.checkpoint import state_variables
 from tfmed.engine.exporting import export
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.metrics import segmentation as overlap
 from tfmed.metrics import surface

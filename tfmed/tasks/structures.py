@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from tfmed.engine.run import load_run
-from tfmed.engine.segmentation import SegmentationMethod
 from tfmed.errors import RunError, UserError
+from tfmed.tasks.segmentation import SegmentationMethod
 
 
 def open_segmenters(paths):

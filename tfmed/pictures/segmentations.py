@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.engine.panels import panels
-from tfmed.engine.preview import planes
+from tfmed.pictures.style import LABELS, panels
+from tfmed.pictures.volumes import planes
 
-_COLOURS = ("#ffb000", "#58c4dd", "#ff5c5c", "#9be564", "#d18cff", "#f0f0f0")
+_COLOURS = tuple(LABELS.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,4 +115,4 @@ def _middle(case):
 
 
 def _colour_name(i):
-    return ("orange", "cyan", "red", "green", "violet", "white")[i % 6]
+    return list(LABELS)[i % len(LABELS)]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.engine.panels import panels
+from tfmed.pictures.style import panels
 
 _STRONGEST = 1.5  # connections drawn on a ring, for each region
 

@@ -6,7 +6,7 @@ import pytest
 from tfmed.data import phantoms
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.prepare import Wants, check_case, is_phantom, prepare_cases
+from tfmed.data.checks import Wants, check_case, is_phantom, prepare_cases
 from tfmed.data.preprocess import Window
 from tfmed.errors import DataError
 from tfmed.io import Volume, write_volume

@@ -18,7 +18,7 @@ from tests.harness import assert_same_weights, killed_before
 from tests.methods.test_ctsgan import SIMPLE
 from tfmed import compat
 from tfmed.engine.checkpoint import Checkpoints
-from tfmed.engine.training import fit
+from tfmed.engine.lifecycle import fit
 from tfmed.errors import RunError
 
 pytestmark = pytest.mark.current

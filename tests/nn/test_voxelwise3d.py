@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn import synthesis3d
-from tfmed.nn.synthesis3d import encoder_critic, fcnet_features, highres_features, unet_encoder, unet_features
+from tfmed.nn import voxelwise3d
+from tfmed.nn.voxelwise3d import encoder_critic, fcnet_features, highres_features, unet_encoder, unet_features
 
 pytestmark = pytest.mark.current
 
@@ -46,7 +46,7 @@ def test_sizes_stay(name):
 
 def test_highres_groups_are_dilated(monkeypatch):
     """Without normalisation a voxel reaches 1 through the first convolution, 2 d through a unit of dilation d."""
-    monkeypatch.setattr(synthesis3d, "instance_norm", lambda name=None: keras.layers.Activation("linear", name=name))
+    monkeypatch.setattr(voxelwise3d, "instance_norm", lambda name=None: keras.layers.Activation("linear", name=name))
     network = highres_features((2, 2, 2), 1, 1)
     for v in network.trainable_variables:
         v.assign(tf.ones_like(tf.convert_to_tensor(v)) * (0.1 if len(v.shape) > 1 else 0))
@@ -58,7 +58,7 @@ def test_highres_groups_are_dilated(monkeypatch):
 
 def test_widening_adds_zeros():
     image = np.random.default_rng(0).normal(size=(1, 2, 2, 2, 3)).astype("float32")
-    wide = synthesis3d.MoreChannels(5)(image).numpy()
+    wide = voxelwise3d.MoreChannels(5)(image).numpy()
     np.testing.assert_array_equal(wide[..., :3], image)
     assert not wide[..., 3:].any()
 

@@ -1,11 +1,11 @@
-"""History: which images a critic is shown."""
+"""ImagePool: which images a critic is shown."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.engine.history import History
-from tfmed.engine.model import TrainingModel
+from tfmed.training.image_pool import ImagePool
+from tfmed.training.model import TrainingModel
 
 pytestmark = pytest.mark.current
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.current
 def shown(size, per_step, steps, seed=0):
     """What is shown of images that each hold their own number: (steps, per_step) integers."""
     model = TrainingModel(seed=seed, per_step=per_step)
-    history = History(size, (2, 1), model, tag=3)
+    history = ImagePool(size, (2, 1), model, tag=3)
     show, found = tf.function(lambda images, index: history.shown(images, {"index": index}, model)), []
     for step in range(steps):
         index = tf.range(step * per_step, (step + 1) * per_step, dtype=tf.int64)

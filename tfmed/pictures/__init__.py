@@ -1,0 +1,5 @@
+"""Figures from arrays: volumes, segmentations, images, charts, connectomes."""
+
+from tfmed._lazy import submodules
+
+__getattr__ = submodules(__name__)
