@@ -78,7 +78,7 @@ def train(seed, steps=STEPS, unlabelled=4, config=CONFIG):
     """A trained model; without unlabelled images the baseline."""
     streams = Streams(4, unlabelled)
     keras.utils.set_random_seed(seed)
-    model = EquiReg(config, streams, rate=Schedule(config.learning_rate, steps, "cosine"), seed=seed)
+    model = EquiReg(config, Schedule(config.learning_rate, steps, "cosine"), streams=streams, seed=seed)
     step = tf.function(model.train_step)
     for batch in samples(seed, streams).batches(0, steps):
         step(batch)

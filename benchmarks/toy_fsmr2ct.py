@@ -61,7 +61,7 @@ def train(changes, seed, steps):
 
     spec = {name: ((*[SIDE] * 3, 1), "float32") for name in ("mr", "ct", "high")}
     keras.utils.set_random_seed(seed)
-    model = Synthesizer(Config(**SHARED, **changes), steps, seed=seed, per_step=BATCH)
+    model = Synthesizer(Config(**SHARED, **changes), steps=steps, seed=seed, per_step=BATCH)
     step = tf.function(model.train_step)
     for number, batch in enumerate(Samples(read, spec, BATCH).batches(0, steps)):
         step(batch, *model.parts(number))

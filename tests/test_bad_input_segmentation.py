@@ -277,8 +277,8 @@ def exported(place, name):
 
 MODEL, RUN, INPUT = "{place}/run/export", "{place}/run", "{place}/case"
 PREDICT = {
-    "unknown map": (nothing, [RUN, INPUT, "--maps", "nonsense"], "--maps", "'nonsense'", "labels"),
-    "no map": (nothing, [RUN, INPUT, "--maps", ""], "--maps", "labels, probabilities, entropy"),
+    "unknown output": (nothing, [RUN, INPUT, "--outputs", "nonsense"], "--outputs", "'nonsense'", "labels"),
+    "no output": (nothing, [RUN, INPUT, "--maps", ""], "--outputs", "labels, probabilities, entropy"),
     "input that is not there": (nothing, [RUN, "{place}/nowhere"], "nowhere", "no such file", "t1=FILE,t2=FILE"),
     "file that is not there": (
         nothing, [RUN, "t1={place}/case/x_t1.nii.gz,t2={place}/case/x_t3.nii.gz"], "x_t3.nii.gz", "no such file",

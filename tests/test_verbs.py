@@ -56,6 +56,28 @@ def test_samples_are_files_in_hu_that_repeat(runs, tmp_path):
     )  # the phantoms' view, mm
 
 
+@pytest.mark.parametrize("verb, words, said", [
+    (evaluate, ["-n", "many"], "--count: many"), (evaluate, ["-n", "1"], "--count: 1"),
+    (evaluate, ["--part", "test"], "--part: means nothing for method 'ctsgan'"),
+    (sample, ["--fix", "all"], "--fix: all"), (sample, ["--chunk", "0"], "--chunk: 0"),
+    (sample, ["--length", "2"], "--length: 2"), (sample, ["--format", "bmp"], "--format: bmp"),
+    (sample, ["--psi=1"], "--psi: means nothing for method 'ctsgan'"),
+])  # fmt: skip
+def test_options_are_those_of_the_method(runs, tmp_path, capsys, verb, words, said):
+    """In any place among the words, and before any weight is read."""
+    out = ["--out", str(tmp_path)] if verb is sample else []
+    for order in ([str(runs / "ours"), *words, *out], [*words, str(runs / "ours"), *out]):
+        assert cli.run(verb.main, order) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_help_shows_the_options_of_a_run(runs, capsys):
+    with pytest.raises(SystemExit):
+        cli.run(sample.main, [str(runs / "ours"), "--help"])
+    shown = capsys.readouterr().out
+    assert "--fix" in shown and "--length" in shown and "--psi" not in shown
+
+
 def test_other_lengths_and_fixed_noise(runs, tmp_path):
     assert cli.run(sample.main, [str(runs / "ours"), "-n", "2", "--length", "30", "--fix", "slices", "--out",
                                  str(tmp_path)]) == 0  # fmt: skip

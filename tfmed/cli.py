@@ -76,22 +76,65 @@ def parser(verb, description):
     return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
 
 
-def restored(path, ability, otherwise):
-    """The trained Method of a run directory that has a certain ability.
+def at_least(lowest):
+    """What reads an argument that is a whole number of at least `lowest`."""
+
+    def number(word):
+        try:
+            value = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is no whole number") from None
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"{word} is less than {lowest}")
+        return value
+
+    return number
+
+
+def trained(parser, argv, ability, functions=()):
+    """(arguments, run, its Method with the trained weights, [{argument: value} of each function's options]) of a verb.
+
+    The first run directory among the words says which method it is, and so which options there are.
 
     Args:
-        path: the run directory.
-        ability: name of a method of `Method`.
-        otherwise: what to tell of a method without it, after its name.
+        parser: has the argument `run`.
+        argv: the words.
+        ability: name of a class of `tfmed.engine.abilities`.
+        functions: names of its functions whose options the verb takes.
+
+    Raises:
+        UserError: an option that the method does not have, or a value that it does not take.
+        RunError: no run, or its method lacks the ability.
     """
+    if not any(_is_run(word) for word in argv):
+        parser.parse_known_args(argv)  # --help, or what is missing, is told before TensorFlow is started
+    start_tensorflow()
+    from tfmed import registry
+    from tfmed.engine import abilities, options
     from tfmed.engine.run import load_run
+
+    path = next((word for word in argv if _is_run(word)), None) or parser.parse_known_args(argv)[0].run
+    run = load_run(path)
+    kind = registry.method_class(run.method_name)
+    require(run, kind, getattr(abilities, ability))
+    functions = [getattr(kind, name) for name in functions]
+    arguments = options.parse(parser, argv, functions, run.method_name)
+    given = [options.given(arguments, function) for function in functions]
+    run = run if arguments.run == path else load_run(arguments.run)
+    return arguments, run, run.restored(), given
+
+
+def _is_run(word):
+    return pathlib.Path(word, "config.yaml").is_file()
+
+
+def require(run, kind, ability):
+    """Raise RunError where the method of a run, a class, lacks an ability."""
+    from tfmed.engine.abilities import WITHOUT
     from tfmed.errors import RunError
 
-    run = load_run(path)
-    method = run.restored()
-    if not hasattr(method, ability):
-        raise RunError(f"{run.path}: method {run.method_name!r} {otherwise}")
-    return method
+    if not issubclass(kind, ability):
+        raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[ability]}")
 
 
 def new_folder(path):

@@ -3,7 +3,6 @@
 import sys
 
 from tfmed import cli
-from tfmed.errors import UserError
 from tfmed.files import atomic_path
 
 
@@ -13,25 +12,23 @@ def main(argv):
     what = "a seed, or a latent.npz that 'tfmed project' wrote"
     parser.add_argument("first", help=f"where the way begins: {what}")
     parser.add_argument("second", help="where it ends, likewise")
-    parser.add_argument("-n", "--count", type=int, default=7, help="number of volumes with both ends (default: 7)")
+    parser.add_argument(
+        "-n", "--count", type=cli.at_least(2), default=7, help="number of volumes with both ends (default: 7)"
+    )
     parser.add_argument("--psi", type=float, default=1.0, help="truncation of seeds' styles (default: 1)")
     parser.add_argument("--out", required=True, help="folder to write: interpolation.png, and the volumes")
-    arguments = parser.parse_args(argv)
-    cli.start_tensorflow()
-    if arguments.count < 2:
-        raise UserError(f"--count: {arguments.count} is less than the two ends")
+    arguments, _, method, _ = cli.trained(parser, argv, "CanMixStyles")
     from tfmed.io import write_volume
     from tfmed.pictures.style import save
-    from tfmed.pictures.volume_grids import way_picture
+    from tfmed.pictures.volume_grids import interpolation_picture
 
-    method = cli.restored(arguments.run, "way", "has no styles to go between; give a run of stylegan3d")
     first, second = (method.latents(word, arguments.psi) for word in (arguments.first, arguments.second))
-    way = method.way(first, second, arguments.count)
+    way = method.interpolated(first, second, arguments.count)
     out = cli.new_folder(arguments.out)
     for i, volume in enumerate(way.values()):
         write_volume(volume, out / f"step-{i:02d}.nii.gz")
     with atomic_path(out / "interpolation.png") as temporary:
-        save(way_picture(way, first, second), temporary)
+        save(interpolation_picture(way, first, second), temporary)
     print(out / "interpolation.png")
 
 

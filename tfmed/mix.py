@@ -16,8 +16,7 @@ def main(argv):
     parser.add_argument("--crossover", type=int, help="how many layers are coarse (default: 4)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation of seeds' styles (default: 1)")
     parser.add_argument("--out", required=True, help="folder to write: mixing.png, and a volume for each mixture")
-    arguments = parser.parse_args(argv)
-    cli.start_tensorflow()
+    arguments, _, method, _ = cli.trained(parser, argv, "CanMixStyles")
     for name in ("rows", "columns"):
         if len(set(getattr(arguments, name))) < len(getattr(arguments, name)):
             raise UserError(f"--{name}: name each source once")
@@ -25,7 +24,6 @@ def main(argv):
     from tfmed.pictures.style import save
     from tfmed.pictures.volume_grids import mixing_picture
 
-    method = cli.restored(arguments.run, "mixtures", "has no styles to mix; give a run of stylegan3d")
     rows, columns = (
         [method.latents(word, arguments.psi) for word in words] for words in (arguments.rows, arguments.columns)
     )

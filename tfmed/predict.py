@@ -4,13 +4,13 @@ import pathlib
 import sys
 
 from tfmed import cli
-from tfmed.errors import RunError, UserError
+from tfmed.errors import UserError
 from tfmed.files import write_error
 
 
 def main(argv):
     parser = cli.parser("predict", "Apply a trained model to volumes.")
-    parser.add_argument("model", help="run directory, or a SavedModel that 'tfmed export' wrote")
+    parser.add_argument("run", metavar="model", help="run directory, or a SavedModel that 'tfmed export' wrote")
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -19,14 +19,16 @@ def main(argv):
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
+        "--outputs",
         "--maps",
+        metavar="NAME,NAME",
         help="what to write: of segmentation labels,probabilities,entropy (default: all), of MR to CT ct,low,high "
         "(default: ct)",
     )
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
     out = pathlib.Path(arguments.out)
-    paths = _predict(pathlib.Path(arguments.model), arguments.inputs, out, arguments.maps)
+    paths = _predict(pathlib.Path(arguments.run), arguments.inputs, out, arguments.outputs)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,29 +37,29 @@ def main(argv):
         print(path)
 
 
-def _predict(model, inputs, out, maps):
+def _predict(model, inputs, out, outputs):
     from tfmed import registry
+    from tfmed.engine.abilities import CanPredict
     from tfmed.engine.run import load_run
-    from tfmed.tasks import prediction
+    from tfmed.tasks import exported
 
     if (model / "saved_model.pb").is_file():
-        maps = _chosen(maps, prediction.MAPS) or prediction.MAPS
-        return prediction.predict(prediction.exported(model), inputs, out, maps)
+        predictor = exported.open_model(model)
+        return predictor.predict(inputs, out, _chosen(outputs, predictor.outputs))
     run = load_run(model)
-    maps = _chosen(maps, registry.method_class(run.method_name).maps)
-    method = run.restored()
-    if not hasattr(method, "predict"):
-        raise RunError(f"{run.path}: method {run.method_name!r} takes no input volumes; use 'tfmed sample'")
-    return method.predict(inputs, out, maps)
+    kind = registry.method_class(run.method_name)
+    cli.require(run, kind, CanPredict)
+    outputs = _chosen(outputs, kind.outputs)
+    return run.restored().predict(inputs, out, outputs)
 
 
 def _chosen(text, known):
-    """The maps that were asked for, or None."""
+    """The outputs that were asked for, or None."""
     if text is None:
         return None
     for kind in text.split(","):
         if kind not in known:
-            raise UserError(f"--maps: no map {kind!r}; known: {', '.join(known) or 'none, leave it out'}")
+            raise UserError(f"--outputs: no output {kind!r}; known: {', '.join(known) or 'none, leave it out'}")
     return text.split(",")
 
 

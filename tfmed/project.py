@@ -13,21 +13,16 @@ def main(argv):
     parser = cli.parser("project", "Find the style and noise with which a trained generator makes a real volume.")
     parser.add_argument("run", help="run directory")
     parser.add_argument("volume", help="a volume like those of the training: a file, or a folder with a DICOM series")
-    parser.add_argument("--steps", type=int, default=1000, help="of the optimiser (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of its noise (default: 0)")
+    parser.add_argument("--steps", type=cli.at_least(1), default=1000, help="of the optimiser (default: 1000)")
+    parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of its noise (default: 0)")
     parser.add_argument(
         "--out", required=True, help="folder to write: projected.nii.gz, latent.npz, comparison.png, loss.png, loss.csv"
     )
-    arguments = parser.parse_args(argv)
-    cli.start_tensorflow()
-    for name, lowest in (("steps", 1), ("seed", 0)):
-        if getattr(arguments, name) < lowest:
-            raise UserError(f"--{name}: {getattr(arguments, name)} is less than {lowest}")
+    arguments, _, method, _ = cli.trained(parser, argv, "CanProject")
     if not pathlib.Path(arguments.volume).exists():
         raise UserError(f"{arguments.volume}: no such volume; give a file, or a folder with a DICOM series")
     from tfmed.engine.terminal import progress
 
-    method = cli.restored(arguments.run, "project", "cannot project a volume; give a run of stylegan3d")
     found, projected, target = method.project(
         arguments.volume, arguments.steps, arguments.seed, lambda steps: progress(steps, "Projecting")
     )

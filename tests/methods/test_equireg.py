@@ -104,7 +104,7 @@ def pointwise(channels=2, classes=3):
 
 def model(network=None, labelled=1, unlabelled=2, **changes):
     defaults = dict(modalities=("a", "b"), label_values=(0, 1, 2), regions={}, patch=(SIDE, SIDE), network=UNet())
-    return EquiReg(Config(**defaults | changes), Streams(labelled, unlabelled), network or pointwise())
+    return EquiReg(Config(**defaults | changes), streams=Streams(labelled, unlabelled), network=network or pointwise())
 
 
 def batch(policy="strong", labelled=1, unlabelled=2, seed=0):
@@ -124,7 +124,7 @@ def logits(seed, n=2, classes=3):
 
 def test_a_pointwise_network_is_equivariant_to_flips():
     """L_ER is exactly 0: flips move pixels and make none."""
-    _, logs = model().network_loss(batch(Policy(flip=0.8, shift=None)), 0)
+    _, logs = model().network_loss(batch(Policy(flip=0.8, shift=None)))
     assert float(logs["equivariance"]) == 0.0
 
 
@@ -170,7 +170,7 @@ def test_the_target_gets_no_gradient():
 
 def test_an_image_of_background_gives_a_finite_loss():
     data = batch() | {"image": tf.zeros((3, SIDE, SIDE, 2))}
-    loss, logs = model().network_loss(data, 0)
+    loss, logs = model().network_loss(data)
     assert np.isfinite(loss) and float(logs["equivariance"]) == 0
 
 
@@ -200,8 +200,8 @@ def test_lambda_zero_is_the_supervised_loss():
     """For a network without statistics of the batch."""
     data = batch()
     network = pointwise()
-    loss, logs = model(network, weight=0.0).network_loss(data, 0)
-    alone, _ = model(network, unlabelled=0).network_loss({k: v[:1] for k, v in data.items()}, 0)
+    loss, logs = model(network, weight=0.0).network_loss(data)
+    alone, _ = model(network, unlabelled=0).network_loss({k: v[:1] for k, v in data.items()})
     np.testing.assert_allclose([loss, logs["supervised"]], [alone, alone], rtol=1e-6)
     p = tf.nn.log_softmax(network(data["image"][:1])).numpy()
     right = np.take_along_axis(p, data["label"][:1].numpy()[..., None], -1)
@@ -212,7 +212,7 @@ def test_mse_and_dice_are_switches():
     data, network = batch(), pointwise()
 
     def parts(**changes):
-        _, logs = model(network, **changes).network_loss(data, 0)
+        _, logs = model(network, **changes).network_loss(data)
         return float(logs["supervised"]), float(logs["equivariance"])
 
     entropy, dice, both = (parts(supervised=kind)[0] for kind in ("cross_entropy", "dice", "both"))

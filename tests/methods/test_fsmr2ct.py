@@ -67,7 +67,7 @@ def settings(*overrides):
 
 def model(count=2, **changes):
     keras.utils.set_random_seed(0)
-    return Synthesizer(config(**changes), 10, per_step=count)
+    return Synthesizer(config(**changes), steps=10, per_step=count)
 
 
 def batch(count=2, seed=0):
@@ -371,7 +371,7 @@ def test_predictions_lie_on_the_grid_of_the_mr(run, tmp_path):
 @pytest.mark.parametrize("array, maps, said", [
     (np.ones((9, 9, 9)), "ct", "every voxel is 1; the image is empty"),
     (np.full((9, 9, 9), np.nan), "ct", "NaN"),
-    (np.random.default_rng(0).normal(size=(9, 9, 9)), "labels", "no map 'labels'; known: ct, low, high"),
+    (np.random.default_rng(0).normal(size=(9, 9, 9)), "labels", "no output 'labels'; known: ct, low, high"),
 ])  # fmt: skip
 def test_bad_inputs_of_predict(run, tmp_path, capsys, array, maps, said):
     write_volume(Volume(array.astype("float32"), np.eye(4)), tmp_path / "a.nii.gz")

@@ -347,14 +347,14 @@ def latent_learner(labelled=2, unlabelled=2, **changes):
 
 
 def test_the_elbo_is_the_weighted_sum():
-    loss, logs = latent_learner(latent_decay=0.0).network_loss(batch(), 0)
+    loss, logs = latent_learner(latent_decay=0.0).network_loss(batch())
     expected = logs["cross_entropy"] + 2 * logs["dice"] + logs["mse"] + 0.005 * logs["kl"]
     np.testing.assert_allclose([loss, logs["loss"]], [expected] * 2, rtol=1e-6)
 
 
 def test_decay_is_half_the_squared_weights():
     model = latent_learner(latent_decay=0.3)
-    loss, logs = model.network_loss(batch(), 0)
+    loss, logs = model.network_loss(batch())
     squares = sum(float(np.square(w.numpy()).sum()) for w in model.network.trainable_weights)
     np.testing.assert_allclose(loss - logs["loss"], 0.15 * squares, rtol=1e-4)
 
@@ -364,7 +364,7 @@ def test_unlabelled_volumes_teach_by_image_and_prior_alone():
     streams, images = model.streams, data["image"]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
-        _, logs = model.network_loss(data | {"image": images}, 0)
+        _, logs = model.network_loss(data | {"image": images})
         by_label = logs["cross_entropy"] + logs["dice"]
     for term, reaches in ((by_label, False), (logs["mse"], True), (logs["kl"], True)):
         labelled, unlabelled = (np.abs(part).max() for part in streams.divide(tape.gradient(term, images)))
@@ -375,13 +375,13 @@ def test_labels_of_the_unlabelled_stream_mean_nothing():
     model, data = latent_learner(), batch()
     labelled, unlabelled = model.streams.divide(tf.constant(data["label"]))
     other = data | {"label": model.streams.join(labelled, 1 - unlabelled)}
-    assert float(model.network_loss(data, 0)[0]) == float(model.network_loss(other, 0)[0])
+    assert float(model.network_loss(data)[0]) == float(model.network_loss(other)[0])
 
 
 def test_a_batch_without_labels_has_a_finite_loss():
     model, data = latent_learner(0, 2), batch(0, 2)
     with tf.GradientTape() as tape:
-        loss, logs = model.network_loss(data, 0)
+        loss, logs = model.network_loss(data)
     weights = [tensor_variable(v) for v in model.network.trainable_variables]
     gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in gradients)
@@ -392,7 +392,7 @@ def test_squared_error_is_a_sum_over_channels_and_a_mean_over_voxels():
     config = small(modalities=("a", "b"))
     model = LatentLearner(config, Streams(2, 0), build_network(config, "latent"), 1e-3)
     data = batch(2, 0) | {"image": volumes((2, 4, 16, 16, 2))}
-    _, logs = model.network_loss(data, 0)
+    _, logs = model.network_loss(data)
     features = model.network.x_encoder(data["image"])
     mean, vector = model.network.posterior(features[-1])
     z = model.network.draw(mean, vector, model.noise(data, (4, 4), 0))
@@ -419,7 +419,7 @@ def test_labelled_volumes_never_see_pseudo_labels():
 
         return pseudo_labels
 
-    (_, zero), (_, one) = (segmenter(teacher(answer)).network_loss(data, 0) for answer in (0, 1))
+    (_, zero), (_, one) = (segmenter(teacher(answer)).network_loss(data) for answer in (0, 1))
     assert float(zero["supervised"]) == float(one["supervised"]) and float(zero["pseudo"]) != float(one["pseudo"])
     np.testing.assert_array_equal(shown[0][0], Streams(2, 2).divide(data["image"])[1])
     assert shown[0][1].shape == (2, 2, 4, 4)
@@ -434,22 +434,22 @@ def test_pseudo_targets_are_classes_for_entropy_and_probabilities_for_dice():
     entropy = -np.log(np.take_along_axis(p, q.argmax(-1)[..., None], -1)).mean((1, 2, 3, 4))
     dice = 1 - (2 * (p * q).sum((1, 2, 3)) + 1e-5) / (p.sum((1, 2, 3)) + q.sum((1, 2, 3)) + 1e-5)
     expected = (entropy + 2 * dice[:, 1]).mean()
-    np.testing.assert_allclose(model.network_loss(data, 0)[1]["pseudo"], expected, rtol=1e-4)
+    np.testing.assert_allclose(model.network_loss(data)[1]["pseudo"], expected, rtol=1e-4)
 
 
 def test_nothing_flows_back_into_the_teacher():
     lrl = build_network(small(), "latent")
     model, data = segmenter(lrl.pseudo_labels), batch()
     with tf.GradientTape() as tape:
-        loss, _ = model.network_loss(data, 0)
+        loss, _ = model.network_loss(data)
     assert all(g is None for g in tape.gradient(loss, [tensor_variable(v) for v in lrl.trainable_variables]))
 
 
 def test_an_update_of_the_segmenter_lowers_its_loss():
     model, data = segmenter(build_network(small(), "latent").pseudo_labels), batch()
-    before = float(model.network_loss(data, 0)[0])
-    model.update("network", lambda part: model.network_loss(part, 0), data)
-    assert float(model.network_loss(data, 0)[0]) < before
+    before = float(model.network_loss(data)[0])
+    model.update("network", model.network_loss, data)
+    assert float(model.network_loss(data)[0]) < before
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

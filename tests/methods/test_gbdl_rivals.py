@@ -106,7 +106,7 @@ def data(step=0, labelled=2, unlabelled=2):
 
 
 def loss(model, given):
-    return np.array([float(v) for v in tf.nest.flatten(model.network_loss(given, 0))])
+    return np.array([float(v) for v in tf.nest.flatten(model.network_loss(given))])
 
 
 @pytest.mark.one_stack
@@ -120,7 +120,7 @@ def test_what_reaches_the_loss(name):
     teacher = [] if model.teacher is None else [tensor_variable(v) for v in model.teacher.weights]
     with tf.GradientTape() as tape:
         tape.watch(teacher)
-        values = tf.nest.flatten(model.network_loss(whole, 0))
+        values = tf.nest.flatten(model.network_loss(whole))
     assert all(gradient is None for gradient in tape.gradient(values[0], teacher))
     other = {}
     for key in ("label", "distance"):
@@ -136,11 +136,11 @@ def test_a_step_lowers_the_loss_and_the_teacher_follows(name):
     """At step k the average keeps min(1 - 1 / (k + 1), 0.99) of itself."""
     model, step = learner(name), 3
     given, old = data(step), None if model.teacher is None else model.teacher.get_weights()
-    before = float(model.network_loss(given, 0)[0])
+    before = float(model.network_loss(given)[0])
     train_step = tf.function(model.train_step) if name == "tripled_uncertainty" else model.train_step
     logs = {key: float(value) for key, value in train_step(given).items()}
     assert all(np.isfinite(value) for value in logs.values()) and set(logs) == {"loss", "supervised", *model.terms}
-    assert float(model.network_loss(given, 0)[0]) < before
+    assert float(model.network_loss(given)[0]) < before
     if old is not None:
         for was, now, own in zip(old, model.teacher.weights, model.student.weights, strict=True):
             if was.dtype == np.float32:
@@ -204,7 +204,7 @@ def terms(model, step=STEPS // 2):
 def test_the_loss_is_the_weighted_sum():
     model = shared("uamt")
     given = data(STEPS // 2)
-    total, logs = model.network_loss(given, 0)
+    total, logs = model.network_loss(given)
     found, _, _ = outputs(model, given)
     p, y = softmax(found["logits"])[::2], given["label"].numpy()[::2]
     entropy = -np.log(np.take_along_axis(p, y[..., None], -1)).mean((1, 2, 3, 4))
@@ -286,7 +286,7 @@ def test_sassnet():
     verdicts = softmax(model.discriminator([tf.constant(found["distance"]), images]))
     right = np.concatenate([verdicts[::2, 1], verdicts[1::2, 0]])
     with tf.GradientTape() as tape:
-        value, logs = model.discriminator_loss(given, 0)
+        value, logs = model.discriminator_loss(given)
     assert float(value) == float(logs["discriminator"]) == pytest.approx(-np.log(right).mean(), rel=1e-4)
     weights = [tensor_variable(v) for v in model.student.trainable_variables]
     assert all(gradient is None for gradient in tape.gradient(value, weights))

@@ -126,10 +126,10 @@ def test_slices_that_are_not_annotated_have_no_gradient():
     logits = tf.Variable(rng.normal(size=(2, 4, 24, 24, 2)).astype("float32"))
     model.network = lambda images, training: tf.identity(logits)
     with tf.GradientTape() as tape:
-        loss = model.network_loss(batch, 0)[0]
+        loss = model.network_loss(batch)[0]
     gradient = np.abs(tape.gradient(loss, logits).numpy()).max(axis=(2, 3, 4))
     np.testing.assert_array_equal(gradient > 0, batch["annotated"].numpy() > 0)
-    assert float(model.network_loss(other, 0)[0]) == float(loss)
+    assert float(model.network_loss(other)[0]) == float(loss)
 
 
 # --- uncertainty ------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_a_rate_stays_a_number_without_a_schedule():
 
 def test_optimizers_follow_the_schedule():
     """A rate that is zero from the second update on moves the weights once."""
-    scheduled = CTSGAN(Config(**TINY_MODEL), learning_rate=Schedule(1e-2, 1, "linear"), per_step=2)
+    scheduled = CTSGAN(Config(**TINY_MODEL), rate=Schedule(1e-2, 1, "linear"), per_step=2)
     weights = []
     for _ in range(3):
         weights.append([v.numpy() for v in scheduled.trainable_variables])

@@ -5,8 +5,10 @@ import functools
 import numpy as np
 
 from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.data.sampling import generator, shuffled
+from tfmed.data.sampling import Stream, shuffled
 from tfmed.errors import DataError
+
+_PLACES = Stream("patches.places", 0x9A7C)
 
 
 class Patches:
@@ -56,7 +58,7 @@ class Patches:
         else:
             k, z = shuffled(self.seed, number, len(self.cases)), None
         size = self.open(self.cases[k]).image.shape[:3]
-        draw = generator(self.seed, number, 0x9A7C)
+        draw = _PLACES(self.seed, number)
         return self.cases[k], self._starts(k, size, draw, z)
 
     def _slice(self, number):

@@ -1,6 +1,7 @@
 """Randomness that is a pure function of (seed, index): exact resume, repeatable runs, random access."""
 
 import functools
+import zlib
 
 import numpy as np
 
@@ -10,12 +11,45 @@ def generator(seed, *keys):
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), *map(int, keys)])))
 
 
+class Stream:
+    """A named stream of random numbers, apart from all others of the same seed and index.
+
+    Args:
+        name: what is drawn, `<who>.<what>`.
+        number: tells the stream from others; by default made of the name.
+
+    Raises:
+        ValueError: the number is another stream's.
+    """
+
+    known = {}  # number -> name, of all streams
+
+    def __init__(self, name, number=None):
+        self.name, self.number = name, zlib.crc32(name.encode()) if number is None else number
+        taken = self.known.setdefault(self.number, name)
+        if taken != name:
+            raise ValueError(f"streams {taken!r} and {name!r} have one number {self.number:#x}; choose another")
+
+    def __call__(self, seed, *keys):
+        """A numpy Generator that depends on nothing but the seed, the keys (non-negative integers) and the stream."""
+        return generator(seed, *keys, self.number)
+
+
+LEFT_RIGHT = Stream("left_right_flips", 0xF11B)
+_EPOCHS = Stream("sampling.epochs", 0x5EED)
+
+
 def shuffled(seed, index, count):
     """Which of `count` items a running index stands for: each epoch visits every item once, in an order of its own."""
     epoch, position = divmod(int(index), count)
     return int(_permutation(int(seed), epoch, count)[position])
 
 
+def flipped(array, seed, index):
+    """An array as it is or, for half of the indices, mirrored along its last axis (left-right)."""
+    return array[..., ::-1] if LEFT_RIGHT(seed, index).random() < 0.5 else array
+
+
 @functools.lru_cache(maxsize=16)
 def _permutation(seed, epoch, count):
-    return generator(seed, epoch, 0x5EED).permutation(count)
+    return _EPOCHS(seed, epoch).permutation(count)

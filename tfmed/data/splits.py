@@ -2,8 +2,10 @@
 
 import math
 
-from tfmed.data.sampling import generator
+from tfmed.data.sampling import Stream
 from tfmed.errors import DataError
+
+_GROUPS = Stream("splits.groups", 0x59117)
 
 PARTS = ("train", "validation", "test")
 
@@ -33,6 +35,26 @@ def split(cases, config, seed, labelled=False):
         parts = by_group(drawn, config.validation, config.test, seed)
     held = {case.group for name in ("validation", "test") for case in parts[name]}
     return parts | {"train": [case for case in cases if case.group not in held]}
+
+
+def split_each(kinds, config, seed):
+    """Split the cases of each kind alike: {kind: list of Case} -> {kind: {part: list of Case}}.
+
+    Raises:
+        DataError: as `split`, with the kind named.
+    """
+    found = {}
+    for name, cases in kinds.items():
+        try:
+            found[name] = split(cases, config, seed)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+    return found
+
+
+def joined(kinds):
+    """The parts of all kinds together: what `split_each` gave -> {part: list of Case}."""
+    return {part: [case for parts in kinds.values() for case in parts[part]] for part in PARTS}
 
 
 def by_group(cases, validation, test, seed):
@@ -124,7 +146,7 @@ def _also_trains(cases, named):
 
 def _shuffled_groups(cases, seed):
     groups = sorted({case.group for case in cases})
-    return [groups[i] for i in generator(seed, len(groups), 0x59117).permutation(len(groups))]
+    return [groups[i] for i in _GROUPS(seed, len(groups)).permutation(len(groups))]
 
 
 def _parts(cases, validation, test):

@@ -1,5 +1,6 @@
 """SavedModels that hold everything they need, written in one piece."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -7,8 +8,11 @@ import shutil
 import tensorflow as tf
 
 from tfmed import compat
+from tfmed.engine.abilities import WITHOUT, CanExport
 from tfmed.errors import RunError
 from tfmed.files import folder_aside, write_error
+
+NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
 
 
 class ExportModule(tf.Module):
@@ -18,6 +22,8 @@ class ExportModule(tf.Module):
     Args:
         model: the Keras model; `self.model` gives it back.
     """
+
+    note = None  # what `tfmed predict` must know of the SavedModel, JSON; it lies beside it
 
     def __init__(self, model):
         super().__init__()
@@ -39,8 +45,8 @@ def export(run, out):
     if out.exists() and not (out / "saved_model.pb").exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a SavedModel; choose another --out")
     method = run.restored()
-    if not hasattr(method, "export_module"):
-        raise RunError(f"{run.path}: method {run.method_name!r} exports nothing")
+    if not isinstance(method, CanExport):
+        raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[CanExport]}")
     module = method.export_module()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +55,8 @@ def export(run, out):
         raise write_error(out, error) from error
     try:
         tf.saved_model.save(module, str(temporary / "model"), signatures=module.signatures())
-        for name, text in getattr(module, "files", {}).items():
-            (temporary / "model" / name).write_text(text, encoding="utf-8")
+        if module.note:
+            (temporary / "model" / NOTE).write_text(json.dumps(module.note, indent=1), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         os.replace(temporary / "model", out)

@@ -15,7 +15,7 @@ from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
-from tfmed.io import write_volume
+from tfmed.training.schedules import learning_rate
 
 
 @dataclasses.dataclass
@@ -40,9 +40,8 @@ class Stage:
 class Method:
     """Base of all methods: data, splits and cache are here; a subclass adds what its paper says.
 
-    A subclass sets `Config` and `wants`, and gives `stages`; what it can do beyond training it says by defining
-    `previews`, `evaluate`, `sample`, `predict`, `project`, `mixtures` and `way` (of a generator's latents), and
-    `export_module`.
+    A subclass sets `Config` and `wants`, and gives `stages`; what it can do beyond training it declares by deriving
+    from classes of `tfmed.engine.abilities`, or from a base of `tfmed.tasks` that does.
 
     Args:
         settings: the run's settings.
@@ -50,8 +49,6 @@ class Method:
 
     Config = MethodConfig
     wants = Wants()
-    maps = ()  # what `predict` can be asked for; where it is not, it is given `maps` None
-    fixable = ()  # what `sample` can keep the same in all volumes (its argument `fixed`)
 
     def __init__(self, settings):
         self.settings = settings
@@ -86,6 +83,35 @@ class Method:
         """
         raise TypeError(f"{type(self).__name__} defines no stages")
 
+    def stage(self, name, model, samples, rate, *, steps=None, per_step=None, validation=None, **options):
+        """A Stage whose model is made as all are: `model(config, rate, seed=..., per_step=..., ...)`.
+
+        Args:
+            name, validation: of the Stage.
+            model: class of a TrainingModel, or another function that makes one.
+            samples: makes the samples.
+            rate: base learning rate, or several, which then follow the schedule of the settings.
+            steps: default `train.steps`.
+            per_step: samples in a step's global batch; default `train.batch_size`.
+            options: further arguments of the model.
+        """
+        train = self.settings.train
+
+        def make():
+            rates = (
+                [learning_rate(one, train) for one in rate] if isinstance(rate, tuple) else learning_rate(rate, train)
+            )
+            shared = {"seed": self.settings.seed, "per_step": per_step or train.batch_size}
+            shared |= {"gradient_accumulation": train.gradient_accumulation}
+            return model(self.config, rates, **shared | options)
+
+        return Stage(name, make, samples, steps or train.steps, validation)
+
+    @property
+    def model(self):
+        """The newest model, with its trained weights."""
+        return list(self.models.values())[-1]
+
     @functools.cached_property
     def cache(self):
         data = self.settings.data
@@ -101,12 +127,6 @@ class Method:
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         return checks.check_case(case, self.wants) or checks.fill(case, self.cache, self.wants)
-
-    def write_sample(self, item, folder, name, kind=None):
-        """Write an item of `sample` below a folder (a Path); returns its path. Here a Volume, by default .nii.gz."""
-        path = folder / f"{name}.{kind or 'nii.gz'}"
-        write_volume(item, path)
-        return path
 
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""

@@ -2,6 +2,7 @@
 
 import shutil
 
+from tfmed.engine.abilities import CanPreview
 from tfmed.engine.terminal import log
 from tfmed.files import atomic_path
 from tfmed.pictures.style import digest, save
@@ -9,7 +10,7 @@ from tfmed.pictures.style import digest, save
 
 def pictures(method):
     """{name: Picture} of what a method wants to show."""
-    return method.previews() if hasattr(method, "previews") else {}
+    return method.previews() if isinstance(method, CanPreview) else {}
 
 
 def write(shown, folder, step, drawn=None):

@@ -118,7 +118,8 @@ def joined(row):
     for name, value in row.items():
         stem = name.removesuffix(" mean")
         if stem != name and f"{stem} std" in row:
-            shown[stem] = f"{_short(value)} ± {_short(row[f'{stem} std'], 2)}"
+            spread = row[f"{stem} std"]  # of a single value there is none
+            shown[stem] = _short(value) + (f" ± {_short(spread, 2)}" if spread not in ("", "nan") else "")
         elif not (name.endswith(" std") and f"{name.removesuffix(' std')} mean" in row):
             shown[name] = _short(value)
     return shown

@@ -13,6 +13,7 @@ import pandas
 from tfmed import config as configuration
 from tfmed import registry
 from tfmed.engine import report
+from tfmed.engine.abilities import CanEvaluate
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError, UserError
@@ -65,7 +66,7 @@ class Comparison:
         for name in self.configs:
             settings = self.settings[name, seed]
             method = registry.method_class(settings.method)(settings)
-            if not hasattr(method, "evaluate"):
+            if not isinstance(method, CanEvaluate):
                 raise RunError(f"{self.configs[name]}: method {settings.method!r} has no evaluation; leave it out")
             found[name] = {case.id for case in method.cases[self.part]}
         first = next(iter(found))

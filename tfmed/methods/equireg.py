@@ -17,6 +17,7 @@ does; by default only those count whose augmented input is not 0, as in all publ
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,6 @@ from pydantic import Field
 
 from tfmed.augment.paired import STRONG, sample_grid
 from tfmed.data.readers import read_case
-from tfmed.engine.method import Stage
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.segmentation import equivariance_dice
 from tfmed.nn.adam import Adam
@@ -33,7 +33,6 @@ from tfmed.ops.warp import warp, warp_array
 from tfmed.tasks.backbones import FCDenseNet, Network
 from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
 from tfmed.training.model import TrainingModel
-from tfmed.training.schedules import learning_rate
 
 
 class Config(SemiSupervisedConfig):
@@ -67,16 +66,16 @@ class EquiReg(TrainingModel):
 
     Args:
         config: the method's `Config`.
+        rate: learning rate or schedule; default the config's.
         streams: the `Streams` of a batch.
         network: images -> logits; default the config's.
-        rate: learning rate or schedule.
 
     A batch holds `image` `(n, *patch, channel)`, `label` `(n, *patch)`, and, with unlabelled samples, `grid`
     `(n, *patch, axes)`, the movement A of each of them.
     """
 
-    def __init__(self, config, streams, network=None, rate=None, **kwargs):
-        super().__init__(per_step=streams.per_step, **kwargs)
+    def __init__(self, config, rate=None, *, streams, network=None, **kwargs):
+        super().__init__(**{**kwargs, "per_step": streams.per_step})
         self.config, self.streams = config, streams
         self.network = build_network(config, seed=self.noise_seed) if network is None else network
         optimizer = Adam(config.learning_rate if rate is None else rate)
@@ -87,11 +86,12 @@ class EquiReg(TrainingModel):
         """Images -> logits."""
         return self.network(images, training=training)
 
-    def train_step(self, batch):
-        logs = self.update("network", lambda part: self.network_loss(part, 0), batch)
-        return self.log(logs)
+    @property
+    def objectives(self):
+        """The one loss."""
+        return {"network": self.network_loss}
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """L = L_sup + lambda L_ER, on one forward pass over labelled, unlabelled and augmented images."""
         labelled, unlabelled = self.streams.divide(batch["image"])
         labels, _ = self.streams.divide(batch["label"])
@@ -156,20 +156,11 @@ class EquiRegMethod(SemiSupervisedMethod):
     Config = Config
 
     def stages(self):
-        train, config = self.settings.train, self.config
-        yield Stage(
-            name="segmenter",
-            model=lambda: EquiReg(
-                config,
-                self.streams,
-                rate=learning_rate(config.learning_rate, train),
-                seed=self.settings.seed,
-                gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=lambda: self.samples(strong=movements(config) if self.streams.unlabelled else None),
-            steps=train.steps,
-            validation=self.validation,
-        )
+        config = self.config
+        strong = movements(config) if self.streams.unlabelled else None
+        samples = functools.partial(self.samples, strong=strong)
+        options = {"streams": self.streams, "validation": self.validation}
+        yield self.stage("segmenter", EquiReg, samples, config.learning_rate, **options)
 
     def extra_scores(self, case, segmentation, seed):
         """Equivariance Dice: of A(segment(x)) and segment(A(x)), with a stored strong A per slice (or volume)."""

@@ -65,6 +65,13 @@ def summary(values, confidence=0.95, resamples=2000, seed=0, allow_nan=False):
     return Summary(len(finite), len(values) - len(finite), *numbers, confidence)
 
 
+def mean_and_std(name, values):
+    """{"<name> mean", "<name> std"} of numbers, for a row of a table; std of the sample (n - 1), nan for one value."""
+    values = np.asarray(values, np.float64)
+    spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    return {f"{name} mean": float(values.mean()), f"{name} std": spread}
+
+
 def bootstrap_interval(statistic, *samples, confidence=0.95, resamples=2000, seed=0, paired=False):
     """Percentile bootstrap interval of a statistic (Efron 1979), by `scipy.stats.bootstrap`.
 

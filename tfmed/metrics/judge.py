@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from tfmed.metrics import neighbours
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.feature_plane import centre_distance, overlap, pca_ellipses
 from tfmed.metrics.generative import frechet_distance, frechet_distances_at, kernel_distance, sliced_wasserstein
 from tfmed.metrics.mahalanobis import mahalanobis, null_mahalanobis
@@ -78,7 +79,7 @@ def _mean_and_std(rows, keys):
     for name in rows[0]:
         if name not in (*keys, "run", "seed"):
             values = [row[name] for row in rows]
-            table |= {f"{name} mean": float(np.mean(values)), f"{name} std": float(np.std(values))}
+            table |= mean_and_std(name, values)
     return table
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.generative import frechet_distance, inception_score
 
 
@@ -52,7 +53,6 @@ def score_row(source, described, reference, network, pairs, seed=0):
     names = network.number("inception"), network.number("frechet")
     row = {"source": source, "volumes": len(described), "pairs": pairs}
     for name, values in zip(names, (scores, distances), strict=True):
-        spread = values.std(ddof=1) if len(values) > 1 else 0.0
-        row |= {f"{name} mean": float(values.mean()), f"{name} std": float(spread)}
+        row |= mean_and_std(name, values)
     row[f"{network.number('frechet')} pooled"] = pooled_distance(described, reference)
     return row

@@ -71,6 +71,6 @@ def mixing_picture(table):
     return VolumeGrid(table, (0.0, 1.0), about + "the column's.")
 
 
-def way_picture(way, first, second):
+def interpolation_picture(way, first, second):
     """Grid of the volumes {share: Volume} in [0, 1] between two sources with names."""
     return VolumeGrid({"": way}, (0.0, 1.0), f"From {first.name} to {second.name}, in equal steps of style.")

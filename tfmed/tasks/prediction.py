@@ -1,7 +1,6 @@
 """From scans on disk to label maps, probabilities and entropy on the scans' own grid, whoever computes them."""
 
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -13,7 +12,7 @@ from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.metrics.uncertainty import predictive_entropy
 
-MAPS = ("labels", "probabilities", "entropy")
+OUTPUTS = ("labels", "probabilities", "entropy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Segmenter:
         labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
     """
 
+    outputs = OUTPUTS
+
     def __init__(self, modalities, label_values, steps, probabilities, labels):
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities, self.labels = probabilities, labels
@@ -55,7 +56,42 @@ class Segmenter:
         prepared, stack = self.prepared(images)
         found = prepared.replace(array=self.probabilities(stack))
         found = back(found, images[0])
-        return Segmentation(found.replace(array=_argmax(found.array)), found)
+        return Segmentation(found.replace(array=most_probable(found.array)), found)
+
+    def predict(self, words, out, outputs=None):
+        """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
+
+        Raises:
+            UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
+            DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
+        """
+        outputs = outputs or self.outputs
+        cases = inputs(words, self.modalities)
+        targets = {_target(out, name, kind).resolve() for name, _ in cases for kind in outputs}
+        for path in (path for _, paths in cases for path in paths.values()):
+            if pathlib.Path(file_of(path)).resolve() in targets:
+                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        return self._predicted(cases, out, outputs)
+
+    def _predicted(self, cases, out, outputs):
+        values = np.asarray(self.label_values)
+        values = values.astype(np.min_scalar_type(values.max() if values.min() >= 0 else -abs(values).max()))
+        for name, paths in cases:
+            images = [read_address(paths[modality]) for modality in self.modalities]
+            check_grids(images, [paths[modality] for modality in self.modalities])
+            try:
+                found = self(images)
+            except DataError as error:  # of a preprocessing step, which does not know the file
+                raise DataError(f"{paths[self.modalities[0]]}: {error}") from None
+            volumes = {
+                "labels": lambda found=found: found.labels.replace(array=values[found.labels.array]),
+                "probabilities": lambda found=found: found.probabilities,
+                "entropy": lambda found=found: found.entropy,
+            }
+            for kind in outputs:
+                path = _target(out, name, kind)
+                write_volume(volumes[kind](), path)
+                yield path
 
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""
@@ -82,7 +118,8 @@ def back(probabilities, image):
     return Volume(whole, image.affine)
 
 
-def _argmax(probabilities):
+def most_probable(probabilities):
+    """Class numbers uint8 `(z, y, x)` of probabilities `(z, y, x, class)`, a plane at a time."""
     labels = np.empty(probabilities.shape[:-1], np.uint8)
     for into, plane in zip(labels, probabilities, strict=True):
         into[...] = plane.argmax(-1)
@@ -152,44 +189,8 @@ def _stem(path, modalities):
     return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
 
 
-def predict(segmenter, words, out, maps=MAPS):
-    """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
-
-    Raises:
-        UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
-        DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
-    """
-    cases = inputs(words, segmenter.modalities)
-    targets = {_target(out, name, kind).resolve() for name, _ in cases for kind in maps}
-    for path in (path for _, paths in cases for path in paths.values()):
-        if pathlib.Path(file_of(path)).resolve() in targets:
-            raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
-    return _predicted(segmenter, cases, out, maps)
-
-
 def _target(out, name, kind):
     return pathlib.Path(out) / f"{name}_{kind}.nii.gz"
-
-
-def _predicted(segmenter, cases, out, maps):
-    for name, paths in cases:
-        images = [read_address(paths[modality]) for modality in segmenter.modalities]
-        check_grids(images, [paths[modality] for modality in segmenter.modalities])
-        try:
-            found = segmenter(images)
-        except DataError as error:  # of a preprocessing step, which does not know the file
-            raise DataError(f"{paths[segmenter.modalities[0]]}: {error}") from None
-        values = np.asarray(segmenter.label_values)
-        values = values.astype(np.min_scalar_type(values.max() if values.min() >= 0 else -abs(values).max()))
-        volumes = {
-            "labels": lambda found=found, values=values: found.labels.replace(array=values[found.labels.array]),
-            "probabilities": lambda found=found: found.probabilities,
-            "entropy": lambda found=found: found.entropy,
-        }
-        for kind in maps:
-            path = _target(out, name, kind)
-            write_volume(volumes[kind](), path)
-            yield path
 
 
 def check_grids(images, paths):
@@ -201,55 +202,3 @@ def check_grids(images, paths):
             raise DataError(f"{path}: some voxels are NaN or infinite; replace them first")
         if image.shape != images[0].shape or not np.allclose(image.affine, images[0].affine, atol=1e-2):
             raise DataError(f"{path}: does not lie on the grid of {paths[0]}; resample it to that image's grid")
-
-
-# --- an exported model ------------------------------------------------------------------------------------------------
-
-NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
-
-
-def note(modalities, label_values, steps):
-    """The text of the note: image names, class numbers, and the preprocessing that the graph does not do."""
-    steps = [step.model_dump(mode="json") for step in steps]
-    return json.dumps({"modalities": modalities, "label_values": label_values, "steps": steps}, indent=1)
-
-
-def exported(folder):
-    """The Segmenter of a SavedModel that `tfmed export` wrote.
-
-    Raises:
-        UserError: the folder is not one, or its files are damaged or do not belong together.
-    """
-    import pydantic
-    import tensorflow as tf
-
-    folder = pathlib.Path(folder)
-    try:
-        values = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(values["steps"])
-        modalities, label_values = [str(m) for m in values["modalities"]], [int(v) for v in values["label_values"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / NOTE}: missing or damaged ({type(error).__name__}); give the SavedModel of a segmentation "
-            "method, or export its run again"
-        ) from None
-    try:
-        model = tf.saved_model.load(str(folder))
-        run = model.signatures["probabilities"]
-        image, answer = run.structured_input_signature[1]["image"], run.structured_outputs["probabilities"]
-    except Exception as error:  # TensorFlow and protobuf have no common one
-        raise UserError(f"{folder}: cannot be loaded ({type(error).__name__}); export the run again") from None
-    sizes = image.shape[-1], answer.shape[-1]
-    if sizes != (len(modalities), len(label_values)):
-        raise UserError(
-            f"{folder / NOTE}: names {len(modalities)} images and {len(label_values)} classes, and the model has "
-            f"{sizes[0]} and {sizes[1]}; export the run again"
-        )
-
-    def probabilities(stack):
-        return model.signatures["probabilities"](image=tf.constant(stack))["probabilities"].numpy()
-
-    def labels(stack):
-        return _argmax(probabilities(stack))
-
-    return Segmenter(modalities, label_values, steps, probabilities, labels)

@@ -13,13 +13,14 @@ from tfmed.data import splits
 from tfmed.data.checks import Wants
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window, window_graph
 from tfmed.tasks.backbones import Network, UNet
-from tfmed.tasks.prediction import MAPS, NOTE, Segmenter, note
+from tfmed.tasks.prediction import OUTPUTS, Segmenter
 
 SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
 
@@ -82,11 +83,11 @@ class SegmentationConfig(MethodConfig):
         return {name: [self.label_values.index(value) for value in values] for name, values in regions.items()}
 
 
-class SegmentationMethod(Method):
+class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
-    maps = MAPS
+    outputs = OUTPUTS
 
     @property
     def wants(self):
@@ -227,13 +228,11 @@ class SegmentationMethod(Method):
 
     # --- what verbs ask for -------------------------------------------------------------------------------------------
 
-    def predict(self, words, out, maps=None):
-        """Segment the inputs of `tfmed predict`; see `engine.prediction.predict`."""
-        from tfmed.tasks import prediction
+    def predict(self, words, out, outputs=None):
+        """Segment the inputs of `tfmed predict`; see `Segmenter.predict`."""
+        return self.segmenter().predict(words, out, outputs)
 
-        return prediction.predict(self.segmenter(), words, out, maps or MAPS)
-
-    def evaluate(self, methods, part="test", seed=0):
+    def evaluate(self, methods, part: Split = "test", seed: Seed = 0):
         """Tables of scores: {"evaluation": a row per run and region, "cases": a row per run, region and case}.
 
         Args:
@@ -243,7 +242,7 @@ class SegmentationMethod(Method):
         """
         from tfmed.tasks import segmentation_scores
 
-        return segmentation_scores.evaluate(methods, part, seed)
+        return Evaluation(segmentation_scores.evaluate(methods, part, seed))
 
     def extra_scores(self, case, segmentation, seed):
         """{region: {name: score}} that a method adds to the rows of a case."""
@@ -293,7 +292,12 @@ class SegmentationModule(ExportModule):
         while own < len(steps) and hasattr(steps[len(steps) - 1 - own], "graph"):
             own += 1
         self._inside = lambda: steps[len(steps) - own :]
-        self.files = {NOTE: note(config.modalities, config.label_values, steps[: len(steps) - own])}
+        self.note = {
+            "task": "segmentation",
+            "modalities": list(config.modalities),
+            "label_values": list(config.label_values),
+            "steps": [step.model_dump(mode="json") for step in steps[: len(steps) - own]],
+        }
         self.values = tf.constant(config.label_values, tf.int32)
         model_fn = functools.partial(window_probabilities, method.network, config)
         windows = method._windows()

@@ -9,6 +9,7 @@ from tfmed.errors import DataError, RunError
 from tfmed.metrics import aggregate, surface
 from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
 from tfmed.metrics.uncertainty import expected_calibration_error
+from tfmed.tasks.leaks import refuse_leak
 
 
 def evaluate(methods, part="test", seed=0):
@@ -64,17 +65,6 @@ def case_rows(method, segmenter, case, seed=0):
         }
         rows.append(row | extra.get(name, {}))
     return rows
-
-
-def refuse_leak(name, method, cases, part):
-    """Raise a RunError if a run was trained on a patient of the cases that it is scored on."""
-    groups = {case.group for case in method.cases["train"]} if part != "train" else set()
-    seen = [case for case in cases if case.group in groups]
-    if seen:
-        raise RunError(
-            f"{name}: was trained on patient {seen[0].group} of the cases to score; give both runs the same "
-            "data.split.seed"
-        )
 
 
 def _summaries(rows, runs, seed):

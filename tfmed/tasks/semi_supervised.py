@@ -8,11 +8,13 @@ from pydantic import PositiveInt
 
 from tfmed.augment.paired import sample_grid
 from tfmed.data.pipeline import Samples
-from tfmed.data.sampling import generator
+from tfmed.data.sampling import Stream
 from tfmed.data.streams import Streams
 from tfmed.errors import DataError
 from tfmed.ops.warp import warp_array
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+
+_MOVEMENTS = Stream("semi_supervised.movements", 0xA9)
 
 
 class SemiSupervisedConfig(SegmentationConfig):
@@ -98,7 +100,7 @@ class SemiSupervisedMethod(SegmentationMethod):
             image, label, _ = draw[is_labelled](number)
             image = self.flat(image).astype(np.float32)
             label = self.flat(label) if is_labelled else np.zeros(shape, np.uint8)
-            seeds = generator(seed, index, 0xA9).integers(2**31, size=2)
+            seeds = _MOVEMENTS(seed, index).integers(2**31, size=2)
             policy = self.movement(seeds[0])
             if policy is not None:
                 grid = sample_grid(seeds[0], shape, policy)

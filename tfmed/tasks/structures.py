@@ -1,12 +1,19 @@
 """Structures that trained segmentation runs find in images, for evaluations of translations between modalities."""
 
 import functools
+from typing import Annotated
 
 import numpy as np
 
+from tfmed.engine.options import Option
 from tfmed.engine.run import load_run
 from tfmed.errors import RunError, UserError
 from tfmed.tasks.segmentation import SegmentationMethod
+
+Segmenters = Annotated[
+    tuple[str, ...] | None,
+    Option("segmenters", "segmentation runs that find structures, one per modality; by default thresholds", many=True),
+]
 
 
 def open_segmenters(paths):

@@ -1,5 +1,8 @@
-"""AdversarialModel: the alternation that GANs share."""
+"""How adversarial models take turns: with fresh samples for every update, or on what one forward pass has made."""
 
+import tensorflow as tf
+
+from tfmed.losses.adversarial import PENALTIES
 from tfmed.training.model import TrainingModel, move_average
 
 
@@ -34,6 +37,32 @@ class AdversarialModel(TrainingModel):
             average.set_weights(network.get_weights())
             average.trainable = False
 
+    @property
+    def objectives(self):
+        """What critic and generator lower, with the first draws of a step."""
+        return {
+            "critic": lambda batch: self.critic_loss(batch, 0),
+            "generator": lambda batch: self.generator_loss(batch, 0),
+        }
+
+    def gradient_penalty(self, kind, judge, real, fake, weight, batch, tag):
+        """The mean gradient penalty of a critic; images of one sample share the place between real and fake.
+
+        Args:
+            kind: a name of `tfmed.losses.adversarial.PENALTIES`, or "none".
+            judge: images -> scores.
+            real, fake: images `(k * b, ...)`, k to a sample.
+            weight: of the penalty.
+            batch: whose samples they are.
+            tag: of the noise.
+        """
+        if kind == "none":
+            return tf.constant(0.0)
+        mix = self.noise(batch, (), tag, tf.random.stateless_uniform)
+        mix = tf.repeat(mix, tf.shape(real)[0] // tf.shape(batch["index"])[0])
+        mix = tf.reshape(mix, [-1] + [1] * (len(real.shape) - 1))
+        return tf.reduce_mean(PENALTIES[kind](judge, real, fake, weight, mix))
+
     def train_step(self, batch):
         logs = {}
         for k in range(self.critic_steps):
@@ -47,3 +76,27 @@ class AdversarialModel(TrainingModel):
         """The k-th of `critic_steps` equal parts of this replica's batch: every `critic_steps`-th sample, so that all
         replicas' parts together are the same samples however many replicas there are."""
         return {name: value[k :: self.critic_steps] for name, value in batch.items()}
+
+
+class SharedForwardModel(TrainingModel):
+    """Networks that take turns on what one forward pass has made: critics first, and then what they judge.
+
+    A subclass builds its networks, and gives `made` and `turns`.
+    """
+
+    def made(self, batch):
+        """What the forward pass makes of a batch, a tensor or a tuple of tensors."""
+        raise NotImplementedError
+
+    @property
+    def turns(self):
+        """{optimizer's name: function of (batch, what was made of it) -> (scalar mean loss, what to log)}, in order."""
+        return {"critic": self.critic_loss, "generator": self.generator_loss}
+
+    @property
+    def objectives(self):
+        """The turns, each with a forward pass of its own."""
+        return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
+
+    def train_step(self, batch):
+        return self.log(self.update_in_turn(self.made, self.turns, batch))

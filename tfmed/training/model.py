@@ -9,9 +9,10 @@ from tfmed import compat
 class TrainingModel(keras.Model):
     """A Keras model with named optimizers, logged means, and noise that depends only on (seed, sample index).
 
-    A subclass builds its networks, calls `finish_building`, and writes `train_step(batch)`; a batch is a dict
-    of tensors with an int64 `index` (see `tfmed.data.pipeline`). Steps become graphs without autograph: what depends on
-    a tensor's value goes through `tf.cond` or `tf.where`, never through `if`.
+    A subclass builds its networks, calls `finish_building`, and says by `objectives` what each optimizer lowers; it
+    may write `train_step(batch)` too. A batch is a dict of tensors with an int64 `index` (see `tfmed.data.pipeline`).
+    Steps become graphs without autograph: what depends on a tensor's value goes through `tf.cond` or `tf.where`, never
+    through `if`.
 
     Args:
         seed: integer from which all noise of training is derived.
@@ -53,6 +54,18 @@ class TrainingModel(keras.Model):
         for name, value in values.items():
             self.meters[name].update_state(value)
         return {name: meter.result() for name, meter in self.meters.items()}
+
+    @property
+    def objectives(self):
+        """{optimizer's name: function of a batch (or part of one) -> (scalar mean loss, {name: scalar to log})}."""
+        raise NotImplementedError
+
+    def train_step(self, batch):
+        """One update by each optimizer, in the order of `objectives`."""
+        logs = {}
+        for name, loss in self.objectives.items():
+            logs |= self.update(name, loss, batch)
+        return self.log(logs)
 
     def parts(self, step):
         """The parts of a training step (an int), in order: each is compiled once, and `train_step` is told its name.

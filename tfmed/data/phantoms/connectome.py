@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.data.sampling import generator
+from tfmed.data.sampling import Stream, generator
 from tfmed.errors import UserError
 from tfmed.io import Volume
+
+_SUBJECTS = Stream("phantom_connectome.subjects", 0xC0DE)
 
 _LOBES = 5  # per hemisphere
 _BRAIN = 0xB7A14  # the regions' places are those of one brain, whatever the subject
@@ -47,7 +49,7 @@ def connectome(seed, regions=90, group=0, effect=0.35, streamlines=60.0):
     if group not in (0, 1) or not 0 <= effect <= 0.95 or not streamlines > 0:
         raise UserError("phantom connectome: group is 0 or 1, effect from 0 to 0.95, streamlines above 0")
     expected, lobe = _average(regions)
-    draw = generator(seed, 0xC0DE)
+    draw = _SUBJECTS(seed)
     strength = draw.lognormal(0, 0.2)
     lobes = draw.lognormal(0, 0.15, (2 * _LOBES,))
     single = np.triu(draw.lognormal(0, 0.3, (regions, regions)), 1)

@@ -42,9 +42,10 @@ class Window(Strict):
         return (tf.clip_by_value(image, low, high) - low) * np.float32((top - bottom) / (high - low)) + bottom
 
     def invert(self, array):
-        """From `range` back to HU, float32."""
+        """From `range` back to HU, float32, of an array; a tensor stays one."""
         (low, high), (bottom, top) = self.window_hu, self.range
-        return (np.asarray(array, np.float32) - bottom) * np.float32((high - low) / (top - bottom)) + np.float32(low)
+        values = array if hasattr(array, "graph") or hasattr(array, "numpy") else np.asarray(array, np.float32)
+        return (values - bottom) * np.float32((high - low) / (top - bottom)) + np.float32(low)
 
 
 class ZScore(Strict):

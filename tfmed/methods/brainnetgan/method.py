@@ -9,18 +9,19 @@ from tfmed.data import connectomes, sources, splits
 from tfmed.data.connectomes import Connectomes
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
+from tfmed.engine.abilities import Evaluation, Seed
 from tfmed.engine.exporting import ExportModule
-from tfmed.engine.method import Method, Stage
-from tfmed.errors import DataError, UserError
+from tfmed.errors import DataError
 from tfmed.io.connectome import write_connectome
 from tfmed.methods.brainnetgan.classification import GraphClassifier, joined, oversampled
 from tfmed.methods.brainnetgan.model import BrainNetGAN, Config, sampled
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.graph import similarity
 from tfmed.pictures.connectomes import Connectivity
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.generation import GenerationMethod
 
 
-class BrainNetGANMethod(Method):
+class BrainNetGANMethod(GenerationMethod):
     """Class-conditional generation of connectomes."""
 
     Config = Config
@@ -30,21 +31,16 @@ class BrainNetGANMethod(Method):
     @functools.cached_property
     def cases(self):
         """{"train", "validation", "test"} -> list of Case; each class is split alike, and never a subject."""
-        data, found = self.settings.data, {part: [] for part in splits.PARTS}
+        data = self.settings.data
         cases = sources.open(data.source, data.root, **data.options)
         groups = {}
         for case in cases:
             if groups.setdefault(case.group, case.meta.get("class")) != case.meta.get("class"):
                 raise DataError(f"{case.id}: subject {case.group} is of two classes; set data.options.group_pattern")
-        for name in sorted({str(case.meta.get("class")) for case in cases}):
-            own = [case for case in cases if str(case.meta.get("class")) == name]
-            try:
-                parts = splits.split(own, data.split, self.settings.seed)
-            except DataError as error:
-                raise DataError(f"class {name}: {error}") from None
-            for part in found:
-                found[part] += parts[part]
-        return found
+        classes = {}
+        for case in sorted(cases, key=lambda case: str(case.meta.get("class"))):
+            classes.setdefault(f"class {case.meta.get('class')}", []).append(case)
+        return splits.joined(splits.split_each(classes, data.split, self.settings.seed))
 
     def problems(self, case):
         return connectomes.problems_of(case, self.config.image, self.config.regions, self.config.one_triangle)
@@ -90,23 +86,7 @@ class BrainNetGANMethod(Method):
         return self.settings.train.batch_size * self.config.critic_steps
 
     def stages(self):
-        train = self.settings.train
-        yield Stage(
-            name="gan",
-            model=lambda: BrainNetGAN(
-                self.config,
-                learning_rate(self.config.learning_rate, train),
-                seed=self.settings.seed,
-                per_step=self.per_step,
-                gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=self.samples,
-            steps=train.steps,
-        )
-
-    @property
-    def model(self):
-        return self.models["gan"]
+        yield self.stage("gan", BrainNetGAN, self.samples, self.config.learning_rate, per_step=self.per_step)
 
     # --- using a trained model ------------------------------------------------------------------------------------
 
@@ -125,10 +105,8 @@ class BrainNetGANMethod(Method):
         found = self.generate(count, seed)
         yield from zip((self.config.classes[label] for label in found.labels), found.matrices, strict=True)
 
-    def write_sample(self, item, folder, name, kind=None):
+    def write_sample(self, item, folder, name):
         """Write a pair that `sample` gave as `<class>/<name>.csv`; returns the path."""
-        if kind:
-            raise UserError(f"--format: {kind} is for volumes; connectomes become .csv files, leave it out")
         path = folder / item[0] / f"{name}.csv"
         write_connectome(item[1], path)
         return path
@@ -144,7 +122,7 @@ class BrainNetGANMethod(Method):
                 shown |= {f"{name}: a real one": own[0], f"{name}: a generated one": generated[0]}
         return {"connectomes": Connectivity(shown)}
 
-    def evaluate(self, methods, seed=0):
+    def evaluate(self, methods, seed: Seed = 0):
         """{"evaluation": how well a graph network does that was trained on real, generated or all matrices (Table 2),
         "similarity": distances of generated from real graphs (Table 1)}.
 
@@ -156,7 +134,8 @@ class BrainNetGANMethod(Method):
         made = {kind.upper(): oversampled(real, kind, seed) for kind in ("smote", "adasyn")}
         made |= {name: method.like(real, seed) for name, method in methods.items()}
         made = {name: found for name, found in made.items() if found is not None}
-        return {"evaluation": self._augmentation(real, made, seed), "similarity": self._similarity(made, seed)}
+        tables = {"evaluation": self._augmentation(real, made, seed), "similarity": self._similarity(made, seed)}
+        return Evaluation(tables)
 
     def _similarity(self, made, seed):
         """Rows per source and class; a first row for each class tells how far two halves of the real ones are apart."""
@@ -185,12 +164,10 @@ class BrainNetGANMethod(Method):
         sets |= {f"real + {name}": joined(real, found) for name, found in made.items()}
         for name, found in sets.items():
             runs = [network.scores(found, parts["validation"], parts, seed + k) for k in range(self.config.restarts)]
-            row = {"training data": name, "matrices": len(found)}
+            row = {"training data": name, "matrices": len(found), "restarts": len(runs)}
             for part in ("test", "validation"):
                 for i, score in enumerate(("accuracy", "precision", "recall")):
-                    values = [run[part][i] for run in runs]
-                    row[f"{part} {score} mean"] = float(np.mean(values))
-                    row[f"{part} {score} std"] = float(np.std(values))
+                    row |= mean_and_std(f"{part} {score}", [run[part][i] for run in runs])
             rows.append(row)
         return rows
 

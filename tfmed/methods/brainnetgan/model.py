@@ -8,9 +8,10 @@ import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator
 
 from tfmed.config import MethodConfig
-from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator, wgan_gp
+from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import connectome_critic
+from tfmed.ops import draws
 from tfmed.ops.triangle import size_of, to_matrix
 from tfmed.training.adversarial import AdversarialModel
 
@@ -118,12 +119,21 @@ class BrainNetGAN(AdversarialModel):
         """Noise and one-hot class `(n, noise + classes)` -> matrices `(n, d, d)`."""
         return to_matrix(self.generator(noise_and_class, training=training), self.config.regions)
 
+    @property
+    def objectives(self):
+        """What the three networks lower."""
+        return {
+            "critic": lambda batch: self.critic_loss(batch, 0),
+            "classifier": lambda batch: self.classifier_loss(batch, CLASSIFIER),
+            "generator": lambda batch: self.generator_loss(batch, GENERATOR),
+        }
+
     def train_step(self, batch):
         logs = {}
         for k in range(self.critic_steps):
             logs |= self.update("critic", lambda part, k=k: self.critic_loss(part, k), self.draw(batch, k))
-        logs |= self.update("classifier", lambda part: self.classifier_loss(part, CLASSIFIER), self.draw(batch, 0))
-        logs |= self.update("generator", lambda part: self.generator_loss(part, GENERATOR), self.draw(batch, 0))
+        for name in ("classifier", "generator"):
+            logs |= self.update(name, self.objectives[name], self.draw(batch, 0))
         return self.log(logs)
 
     def generated(self, batch, tag):
@@ -135,16 +145,16 @@ class BrainNetGAN(AdversarialModel):
         """L_D = mean D(x~) - mean D(x) + lambda mean (|grad D(x^)| - 1)^2 (Eq. 1, with its signs put right)."""
         real, fake = batch["matrix"], tf.stop_gradient(self.generated(batch, tag))
         scores = wasserstein_critic(self.critic(real, training=True), self.critic(fake, training=True))
-        distance, penalty = tf.reduce_mean(scores), tf.reduce_mean(self.penalty(batch, real, fake, tag))
+        distance, penalty = tf.reduce_mean(scores), self.penalty(batch, real, fake, tag)
         return distance + penalty, {"critic": distance, "penalty": penalty}
 
     def penalty(self, batch, real, fake, tag):
-        """The gradient penalty of each sample, `(b,)`; one share of the real matrix for all of a sample's entries."""
-        mix, weight = self.noise(batch, (1,), MIX + tag, tf.random.stateless_uniform), self.config.penalty_weight
+        """The mean gradient penalty; one share of the real matrix for all of a sample's entries."""
+        judge = self.critic
         if self.config.penalty_space == "vector":
             real, fake = self.vectors(real), self.vectors(fake)
-            return wgan_gp(lambda v: self.critic(to_matrix(v, self.config.regions)), real, fake, weight, mix)
-        return wgan_gp(self.critic, real, fake, weight, mix[..., None])
+            judge = lambda vectors: self.critic(to_matrix(vectors, self.config.regions))  # noqa: E731
+        return self.gradient_penalty("wgan-gp", judge, real, fake, self.config.penalty_weight, batch, MIX + tag)
 
     def vectors(self, matrices):
         """The free entries `(b, d (d - 1) / 2)` of a tensor of matrices."""
@@ -175,12 +185,7 @@ class BrainNetGAN(AdversarialModel):
 def sampled(model, labels, seed):
     """As `BrainNetGAN.sample`, of tensors; graph-safe."""
     config, count = model.config, tf.shape(labels)[0]
-    seeds = tf.stack([tf.fill([count], seed), tf.range(tf.cast(count, tf.int64))], 1)
-    noise = tf.map_fn(
-        lambda pair: tf.random.stateless_normal((config.noise_size,), pair, alg="philox"),
-        seeds,
-        fn_output_signature=tf.float32,
-    )
+    noise = draws.normals((config.noise_size,), seed, tf.range(count))
     edges = model.generator(tf.concat([noise, tf.one_hot(labels, len(config.classes))], 1), training=False)
     edges = tf.clip_by_value(edges, 0.0, 1.0)
     return to_matrix(tf.where(edges < config.zero_threshold, 0.0, edges), config.regions)

@@ -21,8 +21,7 @@ class Sampler(ExportModule):
     def __init__(self, model, window, spacing_mm, chunk=32):
         super().__init__(model)
         self.chunk = chunk
-        self.low = window.window_hu[0]
-        self.scale = (window.window_hu[1] - window.window_hu[0]) / 2.0
+        self._window = lambda: window
         self.spacing_mm = tf.constant(spacing_mm, tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((), tf.int32, "n")])
@@ -57,7 +56,7 @@ class Sampler(ExportModule):
         return self.to_hu(small)
 
     def to_hu(self, values):
-        return tf.cast(tf.round((values + 1.0) * self.scale + self.low), tf.int16)
+        return tf.cast(tf.round(self._window().invert(values)), tf.int16)
 
     def signatures(self):
         return {"serving_default": self.sample, "sample": self.sample}

@@ -1,6 +1,6 @@
 """CTSGANMethod: settings, data, pictures, evaluation and export of CT-SGAN and its baseline."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
@@ -9,8 +9,11 @@ from pydantic import Field, PositiveInt
 from tfmed.config import MethodConfig
 from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.preprocess import Orient, Resample, Window, resample
-from tfmed.engine.method import Method, Stage
+from tfmed.data.preprocess import Orient, Resample, resample
+from tfmed.data.sampling import flipped
+from tfmed.engine.abilities import Count, Evaluation, Features, Seed
+from tfmed.engine.options import Option
+from tfmed.engine.terminal import log
 from tfmed.io import Volume
 from tfmed.methods.ctsgan.export import Sampler
 from tfmed.methods.ctsgan.model import CTSGAN
@@ -19,7 +22,9 @@ from tfmed.methods.ctsgan.volumes import draw_slab
 from tfmed.metrics import slicewise
 from tfmed.metrics.features import open_features
 from tfmed.pictures.volumes import Picture
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.generation import GenerationMethod, unit_window
+
+Length = Annotated[Annotated[int, Field(ge=3)] | None, Option("length", "slices per volume; by default as trained")]
 
 
 class Config(MethodConfig):
@@ -102,16 +107,16 @@ class Config(MethodConfig):
             raise ValueError(f"slice_critic_channels: too many blocks for {size} pixels")
 
 
-class CTSGANMethod(Method):
+class CTSGANMethod(GenerationMethod):
     """Unconditional generation of CT volumes."""
 
     Config = Config
     wants = Wants(images=("ct",), minimum_shape=(8, 8, 8))
-    fixable = ("patient", "slices")
 
     @property
     def window(self):
-        return Window(window_hu=self.config.window_hu, range=(-1.0, 1.0))
+        """HU -> [-1, 1]."""
+        return unit_window(self.config.window_hu)
 
     @property
     def trained_shape(self):
@@ -124,27 +129,12 @@ class CTSGANMethod(Method):
         return (*super().preprocessing(), Orient(to="RAS"), Resample(shape=self.trained_shape), self.window)
 
     def stages(self):
-        train = self.settings.train
-        make = Vanilla3DGAN if self.config.architecture == "3dgan" else CTSGAN
-        yield Stage(
-            name="gan",
-            model=lambda: make(
-                self.config,
-                learning_rate=learning_rate(self.config.learning_rate, train),
-                seed=self.settings.seed,
-                per_step=self.per_step,
-                gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=self.volumes if self.config.architecture == "3dgan" else self.slabs,
-            steps=train.steps,
-        )
-
-    @property
-    def model(self):
-        return self.models["gan"]
+        model, samples = (Vanilla3DGAN, self.volumes) if self.config.architecture == "3dgan" else (CTSGAN, self.slabs)
+        yield self.stage("gan", model, samples, self.config.learning_rate, per_step=self.per_step)
 
     @property
     def per_step(self):
+        """Samples of a step: fresh ones for every critic update."""
         return self.settings.train.batch_size * self.config.critic_steps
 
     def slabs(self):
@@ -154,7 +144,7 @@ class CTSGANMethod(Method):
 
         def read(index):
             start, chosen = draw_slab(self.settings.seed, index, c.volume_shape[0], c.slab_length, c.slices_per_slab)
-            volume = self.volume(cases, index)
+            volume = self.training_array(self.drawn(cases, index), index)
             slab = volume[start - 1 : start + c.slab_length + 1].astype(np.float32)
             return {"slab": slab, "start": start, "chosen": chosen}
 
@@ -163,25 +153,23 @@ class CTSGANMethod(Method):
 
     def volumes(self):
         """Samples of the 3D GAN baseline: whole volumes."""
-        cases = self.prepared("train")
+        return self.whole_images(self.trained_shape, self.per_step)
 
-        def read(index):
-            return {"volume": self.volume(cases, index)[..., None].astype(np.float32)}
-
-        return Samples(read, {"volume": ((*self.trained_shape, 1), "float32")}, self.per_step)
-
-    def volume(self, cases, index):
-        """The prepared volume that a sample index stands for, a memory map `(z, y, x)` in [-1, 1]."""
-        from tfmed.data.sampling import generator, shuffled
-
-        case = cases[shuffled(self.settings.seed, index, len(cases))]
-        array = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid")).array
-        flip = self.config.left_right_flip and generator(self.settings.seed, index, 0xF11B).random() < 0.5
-        return array[..., ::-1] if flip else array
+    def training_array(self, case, index):
+        """In [-1, 1], perhaps mirrored."""
+        array = self.real(case).array
+        return flipped(array, self.settings.seed, index) if self.config.left_right_flip else array
 
     # --- using a trained model ----------------------------------------------------------------------------------
 
-    def sample(self, count, seed=0, length=None, chunk=32, fixed=None):
+    def sample(
+        self,
+        count,
+        seed=0,
+        length: Length = None,
+        chunk: Annotated[PositiveInt, Option("chunk", "slices decoded at a time")] = 32,
+        fixed: Annotated[Literal["patient", "slices"] | None, Option("fix", "noise that all volumes share")] = None,
+    ):
         """`count` Volumes int16 in HU, one at a time.
 
         Args:
@@ -189,6 +177,8 @@ class CTSGANMethod(Method):
             chunk: slices decoded at a time; memory besides the volume is that of a chunk.
             fixed: "patient" or "slices": that noise is the same in all volumes.
         """
+        if length not in (None, self.config.volume_shape[0]):
+            log.warning("--length: trained on %d slices; other lengths are a guess", self.config.volume_shape[0])
         for index in range(count):
             array = self.model.sample(
                 seed, index, length, chunk, fixed, convert=lambda x: np.rint(self.window.invert(x)), dtype=np.int16
@@ -197,22 +187,18 @@ class CTSGANMethod(Method):
 
     def geometry(self, shape):
         """RAS affine that gives a generated volume the field of view of the first training case."""
-        case = self.cases["train"][0]
-        prepared = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
+        prepared = self.real(self.cases["train"][0])
         spacing = np.array(prepared.spacing) * np.array(prepared.shape) / np.array((prepared.shape[0], *shape[1:]))
         return np.diag([*spacing[::-1], 1.0])
 
     def previews(self):
         """Two generated volumes and two training volumes, lung window."""
-        real = [
-            self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
-            for case in self.cases["train"][:2]
-        ]
+        real = [self.real(case) for case in self.cases["train"][:2]]
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
         shown |= {f"training {i + 1}": v.replace(array=self.window.invert(v.array)) for i, v in enumerate(real)}
         return {"volumes": Picture(shown, self.config.window_hu, "HU")}
 
-    def evaluate(self, methods, count=16, seed=0, features="random:0"):
+    def evaluate(self, methods, count: Count = 16, seed: Seed = 0, features: Features = "random:0"):
         """{"evaluation": rows of the paper's Table 1}: half of the real data against the other, then each model.
 
         Args:
@@ -230,12 +216,11 @@ class CTSGANMethod(Method):
             described = [slicewise.slice_features(volume, network) for volume in volumes]
             source = f"{name} ({method.config.architecture})"
             rows.append(slicewise.score_row(source, described, second, network, count, seed))
-        return {"evaluation": rows}
+        return Evaluation({"evaluation": rows})
 
     def comparable(self, case):
         """A real volume as generated ones come: the config's volume_shape, in [-1, 1]."""
-        volume = self.cache.get(case.images["ct"], series_uid=case.meta.get("series_uid"))
-        return resample(volume, self.config.volume_shape).array
+        return resample(self.real(case), self.config.volume_shape).array
 
     def export_module(self):
         """A `tf.Module` whose `sample(seed, n)` gives volumes in HU."""

@@ -3,10 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfmed.losses.adversarial import LOSSES, PENALTIES
+from tfmed.losses.adversarial import LOSSES
 from tfmed.methods.ctsgan import networks
 from tfmed.methods.ctsgan.volumes import assemble, position_channel, positions, thin_slices
 from tfmed.nn.adam import Adam
+from tfmed.ops import draws
 from tfmed.training.adversarial import AdversarialModel
 
 
@@ -36,7 +37,7 @@ class CTSGAN(AdversarialModel):
 
     Args:
         config: the method's `Config`.
-        learning_rate: number or schedule; default the config's.
+        rate: learning rate or schedule; default the config's.
 
     A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice), `chosen` `(b, N)`.
 
@@ -48,7 +49,7 @@ class CTSGAN(AdversarialModel):
         (34, 28, 28)
     """
 
-    def __init__(self, config, learning_rate=None, **kwargs):
+    def __init__(self, config, rate=None, **kwargs):
         super().__init__(critic_steps=config.critic_steps, ema_decay=config.ema_decay, **kwargs)
         self.config = config
         self.length = config.volume_shape[0]
@@ -65,7 +66,7 @@ class CTSGAN(AdversarialModel):
         self.start_averages(
             [(self.average_sequence, self.slice_sequence), (self.average_generator, self.slice_generator)]
         )
-        rate = config.learning_rate if learning_rate is None else learning_rate
+        rate = config.learning_rate if rate is None else rate
         critics = [critic for critic in (self.slice_critic, self.slab_critic) if critic is not None]
         self.finish_building(
             {
@@ -149,19 +150,11 @@ class CTSGAN(AdversarialModel):
         for critic, (real_images, judge) in real_views.items():
             fake_images = fake_views[critic][0]
             value = tf.reduce_mean(LOSSES[self.config.loss][0](judge(real_images), judge(fake_images)))
-            penalty = self.penalty(judge, real_images, fake_images, batch, tag)
+            gp, weight = self.config.gp, self.config.gp_weight
+            penalty = self.gradient_penalty(gp, judge, real_images, fake_images, weight, batch, 4 * tag + 3)
             loss += value + penalty
             logs |= {f"critic_{critic}": value, f"penalty_{critic}": penalty}
         return loss, logs
-
-    def penalty(self, judge, real, fake, batch, tag):
-        """The gradient penalty of the config, averaged over the images."""
-        if self.config.gp == "none":
-            return tf.constant(0.0)
-        per_sample = tf.shape(real)[0] // tf.shape(batch["index"])[0]
-        mix = self.noise(batch, (), 4 * tag + 3, tf.random.stateless_uniform)
-        mix = tf.reshape(tf.repeat(mix, per_sample), [-1] + [1] * (len(real.shape) - 1))
-        return tf.reduce_mean(PENALTIES[self.config.gp](judge, real, fake, self.config.gp_weight, mix))
 
     def generator_loss(self, batch, tag):
         """What both critics say of new images; D_slice's part is summed over the N slices (Eq. 2) or averaged."""
@@ -182,7 +175,7 @@ class CTSGAN(AdversarialModel):
         def normal(shape, tag):
             shape = (count, *shape[1:]) if tag == 1 else shape
             seed = patient_seed if tag == 0 else slice_seed
-            return tf.random.stateless_normal((1, *shape), tf.stack([seed[0], seed[1] * 4 + tag]), alg="philox")
+            return draws.normal((1, *shape), seed[0], seed[1] * 4 + tag)
 
         return self.latents(*self.draw_noise(normal), sequence=self.average_sequence)[0]
 

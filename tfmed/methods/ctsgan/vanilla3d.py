@@ -5,9 +5,10 @@ import tensorflow as tf
 
 from tfmed.data.preprocess import resample
 from tfmed.io import Volume
-from tfmed.losses.adversarial import LOSSES, PENALTIES
+from tfmed.losses.adversarial import LOSSES
 from tfmed.nn.adam import Adam
 from tfmed.nn.gan3d import dcgan3d_critic, dcgan3d_generator
+from tfmed.ops import draws
 from tfmed.training.adversarial import AdversarialModel
 
 
@@ -16,10 +17,10 @@ class Vanilla3DGAN(AdversarialModel):
 
     Args:
         config: CT-SGAN's `Config`; the channels double from the widest resolution down, starting at 64.
-        learning_rate: number or schedule; default the config's.
+        rate: learning rate or schedule; default the config's.
     """
 
-    def __init__(self, config, learning_rate=None, **kwargs):
+    def __init__(self, config, rate=None, **kwargs):
         super().__init__(critic_steps=config.critic_steps, ema_decay=config.ema_decay, **kwargs)
         self.config = config
         depth = int(np.log2(config.baseline_size // 4))
@@ -32,7 +33,7 @@ class Vanilla3DGAN(AdversarialModel):
         self.generator, self.average_generator = make(), self.average_of(make)
         self.critic = dcgan3d_critic(config.baseline_size, widths[::-1])
         self.start_averages([(self.average_generator, self.generator)])
-        rate = config.learning_rate if learning_rate is None else learning_rate
+        rate = config.learning_rate if rate is None else rate
         adam = {name: Adam(rate, config.beta_1, config.beta_2) for name in ("critic", "generator")}
         networks = {"critic": [self.critic], "generator": [self.generator]}
         self.finish_building(
@@ -49,10 +50,8 @@ class Vanilla3DGAN(AdversarialModel):
     def critic_loss(self, batch, tag):
         real, fake = batch["volume"], tf.stop_gradient(self.generate(batch, tag))
         value = tf.reduce_mean(LOSSES[self.config.loss][0](self.judge(real), self.judge(fake)))
-        penalty = tf.constant(0.0)
-        if self.config.gp != "none":
-            mix = self.noise(batch, (1, 1, 1, 1), 4 * tag + 3, tf.random.stateless_uniform)
-            penalty = tf.reduce_mean(PENALTIES[self.config.gp](self.judge, real, fake, self.config.gp_weight, mix))
+        gp, weight = self.config.gp, self.config.gp_weight
+        penalty = self.gradient_penalty(gp, self.judge, real, fake, weight, batch, 4 * tag + 3)
         return value + penalty, {"critic_volume": value, "penalty_volume": penalty}
 
     def generator_loss(self, batch, tag):
@@ -65,8 +64,7 @@ class Vanilla3DGAN(AdversarialModel):
 
     def generate_small(self, seed, index):
         """One volume `(s, s, s)` in [-1, 1], as generated."""
-        z = tf.random.stateless_normal((1, self.latent), tf.stack([seed, index]), alg="philox")
-        return self.decode(z)[0, ..., 0]
+        return self.decode(draws.normal((1, self.latent), seed, index))[0, ..., 0]
 
     def sample(self, seed=0, index=0, length=None, chunk=32, fixed=None, convert=None, dtype="float32"):
         """One volume, resized trilinearly to the config's volume_shape; `chunk` and `fixed` have no meaning here."""

@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from tfmed.data.sampling import generator
+from tfmed.data.sampling import Stream
+
+_SLABS = Stream("ctsgan.slabs", 0x51AB)
 
 
 def positions(length, slice_channels=3):
@@ -18,7 +20,7 @@ def draw_slab(seed, index, length, slab_length, slice_count):
         (start, chosen): start in 1 .. length - 1 - slab_length, uniform: all slices of the slab have neighbours;
         chosen `(slice_count,)` int32, distinct offsets within the slab, ascending.
     """
-    rng = generator(seed, index, 0x51AB)
+    rng = _SLABS(seed, index)
     start = int(rng.integers(1, length - slab_length))
     chosen = np.sort(rng.permutation(slab_length)[:slice_count]).astype(np.int32)
     return start, chosen

@@ -5,9 +5,11 @@ import zlib
 import numpy as np
 
 from tfmed.data.nodules import VOI, Nodule, blend_weights, lung_points
-from tfmed.data.sampling import generator
+from tfmed.data.sampling import Stream, generator
 from tfmed.errors import DataError
 from tfmed.methods.ctsgan_nodules.model import hidden
+
+_LUNGS = Stream("ctsgan_nodules.lungs", 0x91ACE)
 
 _PLACES = 512  # looked at per scan
 
@@ -72,7 +74,7 @@ class Places:
     def __init__(self, case, volume, window, seed):
         self.key = zlib.crc32(case.id.encode())
         self.affine, self.seed = volume.affine, seed
-        rng = generator(seed, self.key, 0x91ACE)
+        rng = _LUNGS(seed, self.key)
         points, self.depth = lung_points(window.invert(volume.array), volume.spacing, _PLACES, rng)
         if not len(points):
             raise DataError(f"{case.id}: no lungs are found in it to put a nodule into; remove the case")

@@ -41,8 +41,7 @@ class NoduleModule(ExportModule):
 
     def _painted(self, model, shown):
         made = model.generator(shown[None, ..., None], training=False)[0, ..., 0]
-        low, high = self._window().window_hu
-        return {"cube": (made + 1.0) * ((high - low) / 2.0) + low}
+        return {"cube": self._window().invert(made)}
 
     def signatures(self):
         """What the SavedModel can do."""

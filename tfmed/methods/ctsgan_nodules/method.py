@@ -6,20 +6,21 @@ import numpy as np
 
 from tfmed.data.preprocess import resample
 from tfmed.data.preprocess.geometry import boxed
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPreview, Evaluation, Split
 from tfmed.engine.method import Stage
 from tfmed.methods.ctsgan_nodules.editing import Editor, cube_of
 from tfmed.methods.ctsgan_nodules.export import NoduleModule
 from tfmed.methods.ctsgan_nodules.model import Classifier, Eraser, Injector, hidden
 from tfmed.methods.ctsgan_nodules.scans import NoduleScans
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.pictures.charts import Bars
 from tfmed.pictures.images import ImageGrid
 from tfmed.pictures.volumes import planes
-from tfmed.training.schedules import learning_rate
 
 _TITLES = {"real": "real only", "synthetic": "synthetic only", "finetuned": "synthetic, then real"}
 
 
-class NodulesMethod(NoduleScans):
+class NodulesMethod(NoduleScans, CanPreview, CanEvaluate, CanExport):
     """Injector, eraser, then a classifier for each size of nodules, seed and regime."""
 
     # --- training -----------------------------------------------------------------------------------------------------
@@ -40,14 +41,7 @@ class NodulesMethod(NoduleScans):
                     yield self._classifier(regime, size, seed)
 
     def _painter(self, name, kind, samples, **options):
-        train, seed = self.settings.train, self.settings.seed
-
-        def model():
-            rate = learning_rate(self.config.learning_rate, train)
-            accumulation = {"gradient_accumulation": train.gradient_accumulation}
-            return kind(self.config, rate, seed=seed, per_step=train.batch_size, **accumulation, **options)
-
-        return Stage(name, model, samples, train.steps)
+        return self.stage(name, kind, samples, self.config.learning_rate, **options)
 
     def _classifier(self, regime, size, seed):
         config = self.config
@@ -96,7 +90,7 @@ class NodulesMethod(NoduleScans):
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
-    def evaluate(self, methods, part="test"):
+    def evaluate(self, methods, part: Split = "test"):
         """{"evaluation": rows of Fig. 3b, one for each size and regime; "vois": how injector and eraser do}.
 
         Sensitivity is told for real and for injected nodules, specificity for scans that never had nodules and for
@@ -107,8 +101,8 @@ class NodulesMethod(NoduleScans):
             part: of the split.
         """
         rows = [row for name, method in methods.items() for row in method.rows(name, part)]
-        self.evaluation_pictures = {"accuracy": _chart(rows, part)}
-        return {"evaluation": rows, "vois": [r for name, method in methods.items() for r in method.vois(name, part)]}
+        vois = [row for name, method in methods.items() for row in method.vois(name, part)]
+        return Evaluation({"evaluation": rows, "vois": vois}, {"accuracy": _chart(rows, part)})
 
     def rows(self, run, part):
         """Rows of one run: means over seeds, and their standard deviation."""
@@ -119,8 +113,7 @@ class NodulesMethod(NoduleScans):
                 scores = [_scores(*self.judged(model, part, size)) for model in models if model]
                 row = {"run": run, "nodules mm": size, "training data": _TITLES[regime], "seeds": len(scores)}
                 for key in scores[0] if scores else ():
-                    values = [score[key] for score in scores]
-                    row |= {f"{key} mean": float(np.mean(values)), f"{key} std": float(np.std(values))}
+                    row |= mean_and_std(key, [score[key] for score in scores])
                 found += [row] if scores else []
         return found
 
@@ -137,8 +130,8 @@ class NodulesMethod(NoduleScans):
             cube, mask, weight, made = self._painted_nodule(case, place)
             kinds["healthy place, injected"].append(self._error(cube, made, mask))
             kinds["healthy place, then erased"].append(self._error(cube, self._erased(made, mask, weight), mask))
-        return [{"run": run, "cubes": name, "number": len(values), "MAE HU mean": float(np.mean(values)),
-                 "MAE HU std": float(np.std(values))} for name, values in kinds.items() if values]  # fmt: skip
+        return [{"run": run, "cubes": name, "number": len(values)} | mean_and_std("MAE HU", values)
+                for name, values in kinds.items() if values]  # fmt: skip
 
     def _painted_nodule(self, case, nodule):
         volume = self.volume(case)

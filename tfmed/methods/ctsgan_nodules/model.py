@@ -6,6 +6,7 @@ from tfmed.losses.adversarial import js_critic, js_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.squeezenet3d import squeezenet3d
 from tfmed.nn.translation import patch_critic, unet_generator
+from tfmed.training.adversarial import SharedForwardModel
 from tfmed.training.model import TrainingModel
 
 
@@ -19,7 +20,7 @@ def build_network(config, name, seed=0):
     return squeezenet3d(1, 1, c.classifier_first, c.fires, c.classifier_strides, c.classifier_dropout, seed)
 
 
-class Painter(TrainingModel):
+class Painter(SharedForwardModel):
     """A generator that paints the middle of a cube anew, and a critic of (what it was shown, the cube): 3-D pix2pix.
 
     A subclass says what the generator is `shown`.
@@ -53,10 +54,6 @@ class Painter(TrainingModel):
     def painted(self, cubes):
         """The same in a graph, at inference."""
         return self.generator(cubes, training=False)
-
-    def train_step(self, batch):
-        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
-        return self.log(self.update_in_turn(self.made, losses, batch))
 
     def made(self, batch):
         """(what the generator is shown, what it paints)."""
@@ -139,10 +136,12 @@ class Classifier(TrainingModel):
         """Logits `(n,)` at inference."""
         return self.network(volumes, training=False)[:, 0]
 
-    def train_step(self, batch):
-        return self.log(self.update("network", lambda part: self.network_loss(part, 0), batch))
+    @property
+    def objectives(self):
+        """The one loss."""
+        return {"network": self.network_loss}
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """Mean cross-entropy."""
         logits = self.network(batch["volume"], training=True)[:, 0]
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(batch["label"], logits))

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 from tfmed.data.case import Case
-from tfmed.data.sampling import generator, shuffled
+from tfmed.data.sampling import Stream, shuffled
+
+_ORDER = Stream("ctsgan_nodules.order", 0x0DD)
 
 KEEP, ERASE, INJECT = "keep", "erase", "inject"
 
@@ -35,7 +37,7 @@ def mixed(cases, origin, seed):
         seed: which half is edited; a pure function of it and of the number of cases.
     """
     edit = ERASE if origin == "nodules" else INJECT
-    order = generator(seed, len(cases), 0x0DD).permutation(len(cases))
+    order = _ORDER(seed, len(cases)).permutation(len(cases))
     edited = set(order[: len(cases) // 2].tolist())
     return [
         Scan(case, origin, edit if k in edited else KEEP, int((k in edited) == (edit == INJECT)))

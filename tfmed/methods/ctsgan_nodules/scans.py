@@ -9,7 +9,7 @@ from tfmed.data.checks import Wants
 from tfmed.data.nodules import nodules_of
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, Window
-from tfmed.data.sampling import generator, shuffled
+from tfmed.data.sampling import Stream, flipped, shuffled
 from tfmed.engine.method import Method
 from tfmed.engine.terminal import progress
 from tfmed.errors import DataError
@@ -18,7 +18,8 @@ from tfmed.methods.ctsgan_nodules.config import Config, Scans
 from tfmed.methods.ctsgan_nodules.editing import Places, cube_of
 from tfmed.methods.ctsgan_nodules.synthesis import synthesised
 
-_FLIP, _RADIUS, _COUNT, _SYNTHETIC = 0xF11B, 0x4AD1, 0xC047, 0x5F7
+_RADIUS, _COUNT = Stream("ctsgan_nodules.radius", 0x4AD1), Stream("ctsgan_nodules.count", 0xC047)
+_SYNTHETIC = 0x5F7  # tells the places in synthetic scans from those in real ones
 
 
 class NoduleScans(Method):
@@ -56,13 +57,7 @@ class NoduleScans(Method):
         if twice and config.healthy:
             raise DataError(f"patient {min(twice)} is in data.source and in model.healthy; choose other scans or seeds")
         healthy = [case for case in healthy if case.group not in twice]
-        found = {}
-        for origin, cases in (("nodules", having), ("healthy", healthy)):
-            try:
-                found[origin] = splits.split(cases, data.split, self.settings.seed)
-            except DataError as error:
-                raise DataError(f"scans of origin {origin!r}: {error}") from None
-        return found
+        return splits.split_each({"nodules": having, "healthy": healthy}, data.split, self.settings.seed)
 
     @functools.cached_property
     def cases(self):
@@ -130,8 +125,8 @@ class NoduleScans(Method):
 
         def pick(index):
             case = cases[shuffled(seed, index, len(cases))]
-            radius = generator(seed, index, _RADIUS).choice(self.radii)
-            return case, self.places(case).draw([radius], index, _RADIUS)[0]
+            radius = _RADIUS(seed, index).choice(self.radii)
+            return case, self.places(case).draw([radius], index, _RADIUS.number)[0]
 
         return self._cubes(pick)
 
@@ -148,8 +143,7 @@ class NoduleScans(Method):
 
     def _flipped(self, array, index):
         """Left-right or not, as a sample's index says."""
-        turn = self.config.flip and generator(self.settings.seed, index, _FLIP).random() < 0.5
-        return array[..., ::-1] if turn else array
+        return flipped(array, self.settings.seed, index) if self.config.flip else array
 
     # --- samples of the classifier ------------------------------------------------------------------------------------
 
@@ -184,8 +178,8 @@ class NoduleScans(Method):
         if scan.edit == protocol.KEEP:
             return []
         places = self.places(case)
-        count = int(generator(self.settings.seed, places.key, key, _COUNT).choice(self.counts))
-        return editor.patches("inject", volume, places.draw([size_mm / 2] * count, key, _COUNT))
+        count = int(_COUNT(self.settings.seed, places.key, key).choice(self.counts))
+        return editor.patches("inject", volume, places.draw([size_mm / 2] * count, key, _COUNT.number))
 
     def _told(self, case):
         try:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmed import compat
 from tfmed.data.case import Case
+from tfmed.engine.abilities import CanSample
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import progress
 from tfmed.errors import RunError
@@ -30,7 +31,7 @@ def synthesised(path, count, folder, precision):
     run = load_run(path)
     method = run.restored()
     try:
-        if not hasattr(method, "sample"):
+        if not isinstance(method, CanSample):
             raise RunError(f"{path}: method {run.method_name!r} generates nothing; give the run of a ctsgan")
         folder = folder / _digest(method)
         files = [folder / f"{k:06d}.nii.gz" for k in range(count)]

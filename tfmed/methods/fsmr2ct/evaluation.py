@@ -8,7 +8,7 @@ from tfmed.metrics.image_quality import mae, psnr, ssim_map
 from tfmed.metrics.segmentation import dice
 from tfmed.pictures.charts import JointHistogram
 from tfmed.pictures.volumes import Picture, Scale
-from tfmed.tasks.segmentation_scores import refuse_leak
+from tfmed.tasks.leaks import refuse_leak
 
 AIR_HU, BONE_HU = -300.0, 300.0  # the paper shows air, soft tissue and bone by thresholds that it does not name
 _MOST = 4  # cases of a joint histogram
@@ -89,9 +89,7 @@ def _summary(rows, run, first):
     names = [name for name in rows[0] if name not in ("run", "case")]
     line = {"run": run, "cases": len(column(names[0], run))}
     for name in names:
-        values = column(name, run)
-        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        line |= {f"{name} mean": float(values.mean()), f"{name} std": spread}
+        line |= aggregate.mean_and_std(name, column(name, run))
     several = len({row["run"] for row in rows}) > 1
     p = aggregate.wilcoxon(column("mae_hu", first), column("mae_hu", run)).p if run != first else ""
     return line | ({"p (Wilcoxon, mae_hu)": p} if several else {})

@@ -34,9 +34,11 @@ class SynthesisModule(ExportModule):
         def frequencies(image):
             return {name: value for name, value in made(image).items() if name != "ct"}
 
-        self.calls = {"serving_default": ct}
+        self.calls, signatures = {"serving_default": ct}, {"ct": "serving_default"}
         if method.config.head == "freq":
             self.calls["frequencies"] = frequencies
+            signatures |= dict.fromkeys(("low", "high"), "frequencies")
+        self.note = method.translator().note(signatures, inside=1)
 
     def signatures(self):
         """What the SavedModel can do."""

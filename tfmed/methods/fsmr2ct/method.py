@@ -5,15 +5,14 @@ import functools
 import numpy as np
 
 from tfmed.augment.paired import VolumePolicy, sample_grid
-from tfmed.data import preprocess
 from tfmed.data.checks import Wants
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Window, ZScore
 from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.data.sampling import generator
-from tfmed.engine.method import Method, Stage
-from tfmed.errors import DataError, UserError
+from tfmed.data.sampling import Stream
+from tfmed.engine.abilities import Evaluation, Split
+from tfmed.errors import UserError
 from tfmed.io import Volume
 from tfmed.methods.fsmr2ct import evaluation
 from tfmed.methods.fsmr2ct.config import Config
@@ -22,18 +21,19 @@ from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
 from tfmed.methods.fsmr2ct.model import Synthesizer
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.ops.warp import warp_array
-from tfmed.tasks import translation
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.translation import Output, TranslationMethod, VolumeTranslator
+
+_ROTATIONS = Stream("fsmr2ct.rotations", 0xF5)
 
 MR, CT, LOW = range(3)  # channels of a prepared pair
 
 
-class FSMethod(Method):
+class FSMethod(TranslationMethod):
     """Synthesis of CTs from MRs; a case has an "mr" and a "ct" on one grid."""
 
     Config = Config
     wants = Wants(("mr", "ct"), minimum_shape=(4, 4, 4), stack=True)
-    maps = ("ct", "low", "high")
+    outputs = ("ct", "low", "high")
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class FSMethod(Method):
     def _rotated(self, image, affine, index):
         """A crop without its margin; as often as the settings say rotated first."""
         c = self.config
-        draw = generator(self.settings.seed, index, 0xF5)
+        draw = _ROTATIONS(self.settings.seed, index)
         if not any(self.margin) or draw.random() >= c.rotate_chance:
             return boxed_array(image, self.margin, c.patch)
         spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist())
@@ -110,17 +110,8 @@ class FSMethod(Method):
 
     def stages(self):
         """One stage, of one phase or two; see `Synthesizer`."""
-        train, c = self.settings.train, self.config
-        yield Stage(
-            name="synthesis",
-            model=lambda: Synthesizer(
-                c, train.steps, learning_rate(c.learning_rate, train), seed=self.settings.seed,
-                per_step=train.batch_size, gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=self.samples,
-            steps=train.steps,
-            validation=self.validation,
-        )  # fmt: skip
+        make = functools.partial(Synthesizer, steps=self.settings.train.steps)
+        yield self.stage("synthesis", make, self.samples, self.config.learning_rate, validation=self.validation)
 
     def validation(self, model):
         """{"mae_hu", "psnr_db", "ssim", ...}: means over the validation cases."""
@@ -130,11 +121,6 @@ class FSMethod(Method):
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
     # --- using a trained model --------------------------------------------------------------------------------------
-
-    @property
-    def model(self):
-        """The trained model."""
-        return self.models["synthesis"]
 
     @property
     def windows(self):
@@ -153,31 +139,22 @@ class FSMethod(Method):
         parts = sliding_window(answer, np.asarray(image)[..., MR : MR + 1], **self.windows)
         return in_hu(parts, self.window, self.config.clip)
 
-    def predict(self, words, out, maps=None):
-        """Write `<name>_ct.nii.gz` (int16 HU), and if asked for `_low` and `_high`, one path at a time."""
-        maps = maps or ("ct",)
-        if self.config.head != "freq" and set(maps) != {"ct"}:
-            raise UserError(f"--maps: a network with head {self.config.head} gives ct alone; leave --maps out")
-        return translation.predict(self.translate, "mr", maps, words, out)
+    def translator(self):
+        """MR -> "ct", and with frequency supervision "low" and "high", on the MR's own grid, int16 HU."""
+        air = Output(outside=self.config.window_hu[0])
+        kinds = {"ct": air} | ({"low": air, "high": Output()} if self.config.head == "freq" else {})
+        steps = (*self.geometry, ZScore())
+        return VolumeTranslator("mr", steps, kinds, lambda mr: self.synthesise(mr[..., None]), usual=("ct",))
 
-    def translate(self, image):
-        """{"ct", "low", "high": Volume int16 HU} of an MR Volume, on its own grid.
+    def predict(self, words, out, outputs=None):
+        """Write `<name>_ct.nii.gz`, and if asked for `_low` and `_high`, one path at a time."""
+        if self.config.head != "freq" and set(outputs or ("ct",)) != {"ct"}:
+            raise UserError(f"--outputs: a network with head {self.config.head} gives ct alone; leave --outputs out")
+        return super().predict(words, out, outputs)
 
-        Raises:
-            DataError: the MR is constant, or cannot be preprocessed.
-        """
-        if image.array.min() == image.array.max():
-            raise DataError(f"every voxel is {image.array.flat[0]:g}; the image is empty, give an MR")
-        prepared = preprocess.run((*self.geometry, ZScore()), image)
-        made = self.synthesise(prepared.array[..., None])
-        fill = {"ct": self.config.window_hu[0], "low": self.config.window_hu[0], "high": 0.0}
-        return {name: translation.whole_hu(translation.on_grid(prepared.replace(array=hu), image, fill[name]))
-                for name, hu in made.items()}  # fmt: skip
-
-    def evaluate(self, methods, part="test"):
+    def evaluate(self, methods, part: Split = "test"):
         """{"evaluation": a row per run, "cases": a row per run and case}; see `evaluation.evaluate`."""
-        tables, self.evaluation_pictures = evaluation.evaluate(self, methods, part)
-        return tables
+        return Evaluation(*evaluation.evaluate(self, methods, part))
 
     def previews(self):
         """A test case (without any: of validation or training): MR, CTs, their difference; a joint histogram."""

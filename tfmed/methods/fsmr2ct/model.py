@@ -5,23 +5,23 @@ import tensorflow as tf
 from tfmed.losses.adversarial import relativistic_critic, relativistic_generator
 from tfmed.methods.fsmr2ct.networks import build_network
 from tfmed.nn.adam import Adam
-from tfmed.training.model import TrainingModel
+from tfmed.training.adversarial import SharedForwardModel
 
 PRETRAIN, ADVERSARIAL = "pretrain", "adversarial"
 
 
-class Synthesizer(TrainingModel):
+class Synthesizer(SharedForwardModel):
     """The synthesis network, and where the config says so a critic.
 
     Args:
         config: the method's `Config`.
-        steps: training steps of the run; the first `pretrain_fraction` of them have no critic.
         rate: learning rate or `Schedule`; default the config's.
+        steps: training steps of the run; the first `pretrain_fraction` of them have no critic.
 
     A training batch holds `mr`, `ct` and `high` (the CT's high frequencies), each `(b, *patch, 1)`.
     """
 
-    def __init__(self, config, steps, rate=None, **kwargs):
+    def __init__(self, config, rate=None, steps=1, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.pretraining = round(config.pretrain_fraction * steps)
@@ -44,8 +44,13 @@ class Synthesizer(TrainingModel):
         """The phase of a training step."""
         return (PRETRAIN if step < self.pretraining or self.config.adv == "none" else ADVERSARIAL,)
 
+    @property
+    def turns(self):
+        """The critic, where there is one, and the generator."""
+        return {name: loss for name, loss in super().turns.items() if name in self.updaters}
+
     def train_step(self, batch, phase=ADVERSARIAL):
-        losses = {"critic": self.critic_loss} if phase == ADVERSARIAL else {}
+        losses = self.turns if phase == ADVERSARIAL else {}
         losses["generator"] = lambda part, made: self.generator_loss(part, made, phase)
         means = self.log(self.update_in_turn(self.made, losses, batch))
         return {name: means[name] for name in self.phases[phase]}

@@ -8,6 +8,7 @@ from tfmed.metrics.judge import Real, judge
 from tfmed.metrics.template_matching import Lattice, template_match
 from tfmed.pictures.charts import Distributions, FeaturePlane
 from tfmed.pictures.images import HeatMap, ImageGrid
+from tfmed.tasks.leaks import refuse_leak
 
 _TABLE_4 = ("recall", "specificity", "Mahalanobis", "Mahalanobis null", "Mahalanobis half", "Mahalanobis real halves",
             "Frechet", "Frechet half", "Frechet real halves")  # fmt: skip
@@ -47,10 +48,7 @@ def _check_alike(own, methods):
             theirs, ours = getattr(method.config, setting), getattr(own.config, setting)
             if theirs != ours:
                 raise RunError(f"{name}: was trained with {setting} {theirs}, not {ours}; compare runs of one data set")
-        torn = sorted({case.group for case in method.cases["train"]} & {case.group for case in own.cases["test"]})
-        if torn:
-            what = f"was trained on patient {torn[0]}, who is tested here"
-            raise RunError(f"{name}: {what}; train all runs with one data.split.seed")
+        refuse_leak(name, method, own.cases["test"], "test")
 
 
 def _real(own, label):

@@ -17,8 +17,7 @@ class Sampler(ExportModule):
         super().__init__(models[0])
         self._models = lambda: models
         self.held = [variable for model in dict.fromkeys(models) for variable in ExportModule(model).held]
-        self.low = window.window_hu[0]
-        self.scale = (window.window_hu[1] - window.window_hu[0]) / 2.0
+        self._window = lambda: window
 
     @tf.function(
         input_signature=[
@@ -32,7 +31,7 @@ class Sampler(ExportModule):
             return lambda: model.images_of(seed, 0, tf.cast(n, tf.int64), number)
 
         images = tf.switch_case(label, [of(number, model) for number, model in enumerate(self._models())])
-        return {"images": (images + 1.0) * self.scale + self.low}
+        return {"images": self._window().invert(images)}
 
     def signatures(self):
         return {"serving_default": self.sample, "sample": self.sample}

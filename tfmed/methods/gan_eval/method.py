@@ -1,5 +1,6 @@
 """GANEvalMethod: settings, data, stages, pictures, evaluation and export of the four GANs."""
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -9,16 +10,16 @@ from pydantic import Field, PositiveInt
 from tfmed.config import MethodConfig
 from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.preprocess import Crop, Window
+from tfmed.data.preprocess import Crop
 from tfmed.data.sampling import shuffled
-from tfmed.engine.method import Method, Stage
+from tfmed.engine.abilities import Evaluation, Seed
 from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.methods.gan_eval import comparison
 from tfmed.methods.gan_eval.export import Sampler
 from tfmed.methods.gan_eval.model import ImageGAN
 from tfmed.pictures.images import ImageGrid
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.generation import GenerationMethod, unit_window
 
 _CHUNK = 64  # images generated at a time
 
@@ -81,7 +82,7 @@ class Config(MethodConfig):
         return self
 
 
-class GANEvalMethod(Method):
+class GANEvalMethod(GenerationMethod):
     """Generation of 2D images of given classes, and the comparison of generators."""
 
     Config = Config
@@ -94,7 +95,7 @@ class GANEvalMethod(Method):
     @property
     def window(self):
         """Values -> [-1, 1]."""
-        return Window(window_hu=self.config.window, range=(-1.0, 1.0))
+        return unit_window(self.config.window)
 
     def preprocessing(self):
         size, low = self.config.size, self.config.window[0]
@@ -110,9 +111,14 @@ class GANEvalMethod(Method):
             raise DataError(f"no {part} image of class {label!r}; the source has {', '.join(known)}: set model.classes")
         return found
 
+    @property
+    def modality(self):
+        """Which image of a case is learnt."""
+        return self.config.image
+
     def array(self, case):
         """A case's prepared image `(size, size)` in [-1, 1]."""
-        return self.cache.get(case.images[self.config.image]).array[0]
+        return self.real(case).array[0]
 
     def samples(self, labels):
         """Samples of the classes `labels`: an image and the number of its class."""
@@ -131,18 +137,12 @@ class GANEvalMethod(Method):
 
     def stages(self):
         """One model of all classes (AC-GAN), or one per class."""
-        c, train = self.config, self.settings.train
-        rates = [learning_rate(rate, train) for rate in (c.learning_rate_generator, c.learning_rate_critic)]
+        c = self.config
+        rates = (c.learning_rate_generator, c.learning_rate_critic)
         for number, labels in enumerate([c.classes] if c.class_conditional else [(label,) for label in c.classes]):
-            yield Stage(
-                name=self.stage_of(labels[0]),
-                model=lambda number=number: ImageGAN(
-                    c, rates, seed=self.settings.seed + number, per_step=train.batch_size * c.critic_steps,
-                    gradient_accumulation=train.gradient_accumulation,
-                ),
-                train=lambda labels=labels: self.samples(labels),
-                steps=train.steps,
-            )  # fmt: skip
+            samples, seed = functools.partial(self.samples, labels), self.settings.seed + number
+            per_step = self.settings.train.batch_size * c.critic_steps
+            yield self.stage(self.stage_of(labels[0]), ImageGAN, samples, rates, per_step=per_step, seed=seed)
 
     def stage_of(self, label):
         """Name of the stage whose model makes images of a class."""
@@ -177,14 +177,13 @@ class GANEvalMethod(Method):
         low, high = (f"{value:g}" for value in self.config.window)
         return {"images": ImageGrid(rows, (0, 1), f"Rows: {', '.join(rows)}. Black is {low}, white {high}.")}
 
-    def evaluate(self, methods, seed=0):
+    def evaluate(self, methods, seed: Seed = 0):
         """The tables of `comparison`: {"evaluation": the paper's Table 4 with null references, ...}.
 
         Args:
             methods: name of the run -> its Method, this one among them.
         """
-        tables, self.evaluation_pictures = comparison.compare(self, methods, seed)
-        return tables
+        return Evaluation(*comparison.compare(self, methods, seed))
 
     def export_module(self):
         """A `tf.Module` whose `sample(seed, label, n)` gives images as in the files."""

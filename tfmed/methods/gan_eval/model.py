@@ -4,9 +4,10 @@ import functools
 
 import tensorflow as tf
 
-from tfmed.losses.adversarial import LOSSES, class_loss, wgan_gp
+from tfmed.losses.adversarial import LOSSES, class_loss
 from tfmed.nn.adam import Adam
 from tfmed.nn.gan2d import critic2d, generator2d, residual_critic2d, residual_generator2d
+from tfmed.ops import draws
 from tfmed.training.adversarial import AdversarialModel
 
 
@@ -73,9 +74,10 @@ class ImageGAN(AdversarialModel):
             logs["critic_class"] = tf.reduce_mean(classes)
             total += logs["critic_class"]
         if self.config.loss == "wasserstein":
-            mix = self.noise(batch, (1, 1, 1), 2 * tag + 1, tf.random.stateless_uniform)
-            penalty = wgan_gp(lambda x: self.judge(x)[0], real, fake, self.config.penalty_weight, mix)
-            logs["critic_penalty"] = tf.reduce_mean(penalty)
+            weight = self.config.penalty_weight
+            logs["critic_penalty"] = self.gradient_penalty(
+                "wgan-gp", lambda x: self.judge(x)[0], real, fake, weight, batch, 2 * tag + 1
+            )
             total += logs["critic_penalty"]
         return total, logs
 
@@ -95,12 +97,7 @@ class ImageGAN(AdversarialModel):
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)] * 3 + [tf.TensorSpec((), tf.int32)])
     def images_of(self, seed, first, count, label):
         """Images number first .. first + count - 1 of a seed, `(count, size, size)` in [-1, 1], of one class."""
-        noise = tf.map_fn(
-            lambda i: tf.random.stateless_normal((self.config.noise_size,), tf.stack([seed, i]), alg="philox"),
-            first + tf.range(count),
-            fn_output_signature=tf.float32,
-        )
-        noise = tf.ensure_shape(noise, (None, self.config.noise_size))
+        noise = draws.normals((self.config.noise_size,), seed, first + tf.range(count))
         return self.decode(self.latent(noise, tf.fill([count], label)))[..., 0]
 
     def call(self, latent, training=False):

@@ -43,8 +43,10 @@ class Learner(TrainingModel):
         """Images -> logits."""
         return self.network(images, training=training)
 
-    def train_step(self, batch):
-        return self.log(self.update("network", lambda part: self.network_loss(part, 0), batch))
+    @property
+    def objectives(self):
+        """The one loss."""
+        return {"network": self.network_loss}
 
     def penalty(self):
         """lambda / 2 |weights|^2, to be added to the loss and not to what is logged."""
@@ -76,7 +78,7 @@ class LatentLearner(Learner):
         logged = ["loss", "cross_entropy", "dice", "kl", *reconstructs]
         super().__init__(config, streams, network, rate, config.latent_decay, logged, **kwargs)
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """Means over the labelled volumes (cross-entropy, Dice) and over all volumes (squared error, divergence)."""
         config, lrl = self.config, self.network
         images = self.jittered(batch)
@@ -112,7 +114,7 @@ class Segmenter(Learner):
         super().__init__(config, streams, network, rate, config.decay, logged, config.optimizer, **kwargs)
         self.pseudo_labels = pseudo_labels if teaches else None
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """The mean over the volumes of a batch."""
         images = self.jittered(batch)
         labelled, unlabelled = self.streams.divide(self.network(images, training=True))

@@ -35,8 +35,8 @@ class CycleGAN(SliceTranslator):
         )  # fmt: skip
 
     def train_step(self, batch):
-        losses = {"critic": self.critic_loss_with_history, "generator": self.generator_loss}
-        return self.log(self.update_in_turn(self.made, losses, batch))
+        turns = self.turns | {"critic": self.critic_loss_with_history}
+        return self.log(self.update_in_turn(self.made, turns, batch))
 
     def made(self, batch):
         """Translations there of a batch's sources, and back of its targets."""

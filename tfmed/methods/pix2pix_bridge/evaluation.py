@@ -6,9 +6,11 @@ import numpy as np
 from scipy import ndimage
 
 from tfmed.errors import RunError
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.features import open_features
 from tfmed.metrics.generative import frechet_distance, kernel_distance
 from tfmed.metrics.segmentation import dice
+from tfmed.tasks.leaks import refuse_leak
 
 
 def body_and_bone(ct):
@@ -73,9 +75,7 @@ def _check_segmenters(own, segmenters):
 def _check_alike(own, name, method):
     if (method.config.direction, method.window) != (own.config.direction, own.window):
         raise RunError(f"{name}: translates another way, or has another window_hu; compare like with like")
-    torn = sorted({case.group for case in method.cases["train"]} & {case.group for case in own.cases["test"]})
-    if torn:
-        raise RunError(f"{name}: was trained on patient {torn[0]}, who is tested here; train with one data.split.seed")
+    refuse_leak(name, method, own.cases["test"], "test")
 
 
 def _distances(network, translated, real):
@@ -148,5 +148,5 @@ def _summary(scores):
         values = [score[name] for score in scores if name in score]
         row[name] = float(np.mean(values))
         if name.startswith("dice"):
-            row[f"{name}_sd"] = float(np.std(values))
+            row[f"{name}_sd"] = mean_and_std(name, values)[f"{name} std"]
     return row

@@ -6,20 +6,22 @@ from tfmed.engine.exporting import ExportModule
 
 
 class TranslationModule(ExportModule):
-    """ "serving_default": `image` `(z, y, x)` float32, axes towards RAS, in HU or the MR's values -> `translation`.
+    """ "serving_default": `image` `(z, y, x)` float32, axes towards RAS, in HU or the MR's values -> `ct` or `mr`.
 
     Args:
         model: a Translator.
         window: the Window of HU.
         percentile: of an MR's voxels above 0.
         white: the value of an MR that 1 stands for; None: the translation is a CT.
+        translator: the VolumeTranslator that the SavedModel takes the place of.
     """
 
-    def __init__(self, model, window, percentile, white):
+    def __init__(self, model, window, percentile, white, translator):
         super().__init__(model)
         self.held = ExportModule(model.generator).held  # no critics, and no images that a history keeps
         self.percentile, self.white = percentile, white
         self._window = lambda: window
+        self.note = translator.note(dict.fromkeys(translator.outputs, "serving_default"), inside=1)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32, "image")])
     def translate(self, image):
@@ -27,10 +29,9 @@ class TranslationModule(ExportModule):
         window = self._window()
         if self.white is not None:
             made = self.model.translated(window.graph(image))
-            return {"translation": (made + 1.0) * (self.white / 2.0)}
+            return {"mr": (made + 1.0) * (self.white / 2.0)}
         made = self.model.translated(tf.clip_by_value(image / self._percentile_of(image), 0.0, 1.0) * 2.0 - 1.0)
-        (low, high) = window.window_hu
-        return {"translation": (made + 1.0) * ((high - low) / 2.0) + low}
+        return {"ct": window.invert(made)}
 
     def _percentile_of(self, image):
         """As numpy's: linear between the two nearest of the sorted voxels above 0."""

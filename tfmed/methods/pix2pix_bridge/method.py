@@ -9,12 +9,12 @@ from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
 from tfmed.data.checks import Wants
 from tfmed.data.pipeline import Samples
-from tfmed.data.preprocess import Orient, PercentileScale, Window
+from tfmed.data.preprocess import Orient, PercentileScale
 from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.data.sampling import generator, shuffled
-from tfmed.engine.method import Method, Stage
+from tfmed.data.sampling import Stream, shuffled
+from tfmed.engine.abilities import Evaluation, Features, Seed
 from tfmed.errors import DataError
-from tfmed.methods.pix2pix_bridge import evaluation, prediction
+from tfmed.methods.pix2pix_bridge import evaluation
 from tfmed.methods.pix2pix_bridge.config import Config
 from tfmed.methods.pix2pix_bridge.cyclegan import CycleGAN
 from tfmed.methods.pix2pix_bridge.export import TranslationModule
@@ -22,13 +22,17 @@ from tfmed.methods.pix2pix_bridge.model import Translator
 from tfmed.methods.pix2pix_bridge.pix2pixhd import Pix2PixHD
 from tfmed.ops.warp import warp_array
 from tfmed.pictures.images import ImageGrid
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.generation import unit_window
+from tfmed.tasks.structures import Segmenters, open_segmenters
+from tfmed.tasks.translation import Output, TranslationMethod, VolumeTranslator
+
+_CROPS = Stream("pix2pix_bridge.crops", 0x9A12)
 
 _SMALLEST = (1, 8, 8)
 _MODELS = {"pix2pix": Translator, "pix2pixhd": Pix2PixHD, "cyclegan": CycleGAN}
 
 
-class BridgeMethod(Method):
+class BridgeMethod(TranslationMethod):
     """Translation of slices between MR and CT.
 
     A case with "mr" and "mrcat" is a pair, on one grid; its "ct", if it has one, only serves evaluation. A case with
@@ -36,6 +40,7 @@ class BridgeMethod(Method):
     """
 
     Config = Config
+    outputs = ("ct", "mr")
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -46,7 +51,7 @@ class BridgeMethod(Method):
     @property
     def window(self):
         """HU -> [-1, 1]."""
-        return Window(window_hu=self.config.window_hu, range=(-1.0, 1.0))
+        return unit_window(self.config.window_hu)
 
     @property
     def mr_scale(self):
@@ -71,9 +76,8 @@ class BridgeMethod(Method):
             raise DataError("no case has the images 'mr' and 'mrcat'; this method needs pairs of them")
         if self.config.uses_ct and not any(not is_pair(case) for case in found):
             raise DataError("no case has a 'ct' alone; add unpaired CTs, or set model.unpaired_critic=false, coin=0")
-        parts = splits.split(pairs, data.split, self.settings.seed)
-        more = splits.split(others, data.split, self.settings.seed) if others else {}
-        return {part: cases + more.get(part, []) for part, cases in parts.items()}
+        kinds = {"pairs": pairs} | ({"unpaired CTs": others} if others else {})
+        return splits.joined(splits.split_each(kinds, data.split, self.settings.seed))
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
@@ -130,7 +134,7 @@ class BridgeMethod(Method):
             for stream, (names, places) in enumerate(slices.items()):
                 case, z = places[shuffled(2 * seed + stream, index, len(places))]
                 stacked = np.stack([self.volume(case, name).array[z] for name in names], -1)
-                number = int(generator(seed, index, stream, 0x9A12).integers(2**31))
+                number = int(_CROPS(seed, index, stream).integers(2**31))
                 grid = crop_grid(number, stacked.shape[:2], size, self.config.zoom, self.config.flip)
                 moved = warp_array(stacked.astype(np.float32), grid, fill=-1.0)
                 sample |= {name: moved[..., k : k + 1] for k, name in enumerate(names)}
@@ -143,23 +147,10 @@ class BridgeMethod(Method):
 
     def stages(self):
         """One stage."""
-        train, c = self.settings.train, self.config
-        yield Stage(
-            name="translator",
-            model=lambda: _MODELS[c.architecture](
-                c, learning_rate(c.learning_rate, train), seed=self.settings.seed, per_step=train.batch_size,
-                gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=self.samples,
-            steps=train.steps,
-        )  # fmt: skip
+        c = self.config
+        yield self.stage("translator", _MODELS[c.architecture], self.samples, c.learning_rate)
 
     # --- using a trained model ----------------------------------------------------------------------------------------
-
-    @property
-    def model(self):
-        """The trained model."""
-        return self.models["translator"]
 
     def translate(self, volume):
         """The translation `(z, y, x)` float32 in [-1, 1] of a prepared volume."""
@@ -175,13 +166,25 @@ class BridgeMethod(Method):
 
         return self.records.recall("mr_white", make) or make()
 
-    def predict(self, words, out, maps=None):
-        """Translate volumes: `<name>_ct.nii.gz` in HU, or `<name>_mr.nii.gz`, one path at a time."""
-        return prediction.predict(self, words, out)
+    def translator(self):
+        """An MR's CT in int16 HU, or a CT's MR in float32 on the scale of the training MRs."""
+        c, steps = self.config, self.preprocessing()
+        if c.source == "mr":
+            steps = (*steps[:-1], self.mr_scale)
+        kind = Output(outside=c.window_hu[0]) if c.target == "ct" else Output(hounsfield=False)
+        return VolumeTranslator(c.source, steps, {c.target: kind}, self._translated)
 
-    def evaluate(self, methods, features="random:0", seed=0, segmenters=None):
+    def _translated(self, prepared):
+        made = self.model.translated(prepared).numpy()
+        if self.config.target == "ct":
+            return {"ct": self.window.invert(made)}
+        return {"mr": (made + 1) * np.float32(self.mr_white() / 2)}
+
+    def evaluate(self, methods, features: Features = "random:0", seed: Seed = 0, segmenters: Segmenters = None):
         """{"evaluation": a row per run}; see `evaluation.evaluate`."""
-        return evaluation.evaluate(self, methods, features, segmenters)
+        if isinstance(segmenters, tuple):
+            segmenters = open_segmenters(segmenters)
+        return Evaluation(evaluation.evaluate(self, methods, features, segmenters))
 
     def previews(self):
         """Middle slices: source, translation, aligned target and their difference; real images of the target."""
@@ -219,7 +222,7 @@ class BridgeMethod(Method):
     def export_module(self):
         """A `tf.Module` that translates a volume of any size, values as in files."""
         white = self.mr_white() if self.config.direction == "c2m" else None
-        return TranslationModule(self.model, self.window, self.config.mr_percentile, white)
+        return TranslationModule(self.model, self.window, self.config.mr_percentile, white, self.translator())
 
 
 def is_pair(case):

@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
-from tfmed.data.sampling import generator as random
+from tfmed.data.sampling import Stream
 from tfmed.losses.adversarial import js_critic, js_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.translation import global_generator, patch_critic, unet_generator
-from tfmed.training.model import TrainingModel
+from tfmed.training.adversarial import SharedForwardModel
 from tfmed.training.schedules import Schedule
+
+_COIN = Stream("pix2pix_bridge.coin", 0xC014)
 
 
 def build_network(config, name, seed=0):
@@ -21,10 +23,10 @@ def build_network(config, name, seed=0):
 
 def coin(seed, step, chance):
     """Whether a step of C->M takes the CT path: a pure function of the run's seed and the step."""
-    return bool(random(seed, step, 0xC014).random() < chance)
+    return bool(_COIN(seed, step).random() < chance)
 
 
-class SliceTranslator(TrainingModel):
+class SliceTranslator(SharedForwardModel):
     """A model whose `generator` translates slices; what training adds is a subclass's.
 
     Args:
@@ -104,8 +106,14 @@ class Translator(SliceTranslator):
         wanted = "critic" if path == "unpaired" else "paired_critic"
         return tuple(name for name in self.config.critics if name == wanted)
 
+    @property
+    def turns(self):
+        """All critics, and then the generator, on the paired path."""
+        losses = {"critic": self.critic_loss, "paired_critic": self.paired_critic_loss}
+        return {name: losses[name] for name in self.config.critics} | {"generator": self.generator_loss}
+
     def train_step(self, batch, path="paired"):
-        losses = {name: getattr(self, f"{name}_loss") for name in self.critics_of(path)}
+        losses = {name: loss for name, loss in self.turns.items() if name in self.critics_of(path)}
         losses["generator"] = lambda part, fake: self.generator_loss(part, fake, path)
         return self.log(self.update_in_turn(lambda part: self.made(part, path), losses, batch))
 

@@ -36,10 +36,6 @@ class Pix2PixHD(SliceTranslator):
             ["critic_loss", "generator_critic", "feature_matching"],
         )
 
-    def train_step(self, batch):
-        losses = {"critic": self.critic_loss, "generator": self.generator_loss}
-        return self.log(self.update_in_turn(self.made, losses, batch))
-
     def made(self, batch):
         """Translations of a batch's sources."""
         return self.generator(self.ends(batch)[0], training=True)

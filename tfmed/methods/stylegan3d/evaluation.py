@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfmed.errors import DataError
+from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.generative import batch_mmd, frechet_distance
 from tfmed.metrics.ms_ssim import ms_ssim
 
@@ -25,9 +26,9 @@ def row(source, volumes, reference, network, seed=0):
     if min(len(volumes), len(reference)) < 2:
         raise DataError("fewer than two volumes to compare with; enlarge data.split.test")
     rng = np.random.default_rng(seed)
-    found = {"source": source, "volumes": len(volumes)}
-    found |= _spread("bMMD2", batch_distances(volumes, reference, rng))
-    found |= _spread("MS-SSIM", pair_similarities(volumes, rng))
+    found = {"source": source, "volumes": len(volumes), "draws": _DRAWS}
+    found |= mean_and_std("bMMD2", batch_distances(volumes, reference, rng))
+    found |= mean_and_std("MS-SSIM", pair_similarities(volumes, rng))
     for plane in ("sagittal", "axial", "coronal"):
         features = [network(middle_slices(x, plane) * 2.0 - 1.0)[0] for x in (volumes, reference)]
         found[f"{network.number('frechet')} {plane}"] = frechet_distance(*features)
@@ -56,7 +57,3 @@ def middle_slices(volumes, plane):
     """The middle slice of each volume `(n, height, width)`."""
     axis = ("axial", "coronal", "sagittal").index(plane)
     return np.stack([np.take(volume, volume.shape[axis] // 2, axis) for volume in volumes])
-
-
-def _spread(name, values):
-    return {f"{name} mean": float(np.mean(values)), f"{name} std": float(np.std(values, ddof=1))}

@@ -1,6 +1,6 @@
 """StyleGAN3DMethod: settings, data, pictures, evaluation, projection and export of 3D-StyleGAN."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
@@ -10,11 +10,10 @@ from tfmed.config import MethodConfig
 from tfmed.data import preprocess
 from tfmed.data.case import Case
 from tfmed.data.checks import Wants, check_case
-from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
 from tfmed.data.readers import read_address
-from tfmed.data.sampling import shuffled
-from tfmed.engine.method import Method, Stage
+from tfmed.engine.abilities import CanMixStyles, CanProject, Count, Evaluation, Features, Seed
+from tfmed.engine.options import Option
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
 from tfmed.methods.stylegan3d import evaluation, latents
@@ -22,9 +21,9 @@ from tfmed.methods.stylegan3d.export import Sampler
 from tfmed.methods.stylegan3d.model import StyleGAN3D, to_unit
 from tfmed.methods.stylegan3d.projection import Projector
 from tfmed.metrics.features import open_features
-from tfmed.pictures.volume_grids import mixing_picture, way_picture
+from tfmed.pictures.volume_grids import interpolation_picture, mixing_picture
 from tfmed.pictures.volumes import Picture
-from tfmed.training.schedules import learning_rate
+from tfmed.tasks.generation import GenerationMethod
 
 
 class Config(MethodConfig):
@@ -76,14 +75,19 @@ class Config(MethodConfig):
         return tuple(size * 2 ** (self.levels - 1) for size in self.base_shape)
 
 
-class StyleGAN3DMethod(Method):
+class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
     """Unconditional generation of volumes whose styles can be mixed, interpolated and fitted to a real volume."""
 
     Config = Config
-    fixable = ("style", "noise")
+
+    @property
+    def modality(self):
+        """Which image of a case is learnt."""
+        return self.config.modality
 
     @property
     def wants(self):
+        """One image per case."""
         return Wants(images=(self.config.modality,), minimum_shape=(4, 4, 4))
 
     @classmethod
@@ -106,38 +110,11 @@ class StyleGAN3DMethod(Method):
         return (*super().preprocessing(), Orient(to=c.orientation), Resample(spacing_mm=c.spacing_mm), trim, self.scale)
 
     def stages(self):
-        train = self.settings.train
-        yield Stage(
-            name="gan",
-            model=lambda: StyleGAN3D(
-                self.config,
-                learning_rate=learning_rate(self.config.learning_rate, train),
-                seed=self.settings.seed,
-                per_step=train.batch_size,
-                gradient_accumulation=train.gradient_accumulation,
-            ),
-            train=self.volumes,
-            steps=train.steps,
-        )
-
-    @property
-    def model(self):
-        return self.models["gan"]
+        yield self.stage("gan", StyleGAN3D, self.volumes, self.config.learning_rate)
 
     def volumes(self):
-        """Samples: whole volumes."""
-        cases = self.prepared("train")
-
-        def read(index):
-            case = cases[shuffled(self.settings.seed, index, len(cases))]
-            return {"volume": np.asarray(self.real(case).array, np.float32)[..., None]}
-
-        spec = {"volume": ((*self.config.volume_shape, 1), "float32")}
-        return Samples(read, spec, self.settings.train.batch_size)
-
-    def real(self, case):
-        """A case's prepared Volume, in [-1, 1] and the network's orientation."""
-        return self.cache.get(case.images[self.config.modality], series_uid=case.meta.get("series_uid"))
+        """Samples: whole volumes, in [-1, 1] and the network's orientation."""
+        return self.whole_images(self.config.volume_shape)
 
     # --- using a trained model ----------------------------------------------------------------------------------
 
@@ -155,7 +132,13 @@ class StyleGAN3DMethod(Method):
         """Volume in RAS of a generated array `(d, h, w)`."""
         return reorient(Volume(np.asarray(array, np.float32), self.affine), "RAS")
 
-    def sample(self, count, seed=0, psi=1.0, fixed=None):
+    def sample(
+        self,
+        count,
+        seed=0,
+        psi: Annotated[float, Field(allow_inf_nan=False), Option("psi", "truncation: 0 the mean style, 1 none")] = 1.0,
+        fixed: Annotated[Literal["style", "noise"] | None, Option("fix", "what all volumes share")] = None,
+    ):
         """`count` Volumes float32 in [0, 1] (0 is black, 1 the white of a scan), one at a time.
 
         Args:
@@ -193,7 +176,7 @@ class StyleGAN3DMethod(Method):
             table[row.name] = {"": self.synthesise(row)} | mixed
         return table
 
-    def way(self, first, second, steps):
+    def interpolated(self, first, second, steps):
         """{share: Volume} from one Latents to the other, `steps` volumes with both ends."""
         stops = [latents.between(first, second, i / (steps - 1)) for i in range(steps)]
         return {stop.name: self.synthesise(stop) for stop in stops}
@@ -208,7 +191,7 @@ class StyleGAN3DMethod(Method):
         return {
             "volumes": Picture(shown, (0.0, 1.0)),
             "mixing": mixing_picture(self.mixtures([one, two], [three, four])),
-            "interpolation": way_picture(self.way(one, two, 5), one, two),
+            "interpolation": interpolation_picture(self.interpolated(one, two, 5), one, two),
         }
 
     def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
@@ -258,7 +241,7 @@ class StyleGAN3DMethod(Method):
                 f"its field of view is {have} mm, that of the run {need} mm; give a volume like those it was trained on"
             )
 
-    def evaluate(self, methods, count=16, seed=0, features="random:0"):
+    def evaluate(self, methods, count: Count = 16, seed: Seed = 0, features: Features = "random:0"):
         """{"evaluation": rows of the paper's Table 2}: training volumes, then each model's, against unseen volumes.
 
         Args:
@@ -273,7 +256,7 @@ class StyleGAN3DMethod(Method):
         for name, method in methods.items():
             made = [volume.array for volume in method.sample(len(unseen), seed)]
             rows.append(evaluation.row(name, made, unseen, network, seed))
-        return {"evaluation": rows}
+        return Evaluation({"evaluation": rows})
 
     def comparable(self, case):
         """A real volume as generated ones come: RAS, in [0, 1]."""

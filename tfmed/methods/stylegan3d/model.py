@@ -8,6 +8,7 @@ from tfmed.losses.adversarial import PENALTIES, js_critic, js_generator
 from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d.networks import Critic, Mapping, Synthesis
 from tfmed.nn.adam import Adam
+from tfmed.ops import draws
 from tfmed.training.adversarial import AdversarialModel
 from tfmed.training.model import assign, move_average
 from tfmed.training.schedules import Schedule
@@ -33,7 +34,7 @@ class StyleGAN3D(AdversarialModel):
 
     Args:
         config: the method's `Config`.
-        learning_rate: number or schedule; default the config's.
+        rate: learning rate or schedule; default the config's.
         per_step: volumes of a step; each replica's part of it is a multiple of `config.minibatch_group`.
 
     A training batch holds `volume` `(b, d, h, w, 1)` in [-1, 1].
@@ -44,7 +45,7 @@ class StyleGAN3D(AdversarialModel):
         TensorShape([1, 8, 8, 12, 1])
     """
 
-    def __init__(self, config, learning_rate=None, **kwargs):
+    def __init__(self, config, rate=None, **kwargs):
         per_step = kwargs.get("per_step", 1)
         super().__init__(ema_decay=0.5 ** (per_step / config.ema_half_life_images), **kwargs)
         self.config, self.layers_w = config, 2 * config.levels
@@ -58,7 +59,7 @@ class StyleGAN3D(AdversarialModel):
         self.path_mean = self.add_weight(name="path_mean", shape=(), initializer="zeros", trainable=False)  # a of Eq. 1
         shape = (config.latent_size,)
         self.w_average = self.add_weight(name="w_average", shape=shape, initializer="zeros", trainable=False)
-        rate = config.learning_rate if learning_rate is None else learning_rate
+        rate = config.learning_rate if rate is None else rate
         self.finish_building(
             {
                 "generator": (self._adam(rate, "path"), [self.mapping, self.synthesis]),
@@ -234,5 +235,4 @@ def to_unit(volumes):
 
 
 def _normal(shape, seed, index, tag):
-    seed = tf.stack([tf.cast(seed, tf.int64), tf.cast(index, tf.int64) * 64 + tag])
-    return tf.random.stateless_normal(shape, seed, alg="philox")
+    return draws.normal(shape, seed, tf.cast(index, tf.int64) * 64 + tag)

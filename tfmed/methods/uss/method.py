@@ -12,8 +12,8 @@ import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.data.pipeline import Samples
-from tfmed.data.sampling import generator
-from tfmed.engine.method import Stage
+from tfmed.data.sampling import Stream
+from tfmed.engine.abilities import Evaluation, Seed, Split
 from tfmed.engine.records import Records
 from tfmed.errors import DataError, RunError
 from tfmed.losses import segmentation as losses
@@ -28,7 +28,8 @@ from tfmed.ops.sliding_window import sliding_window
 from tfmed.tasks.backbones import AUNet, Network
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod, window_probabilities
 from tfmed.training.model import TrainingModel
-from tfmed.training.schedules import learning_rate
+
+_QUERIES = Stream("uss.queries", 0xAC7)
 
 SMOOTH = 1e-7  # in both parts of the Dice: without it a batch without organ would divide 0 by 0
 
@@ -88,10 +89,12 @@ class USS(TrainingModel):
         """Images -> logits."""
         return self.network(images, training=training)
 
-    def train_step(self, batch):
-        return self.log(self.update("network", lambda part: self.network_loss(part, 0), batch))
+    @property
+    def objectives(self):
+        """The one loss."""
+        return {"network": self.network_loss}
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """1 - 2 sum(w y p) / (sum(w y) + sum(w p)), sums over all voxels of the batch."""
         logits = self.network(batch["image"], training=True)
         weight = tf.broadcast_to(batch["annotated"][:, :, None, None], tf.shape(batch["label"]))
@@ -238,18 +241,7 @@ class USSMethod(SegmentationMethod):
             self.records.recall(f"effort_{name}", lambda: queries.effort(pool, self.shown_in(pool)))
             return self.samples(pool)
 
-        return Stage(
-            name=name,
-            model=lambda: USS(
-                self.config,
-                rate=learning_rate(self.config.learning_rate, train),
-                seed=self.settings.seed,
-                per_step=train.batch_size,
-            ),
-            train=samples,
-            steps=steps,
-            validation=self.validation,
-        )
+        return self.stage(name, USS, samples, self.config.learning_rate, steps=steps, validation=self.validation)
 
     def first_volumes(self):
         """{case: all slices} of the volumes that are labelled from the start."""
@@ -257,13 +249,13 @@ class USSMethod(SegmentationMethod):
         count = len(labelled) if self.desk is not None else self.config.initial_volumes or len(labelled)
         if count > len(labelled):
             raise DataError(f"{len(labelled)} training cases have labels; set model.initial_volumes to that or lower")
-        order = generator(self.settings.seed, 0, 0xAC7).permutation(len(labelled))[:count]
+        order = _QUERIES(self.settings.seed, 0).permutation(len(labelled))[:count]
         names = sorted(labelled[i] for i in order)
         return {name: list(range(self.open(self.pool_cases[name]).image.shape[0])) for name in names}
 
     def query(self, number, asked):
         """{"asked": {case: slices}, and "profiles" or "scores" by which they were chosen}, with the newest model."""
-        config, draw, pool = self.config, generator(self.settings.seed, number, 0xAC7), self.pool(asked)
+        config, draw, pool = self.config, _QUERIES(self.settings.seed, number), self.pool(asked)
         if self.desk is None:  # nobody could answer for a case without a label
             pool = {name: annotated for name, annotated in pool.items() if self.pool_cases[name].label is not None}
         if config.strategy == "rvs":
@@ -365,10 +357,10 @@ class USSMethod(SegmentationMethod):
             scores[name] = {"HD mm": surface.distances(*pair, images[0].spacing).hd}
         return scores
 
-    def evaluate(self, methods, part="test", seed=0):
+    def evaluate(self, methods, part: Split = "test", seed: Seed = 0):
         """As for all methods, and "rounds", "wilcoxon" and "quantile_regression"; see `tables`."""
         found = super().evaluate(methods, part, seed)
-        return found | tables.all_tables(methods, found["cases"], part, seed)
+        return Evaluation(found | tables.all_tables(methods, found["cases"], part, seed), found.pictures)
 
     def previews(self):
         """As for all methods, and the profiles by which the last slices were chosen."""

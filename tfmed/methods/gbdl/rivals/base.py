@@ -11,7 +11,7 @@ from tfmed.config import Strict
 from tfmed.losses import segmentation as losses
 from tfmed.methods.gbdl.models import Learner
 from tfmed.nn.branches import Branched
-from tfmed.training.model import move_average
+from tfmed.training.teacher import follow, start, with_clipped_noise
 
 TEACHER = 16  # tag of the first noise of a teacher's input
 
@@ -66,8 +66,7 @@ class RivalLearner(Learner):
         self.teacher = None
         if twin is not None:
             self.teacher = Branched(twin, self.branches(config), name="teacher")
-            self.teacher.set_weights(student.get_weights())
-            self.teacher.trainable = False
+            start(self.teacher, student)
 
     @staticmethod
     def branches(config):
@@ -75,13 +74,12 @@ class RivalLearner(Learner):
         return {}
 
     def train_step(self, batch):
-        logs = self.update("network", lambda part: self.network_loss(part, 0), batch)
+        logs = super().train_step(batch)
         if self.teacher is not None:
-            step = tf.cast(self.step_of(batch), tf.float32)
-            move_average(self.teacher, self.student, tf.minimum(1.0 - 1.0 / (step + 1.0), self.rival.decay))
-        return self.log(logs)
+            follow(self.teacher, self.student, self.step_of(batch), self.rival.decay)
+        return logs
 
-    def network_loss(self, batch, tag):
+    def network_loss(self, batch):
         """The mean of L_Seg over the labelled volumes, and the weighted further terms."""
         images = self.jittered(batch)
         found = self.student(images, training=True)
@@ -127,8 +125,9 @@ class RivalLearner(Learner):
         """Images with clipped noise."""
         if not self.rival.noise:
             return images
-        noise = self.rival.noise * self.noise(batch, images.shape[1:], tag)
-        return images + tf.clip_by_value(noise, -self.rival.noise_limit, self.rival.noise_limit)
+        return with_clipped_noise(
+            images, self.noise(batch, images.shape[1:], tag), self.rival.noise, self.rival.noise_limit
+        )
 
 
 def entropy(probabilities):

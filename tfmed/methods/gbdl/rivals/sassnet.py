@@ -67,10 +67,10 @@ class SASSNetLearner(DistanceLearner):
         super().__init__(config, streams, network, rate, steps, seed=seed, others=others, **kwargs)
         self.discriminator = critic
 
-    def train_step(self, batch):
-        logs = self.update("network", lambda part: self.network_loss(part, 0), batch)
-        logs |= self.update("discriminator", lambda part: self.discriminator_loss(part, 0), batch)
-        return self.log(logs)
+    @property
+    def objectives(self):
+        """The network's, and then the discriminator's."""
+        return super().objectives | {"discriminator": self.discriminator_loss}
 
     def further_terms(self, batch, images, found):
         """The distance map's error, and how sure the discriminator is that unlabelled volumes are unlabelled."""
@@ -82,7 +82,7 @@ class SASSNetLearner(DistanceLearner):
             "adversarial": (self.ramp(batch), -tf.reduce_mean(tf.nn.log_softmax(verdict)[:, LABELLED])),
         }
 
-    def discriminator_loss(self, batch, tag):
+    def discriminator_loss(self, batch):
         """Cross-entropy of the discriminator, a mean over all volumes."""
         images = self.jittered(batch)
         maps = tf.stop_gradient(self.student(images, training=False)["distance"])

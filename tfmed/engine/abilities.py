@@ -1,0 +1,125 @@
+"""What a trained method can do beyond training: each ability is a base class, with its options as arguments.
+
+A `Method` that can sample derives from `CanSample`; the verb `sample` asks for nothing else. Arguments that are
+annotated with an `Option` (see `tfmed.engine.options`) are what the command line takes for that method.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from tfmed.engine.options import Option
+from tfmed.io import write_volume
+
+Split = Annotated[Literal["test", "validation", "train"], Option("part", "cases to score")]
+Seed = Annotated[NonNegativeInt, Option("seed", "of random choices")]
+Count = Annotated[int, Field(ge=2), Option("count", "generated images or volumes per source", short="-n")]
+Features = Annotated[
+    str, Option("features", "of generated images: random:SEED, inception:WEIGHTS_FILE or savedmodel:FOLDER")
+]
+Format = Annotated[Literal["nii.gz", "nii", "mha", "nrrd"] | None, Option("format", "of volumes; by default nii.gz")]
+
+
+class Evaluation(dict):
+    """Tables by name, each a list of rows {column: value}; "evaluation" is the main one.
+
+    Args:
+        tables: {name: rows}.
+        pictures: {name: picture} to show beside them.
+    """
+
+    def __init__(self, tables, pictures=None):
+        super().__init__(tables)
+        self.pictures = pictures or {}
+
+
+class CanPreview:
+    """Shows pictures while it trains, and at the end."""
+
+    def previews(self):
+        """{name: picture}."""
+        raise NotImplementedError
+
+
+class CanEvaluate:
+    """Scores trained models."""
+
+    def evaluate(self, methods):
+        """An `Evaluation`.
+
+        Args:
+            methods: name of the run -> its Method, this one first.
+        """
+        raise NotImplementedError
+
+
+class CanSample:
+    """Generates."""
+
+    def sample(self, count, seed=0):
+        """`count` items, one at a time: Volumes, unless `write_sample` says otherwise; a function of (seed, number)."""
+        raise NotImplementedError
+
+    def write_sample(self, item, folder, name, kind: Format = None):
+        """Write an item of `sample` below a folder (a Path); returns its path."""
+        path = folder / f"{name}.{kind or 'nii.gz'}"
+        write_volume(item, path)
+        return path
+
+
+class CanPredict:
+    """Takes images, and gives others of the same grid."""
+
+    outputs = ()  # what `predict` can be asked to write
+
+    def predict(self, words, out, outputs=None):
+        """Write what is made of each input below a folder, one path at a time.
+
+        Args:
+            words: of the command: files, folders, or `modality=file` (see `tfmed.tasks.prediction.inputs`).
+            out: folder.
+            outputs: which of `self.outputs` to write; None: the usual ones.
+        """
+        raise NotImplementedError
+
+
+class CanProject:
+    """Finds what its generator makes a given volume of."""
+
+    def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
+        """(what was found, the projected Volume, the Volume at the path)."""
+        raise NotImplementedError
+
+
+class CanMixStyles:
+    """A generator whose styles can be mixed and interpolated."""
+
+    def latents(self, word, psi=1.0):
+        """Style and noise of a seed, or of a file that `tfmed project` wrote."""
+        raise NotImplementedError
+
+    def mixtures(self, rows, columns, crossover=None):
+        """{row: {column: Volume}} of lists of latents: coarse layers of the rows', fine ones of the columns'."""
+        raise NotImplementedError
+
+    def interpolated(self, first, second, steps):
+        """{share: Volume} from one latent to another."""
+        raise NotImplementedError
+
+
+class CanExport:
+    """Gives a SavedModel that works without tfmed."""
+
+    def export_module(self):
+        """An `ExportModule`."""
+        raise NotImplementedError
+
+
+WITHOUT = {  # what is told of a method that lacks an ability
+    CanEvaluate: "has no evaluation",
+    CanSample: "generates nothing; use 'tfmed predict'",
+    CanPredict: "takes no input volumes; use 'tfmed sample'",
+    CanProject: "cannot project a volume; give a run of stylegan3d",
+    CanMixStyles: "has no styles to mix; give a run of stylegan3d",
+    CanExport: "exports nothing",
+}

@@ -1,0 +1,80 @@
+"""SavedModels that `tfmed export` wrote, opened again: what predicts with them, whatever their task."""
+
+import json
+import pathlib
+
+import numpy as np
+import pydantic
+import tensorflow as tf
+
+from tfmed.data import preprocess
+from tfmed.engine.exporting import NOTE
+from tfmed.errors import UserError
+from tfmed.tasks.prediction import Segmenter, most_probable
+from tfmed.tasks.translation import Output, VolumeTranslator
+
+
+def open_model(folder):
+    """What predicts with a SavedModel: it has `outputs` and `predict(words, out, outputs)`.
+
+    Raises:
+        UserError: the folder is not one, or its files are damaged or do not belong together.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
+        of_task = _TASKS[note.get("task", "segmentation")](note)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder / NOTE}: missing or damaged ({type(error).__name__}); give the SavedModel of a method that takes "
+            "images, or export its run again"
+        ) from None
+    try:
+        model = tf.saved_model.load(str(folder))
+        return of_task(folder, steps, model.signatures)
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow and protobuf have no common one
+        raise UserError(f"{folder}: cannot be loaded ({type(error).__name__}); export the run again") from None
+
+
+def _segmenter(note):
+    modalities, label_values = [str(m) for m in note["modalities"]], [int(v) for v in note["label_values"]]
+
+    def opened(folder, steps, signatures):
+        run = signatures["probabilities"]
+        image, answer = run.structured_input_signature[1]["image"], run.structured_outputs["probabilities"]
+        sizes = image.shape[-1], answer.shape[-1]
+        if sizes != (len(modalities), len(label_values)):
+            raise UserError(
+                f"{folder / NOTE}: names {len(modalities)} images and {len(label_values)} classes, and the model has "
+                f"{sizes[0]} and {sizes[1]}; export the run again"
+            )
+
+        def probabilities(stack):
+            return run(image=tf.constant(stack))["probabilities"].numpy()
+
+        return Segmenter(modalities, label_values, steps, probabilities, lambda s: most_probable(probabilities(s)))
+
+    return opened
+
+
+def _translator(note):
+    outputs = {str(name): Output(**kind) for name, kind in note["outputs"].items()}
+    names = {name: str(note["signatures"][name]) for name in outputs}
+    modality, usual = str(note["modality"]), tuple(note["usual"])
+
+    def opened(folder, steps, signatures):
+        used = {name: signatures[name] for name in names.values()}
+
+        def compute(array):
+            made = {name: run(image=tf.constant(array, tf.float32)) for name, run in used.items()}
+            return {name: np.asarray(made[signature][name]) for name, signature in names.items()}
+
+        return VolumeTranslator(modality, steps, outputs, compute, usual)
+
+    return opened
+
+
+_TASKS = {"segmentation": _segmenter, "translation": _translator}
