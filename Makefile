@@ -12,7 +12,7 @@ MARKS ?= not long
 WORKERS ?= 2
 STAMP := $(VENV)/.installed-$(STACK)
 
-.PHONY: demo test test-current test-all lint setup check-python
+.PHONY: demo test test-current test-all lint docs setup check-python
 
 # Its own time-stamped run directory, so that it can be repeated.
 demo: RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -35,6 +35,12 @@ test-all: setup
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/python docs/generate.py --check
+
+# What README and the pages of methods take from the source.
+docs: setup
+	$(BIN)/python docs/generate.py
 
 setup: check-python $(STAMP)
 

@@ -6,11 +6,15 @@ import importlib.util
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
+import tfmed
+from tfmed import registry
 from tfmed.compat import STACK
 
 pytestmark = pytest.mark.current
@@ -111,11 +115,35 @@ def test_constraints_pin_every_declared_package(stack):
     assert set().union(*(DECLARED[group] for group in groups)) - modules == set()
 
 
-def test_every_settings_file_is_installed():
-    setup = configparser.ConfigParser(delimiters=("=",))
-    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
-    folders = {pattern.rpartition("/")[0] for pattern in setup["options.data_files"].values()}
-    assert folders == {str(path.parent.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml")}
+@pytest.mark.one_stack
+def test_a_wheel_holds_every_method_and_settings_file(tmp_path):
+    """As built from a copy, and read by an interpreter that has no checkout."""
+    source = tmp_path / "source"
+    for name in ("tfmed", "configs"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(REPOSITORY / name, source)
+    words = ["wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", *words], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert held >= {f"tfmed/{p.relative_to(REPOSITORY)}" for p in (REPOSITORY / "configs").rglob("*.yaml")}
+    assert held >= {str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "tfmed").rglob("*.py")}
+    assert "tfmed/engine/templates/report.html" in held
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    code = "import tfmed; from tfmed.config import find_config; print(tfmed.__file__, find_config('configs/uamt.yaml'))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "installed", capture_output=True, text=True)
+    assert found.stdout.count(str(tmp_path)) == 2, found.stderr
+
+
+def test_a_method_is_found_by_its_file(tmp_path, monkeypatch):
+    """Nothing but the file makes it known: its row is read off its docstring."""
+    text = '"""Toy: two lines of a paper.\\n\\nPaper: A. Author, 2021.\\n\\nTask: to be found.\\n"""\nMETHOD = 7\n'
+    (tmp_path / "toy_of_this_test.py").write_text(text.replace("\\n", "\n"), encoding="utf-8")
+    monkeypatch.setattr(tfmed.methods, "__path__", [*tfmed.methods.__path__, str(tmp_path)])
+    assert registry.method_class("toy_of_this_test") == 7 and "toy_of_this_test" in registry.names()
+    row = registry.info("toy_of_this_test")
+    assert (row.title, row.task, row.paper, row.status) == ("Toy", "to be found.", "A. Author, 2021.", "ready")
 
 
 def test_importing_tfmed_is_light():

@@ -7,7 +7,6 @@ starts from) and `profiles` (named sets of changes; `paper` is the file as it st
 import functools
 import os
 import pathlib
-import sysconfig
 from typing import Annotated, get_args, get_origin
 
 import pydantic
@@ -95,7 +94,7 @@ def find_config(path):
 
     A shipped variant whose name is the only one of its kind is found without its method's folder.
     """
-    shipped = (pathlib.Path(__file__).parents[1], pathlib.Path(sysconfig.get_path("data")) / "share" / "tfmed")
+    shipped = pathlib.Path(__file__).parents[1], pathlib.Path(__file__).parent  # of a checkout, and of an installation
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate

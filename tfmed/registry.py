@@ -1,9 +1,12 @@
-"""Method name -> Method. A method's module is imported only when it is asked for."""
+"""Method name -> Method: whatever module of `tfmed.methods` there is, imported only when it is asked for."""
 
+import ast
 import dataclasses
 import functools
 import importlib
 import importlib.util
+import pathlib
+import pkgutil
 
 _DGM, _DALI = "DGM4MICCAI 2021", "DALI 2021"
 
@@ -23,9 +26,15 @@ class MethodInfo:
 
 
 _ROWS = (
-    MethodInfo("gbdl", "Generative Bayesian deep learning", "semi-supervised segmentation", "Wang & Lukasiewicz 2022"),
-    MethodInfo("uss", "Uncertainty slice sampling", "active learning for segmentation", "Chlebus et al. 2022"),
-    MethodInfo("equireg", "Equivariance regularisation", "semi-supervised segmentation", "Schölin, master's thesis"),
+    MethodInfo(
+        "gbdl", "Generative Bayesian deep learning", "semi-supervised segmentation", "Wang & Lukasiewicz, CVPR 2022"
+    ),
+    MethodInfo(
+        "uss", "Uncertainty slice sampling", "active learning for segmentation", "Chlebus et al., IEEE Access 2022"
+    ),
+    MethodInfo(
+        "equireg", "Equivariance regularisation", "semi-supervised segmentation", "Schölin, MSc thesis, Lund 2020"
+    ),
     MethodInfo("fsmr2ct", "Frequency-supervised MR-to-CT", "image translation", f"Shi et al., {_DGM}"),
     MethodInfo("us_style", "Ultrasound variational style transfer", "image translation", f"Hung et al., {_DGM}"),
     MethodInfo("stylegan3d", "3D-StyleGAN", "generation", f"Hong et al., {_DGM}"),
@@ -57,32 +66,52 @@ _ROWS = (
 _EXPERIMENTS = (  # of papers that the collection has a method of; trained like one
     MethodInfo("ctsgan_nodules", "CT-SGAN's nodules", "detection of nodules", f"Pesaranghader et al., {_DGM}"),
 )
-_INFO = {row.name: row for row in (*_ROWS, *_EXPERIMENTS)}
 
 
 def catalog():
-    """Every method as a `MethodInfo`, in the order of the collection; imports none of them."""
+    """Every method of the collection as a `MethodInfo`, in its order; imports none of them."""
     return list(_ROWS)
 
 
 def experiments():
-    """Further experiments of the collection's papers, as `MethodInfo`; they are trained as methods are."""
-    return list(_EXPERIMENTS)
+    """What else can be trained: further experiments of the collection's papers, and methods that it does not name."""
+    named = {row.name for row in (*_ROWS, *_EXPERIMENTS)}
+    return [*_EXPERIMENTS, *(_described(name) for name in _found() if name not in named)]
+
+
+def _found():
+    """Names of the modules of methods."""
+    folders = importlib.import_module("tfmed.methods").__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+
+
+def described(name):
+    """What a method's docstring says: {"": its first line, "Paper": ..., "Task": ..., ...}, without importing it."""
+    origin = importlib.util.find_spec(f"tfmed.methods.{name}").origin
+    text = ast.get_docstring(ast.parse(pathlib.Path(origin).read_text(encoding="utf-8"))) or ""
+    first, *paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    parts = [paragraph.partition(": ") for paragraph in paragraphs]
+    return {"": first} | {key: words for key, colon, words in parts if colon and key.isalpha()}
+
+
+def _described(name):
+    found = described(name)
+    return MethodInfo(name, found[""].partition(":")[0].rstrip("."), found.get("Task", ""), found.get("Paper", ""))
 
 
 def names():
     """Names of the methods, and experiments, that can be trained."""
-    return [row.name for row in (*_ROWS, *_EXPERIMENTS) if row.status == "ready"]
+    return [row.name for row in (*catalog(), *experiments()) if row.status == "ready"]
 
 
 def info(name):
     """The catalogue's row of a method; KeyError when unknown."""
-    return _INFO[name]
+    return {row.name: row for row in (*catalog(), *experiments())}[name]
 
 
 def method_class(name):
     """The `Method` subclass of a method's module; KeyError when there is no such method yet."""
-    if name not in names():
+    if name not in _found():
         raise KeyError(name)
     return importlib.import_module(f"tfmed.methods.{name}").METHOD
 

@@ -363,6 +363,11 @@ def test_predictions_lie_on_the_grid_of_the_mr(run, tmp_path):
     assert one.shape == volume.shape and one.array.dtype == np.int16 and one.array.min() >= -1024
     np.testing.assert_allclose(one.affine, volume.affine, atol=1e-5)
     assert np.abs(reorient(turned, "RAS").array.astype(int) - one.array).max() <= 1
+    exported = [str(export(run, tmp_path / "export")), inputs[1], "--out", str(tmp_path / "same")]
+    assert cli.run(predict.main, [*exported, "--outputs", "ct,high"]) == 0
+    for name in ("ct", "high"):
+        of_run, of_export = (read_volume(tmp_path / folder / f"b_{name}.nii.gz").array for folder in ("out", "same"))
+        assert np.abs(of_run.astype(int) - of_export).max() <= 1
     low, high = (read_volume(tmp_path / "out" / f"a_{name}.nii.gz").array.astype(int) for name in ("low", "high"))
     inside = (one.array > -1020) & (one.array < 2250)
     assert np.abs(low + high - one.array)[inside].max() <= 2 and inside.any()

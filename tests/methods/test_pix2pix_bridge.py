@@ -466,6 +466,9 @@ def test_volumes_of_any_size_are_translated_on_their_own_grid(run, tmp_path):
     assert -1000 <= one.array.min() < one.array.max() <= 1000
     np.testing.assert_allclose(one.affine, volume.affine, atol=1e-5)
     assert np.abs(reorient(turned, "RAS").array.astype(int) - one.array).max() <= 1
+    exported = [str(export(run, tmp_path / "export")), str(tmp_path / "b.nii.gz"), "--out", str(tmp_path / "same")]
+    assert cli.run(predict.main, exported) == 0
+    assert np.abs(read_volume(tmp_path / "same" / "b_ct.nii.gz").array.astype(int) - turned.array).max() <= 1
     method = run.restored()
     whole = method.model(method.mr_scale.apply(volume).array[:1, :16, :16, None]).numpy()[..., 0]
     np.testing.assert_allclose(

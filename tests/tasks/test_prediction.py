@@ -13,7 +13,7 @@ from tfmed.data import preprocess
 from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
-from tfmed.tasks.prediction import Segmenter, back, check_grids, inputs, predict
+from tfmed.tasks.prediction import Segmenter, back, check_grids, inputs
 
 pytestmark = pytest.mark.current
 
@@ -144,7 +144,7 @@ def test_files_hold_the_numbers_of_the_classes(tmp_path, values, dtype):
     write_volume(image, tmp_path / "scan.nii.gz")
     image = read_volume(tmp_path / "scan.nii.gz")
     steps = (Orient(to="RAS"), Crop(shape=(8, 12, 14)))
-    paths = list(predict(segmenter(steps, values=values), [str(tmp_path / "scan.nii.gz")], tmp_path / "out"))
+    paths = list(segmenter(steps, values=values).predict([str(tmp_path / "scan.nii.gz")], tmp_path / "out"))
     assert [path.name for path in paths] == [f"scan_{k}.nii.gz" for k in ("labels", "probabilities", "entropy")]
     labels, probabilities, entropy = (read_volume(path) for path in paths)
     found = segmenter(steps, values=values)([image])
@@ -159,7 +159,7 @@ def test_files_hold_the_numbers_of_the_classes(tmp_path, values, dtype):
 
 def test_only_the_maps_that_were_asked_for(tmp_path):
     write_volume(scan(), tmp_path / "scan.nii")
-    (path,) = predict(segmenter(), [str(tmp_path / "scan.nii")], tmp_path, ["entropy"])
+    (path,) = segmenter().predict([str(tmp_path / "scan.nii")], tmp_path, ["entropy"])
     assert path == tmp_path / "scan_entropy.nii.gz" and {p.name for p in tmp_path.iterdir()} == {"scan.nii", path.name}
 
 
@@ -220,7 +220,7 @@ def test_wrong_inputs_are_refused_at_once(scans, name):
     """Before the network has seen any of them, and with nothing written."""
     words, modalities, line = BAD[name]
     with pytest.raises(UserError, match=line):
-        predict(segmenter(modalities=modalities), words, scans / "out")
+        segmenter(modalities=modalities).predict(words, scans / "out")
     assert not (scans / "out").exists()
 
 
@@ -234,13 +234,13 @@ def test_no_input_is_overwritten(scans):
     write_volume(scan(), scans / "both_labels.nii.gz")
     words = ["both_labels.nii.gz", "both.nii.gz::0"]
     with pytest.raises(UserError, match=r"^both_labels\.nii\.gz: is an input that a result would overwrite; choose"):
-        predict(segmenter(), words, pathlib.Path("."))
-    assert len(list(predict(segmenter(), words, pathlib.Path("out")))) == 6
+        segmenter().predict(words, pathlib.Path("."))
+    assert len(list(segmenter().predict(words, pathlib.Path("out")))) == 6
 
 
 def test_a_damaged_second_input_leaves_the_first_result(scans):
     (scans / "bad.nii.gz").write_bytes(b"nothing")
-    found = predict(segmenter(), ["both.nii.gz::0", "bad.nii.gz"], scans / "out", ["labels"])
+    found = segmenter().predict(["both.nii.gz::0", "bad.nii.gz"], scans / "out", ["labels"])
     assert read_volume(next(found)).shape == SIZE
     with pytest.raises(UserError, match=r"bad\.nii\.gz"):
         next(found)
@@ -249,7 +249,7 @@ def test_a_damaged_second_input_leaves_the_first_result(scans):
 
 def test_a_step_that_cannot_be_done_names_the_file(scans):
     with pytest.raises(DataError, match=r"^both\.nii\.gz::0: crop_foreground: no voxel is above 1000"):
-        list(predict(segmenter((CropForeground(above=1000),)), ["both.nii.gz::0"], scans / "out"))
+        list(segmenter((CropForeground(above=1000),)).predict(["both.nii.gz::0"], scans / "out"))
 
 
 def test_images_that_cannot_be_segmented_together():

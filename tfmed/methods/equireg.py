@@ -2,6 +2,8 @@
 
 Paper: Schölin, "Semi-Supervised Medical Image Segmentation with Equivariance Regularization", MSc thesis, Lund 2020.
 
+Task: segmentation from few labels, 2-D and 3-D.
+
 Idea: a network sees an image x and its strongly augmented copy A(x). Its prediction for A(x) is pulled towards the
 augmented prediction for x, by the Kullback-Leibler divergence and without a gradient through the target. No labels
 are needed for that, so unlabelled slices train too. One network, no teacher.

@@ -3,6 +3,8 @@
 Paper: Li, Shen, Zhu, Chen et al., "BrainNetGAN: Data augmentation of brain connectivity using generative adversarial
 network for dementia classification", DGM4MICCAI 2021.
 
+Task: generation of connectomes, to augment classes.
+
 Idea: A perceptron turns noise and a class into the upper triangle of a connectivity matrix. A critic made of edge to
 edge and edge to node convolutions (BrainNetCNN) tells real from generated matrices; a classifier of the same layout
 tells the classes of both, and is the only way in which the class reaches the generator. Generated matrices replace or

@@ -2,6 +2,8 @@
 
 Paper: A. Pesaranghader, Y. Wang, M. Havaei, "CT-SGAN: Computed Tomography Synthesis GAN", DGM4MICCAI 2021.
 
+Task: generation of CT volumes.
+
 Idea: A BiLSTM turns noise into one latent per axial position; a 2D generator decodes each of them, joined to one latent
 per volume, into a thin 3-slice image. A critic of slices and a critic of slabs (short runs of slices) teach both. No 3D
 deconvolution is needed, so memory does not grow with the volume's length.

@@ -3,6 +3,8 @@
 Paper: A. Pesaranghader, Y. Wang, M. Havaei, "CT-SGAN: Computed Tomography Synthesis GAN", DGM4MICCAI 2021, Sect. 3 and
 Appendix B; injector and eraser after Jin et al., MICCAI 2018 (simulated lung nodules).
 
+Task: nodules injected and erased; a classifier from real, synthetic, or synthetic and then real scans.
+
 Idea: Scans with nodules and scans without come from different scanners, so a classifier could tell them by their noise.
 A nodule injector (3-D conditional GAN, fills in the masked middle of a cube of voxels) puts nodules into half of the
 healthy scans; an eraser, taught on injected nodules, removes those of half of the others. With that, a 3D-SqueezeNet

@@ -2,6 +2,8 @@
 
 Paper: Z. Shi, P. Mettes, G. Zheng, C. Snoek, "Frequency-Supervised MR-to-CT Image Synthesis", DGM4MICCAI 2021.
 
+Task: MR to CT of volumes, with low and high frequencies apart.
+
 Idea: A network trained with L1 blurs edges, and of a CT's edges most is bone. Its last features are therefore split in
 two by learnt maps: one part becomes the CT's low frequencies, the other, refined by large one-dimensional kernels, its
 high ones, which have a loss of their own, and a critic that sees nothing else.

@@ -2,6 +2,8 @@
 
 Paper: L. Tronchin, R. Sicilia, E. Cordelli, S. Ramella, P. Soda, "Evaluating GANs in Medical Imaging", DGM4MICCAI 2021.
 
+Task: DCGAN, LSGAN, WGAN-GP, AC-GAN, and how to judge generators.
+
 Idea: No feature network of natural images judges medical ones. Instead a network is trained, per generator, to tell
 synthetic from real images: how well it does, and how far the two sets lie apart in its features, say how good the
 generator is; nearest similarities among synthetic and real images show memorising and collapse.

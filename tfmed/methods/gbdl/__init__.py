@@ -3,6 +3,9 @@
 Paper: J. Wang, T. Lukasiewicz, "Rethinking Bayesian Deep Learning Methods for Semi-Supervised Volumetric Medical Image
 Segmentation", CVPR 2022.
 
+Task: segmentation of volumes from few labels, with uncertainty; beside it `mean_teacher`, `uamt`, `double_uncertainty`,
+`tripled_uncertainty`, `sassnet`, `dtc`, `coranet`.
+
 Idea: First a latent model of images and labels together (LRL): each slice has a Gaussian with full covariance, their
 product is pulled towards the standard normal, and decoders give back the image and the label. Then a 3-D U-Net with
 Monte Carlo dropout learns from labels and, where there are none, from what the latent model says. It alone is used

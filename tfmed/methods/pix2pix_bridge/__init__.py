@@ -3,6 +3,8 @@
 Paper: A. Paavilainen, S. U. Akram, J. Kannala, "Bridging the Gap Between Paired and Unpaired Medical Image
 Translation", DGM4MICCAI 2021.
 
+Task: MR to CT and back without real pairs; pix2pix, pix2pixHD, CycleGAN.
+
 Idea: A scanner makes up a CT from its MR ("MRCAT"): aligned with it, but with few grey values, no gas and no couch. MR
 to CT is anchored to it by an L1 loss, while a critic compares with real CTs of other patients. CT to MR learns, by the
 toss of a coin, from real CTs (a critic of MRs) or from MRCATs (L1 and a critic of pairs), and is used on real CTs.

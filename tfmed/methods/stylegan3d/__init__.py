@@ -4,6 +4,8 @@ Paper: S. Hong, R. Marinescu, A. V. Dalca, A. K. Bonkhoff, M. Bretzner, N. S. Ro
 Style-Based Generative Adversarial Network for Generative Modeling of Three-Dimensional Medical Images", DGM4MICCAI
 2021.
 
+Task: generation of brain MR volumes; projection, style mixing.
+
 Idea: StyleGAN2 with 3-D convolutions, noise and resampling, a base that need not be a cube, and few channels (the same
 number at every level), so that a whole brain fits. Styles of a layer belong to a scale: they can be mixed; a real
 volume can be projected into style and noise.

@@ -3,6 +3,8 @@
 Paper: G. Chlebus, A. Schenk, H. K. Hahn, B. van Ginneken, H. Meine, "Robust Segmentation Models Using an Uncertainty
 Slice Sampling-Based Annotation Workflow", IEEE Access 10, 2022.
 
+Task: active learning: which slices to annotate next, by simulation or by a person through a folder.
+
 Idea: A 3-D network asks for single slices, those at the peaks of its own uncertainty (Monte Carlo dropout) along each
 volume. A Dice loss that counts annotated slices alone lets it learn from them. Compared with asking for whole volumes
 (UVS), and with volumes or slices at random (RVS, RSS).

@@ -1,0 +1,9 @@
+"""Which packages are installed: those of tfmed, and the settings files as `tfmed.configs`."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["tfmed", "tfmed.*"]), "tfmed.configs"],
+    package_dir={"tfmed.configs": "configs"},
+    package_data={"tfmed": ["engine/templates/*.html"], "tfmed.configs": ["*.yaml", "*/*.yaml"]},
+)
