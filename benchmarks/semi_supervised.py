@@ -1,9 +1,9 @@
-"""What GBDL and its rivals cost beside supervised training, Monte Carlo passes beside one, rank-one beside inverses.
+"""What GBDL and its baselines cost beside supervised training, Monte Carlo passes beside one, rank-one beside inverses.
 
 python benchmarks/semi_supervised.py [--rounds 5] [--steps 2] [--patch 16 64 64] [--widths 16 32 64] [--only methods]
        [--methods mean_teacher uamt]
 
-1. methods: a training step of GBDL's two stages and of each of its rivals, on the same segmentation network and as
+1. methods: a training step of GBDL's two stages and of each of its baselines, on the same segmentation network and as
    many crops (supervised: 4 labelled; the others: 2 and 2).
 2. passes: the mean of T Monte Carlo passes of the segmentation network; its dropout sits in the decoder only.
 3. rank-one: the product of 32 slices' Gaussians in closed form, and by inverting a matrix of 256 x 256 for each slice.

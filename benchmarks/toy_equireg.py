@@ -21,7 +21,7 @@ from tfmed.augment.paired import sample_grid
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator, shuffled
 from tfmed.data.streams import Streams
-from tfmed.methods.equireg import Config, EquiReg, moved_both_ways, movements
+from tfmed.methods.equireg import Config, EquiReg, moved_both_ways, transforms
 from tfmed.metrics.segmentation import dice, equivariance_dice
 from tfmed.ops.warp import warp_array
 from tfmed.tasks.backbones import FCDenseNet
@@ -55,7 +55,7 @@ def toy_image(seed):
 
 
 def samples(seed, streams):
-    """Batches as the method makes them: weakly moved images with labels, and the grids of strong movements."""
+    """Batches as the method makes them: weakly moved images with labels, and the grids of strong transforms."""
     labelled = [toy_image(1000 * seed + i) for i in range(LABELLED)]
     pool = labelled + [toy_image(1000 * seed + 100 + i) for i in range(UNLABELLED)]
 
@@ -66,7 +66,7 @@ def samples(seed, streams):
         seeds = generator(seed, index, 1).integers(2**31, size=2)
         weak = sample_grid(seeds[0], (SIDE, SIDE), "weak")
         image, label = warp_array(image, weak, 1, "edge"), warp_array(label[..., None], weak, 0, "edge")[..., 0]
-        strong = sample_grid(seeds[1], (SIDE, SIDE), movements(CONFIG))
+        strong = sample_grid(seeds[1], (SIDE, SIDE), transforms(CONFIG))
         return {"image": image, "label": label * is_labelled, "grid": strong}
 
     shape = (SIDE, SIDE)
@@ -95,7 +95,7 @@ def scores(model):
         return np.concatenate([network(part).numpy() for part in np.array_split(stack, 4)]).astype(np.uint8)
 
     found = segment(images)
-    ours, theirs = moved_both_ways(segment, images, 2, policy=movements(CONFIG, "strong"))
+    ours, theirs = moved_both_ways(segment, images, 2, policy=transforms(CONFIG, "strong"))
     each = [np.mean([dice(a == k, b == k) for a, b in zip(found, labels, strict=True)]) for k in (1, 2)]
     return float(np.mean(each)), float(np.mean([equivariance_dice(ours == k, theirs == k) for k in (1, 2)]))
 

@@ -1,4 +1,4 @@
-"""Damaged and mistaken input: exit status 2, one line that names the file and the mend, nothing written lost."""
+"""Damaged and mistaken input: exit status 2, one line that names the file and the fix, nothing written lost."""
 
 import gzip
 import hashlib

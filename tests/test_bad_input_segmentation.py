@@ -1,4 +1,4 @@
-"""Damaged and mistaken input of segmentation: exit status 2, one line with the place and the mend, nothing lost."""
+"""Damaged and mistaken input of segmentation: exit status 2, one line with the place and the fix, nothing lost."""
 
 import csv
 import json

@@ -56,15 +56,15 @@ def test_help_of_each_verb(tfmed_command, verb):
     assert (status, err) == (0, "") and f"usage: tfmed {verb}" in out
 
 
-@pytest.mark.parametrize("verb, mend", [
+@pytest.mark.parametrize("verb, fix", [
     ("fti", "did you mean 'fit'?"), ("evalute", "did you mean 'evaluate'?"), ("catalogue", "did you mean 'catalog'?"),
     ("zzz", "known: catalog, compare"), ("", "known: "), ("../fit", "no verb '../fit'"),
 ])  # fmt: skip
-def test_unknown_verb(tfmed_command, verb, mend):
-    assert_refused(tfmed_command(verb), f"no verb {verb!r}", mend)
+def test_unknown_verb(tfmed_command, verb, fix):
+    assert_refused(tfmed_command(verb), f"no verb {verb!r}", fix)
 
 
-@pytest.mark.parametrize("words, mend", [
+@pytest.mark.parametrize("words, fix", [
     (["fit"], "required: config; see 'tfmed fit --help'"),
     (["fit", "a.yaml", "--frofile", "x"], "--frofile"),
     (["sample", "run"], "--out; see 'tfmed sample --help'"),
@@ -75,8 +75,8 @@ def test_unknown_verb(tfmed_command, verb, mend):
     (["prepare"], "see 'tfmed prepare --help'"),
     (["catalog", "more"], "unrecognized arguments: more; see 'tfmed catalog --help'"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")  # fmt: skip
-def test_wrong_usage(tfmed_command, words, mend):
-    assert_refused(tfmed_command(*words), mend)
+def test_wrong_usage(tfmed_command, words, fix):
+    assert_refused(tfmed_command(*words), fix)
 
 
 @pytest.mark.parametrize("verb", ["fit", "prepare"])
@@ -116,7 +116,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize("error, status, line", [
-    (UserError("a: wrong;\n  mend it"), 2, "tfmed: a: wrong; mend it\n"),
+    (UserError("a: wrong;\n  fix it"), 2, "tfmed: a: wrong; fix it\n"),
     (KeyboardInterrupt(), 130, "tfmed: interrupted\n"),
     (MemoryError(), 2, "tfmed: out of memory; lower train.batch_size or the volume's size\n"),
 ], ids=["user", "interrupt", "memory"])  # fmt: skip

@@ -165,7 +165,7 @@ def test_another_source_drops_the_options_in_the_profiles_of_its_base(write):
     assert tfmed.load_config(file, profile="own").data.options == {"a": 1}
 
 
-# --- refusals: which line, which key, which mend ----------------------------------------------------------------------
+# --- refusals: which line, which key, which fix ----------------------------------------------------------------------
 
 REFUSED = {
     # unknown names
@@ -251,12 +251,12 @@ def test_the_number_of_further_problems_is_told(write):
     assert refusal(write("method: ctsgan\nseed: -1\ntrain: {steps: 0, batch_size: 0}\n")).endswith("(and 2 more)")
 
 
-@pytest.mark.parametrize("method, mend", [
+@pytest.mark.parametrize("method, fix", [
     ("ctsgann", "unknown method 'ctsgann'; did you mean 'ctsgan'?"), ("zzz", "known: brainnetgan"), ("3", "missing"),
     ("[a]", "missing"), ("", "missing"), ("os", "unknown method"), ("../fit", "unknown method"),
 ])  # fmt: skip
-def test_unknown_method(write, method, mend):
-    assert mend in refusal(write(f"method: {method}\n"))
+def test_unknown_method(write, method, fix):
+    assert fix in refusal(write(f"method: {method}\n"))
 
 
 def test_every_planned_method_is_refused_in_one_line(write):
@@ -265,7 +265,7 @@ def test_every_planned_method_is_refused_in_one_line(write):
             assert f"unknown method '{row.name}'" in refusal(write(f"method: {row.name}\n"))
 
 
-@pytest.mark.parametrize("content, mend", [
+@pytest.mark.parametrize("content, fix", [
     (b"", "is empty; start from one of the files"),
     (b"# only a comment\n", "is empty"),
     (b"- a\n- b\n", ":1: must hold 'key: value' lines"),
@@ -277,10 +277,10 @@ def test_every_planned_method_is_refused_in_one_line(write):
     (b"model: " + b"{a: " * 5000, ":1: nested more than 24 levels deep"),
     (b"".join(b" " * i + b"a:\n" for i in range(100)), "nested more than 24 levels deep"),
 ], ids=["empty", "comment", "list", "words", "binary", "control", "2MB", "brackets", "braces", "indents"])  # fmt: skip
-def test_files_that_are_no_settings(write, content, mend):
+def test_files_that_are_no_settings(write, content, fix):
     file = write(content)
     message = refusal(file)
-    assert message.startswith(str(file)) and mend in message
+    assert message.startswith(str(file)) and fix in message
 
 
 def test_an_alias_bomb_is_refused_at_its_first_alias(write):
@@ -302,9 +302,9 @@ def test_missing_files_and_folders(tmp_path):
     assert "no such settings file" in refusal(tmp_path / ("x" * 300))
 
 
-@pytest.mark.parametrize("profile, mend", [("dmeo", "did you mean 'demo'?"), ("zzz", "known: demo, paper")])
-def test_unknown_profile(profile, mend):
-    assert mend in refusal("configs/ctsgan.yaml", profile=profile)
+@pytest.mark.parametrize("profile, fix", [("dmeo", "did you mean 'demo'?"), ("zzz", "known: demo, paper")])
+def test_unknown_profile(profile, fix):
+    assert fix in refusal("configs/ctsgan.yaml", profile=profile)
 
 
 @pytest.mark.parametrize("text", ["profiles: 3", "profiles: {small: 3}", "profiles: [small]"])
@@ -317,7 +317,7 @@ def test_an_error_in_a_profile_names_its_line(write):
     assert refusal(file, profile="small").startswith(f"{file}:5: train.stepz: unknown setting; did you mean 'steps'?")
 
 
-@pytest.mark.parametrize("override, mend", [
+@pytest.mark.parametrize("override, fix", [
     ("train.stepz=3", "command line: train.stepz: unknown setting; did you mean 'steps'?"),
     ("train.steps=x", "command line: train.steps: input should be a valid integer"),
     ("train.steps=", "command line: train.steps"),
@@ -334,8 +334,8 @@ def test_an_error_in_a_profile_names_its_line(write):
     ("profiles.demo.seed=3", "'profiles' cannot be overridden"),
     ("train.steps=1\nbase: x", "holds more than one setting"),
 ])  # fmt: skip
-def test_wrong_overrides(override, mend):
-    assert mend in refusal("configs/ctsgan.yaml", override)
+def test_wrong_overrides(override, fix):
+    assert fix in refusal("configs/ctsgan.yaml", override)
 
 
 # --- any content at all -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The command line: one verb each, errors as one line, exit status 0, 2 (mend your input) or 130 (interrupted)."""
+"""The command line: one verb each, errors as one line, exit status 0, 2 (fix your input) or 130 (interrupted)."""
 
 import argparse
 import functools

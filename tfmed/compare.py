@@ -35,9 +35,7 @@ def main(argv):
         print_table(comparison.table())
         print(f"table: {comparison.out / 'comparison.csv'}\nreport: {comparison.write()}")
     if failed:
-        raise UserError(
-            f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); mend it and repeat the command"
-        )
+        raise UserError(f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); fix it and repeat the command")
     return 0
 
 

@@ -59,7 +59,7 @@ def load_config(path, overrides=(), profile="paper"):
         The method's `Settings` (sections `data`, `train`, `model`, and `method`, `seed`, `profile`).
 
     Raises:
-        ConfigError: one line with file, line, key and how to mend it.
+        ConfigError: one line with file, line, key and how to fix it.
     """
     file = find_config(path)
     values, places = _read_with_bases(file)
@@ -136,9 +136,9 @@ def _parse(text, file):
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
-        raise ConfigError(f"{file}{line}: is not valid YAML: {problem}; mend that line") from None
+        raise ConfigError(f"{file}{line}: is not valid YAML: {problem}; fix that line") from None
     except ValueError as error:
-        raise ConfigError(f"{file}: holds a value that cannot be read ({error}); mend it") from None
+        raise ConfigError(f"{file}: holds a value that cannot be read ({error}); fix it") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{file}:1: must hold 'key: value' lines; start from one of the files in configs/")
     return values, places

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each is one line that says what, where and how to mend it (exit status 2)."""
+"""The errors that a user can fix: each is one line that says what, where and how to fix it (exit status 2)."""
 
 import difflib
 

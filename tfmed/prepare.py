@@ -34,7 +34,7 @@ def main(argv):
     output.print(f"{len(cases)} cases ({', '.join(f'{count} {name}' for name, count in parts.items())})")
     if problems:
         output.print(table)
-        raise DataError(f"{problems} problem(s) in the table above; mend or remove these cases")
+        raise DataError(f"{problems} problem(s) in the table above; fix or remove these cases")
     output.print(f"all can be used; prepared in {method.cache.folder}")
 
 

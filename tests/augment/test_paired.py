@@ -22,7 +22,7 @@ NOTHING_3D = VolumePolicy(flip=None, shift=None)
 
 
 def only(shape, **strengths):
-    """A policy with these movements alone."""
+    """A policy with these transforms alone."""
     return dataclasses.replace(NOTHING if len(shape) == 2 else NOTHING_3D, **strengths)
 
 
@@ -190,7 +190,7 @@ def test_weak_is_flips_and_shifts_within_a_tenth():
 
 
 def test_strong_chooses_three_to_eight_movements_in_any_order():
-    ran = [[movement for movement, _ in paired._drawn(seed, STRONG)] for seed in range(80)]
+    ran = [[transform for transform, _ in paired._drawn(seed, STRONG)] for seed in range(80)]
     assert {len(r) for r in ran} == {3, 4, 5, 6, 7, 8} and len({name for r in ran for name in r}) == 8
     assert all(len(set(r)) == len(r) for r in ran) and any(r != sorted(r) for r in ran)
 

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from tfmed.data import phantoms, preprocess
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.preprocess import Orient, Resample, Window
 from tfmed.data.readers import read_address
 from tfmed.io import ImageIntegrityError, Volume, write_volume
@@ -174,17 +174,17 @@ def test_a_dicom_folder(tmp_path):
 
 
 def test_has_tells_what_is_prepared(source, tmp_path):
-    case, wants = Case("a", "a", {"ct": source}, label=source), Wants(label="required")
+    case, case_spec = Case("a", "a", {"ct": source}, label=source), CaseSpec(label="required")
     cache = Cache(tmp_path / "cache", STEPS)
-    assert not cache.has(case, wants)
+    assert not cache.has(case, case_spec)
     cache.get(source)
-    assert not cache.has(case, wants) and cache.has(case, Wants())
+    assert not cache.has(case, case_spec) and cache.has(case, CaseSpec())
     cache.get(source, is_label=True)
-    assert cache.has(case, wants)
-    assert not cache.has(case, Wants(images=("mr",)))
-    assert not Cache(tmp_path / "cache", STEPS[:1]).has(case, wants)
+    assert cache.has(case, case_spec)
+    assert not cache.has(case, CaseSpec(images=("mr",)))
+    assert not Cache(tmp_path / "cache", STEPS[:1]).has(case, case_spec)
     os.remove(source)
-    assert not cache.has(case, wants)
+    assert not cache.has(case, case_spec)
 
 
 WRITER = """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tfmed.data import phantoms, preprocess
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.checks import Wants, check_case, fill, prepare_cases
+from tfmed.data.checks import CaseSpec, check_case, fill, prepare_cases
 from tfmed.data.preprocess import Crop, CropForeground, Orient, ZScore
 from tfmed.data.readers import read_case
 from tfmed.errors import DataError
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.current
 AFFINE = np.array([[-0.8, 0, 0, 91.5], [0, 0.7, 0, -120.25], [0, 0, 2.5, -310.0], [0, 0, 0, 1]])
 STEPS = (CropForeground(), Orient(), Crop(shape=(None, 8, 9)))
 NAMES = ("flair", "t1", "t2")
-WANTS = Wants(images=NAMES, label="optional", label_values=(0, 1, 2, 4), stack=True)
+WANTS = CaseSpec(images=NAMES, label="optional", label_values=(0, 1, 2, 4), stack=True)
 
 
 def scans(folder, seed=0, shape=(6, 10, 12)):
@@ -42,18 +42,18 @@ def case(tmp_path):
     return scans(tmp_path)
 
 
-def assert_fresh(cache, case, wants=WANTS):
+def assert_fresh(cache, case, case_spec=WANTS):
     """What the cache gives equals what preprocessing gives now."""
-    images, label = preprocess.run_together(cache.steps, *read_case(case, wants))
-    found = cache.stack(case, wants)
+    images, label = preprocess.run_together(cache.steps, *read_case(case, case_spec))
+    found = cache.stack(case, case_spec)
     for k, image in enumerate(images):
         np.testing.assert_array_equal(found.image[..., k], image.array.astype(cache.image_dtype))
     np.testing.assert_array_equal(found.affine, images[0].affine)
     assert (found.label is None) == (label is None) == (found.voxels is None)
     if label is not None:
-        classes = preprocess.class_labels(label, wants.label_values).array
+        classes = preprocess.class_labels(label, case_spec.label_values).array
         np.testing.assert_array_equal(found.label, classes)
-        assert found.voxels == np.bincount(classes.ravel(), minlength=len(wants.label_values)).tolist()
+        assert found.voxels == np.bincount(classes.ravel(), minlength=len(case_spec.label_values)).tolist()
     return found
 
 
@@ -142,15 +142,15 @@ def test_channels_of_one_file_are_different_images(tmp_path):
     array = np.random.default_rng(0).integers(1, 900, (5, 6, 7, 4)).astype("int16")
     write_volume(Volume(array, AFFINE), tmp_path / "all.nii.gz")
     file, cache = str(tmp_path / "all.nii.gz"), Cache(tmp_path / "cache", ())
-    wants = Wants(images=("a", "b"), stack=True)
+    case_spec = CaseSpec(images=("a", "b"), stack=True)
     for a, b in ((0, 1), (1, 0), (2, 3), (0, 0)):
         chosen = Case("case", "case", {"a": f"{file}::{a}", "b": f"{file}::{b}"})
-        assert check_case(chosen, wants) == []
-        for made in (cache.stack(chosen, wants), Cache(tmp_path / "cache", ()).stack(chosen, wants)):
+        assert check_case(chosen, case_spec) == []
+        for made in (cache.stack(chosen, case_spec), Cache(tmp_path / "cache", ()).stack(chosen, case_spec)):
             np.testing.assert_array_equal(made.image, array[..., [a, b]])
     assert entries(tmp_path / "cache") == 4
     write_volume(Volume(array + 1, AFFINE), tmp_path / "all.nii.gz")
-    np.testing.assert_array_equal(Cache(tmp_path / "cache", ()).stack(chosen, wants).image, array[..., [0, 0]] + 1)
+    np.testing.assert_array_equal(Cache(tmp_path / "cache", ()).stack(chosen, case_spec).image, array[..., [0, 0]] + 1)
 
 
 def test_padding_is_background_whatever_its_number(tmp_path):
@@ -158,8 +158,8 @@ def test_padding_is_background_whatever_its_number(tmp_path):
     for name, values in (("image", label * 2), ("label", label)):
         write_volume(Volume(values, AFFINE), tmp_path / f"{name}.nii")
     case = Case("case", "case", {"mr": str(tmp_path / "image.nii")}, str(tmp_path / "label.nii"))
-    wants = Wants(images=("mr",), label="optional", label_values=(5, 7), stack=True)
-    found = Cache(tmp_path / "cache", (Crop(shape=(1, 4, 4)),)).stack(case, wants)
+    case_spec = CaseSpec(images=("mr",), label="optional", label_values=(5, 7), stack=True)
+    found = Cache(tmp_path / "cache", (Crop(shape=(1, 4, 4)),)).stack(case, case_spec)
     np.testing.assert_array_equal(found.label[0], np.pad([[0, 1], [1, 0]], 1))
     assert found.voxels == [14, 2]
 
@@ -168,9 +168,9 @@ def test_phantoms_need_no_files(tmp_path):
     parts = {n: phantoms.address("brain_tumour", seed=3, shape=(16, 24, 24), part=n) for n in ("flair", "t1", "label")}
     label = parts.pop("label")
     case = Case("phantom", "phantom", parts, label)
-    wants = dataclasses.replace(WANTS, images=("t1", "flair"))
-    prepare_cases([case], Cache(tmp_path / "cache", STEPS), wants)
-    assert_fresh(Cache(tmp_path / "cache", STEPS), case, wants)
+    case_spec = dataclasses.replace(WANTS, images=("t1", "flair"))
+    prepare_cases([case], Cache(tmp_path / "cache", STEPS), case_spec)
+    assert_fresh(Cache(tmp_path / "cache", STEPS), case, case_spec)
 
 
 def test_float16_refuses_what_it_cannot_hold(tmp_path):
@@ -181,7 +181,7 @@ def test_float16_refuses_what_it_cannot_hold(tmp_path):
         write_volume(Volume(array, AFFINE), tmp_path / f"{name}.nii")
         case = Case(name, name, {"ct": str(tmp_path / f"{name}.nii")})
         for stack in (True, False):
-            problems = fill(case, Cache(tmp_path / "cache", (), "float16"), Wants(stack=stack))
+            problems = fill(case, Cache(tmp_path / "cache", (), "float16"), CaseSpec(stack=stack))
             if name == "fits":
                 assert problems == []
             else:

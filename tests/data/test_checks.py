@@ -1,4 +1,4 @@
-"""What is checked before training: one line per problem, with the file and the mend."""
+"""What is checked before training: one line per problem, with the file and the fix."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tfmed.data import phantoms
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
-from tfmed.data.checks import Wants, check_case, is_phantom, prepare_cases
+from tfmed.data.checks import CaseSpec, check_case, is_phantom, prepare_cases
 from tfmed.data.preprocess import Window
 from tfmed.errors import DataError
 from tfmed.io import Volume, write_volume
@@ -14,7 +14,7 @@ from tfmed.io import Volume, write_volume
 pytestmark = pytest.mark.current
 
 AFFINE = np.diag([0.8, 0.7, 2.5, 1.0])
-BOTH = Wants(label="required", label_values=(0, 1, 2))
+BOTH = CaseSpec(label="required", label_values=(0, 1, 2))
 
 
 def voxels(dtype="int16", shape=(5, 6, 7)):
@@ -35,9 +35,9 @@ def case(tmp_path):
     return make
 
 
-def the_problem(case, wants=BOTH):
-    """The only problem of a case; one line that ends with the mend."""
-    (problem,) = check_case(case, wants)
+def the_problem(case, case_spec=BOTH):
+    """The only problem of a case; one line that ends with the fix."""
+    (problem,) = check_case(case, case_spec)
     assert "\n" not in problem and ";" in problem
     return problem
 
@@ -50,7 +50,7 @@ def changed(array, value, where=(1, 2, 3)):
 
 def test_a_good_case_has_no_problem(case):
     assert check_case(case(), BOTH) == []
-    assert check_case(case(), Wants()) == []
+    assert check_case(case(), CaseSpec()) == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -69,17 +69,17 @@ def test_values_that_are_not_finite(case, value):
 ], ids=["constant", "slices", "columns", "channels"])  # fmt: skip
 def test_images_that_cannot_be_used(case, image, words):
     broken = case(image)
-    problem = the_problem(broken, Wants())
+    problem = the_problem(broken, CaseSpec())
     assert problem.startswith(broken.images["ct"]) and words in problem
 
 
 def test_the_method_says_how_many_slices_are_enough(case):
-    assert "smaller than the 6 x 2 x 2 voxels" in the_problem(case(), Wants(minimum_shape=(6, 2, 2)))
-    assert check_case(case(), Wants(minimum_shape=(5, 6, 7))) == []
+    assert "smaller than the 6 x 2 x 2 voxels" in the_problem(case(), CaseSpec(minimum_shape=(6, 2, 2)))
+    assert check_case(case(), CaseSpec(minimum_shape=(5, 6, 7))) == []
 
 
 def test_a_missing_modality(case):
-    problem = the_problem(case(), Wants(images=("mr",)))
+    problem = the_problem(case(), CaseSpec(images=("mr",)))
     assert problem == "case: has no 'mr' image (has: ct); add it or remove the case"
 
 
@@ -87,7 +87,7 @@ def test_a_missing_label(case):
     made = case()
     bare = Case("bare", "bare", made.images)
     assert the_problem(bare) == "bare: has no label map; add one or remove the case"
-    assert check_case(bare, Wants(label="optional")) == []
+    assert check_case(bare, CaseSpec(label="optional")) == []
 
 
 @pytest.mark.parametrize("part", ["image", "label"])
@@ -124,7 +124,7 @@ def test_labels_that_do_not_fit(case, options, words):
     broken = case(**options)
     problem = the_problem(broken)
     assert problem.startswith(broken.label) and words in problem
-    assert check_case(broken, Wants()) == []  # who needs no labels does not mind
+    assert check_case(broken, CaseSpec()) == []  # who needs no labels does not mind
 
 
 def test_rounding_of_the_geometry_is_forgiven(case):
@@ -133,13 +133,13 @@ def test_rounding_of_the_geometry_is_forgiven(case):
 
 def test_whole_numbers_may_be_stored_as_floats(case):
     assert check_case(case(label=np.full((5, 6, 7), 2.0, "float32")), BOTH) == []
-    assert check_case(case(label=np.full((5, 6, 7), 99.0, "float32")), Wants(label="optional")) == []
+    assert check_case(case(label=np.full((5, 6, 7), 99.0, "float32")), CaseSpec(label="optional")) == []
 
 
 def test_all_problems_of_a_case_are_listed(case):
     broken = case(changed(voxels("float32"), np.nan), np.full((5, 6, 7), 7, "uint8"))
     assert len(check_case(broken, BOTH)) == 2
-    assert len(check_case(broken, Wants(images=("ct", "mr"), label="required", label_values=(0,)))) == 3
+    assert len(check_case(broken, CaseSpec(images=("ct", "mr"), label="required", label_values=(0,)))) == 3
 
 
 # --- filling the cache ----------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_preparing_fills_the_cache_and_then_trusts_it(case, tmp_path):
 
 
 def test_labels_are_prepared_only_where_they_are_used(case, tmp_path):
-    prepare_cases([case()], Cache(tmp_path / "cache", ()), Wants())
+    prepare_cases([case()], Cache(tmp_path / "cache", ()), CaseSpec())
     assert cached(tmp_path / "cache") == 1
 
 
@@ -170,22 +170,22 @@ def test_the_first_problem_is_told_and_the_others_are_counted(case, tmp_path):
              case(name="two", image=voxels(shape=(1, 6, 7)))]  # fmt: skip
     cache = Cache(tmp_path / "cache", ())
     with pytest.raises(DataError, match=r"one-image\.nii: every voxel is 0.*and 1 more; 'tfmed prepare' lists"):
-        prepare_cases(cases, cache, Wants())
-    assert cache.has(cases[0], Wants())  # work that was done is kept
-    assert not cache.has(cases[1], Wants()) and not cache.has(cases[2], Wants())
+        prepare_cases(cases, cache, CaseSpec())
+    assert cache.has(cases[0], CaseSpec())  # work that was done is kept
+    assert not cache.has(cases[1], CaseSpec()) and not cache.has(cases[2], CaseSpec())
 
 
 def test_a_prepared_case_that_was_damaged_since_is_noticed(case, tmp_path):
     made = case()
-    prepare_cases([made], Cache(tmp_path / "cache", ()), Wants())
+    prepare_cases([made], Cache(tmp_path / "cache", ()), CaseSpec())
     case(image=np.zeros((5, 6, 7), "int16"))
     with pytest.raises(DataError, match="every voxel is 0"):
-        prepare_cases([made], Cache(tmp_path / "cache", ()), Wants())
+        prepare_cases([made], Cache(tmp_path / "cache", ()), CaseSpec())
 
 
 def test_no_case_at_all(tmp_path):
     with pytest.raises(DataError, match=r"no case to train on; check data\.root"):
-        prepare_cases([], Cache(tmp_path, ()), Wants())
+        prepare_cases([], Cache(tmp_path, ()), CaseSpec())
 
 
 def test_progress_counts_the_cases_in_files(case, tmp_path):
@@ -198,6 +198,6 @@ def test_progress_counts_the_cases_in_files(case, tmp_path):
         seen.extend(items)
         return items
 
-    prepare_cases([phantom, case()], Cache(tmp_path / "cache", ()), Wants(), progress)
+    prepare_cases([phantom, case()], Cache(tmp_path / "cache", ()), CaseSpec(), progress)
     assert [made.id for made in seen] == ["case"]
-    assert check_case(phantom, Wants()) == []
+    assert check_case(phantom, CaseSpec()) == []

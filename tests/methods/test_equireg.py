@@ -284,7 +284,7 @@ def test_equivariance_of_a_pointwise_segmenter_is_perfect_inside():
     again = moved_both_ways(segment, image, axes=2)
     np.testing.assert_array_equal(ours, again[0])
     assert not np.array_equal(ours, moved_both_ways(segment, image, axes=2, seed=1)[0])
-    assert len({o.tobytes() for o in ours - segment(image)}) == 5  # each slice has its own movement
+    assert len({o.tobytes() for o in ours - segment(image)}) == 5  # each slice has its own transform
 
 
 def test_a_segmenter_that_knows_places_is_not_equivariant():

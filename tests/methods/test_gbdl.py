@@ -96,7 +96,7 @@ class TestHarness(MethodHarness):
         assert all(0 <= row["PAvPU"] <= 1 for row in tables["cases"])
         assert "PAvPU mean" in tables["evaluation"][0]
         case = method.cases["test"][0]
-        images, label = tfmed.data.readers.read_case(case, method.wants)
+        images, label = tfmed.data.readers.read_case(case, method.case_spec)
         found = method.segmenter()(images)
         row = next(row for row in tables["cases"] if row["case"] == case.id)
         assert row["PAvPU"] == pavpu(found.entropy.array, found.labels.array, label.array)
@@ -472,15 +472,15 @@ def test_unlabelled_crops_are_of_other_cases_and_slices_without_foreground_stay(
 
 def test_movements_flip_left_and_right_and_turn_half_of_the_crops_in_the_plane():
     found = method()
-    policies = [found.movement(seed) for seed in range(100)]
+    policies = [found.transform(seed) for seed in range(100)]
     assert policies.count(FLIPPED) == policies.count(TURNED) == 50
     for seed in range(20):
-        grid = tfmed.augment.paired.sample_grid(seed, (3, 12, 16), found.movement(seed))
+        grid = tfmed.augment.paired.sample_grid(seed, (3, 12, 16), found.transform(seed))
         np.testing.assert_allclose(grid[..., 0], np.arange(3)[:, None, None] * np.ones((3, 12, 16)), atol=1e-5)
         step = grid[0, 0, 1, 1:] - grid[0, 0, 0, 1:]
         angle = math.degrees(math.atan2(step[0], abs(step[1])))
         assert abs(angle) <= 10 + 1e-3 and (seed % 2 or angle == 0)
-    assert method("model.weak=none").movement(1) is None
+    assert method("model.weak=none").transform(1) is None
 
 
 def test_jitter_is_one_draw_per_crop_within_its_bounds():

@@ -129,8 +129,8 @@ def test_files_that_are_no_volumes_or_no_latents(run, tmp_path, capsys):
     np.savez(tmp_path / "other.npz", styles=np.zeros((1, 4, 9)))
     assert "x.nii.gz" in refused(capsys, project.main, run, tmp_path / "x.nii.gz", "--out", tmp_path / "out")
     assert "absent.nii" in refused(capsys, project.main, run, "absent.nii", "--out", tmp_path / "out")
-    for word, mend in (("x.npz", "whole latent"), ("other.npz", "other networks"), ("gone.npz", "neither a seed")):
-        assert mend in refused(capsys, interpolate.main, run, "1", tmp_path / word, "--out", tmp_path / "out")
+    for word, fix in (("x.npz", "whole latent"), ("other.npz", "other networks"), ("gone.npz", "neither a seed")):
+        assert fix in refused(capsys, interpolate.main, run, "1", tmp_path / word, "--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize("main, argv, words", [

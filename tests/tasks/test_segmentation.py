@@ -226,7 +226,7 @@ def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
     assert len(cases) == 3 * len(tested) == 6
     segmenter = method.segmenter()
     for case_id, rows in cases.groupby("case"):
-        images, label = read_case(tested[case_id], method.wants)
+        images, label = read_case(tested[case_id], method.case_spec)
         found = segmenter(images)
         values = np.array([0, 1, 2, 4])[found.labels.array]
         np.testing.assert_array_equal(found.labels.affine, images[0].affine)

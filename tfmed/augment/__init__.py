@@ -1,4 +1,4 @@
-"""Seeded augmentation: paired movements of image and label, and changes of an image's values."""
+"""Seeded augmentation: paired transforms of image and label, and changes of an image's values."""
 
 from tfmed._lazy import submodules
 

@@ -3,14 +3,14 @@
 `sample_grid` draws the grid from an integer seed (numpy, outside the training step); `tfmed.ops.warp` applies it, with
 order 1 to an image, order 0 to a label, and inside a training step to a prediction. Pairing holds by construction.
 
-Each movement is a function from places to places; a chain of them is run once over the coordinates of the result's
+Each transform is a function from places to places; a chain of them is run once over the coordinates of the result's
 pixels, so that a chain of any length interpolates the image only once, flips and whole shifts stay exact, and places
-beyond the border stay beyond it (`warp` decides what is found there). In 2-D the chain (which movements, in which
-order, how strong) is an imgaug pipeline; the movement that is run last is the first that the image undergoes.
+beyond the border stay beyond it (`warp` decides what is found there). In 2-D the chain (which transforms, in which
+order, how strong) is an imgaug pipeline; the transform that is run last is the first that the image undergoes.
 
 Strengths in 2-D follow the EquiReg thesis (Lund, 2020): weak = flips and shifts; strong = 3 to 8 of the eight flip
 left-right, flip up-down, shift x, shift y, rotate, shear, scale, elastic, in random order. The 3-D policies carry the
-same movements over to volumes.
+same transforms over to volumes.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from tfmed.ops import elastic
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """How images `(H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a movement out.
+    """How images `(H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a transform out.
 
     Args:
         flip: probability of the flip left-right, and of the flip up-down.
@@ -37,7 +37,7 @@ class Policy:
         alpha, sigma: elastic: uniform noise on [-alpha, alpha] at every pixel, smoothed by a Gaussian of `sigma`
             pixels, is the displacement in pixels (standard deviation alpha / (6.14 sigma)). Without `alpha` left out.
             (imgaug's own operation cuts the Gaussian off at 1.3 sigma: 1.4 times as far, several times as rough.)
-        chosen: (fewest, most) movements of a sample; None for all of them.
+        chosen: (fewest, most) transforms of a sample; None for all of them.
     """
 
     flip: float | None = 0.5
@@ -52,7 +52,7 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class VolumePolicy:
-    """How volumes `(D, H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a movement out.
+    """How volumes `(D, H, W)` are moved; a range is (low, high), drawn uniformly, and None leaves a transform out.
 
     Args:
         flip: probability of a flip, for each of the axes (z, y, x).
@@ -63,7 +63,7 @@ class VolumePolicy:
         elastic: largest displacement of a control point along an axis, in voxels. Below 0.4 `knots` nothing folds.
         knots: distance between the control points of the cubic B-spline, in voxels, about.
         spacing: voxel size along (z, y, x), in mm or relative: rotations and shears then keep distances true.
-        chosen: (fewest, most) movements of a sample, out of the six above; None for all of them.
+        chosen: (fewest, most) transforms of a sample, out of the six above; None for all of them.
     """
 
     flip: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
@@ -117,21 +117,21 @@ def sample_grid(seed, shape, policy):
 
 
 def _image_grid(seed, shape, policy):
-    """The places of a chain of movements: what is affine is kept as a matrix until something elastic needs places."""
+    """The places of a chain of transforms: what is affine is kept as a matrix until something elastic needs places."""
     places, (matrix, offset) = None, _about_centre(shape, np.eye(2))
-    for movement, strength in _drawn(seed, policy):
-        if movement == "elastic":
+    for transform, strength in _drawn(seed, policy):
+        if transform == "elastic":
             places = _moved(places, matrix, offset, shape)
             places += _elastic(policy.alpha, policy.sigma, places, strength)
             matrix, offset = _about_centre(shape, np.eye(2))
         else:
-            step, shift = _AFFINE[movement](shape, strength)
+            step, shift = _AFFINE[transform](shape, strength)
             matrix, offset = step @ matrix, step @ offset + shift
     return _moved(places, matrix, offset, shape)
 
 
 def _drawn(seed, policy):
-    """[(movement, strength)] of a sample, in the order in which they are run: an imgaug pipeline draws them."""
+    """[(transform, strength)] of a sample, in the order in which they are run: an imgaug pipeline draws them."""
     chain = _chain(policy)
     chain.seed_(seed)
     batch = importlib.import_module("imgaug.augmentables.batches")._BatchInAugmentation(images=[[]])
@@ -154,7 +154,7 @@ _THREAD = threading.local()
 
 
 def _moves(policy):
-    """The movements of a policy as imgaug augmenters, whose "image" is the list of what has been drawn."""
+    """The transforms of a policy as imgaug augmenters, whose "image" is the list of what has been drawn."""
     move, parameters = _move_class(), import_imgaug().parameters
     moves = []
     if policy.flip is not None:
@@ -174,11 +174,11 @@ def _move_class():
     augmenter = import_imgaug().augmenters.Augmenter
 
     class Move(augmenter):
-        """One movement, with a strength drawn by imgaug."""
+        """One transform, with a strength drawn by imgaug."""
 
-        def __init__(self, movement, strength):
-            super().__init__(seed=0)  # the chain seeds its movements
-            self.movement, self.strength = movement, strength
+        def __init__(self, transform, strength):
+            super().__init__(seed=0)  # the chain seeds its transforms
+            self.transform, self.strength = transform, strength
 
         def seed_(self, entropy=None, deterministic_too=False):
             self.random_state = entropy  # the chain's derived generator; imgaug would copy it, which takes long
@@ -186,7 +186,7 @@ def _move_class():
         def _augment_batch_(self, batch, random_state, parents, hooks):
             strengths = self.strength.draw_samples((batch.nb_rows,), random_state=random_state)
             for drawn, strength in zip(batch.images, strengths, strict=True):
-                drawn.append((self.movement, strength))
+                drawn.append((self.transform, strength))
             return batch
 
         def get_parameters(self):
@@ -308,7 +308,7 @@ def _volume_grid(seed, shape, policy):
 
 
 def _volume_affine(name, generator, shape, policy):
-    """(matrix, offset) of one movement, from places to places about the centre."""
+    """(matrix, offset) of one transform, from places to places about the centre."""
     if name == "flip":
         return np.diag(np.where(generator.random(3) < policy.flip, -1.0, 1.0)), np.zeros(3)
     if name == "shift":

@@ -71,19 +71,19 @@ class Cache:
         affine = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))["affine"]
         return Volume(np.load(entry, mmap_mode="r", allow_pickle=False), np.array(affine))
 
-    def stack(self, case, wants):
+    def stack(self, case, case_spec):
         """The `Prepared` case, made first if need be: its images as channels, its labels as class numbers.
 
         Raises:
             ImageIntegrityError: a source file is damaged.
             DataError: the label map holds unknown values, or a step cannot be done; the line names the case.
         """
-        memo = (case.id, *case.images.items(), case.label, repr(case.meta.get("label_values")), repr(wants))
+        memo = (case.id, *case.images.items(), case.label, repr(case.meta.get("label_values")), repr(case_spec))
         if memo not in self._entries:
-            entry = self._stack_entry(case, wants)
+            entry = self._stack_entry(case, case_spec)
             if not _is_whole_stack(entry):
                 with _named(case.id):
-                    self._make_stack(entry, case, wants)
+                    self._make_stack(entry, case, case_spec)
             self._entries[memo] = entry
         entry = self._entries[memo]
         note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
@@ -91,37 +91,43 @@ class Cache:
         label = np.load(_label_of(entry), mmap_mode="r", allow_pickle=False) if note["label"] else None
         return Prepared(image, label, np.array(note["affine"]), note["label"])
 
-    def _stack_entry(self, case, wants):
-        addresses = [case.images[name] for name in wants.images]
-        label = case.label if wants.label != "none" else None
+    def _stack_entry(self, case, case_spec):
+        addresses = [case.images[name] for name in case_spec.images]
+        label = case.label if case_spec.label != "none" else None
         content = [self._content_hash(address) for address in [*addresses, *([label] if label else [])]]
-        parts = [content, case.meta.get("series_uid"), case.meta.get("label_values"), wants.label_values, bool(label)]
+        parts = [
+            content,
+            case.meta.get("series_uid"),
+            case.meta.get("label_values"),
+            case_spec.label_values,
+            bool(label),
+        ]
         key = hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
         return self.folder / key[:2] / f"{key}.npy"
 
-    def _make_stack(self, entry, case, wants):
-        images, label = read_case(case, wants)
+    def _make_stack(self, entry, case, case_spec):
+        images, label = read_case(case, case_spec)
         if label is not None:  # before the steps, which pad with class 0
-            label = preprocess.class_labels(label, wants.label_values)
+            label = preprocess.class_labels(label, case_spec.label_values)
         images, label = preprocess.run_together(self.steps, images, label)
         _save(entry, self._stored(np.concatenate([_with_channels(v.array) for v in images], -1)))
         counts = None
         if label is not None:
             _save(_label_of(entry), label.array)
-            counts = np.bincount(label.array.ravel(), minlength=len(wants.label_values)).tolist()
+            counts = np.bincount(label.array.ravel(), minlength=len(case_spec.label_values)).tolist()
         note = {"affine": images[0].affine.tolist(), "label": counts}
         write_text(entry.with_suffix(".json"), json.dumps(note))
 
-    def has(self, case, wants):
+    def has(self, case, case_spec):
         """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
-        if wants.stack:
+        if case_spec.stack:
             try:
-                return set(wants.images) <= set(case.images) and _is_whole_stack(self._stack_entry(case, wants))
+                return set(case_spec.images) <= set(case.images) and _is_whole_stack(self._stack_entry(case, case_spec))
             except OSError:
                 return False
         series_uid = case.meta.get("series_uid")
-        addresses = [(case.images.get(name), False, series_uid) for name in wants.images]
-        if wants.label != "none" and case.label is not None:
+        addresses = [(case.images.get(name), False, series_uid) for name in case_spec.images]
+        if case_spec.label != "none" and case.label is not None:
             addresses.append((case.label, True, None))
         try:
             return all(a[0] and _is_whole(self._entry(*a)) for a in addresses)

@@ -1,4 +1,4 @@
-"""Checking cases before training, and filling the cache: all problems at once, each with the way to mend it."""
+"""Checking cases before training, and filling the cache: all problems at once, each with the way to fix it."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tfmed.errors import DataError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Wants:
+class CaseSpec:
     """What a method needs of a case.
 
     Args:
@@ -29,23 +29,23 @@ class Wants:
     stack: bool = False
 
 
-def check_case(case, wants):
+def check_case(case, case_spec):
     """Problems of one case, a list of lines; empty when it can be used."""
     problems, geometry = [], None
-    for name in wants.images:
+    for name in case_spec.images:
         if name not in case.images:
             has = ", ".join(case.images) or "none"
             problems.append(f"{case.id}: has no {name!r} image (has: {has}); add it or remove the case")
             continue
         volume, problem = _read(case, case.images[name])
-        problems += problem or _image_problems(case, case.images[name], volume, wants)
-        if volume and geometry and wants.stack:
+        problems += problem or _image_problems(case, case.images[name], volume, case_spec)
+        if volume and geometry and case_spec.stack:
             problems += _grid_problems(case.images[name], volume, geometry)
         geometry = geometry or (volume and (volume.shape, volume.affine, case.images[name]))
-    if wants.label == "required" and case.label is None:
+    if case_spec.label == "required" and case.label is None:
         problems.append(f"{case.id}: has no label map; add one or remove the case")
-    if wants.label != "none" and case.label is not None:
-        problems += _label_problems(case, geometry, wants)
+    if case_spec.label != "none" and case.label is not None:
+        problems += _label_problems(case, geometry, case_spec)
     return problems
 
 
@@ -65,12 +65,12 @@ def _grid_problems(address, volume, geometry):
     return [f"{address}: its {what} differs from that of {geometry[2]}; resample it to that image's grid"]
 
 
-def _image_problems(case, address, volume, wants):
+def _image_problems(case, address, volume, case_spec):
     array = volume.array
     if array.ndim == 4:
         return [f"{address}: has {array.shape[3]} channels where one is needed; split it into one file per channel"]
-    if any(have < need for have, need in zip(volume.shape, wants.minimum_shape, strict=True)):
-        need = " x ".join(map(str, wants.minimum_shape))
+    if any(have < need for have, need in zip(volume.shape, case_spec.minimum_shape, strict=True)):
+        need = " x ".join(map(str, case_spec.minimum_shape))
         return [f"{address}: shape {volume.shape} is smaller than the {need} voxels needed; remove the case"]
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
@@ -80,7 +80,7 @@ def _image_problems(case, address, volume, wants):
     return []
 
 
-def _label_problems(case, geometry, wants):
+def _label_problems(case, geometry, case_spec):
     try:
         label = read_label(case)
     except UserError as error:
@@ -94,14 +94,14 @@ def _label_problems(case, geometry, wants):
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
-    strange = sorted(set(values.astype(int).tolist()) - set(wants.label_values or values.astype(int).tolist()))
+    strange = sorted(set(values.astype(int).tolist()) - set(case_spec.label_values or values.astype(int).tolist()))
     if strange:
-        expected = f"{strange[:5]} where {list(wants.label_values)} are expected"
+        expected = f"{strange[:5]} where {list(case_spec.label_values)} are expected"
         return [f"{case.label}: holds the label values {expected}; map them to these or remove the case"]
     return []
 
 
-def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
+def prepare_cases(cases, cache, case_spec, progress=lambda items, text: items):
     """Check every case that lies in files and fill the cache with it.
 
     Phantoms need no check; they are made when they are first read, or here where a method wants stacks.
@@ -112,33 +112,33 @@ def prepare_cases(cases, cache, wants, progress=lambda items, text: items):
     if not cases:
         raise DataError("no case to train on; check data.root and data.options")
     problems = []
-    for case in progress([c for c in cases if wants.stack or not is_phantom(c)], "Preparing cases"):
-        problems += _once(case, cache, wants) or fill(case, cache, wants)
+    for case in progress([c for c in cases if case_spec.stack or not is_phantom(c)], "Preparing cases"):
+        problems += _once(case, cache, case_spec) or fill(case, cache, case_spec)
     if problems:
         more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)
 
 
-def _once(case, cache, wants):
+def _once(case, cache, case_spec):
     """Problems of a case; one whose prepared volumes are in the cache was checked when they were made."""
-    if is_phantom(case) and set(wants.images) <= set(case.images):
+    if is_phantom(case) and set(case_spec.images) <= set(case.images):
         return []
-    return [] if cache.has(case, wants) else check_case(case, wants)
+    return [] if cache.has(case, case_spec) else check_case(case, case_spec)
 
 
-def fill(case, cache, wants):
+def fill(case, cache, case_spec):
     """Put a case's images, and its label when the method uses labels, into the cache.
 
     Returns:
         list of the lines that only the steps could tell: empty, or one problem.
     """
     try:
-        if wants.stack:
-            cache.stack(case, wants)
+        if case_spec.stack:
+            cache.stack(case, case_spec)
             return []
-        for name in wants.images:
+        for name in case_spec.images:
             cache.get(case.images[name], series_uid=case.meta.get("series_uid"))
-        if wants.label != "none" and case.label is not None:
+        if case_spec.label != "none" and case.label is not None:
             cache.get(case.label, is_label=True)
     except DataError as error:
         return [str(error)]

@@ -12,11 +12,11 @@ def read_address(address, series_uid=None):
     return read_volume(address, series_uid=series_uid) if series_uid else read_volume(address)
 
 
-def read_case(case, wants):
+def read_case(case, case_spec):
     """The images of a case, as they lie on disk, and its label map with the values that the method knows, or None."""
     series_uid = case.meta.get("series_uid")
-    images = [read_address(case.images[name], series_uid) for name in wants.images]
-    if wants.label == "none" or case.label is None:
+    images = [read_address(case.images[name], series_uid) for name in case_spec.images]
+    if case_spec.label == "none" or case.label is None:
         return images, None
     return images, read_label(case)
 

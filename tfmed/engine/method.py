@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmed.config import MethodConfig
 from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
@@ -40,7 +40,7 @@ class Stage:
 class Method:
     """Base of all methods: data, splits and cache are here; a subclass adds what its paper says.
 
-    A subclass sets `Config` and `wants`, and gives `stages`; what it can do beyond training it declares by deriving
+    A subclass sets `Config` and `case_spec`, and gives `stages`; what it can do beyond training it declares by deriving
     from classes of `tfmed.engine.abilities`, or from a base of `tfmed.tasks` that does.
 
     Args:
@@ -48,7 +48,7 @@ class Method:
     """
 
     Config = MethodConfig
-    wants = Wants()
+    case_spec = CaseSpec()
 
     def __init__(self, settings):
         self.settings = settings
@@ -64,7 +64,7 @@ class Method:
 
     @classmethod
     def check(cls, settings):
-        """Rules that join several sections; raise ValueError with a message that says how to mend it."""
+        """Rules that join several sections; raise ValueError with a message that says how to fix it."""
 
     def preprocessing(self):
         """All preprocessing steps, in order: those of the settings, then the method's own."""
@@ -122,14 +122,14 @@ class Method:
         """{"train", "validation", "test"} -> list of Case, split by patient group."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
-        return splits.split(found, data.split, self.settings.seed, labelled=self.wants.label != "none")
+        return splits.split(found, data.split, self.settings.seed, labelled=self.case_spec.label != "none")
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
-        return checks.check_case(case, self.wants) or checks.fill(case, self.cache, self.wants)
+        return checks.check_case(case, self.case_spec) or checks.fill(case, self.cache, self.case_spec)
 
     def prepared(self, part, progress=None):
         """The cases of a part of the split, checked, in the cache."""
         arguments = {} if progress is None else {"progress": progress}
-        checks.prepare_cases(self.cases[part], self.cache, self.wants, **arguments)
+        checks.prepare_cases(self.cases[part], self.cache, self.case_spec, **arguments)
         return self.cases[part]

@@ -68,7 +68,7 @@ def _check_tf_config():
             '"task": {"type": "worker", "index": 0}}'
         ) from None
     if not 0 <= index < len(workers):
-        raise ConfigError(f"TF_CONFIG: task index {index} is not one of the {len(workers)} workers; mend it")
+        raise ConfigError(f"TF_CONFIG: task index {index} is not one of the {len(workers)} workers; fix it")
 
 
 def worker(chosen):

@@ -213,7 +213,7 @@ class Comparison:
         for name in (name for name in self.configs if name in first_seed):
             method = load_run(self.folder(name, first_seed[name])).restored()
             case = next(case for case in method.cases[self.part] if case.id == wanted)
-            images, label = read_case(case, method.wants)
+            images, label = read_case(case, method.case_spec)
             values = method.config.label_values
             rows.append(Overlay.of(name, images, label, method.segmenter()(images), values))
         overlay = Overlay(tuple(rows), values)

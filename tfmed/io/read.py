@@ -37,7 +37,7 @@ def read_volume(path, series_uid=None):
 
     Raises:
         ImageIntegrityError: the file is missing, damaged, incomplete or not a volume; one line says what and how to
-            mend it.
+            fix it.
     """
     return _read(path, series_uid, 0)
 

@@ -13,7 +13,7 @@ Reproduces: the comparison with supervised training at 1, 5, 10 and 100 % of the
 is a bridging coefficient of about 0.40 for the collective Dice at 10 %.
 
 Deviates: `network.decoder_layers: code` builds the released code's decoder (the thesis' Table 2 prints other layers
-than its widths need); dropout is the thesis' 0.2, not the code's 0; weak movements of unlabelled images are drawn
+than its widths need); dropout is the thesis' 0.2, not the code's 0; weak transforms of unlabelled images are drawn
 afresh for each sample, where the released code drew one per run. `mask: false` averages over all pixels, as Eq. 9
 does; by default only those count whose augmented input is not 0, as in all published runs.
 """
@@ -49,8 +49,8 @@ class Config(SemiSupervisedConfig):
     weight: float = Field(1.0, ge=0)  # lambda of the consistency term
     consistency: Literal["kl", "mse"] = "kl"  # of target and prediction; mse: squared difference of probabilities
     mask: bool = True  # only pixels whose augmented input is not 0 in every channel, nor brought in from outside
-    strong: Literal["strong", "weak"] = "strong"  # the movements A
-    elastic_alpha: float = Field(720.0, ge=0)  # of strong movements of slices, for slices of 224 pixels; see Policy
+    strong: Literal["strong", "weak"] = "strong"  # the transforms A
+    elastic_alpha: float = Field(720.0, ge=0)  # of strong transforms of slices, for slices of 224 pixels; see Policy
     elastic_sigma: float = Field(24.0, gt=0)  # pixels
     supervised: Literal["cross_entropy", "dice", "both"] = "cross_entropy"  # Dice is proposed as future work
     learning_rate: float = Field(1e-3, gt=0)  # of Adam
@@ -73,7 +73,7 @@ class EquiReg(TrainingModel):
         network: images -> logits; default the config's.
 
     A batch holds `image` `(n, *patch, channel)`, `label` `(n, *patch)`, and, with unlabelled samples, `grid`
-    `(n, *patch, axes)`, the movement A of each of them.
+    `(n, *patch, axes)`, the transform A of each of them.
     """
 
     def __init__(self, config, rate=None, *, streams, network=None, **kwargs):
@@ -144,7 +144,7 @@ def augmented_logits(logits, grid):
     return warp(tf.cast(logits, tf.float32), grid, order=0, fill=background)
 
 
-def movements(config, kind=None):
+def transforms(config, kind=None):
     """The policy of A (or of the named kind) for slices or volumes, as `sample_grid` takes it."""
     kind = kind or config.strong
     if kind == "strong" and len(config.patch) == 2:
@@ -159,16 +159,16 @@ class EquiRegMethod(SemiSupervisedMethod):
 
     def stages(self):
         config = self.config
-        strong = movements(config) if self.streams.unlabelled else None
+        strong = transforms(config) if self.streams.unlabelled else None
         samples = functools.partial(self.samples, strong=strong)
         options = {"streams": self.streams, "validation": self.validation}
         yield self.stage("segmenter", EquiReg, samples, config.learning_rate, **options)
 
     def extra_scores(self, case, segmentation, seed):
         """Equivariance Dice: of A(segment(x)) and segment(A(x)), with a stored strong A per slice (or volume)."""
-        images, _ = read_case(case, self.wants)
+        images, _ = read_case(case, self.case_spec)
         _, stack = self.segmenter().prepared(images)
-        strong = movements(self.config, "strong")
+        strong = transforms(self.config, "strong")
         ours, theirs = moved_both_ways(self.labels, stack, len(self.config.patch), seed, strong, self.config.fill)
         return {
             name: {"equivariance Dice": equivariance_dice(np.isin(ours, classes), np.isin(theirs, classes))}

@@ -69,7 +69,7 @@ class Pyramid:
             Karras et al. 2018); then all 5 scales are the default.
 
     Raises:
-        ValueError: what does not fit, with the mend. Images are never enlarged.
+        ValueError: what does not fit, with the fix. Images are never enlarged.
     """
 
     def __init__(self, shape, value_range=(0.0, 1.0), scales=None, filter_size=11, sigma=1.5, weights=None,
@@ -99,10 +99,10 @@ class Pyramid:
             return
         needed = (filter_size - 1) * 2 ** (scales - 1) + 1
         largest = (min(self.shape) - 1) // 2 ** (scales - 1) + 1
-        mend = f"give at most {fitting} scales, " if fitting else ""
+        fix = f"give at most {fitting} scales, " if fitting else ""
         raise ValueError(
             f"images of {' x '.join(map(str, self.shape))} are too small for {scales} scales with a window of "
-            f"{filter_size}, which need {needed} pixels per side; {mend}a window of at most {largest}, or shrink_window"
+            f"{filter_size}, which need {needed} pixels per side; {fix}a window of at most {largest}, or shrink_window"
         )
 
     def read(self, images):

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.config import MethodConfig
 from tfmed.data import splits
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
@@ -90,9 +90,9 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     outputs = OUTPUTS
 
     @property
-    def wants(self):
+    def case_spec(self):
         config = self.config
-        return Wants(config.modalities, "optional", config.label_values, minimum_shape=(1, 1, 1), stack=True)
+        return CaseSpec(config.modalities, "optional", config.label_values, minimum_shape=(1, 1, 1), stack=True)
 
     @property
     def network(self):
@@ -109,7 +109,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def open(self, case):
         """The Prepared case."""
-        return self.cache.stack(case, self.wants)
+        return self.cache.stack(case, self.case_spec)
 
     @property
     def window(self):
@@ -255,7 +255,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         labelled = [[c for c in self.cases[part] if c.label is not None] for part in ("validation", "train")]
         shown = []
         for case in (labelled[0] or labelled[1])[:3]:
-            images, label = read_case(case, self.wants)
+            images, label = read_case(case, self.case_spec)
             shown.append(Overlay.of(case.id, images, label, self.segmenter()(images), self.config.label_values))
         return {"segmentation": Overlay(tuple(shown), self.config.label_values)} if shown else {}
 

@@ -30,9 +30,9 @@ def evaluate(methods, part="test", seed=0):
         if method.config.scored.keys() != first.config.scored.keys():
             regions = f"{', '.join(method.config.scored)}, not {', '.join(first.config.scored)}"
             raise RunError(f"{name}: scores the regions {regions}; compare runs with the same model.regions")
-    for wants in dict.fromkeys(method.wants for method in methods.values()):
+    for case_spec in dict.fromkeys(method.case_spec for method in methods.values()):
         for case in cases:
-            if not is_phantom(case) and (problems := check_case(case, wants)):
+            if not is_phantom(case) and (problems := check_case(case, case_spec)):
                 raise DataError(problems[0])
     rows = []
     for name, method in methods.items():
@@ -44,7 +44,7 @@ def evaluate(methods, part="test", seed=0):
 
 def case_rows(method, segmenter, case, seed=0):
     """A row of scores for each region of one case."""
-    images, label = read_case(case, method.wants)
+    images, label = read_case(case, method.case_spec)
     found = segmenter(images)
     reference = class_labels(label, method.config.label_values).array
     prediction, spacing = found.labels.array, images[0].spacing

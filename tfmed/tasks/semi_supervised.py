@@ -14,7 +14,7 @@ from tfmed.errors import DataError
 from tfmed.ops.warp import warp_array
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
 
-_MOVEMENTS = Stream("semi_supervised.movements", 0xA9)
+_TRANSFORMS = Stream("semi_supervised.transforms", 0xA9)
 
 
 class SemiSupervisedConfig(SegmentationConfig):
@@ -22,12 +22,12 @@ class SemiSupervisedConfig(SegmentationConfig):
 
     labelled_batch: PositiveInt = 2
     unlabelled_pool: Literal["all", "rest"] = "all"  # all training cases, or those whose labels are not used
-    weak: Literal["weak", "strong", "none"] = "weak"  # movement of every sample, its label with it
-    fill: float | Literal["edge"] = 0.0  # what movements bring in from outside; edge: image and label go on
+    weak: Literal["weak", "strong", "none"] = "weak"  # transform of every sample, its label with it
+    fill: float | Literal["edge"] = 0.0  # what transforms bring in from outside; edge: image and label go on
 
 
 class SemiSupervisedMethod(SegmentationMethod):
-    """Base of semi-supervised methods: `samples` gives image, label and, if asked for, a second movement's grid."""
+    """Base of semi-supervised methods: `samples` gives image, label and, if asked for, a second transform's grid."""
 
     Config = SemiSupervisedConfig
 
@@ -50,7 +50,7 @@ class SemiSupervisedMethod(SegmentationMethod):
         labelled = self.config.labelled_batch
         return Streams(labelled, self.settings.train.batch_size - labelled)
 
-    def movement(self, seed):
+    def transform(self, seed):
         """The policy by which a sample of this seed is moved, or None."""
         return None if self.config.weak == "none" else self.config.weak
 
@@ -86,7 +86,7 @@ class SemiSupervisedMethod(SegmentationMethod):
         """Samples `image` `(*patch, channel)` float32, `label` `(*patch)` int32 (0 in the unlabelled stream).
 
         Args:
-            strong: policy of a second movement, to be replayed in the training step: adds its `grid`
+            strong: policy of a second transform, to be replayed in the training step: adds its `grid`
                 `(*patch, axes)` float32.
         """
         config, streams, seed = self.config, self.streams, self.settings.seed
@@ -100,8 +100,8 @@ class SemiSupervisedMethod(SegmentationMethod):
             image, label, _ = draw[is_labelled](number)
             image = self.flat(image).astype(np.float32)
             label = self.flat(label) if is_labelled else np.zeros(shape, np.uint8)
-            seeds = _MOVEMENTS(seed, index).integers(2**31, size=2)
-            policy = self.movement(seeds[0])
+            seeds = _TRANSFORMS(seed, index).integers(2**31, size=2)
+            policy = self.transform(seeds[0])
             if policy is not None:
                 grid = sample_grid(seeds[0], shape, policy)
                 image = warp_array(image, grid, order=1, fill=config.fill)

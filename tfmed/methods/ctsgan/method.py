@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, resample
 from tfmed.data.sampling import flipped
@@ -111,7 +111,7 @@ class CTSGANMethod(GenerationMethod):
     """Unconditional generation of CT volumes."""
 
     Config = Config
-    wants = Wants(images=("ct",), minimum_shape=(8, 8, 8))
+    case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
 
     @property
     def window(self):

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from tfmed.data import splits
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.nodules import nodules_of
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, Window
@@ -29,7 +29,7 @@ class NoduleScans(Method):
     """
 
     Config = Config
-    wants = Wants(images=("ct",), minimum_shape=(8, 8, 8))
+    case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
 
     # --- which scans there are ----------------------------------------------------------------------------------------
 

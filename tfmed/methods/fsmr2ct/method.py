@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from tfmed.augment.paired import VolumePolicy, sample_grid
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Window, ZScore
@@ -32,7 +32,7 @@ class FSMethod(TranslationMethod):
     """Synthesis of CTs from MRs; a case has an "mr" and a "ct" on one grid."""
 
     Config = Config
-    wants = Wants(("mr", "ct"), minimum_shape=(4, 4, 4), stack=True)
+    case_spec = CaseSpec(("mr", "ct"), minimum_shape=(4, 4, 4), stack=True)
     outputs = ("ct", "low", "high")
 
     # --- data -------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class FSMethod(TranslationMethod):
 
     def open(self, case):
         """The Prepared pair; see `MR`, `CT` and `LOW`."""
-        return self.cache.stack(case, self.wants)
+        return self.cache.stack(case, self.case_spec)
 
     def prepared(self, part, progress=None):
         """As `Method.prepared`; whatever training would stumble over later is told with the training cases."""

@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Crop
 from tfmed.data.sampling import shuffled
@@ -88,9 +88,9 @@ class GANEvalMethod(GenerationMethod):
     Config = Config
 
     @property
-    def wants(self):
+    def case_spec(self):
         """One image per case."""
-        return Wants(images=(self.config.image,), minimum_shape=(1, 8, 8))
+        return CaseSpec(images=(self.config.image,), minimum_shape=(1, 8, 8))
 
     @property
     def window(self):

@@ -14,9 +14,9 @@ from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
 from tfmed.errors import RunError
+from tfmed.methods.gbdl.baselines import GBDL, LEARNERS, Architecture, Taught
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
-from tfmed.methods.gbdl.rivals import GBDL, LEARNERS, Architecture, Taught
 from tfmed.metrics.uncertainty import pavpu
 from tfmed.tasks.backbones import MCUNet3D, Network
 from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
@@ -29,7 +29,7 @@ TURNED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None, rotate=((-10, 10), (0, 0
 class Config(SemiSupervisedConfig):
     """GBDL's own numbers: [P] is stated in the paper, [code] stands in the released code alone.
 
-    `architecture` chooses what is trained: gbdl, supervised (the paper's baseline, labels alone), or a rival with
+    `architecture` chooses what is trained: gbdl, supervised (labels alone), or another of the paper's baselines, with
     settings of its own; the latent model's settings and `samples` mean nothing to the others.
     """
 
@@ -60,7 +60,7 @@ class Config(SemiSupervisedConfig):
     samples: PositiveInt = 5  # [P] M, latents of a pseudo label
     beta_ce: float = Field(1.0, ge=0)  # [P]
     beta_dice: float = Field(2.0, ge=0)  # [P]
-    optimizer: Literal["adam", "sgd"] = "adam"  # [code]; sgd: momentum 0.9, as the rivals' papers have it
+    optimizer: Literal["adam", "sgd"] = "adam"  # [code]; sgd: momentum 0.9, as the baselines' papers have it
     learning_rate: float = Field(5e-4, gt=0)  # [code]
     decay: float = Field(1e-5, ge=0)  # [code] L2
     schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
@@ -136,9 +136,9 @@ class GBDLMethod(SemiSupervisedMethod):
 
     def stages(self):
         config, steps = self.config, self.settings.train.steps
-        rival = LEARNERS.get(config.architecture.name)
-        if rival:
-            yield self._stage("segmenter", rival, steps, config.learning_rate, self._rival_options)
+        baseline = LEARNERS.get(config.architecture.name)
+        if baseline:
+            yield self._stage("segmenter", baseline, steps, config.learning_rate, self._baseline_options)
             return
         teacher = {}
         if config.architecture.name == "gbdl":
@@ -147,8 +147,8 @@ class GBDLMethod(SemiSupervisedMethod):
             teacher = {"pseudo_labels": self.models["latent"].network.pseudo_labels}
         yield self._stage("segmenter", Segmenter, steps, config.learning_rate, lambda: teacher)
 
-    def _rival_options(self):
-        """What a rival's learner needs beside a network: the number of steps, and a network for its teacher."""
+    def _baseline_options(self):
+        """What a baseline's learner needs beside a network: the number of steps, and a network for its teacher."""
         options = {"steps": self.settings.train.steps}
         if not isinstance(self.config.architecture, Taught):
             return options
@@ -165,7 +165,7 @@ class GBDLMethod(SemiSupervisedMethod):
         return Stage(name, model, self.samples, steps, self.validation)
 
     def samples(self):
-        """As `SemiSupervisedMethod.samples`, with `distance` `(*patch, classes - 1)` where a rival learns from it."""
+        """As `SemiSupervisedMethod.samples`, with `distance` `(*patch, classes - 1)` if a baseline learns from it."""
         samples, classes = super().samples(), self.config.classes
         if not getattr(LEARNERS.get(self.config.architecture.name), "wants_distance", False):
             return samples
@@ -184,10 +184,10 @@ class GBDLMethod(SemiSupervisedMethod):
             return base
         return Schedule(base, self.config.schedule_stretch * steps, **schedule.model_dump())
 
-    def movement(self, seed):
+    def transform(self, seed):
         """The policy of a sample: a flip, and for half of them a turn."""
         if self.config.weak != "flip_turn":
-            return super().movement(seed)
+            return super().transform(seed)
         return TURNED if seed % 2 else FLIPPED
 
     def _windows(self):
@@ -198,7 +198,7 @@ class GBDLMethod(SemiSupervisedMethod):
 
     def extra_scores(self, case, segmentation, seed):
         """PAvPU of each region: are the patches that the network is sure of the right ones?"""
-        _, label = read_case(case, self.wants)
+        _, label = read_case(case, self.case_spec)
         reference = class_labels(label, self.config.label_values).array
         entropy = segmentation.entropy.array
         return {

@@ -7,7 +7,7 @@ import numpy as np
 from tfmed.augment.crop import crop_grid
 from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
-from tfmed.data.checks import Wants
+from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, PercentileScale
 from tfmed.data.preprocess.geometry import boxed_array
@@ -81,15 +81,15 @@ class BridgeMethod(TranslationMethod):
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
-        wants = Wants(("mr", "mrcat"), minimum_shape=_SMALLEST, stack=True) if is_pair(case) else Wants(
+        case_spec = CaseSpec(("mr", "mrcat"), minimum_shape=_SMALLEST, stack=True) if is_pair(case) else CaseSpec(
             ("ct",), minimum_shape=_SMALLEST)  # fmt: skip
-        if all(self._cache_of(name).has(case, Wants((name,))) for name in wants.images):
+        if all(self._cache_of(name).has(case, CaseSpec((name,))) for name in case_spec.images):
             return []
-        found = [] if checks.is_phantom(case) else checks.check_case(case, wants)
+        found = [] if checks.is_phantom(case) else checks.check_case(case, case_spec)
         if found:
             return found
         try:
-            for name in wants.images:
+            for name in case_spec.images:
                 self.volume(case, name)
         except DataError as error:
             return [str(error)]

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from tfmed.config import MethodConfig
 from tfmed.data import preprocess
 from tfmed.data.case import Case
-from tfmed.data.checks import Wants, check_case
+from tfmed.data.checks import CaseSpec, check_case
 from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
 from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanMixStyles, CanProject, Count, Evaluation, Features, Seed
@@ -86,9 +86,9 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
         return self.config.modality
 
     @property
-    def wants(self):
+    def case_spec(self):
         """One image per case."""
-        return Wants(images=(self.config.modality,), minimum_shape=(4, 4, 4))
+        return CaseSpec(images=(self.config.modality,), minimum_shape=(4, 4, 4))
 
     @classmethod
     def check(cls, settings):
@@ -226,7 +226,7 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
     def read_target(self, path):
         """The Volume at a path, checked as training cases are."""
         case = Case(str(path), str(path), {self.config.modality: str(path)})
-        problems = check_case(case, self.wants)
+        problems = check_case(case, self.case_spec)
         if problems:
             raise DataError(problems[0])
         return read_address(str(path))

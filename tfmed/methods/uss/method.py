@@ -349,7 +349,7 @@ class USSMethod(SegmentationMethod):
         from tfmed.data.preprocess import class_labels
         from tfmed.data.readers import read_case
 
-        images, label = read_case(case, self.wants)
+        images, label = read_case(case, self.case_spec)
         reference = class_labels(label, self.config.label_values).array
         scores = {}
         for name, classes in self.config.scored.items():

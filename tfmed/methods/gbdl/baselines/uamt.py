@@ -14,7 +14,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.rivals.base import Agreeing, RivalLearner, entropy, largest_entropy
+from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
 
 
 class UAMT(Agreeing):
@@ -25,14 +25,14 @@ class UAMT(Agreeing):
     threshold: float = Field(0.75, ge=0, le=1)  # at the start, share of the largest entropy
 
 
-class UAMTLearner(RivalLearner):
+class UAMTLearner(BaselineLearner):
     """L = L_Seg + w(t) mean over certain voxels of |p_student - p_teacher|^2."""
 
     terms = ("consistency", "certain")
 
     def further_terms(self, batch, images, found):
         """The masked squared difference of probabilities; logs the share of certain voxels."""
-        target, *passes = self.taught(batch, images, 1 + self.rival.passes)
+        target, *passes = self.taught(batch, images, 1 + self.baseline.passes)
         mean = tf.add_n([tf.nn.softmax(one["logits"]) for one in passes]) / len(passes)
         mask = entropy(mean) < self.limit(batch)
         difference = losses.consistency(self.chosen(found["logits"]), target["logits"], mask)
@@ -41,6 +41,6 @@ class UAMTLearner(RivalLearner):
 
     def limit(self, batch):
         """The entropy below which a voxel counts, nats."""
-        start = self.rival.threshold
+        start = self.baseline.threshold
         share = start + (1.0 - start) * losses.sigmoid_rampup(self.step_of(batch), self.steps)
         return share * largest_entropy(self.config.classes)

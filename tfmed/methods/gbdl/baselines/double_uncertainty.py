@@ -15,7 +15,7 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import Field
 
-from tfmed.methods.gbdl.rivals.base import Agreeing, RivalLearner, entropy, largest_entropy
+from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
 
 
 class DoubleUncertainty(Agreeing):
@@ -27,7 +27,7 @@ class DoubleUncertainty(Agreeing):
     features: float = Field(1.0, ge=0)  # weight of the features' term against the predictions'
 
 
-class DoubleUncertaintyLearner(RivalLearner):
+class DoubleUncertaintyLearner(BaselineLearner):
     """L = L_Seg + w(t) (mean e^-U_s |p_student - p_teacher|^2 + features mean e^-U_f |f_student - f_teacher|^2)."""
 
     terms = ("consistency", "features", "segmentation_uncertainty", "feature_uncertainty")
@@ -35,8 +35,10 @@ class DoubleUncertaintyLearner(RivalLearner):
     def further_terms(self, batch, images, found):
         """Both weighted differences; logs both mean uncertainties."""
         names = ("logits", "features")
-        passes = [[tf.nn.softmax(one[name]) for name in names] for one in self.taught(batch, images, self.rival.passes)]
-        weights = {"consistency": self.ramp(batch), "features": self.rival.features * self.ramp(batch)}
+        passes = [
+            [tf.nn.softmax(one[name]) for name in names] for one in self.taught(batch, images, self.baseline.passes)
+        ]
+        weights = {"consistency": self.ramp(batch), "features": self.baseline.features * self.ramp(batch)}
         terms = {}
         for i, (term, kind) in enumerate((("consistency", "segmentation"), ("features", "feature"))):
             name, target = names[i], tf.add_n([one[i] for one in passes]) / len(passes)

@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 import pydantic
 
 from tfmed.config import TAG, name_tag
-from tfmed.methods.gbdl.rivals.base import Architecture as _Base
-from tfmed.methods.gbdl.rivals.base import Taught
-from tfmed.methods.gbdl.rivals.coranet import CoraNet, CoraNetLearner
-from tfmed.methods.gbdl.rivals.double_uncertainty import DoubleUncertainty, DoubleUncertaintyLearner
-from tfmed.methods.gbdl.rivals.dtc import DTC, DTCLearner
-from tfmed.methods.gbdl.rivals.mean_teacher import MeanTeacher, MeanTeacherLearner
-from tfmed.methods.gbdl.rivals.sassnet import SASSNet, SASSNetLearner
-from tfmed.methods.gbdl.rivals.tripled_uncertainty import TripledUncertainty, TripledUncertaintyLearner
-from tfmed.methods.gbdl.rivals.uamt import UAMT, UAMTLearner
+from tfmed.methods.gbdl.baselines.base import Architecture as _Base
+from tfmed.methods.gbdl.baselines.base import Taught
+from tfmed.methods.gbdl.baselines.coranet import CoraNet, CoraNetLearner
+from tfmed.methods.gbdl.baselines.double_uncertainty import DoubleUncertainty, DoubleUncertaintyLearner
+from tfmed.methods.gbdl.baselines.dtc import DTC, DTCLearner
+from tfmed.methods.gbdl.baselines.mean_teacher import MeanTeacher, MeanTeacherLearner
+from tfmed.methods.gbdl.baselines.sassnet import SASSNet, SASSNetLearner
+from tfmed.methods.gbdl.baselines.tripled_uncertainty import TripledUncertainty, TripledUncertaintyLearner
+from tfmed.methods.gbdl.baselines.uamt import UAMT, UAMTLearner
 
 __all__ = ["GBDL", "LEARNERS", "Architecture", "Supervised", "Taught"]
 

@@ -13,11 +13,11 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import Field
 
-from tfmed.methods.gbdl.rivals.base import Rival, RivalLearner
+from tfmed.methods.gbdl.baselines.base import Baseline, BaselineLearner
 from tfmed.nn.branches import branch
 
 
-class DTC(Rival):
+class DTC(Baseline):
     """`model.architecture: {name: dtc}`; numbers of the paper."""
 
     name: Literal["dtc"] = "dtc"
@@ -26,8 +26,8 @@ class DTC(Rival):
     steepness: float = Field(1500.0, gt=0)  # -k of sigmoid(k distance)
 
 
-class DistanceLearner(RivalLearner):
-    """A rival whose student has a head for signed distance maps."""
+class DistanceLearner(BaselineLearner):
+    """A baseline whose student has a head for signed distance maps."""
 
     wants_distance = True
 
@@ -50,9 +50,9 @@ class DTCLearner(DistanceLearner):
 
     def further_terms(self, batch, images, found):
         """The distance map's error, and what both tasks disagree on."""
-        inside = tf.sigmoid(-self.rival.steepness * found["distance"])
+        inside = tf.sigmoid(-self.baseline.steepness * found["distance"])
         probabilities = tf.nn.softmax(tf.cast(found["logits"], tf.float32))[..., 1:]
         return {
-            "distance": (self.rival.beta, self.distance_error(batch, found)),
+            "distance": (self.baseline.beta, self.distance_error(batch, found)),
             "consistency": (self.ramp(batch), tf.reduce_mean(tf.square(inside - probabilities))),
         }

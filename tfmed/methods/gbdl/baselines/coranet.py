@@ -15,7 +15,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.rivals.base import RivalLearner, Taught
+from tfmed.methods.gbdl.baselines.base import BaselineLearner, Taught
 from tfmed.nn.branches import branch
 
 HEADS = ("logits", "conservative", "radical")
@@ -33,7 +33,7 @@ class CoraNet(Taught):
     pretrained: float = Field(0.13, ge=0, lt=1)  # share of the steps before unlabelled volumes count: 30 of 231 epochs
 
 
-class CoraNetLearner(RivalLearner):
+class CoraNetLearner(BaselineLearner):
     """L = L_Seg + heads (L_conservative + L_radical) + certain L_Seg(certain region) + w(t) L_consistency(the rest)."""
 
     terms = ("heads", "certain", "consistency", "certain_share")
@@ -55,10 +55,10 @@ class CoraNetLearner(RivalLearner):
         self_training = self.volume_loss(student["logits"][1], pseudo, pseudo, certain)
         (teacher,) = self.taught(batch, images, 1)
         differences = [losses.consistency(student[name][1], teacher[name], ~certain) for name in HEADS]
-        started = tf.cast(self.step_of(batch) >= int(self.rival.pretrained * self.steps), tf.float32)
+        started = tf.cast(self.step_of(batch) >= int(self.baseline.pretrained * self.steps), tf.float32)
         return {
-            "heads": (self.rival.heads, self.head_loss(batch, student)),
-            "certain": (started * self.rival.certain, tf.reduce_mean(self_training)),
+            "heads": (self.baseline.heads, self.head_loss(batch, student)),
+            "certain": (started * self.baseline.certain, tf.reduce_mean(self_training)),
             "consistency": (started * self.ramp(batch), tf.reduce_mean(tf.stack(differences))),
             "certain_share": (0.0, tf.reduce_mean(tf.cast(certain, tf.float32))),
         }
@@ -69,7 +69,7 @@ class CoraNetLearner(RivalLearner):
         foreground = labels > 0
         total = 0.0
         for name, dear in (("conservative", ~foreground), ("radical", foreground)):
-            costs = tf.where(dear, self.rival.cost, 1.0)
+            costs = tf.where(dear, self.baseline.cost, 1.0)
             total += tf.reduce_mean(losses.cross_entropy(student[name][0], labels, costs))
         return total
 

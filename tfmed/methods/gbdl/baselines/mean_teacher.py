@@ -13,7 +13,7 @@ from typing import Literal
 import tensorflow as tf
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.rivals.base import Agreeing, RivalLearner
+from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner
 
 
 class MeanTeacher(Agreeing):
@@ -23,7 +23,7 @@ class MeanTeacher(Agreeing):
     consistency_on: Literal["all", "unlabelled"] = "all"
 
 
-class MeanTeacherLearner(RivalLearner):
+class MeanTeacherLearner(BaselineLearner):
     """L = L_Seg + w(t) mean |p_student - p_teacher|^2."""
 
     terms = ("consistency",)

@@ -18,8 +18,8 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.data.distance import signed_distances
-from tfmed.methods.gbdl.rivals.base import Agreeing, entropy, largest_entropy
-from tfmed.methods.gbdl.rivals.dtc import DistanceLearner
+from tfmed.methods.gbdl.baselines.base import Agreeing, entropy, largest_entropy
+from tfmed.methods.gbdl.baselines.dtc import DistanceLearner
 from tfmed.nn.branches import branch
 
 AUXILIARY = ("distance", "reconstruction")
@@ -61,9 +61,9 @@ class TripledUncertaintyLearner(DistanceLearner):
         own += tf.reduce_mean(tf.square(own_rebuilt - self.parted(unlabelled, classes)))
         reconstruction = tf.reduce_mean(tf.square(rebuilt - self.parted(volumes, labels)))
         return {
-            "distance": (self.rival.distance, self.distance_error(batch, found)),
-            "reconstruction": (self.rival.reconstruction, reconstruction),
-            "own": (self.rival.own, own),
+            "distance": (self.baseline.distance, self.distance_error(batch, found)),
+            "reconstruction": (self.baseline.reconstruction, reconstruction),
+            "own": (self.baseline.own, own),
             "consistency": (self.ramp(batch), self.consistency(batch, images, found)),
         }
 
@@ -84,7 +84,7 @@ class TripledUncertaintyLearner(DistanceLearner):
 
     def consistency(self, batch, images, found):
         """The sum of the three tasks' squared differences, each weighted by the teacher's uncertainty."""
-        passes = list(self.taught(batch, images, self.rival.passes))
+        passes = list(self.taught(batch, images, self.baseline.passes))
         target, sureness = integrated([tf.nn.softmax(one["logits"]) for one in passes])
         student = tf.nn.softmax(tf.cast(self.chosen(found["logits"]), tf.float32))
         total = tf.reduce_mean(sureness[..., None] * tf.square(student - target))

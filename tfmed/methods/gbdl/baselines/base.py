@@ -1,4 +1,4 @@
-"""What the rivals share: a student, a teacher that follows it, noise of its input, ramp-ups."""
+"""What the baselines share: a student, a teacher that follows it, noise of its input, ramp-ups."""
 
 from typing import Literal
 
@@ -25,15 +25,15 @@ class Architecture(Strict):
         return {"name": value} if isinstance(value, str) else value
 
 
-class Rival(Architecture):
-    """What all rivals have: a weight of what unlabelled volumes teach, which grows over the steps."""
+class Baseline(Architecture):
+    """What all baselines have: a weight of what unlabelled volumes teach, which grows over the steps."""
 
     weight: float = Field(0.1, ge=0)  # at the end of the ramp exp(-5 (1 - t)^2)
     rampup_steps: NonNegativeInt | None = None  # length of the ramp; null: all steps
 
 
-class Taught(Rival):
-    """A rival with a teacher, whose weights are a moving average of the student's."""
+class Taught(Baseline):
+    """A baseline with a teacher, whose weights are a moving average of the student's."""
 
     decay: float = Field(0.99, ge=0, lt=1)  # of the average; at step k at most 1 - 1 / (k + 1)
     noise: float = Field(0.1, ge=0)  # standard deviation of what is added to the teacher's images
@@ -41,17 +41,17 @@ class Taught(Rival):
 
 
 class Agreeing(Taught):
-    """A rival whose student and teacher must agree."""
+    """A baseline whose student and teacher must agree."""
 
     consistency_on: Literal["all", "unlabelled"] = "unlabelled"  # volumes
 
 
-class RivalLearner(Learner):
+class BaselineLearner(Learner):
     """A segmentation network that learns from labels by L_Seg, and from more by a subclass's `further_terms`.
 
     Args (others as for `Learner`):
         steps: of the stage.
-        twin: a network for the teacher of a `Taught` rival, as `network` but for the seed of its dropout.
+        twin: a network for the teacher of a `Taught` baseline, as `network` but for the seed of its dropout.
     """
 
     terms = ()  # names of the further terms, which are logged
@@ -62,7 +62,7 @@ class RivalLearner(Learner):
         logged = ["loss", "supervised", *self.terms]
         how = dict(optimizer=config.optimizer, student=student) | kwargs
         super().__init__(config, streams, network, rate, config.decay, logged, **how)
-        self.rival, self.steps = config.architecture, steps
+        self.baseline, self.steps = config.architecture, steps
         self.teacher = None
         if twin is not None:
             self.teacher = Branched(twin, self.branches(config), name="teacher")
@@ -76,7 +76,7 @@ class RivalLearner(Learner):
     def train_step(self, batch):
         logs = super().train_step(batch)
         if self.teacher is not None:
-            follow(self.teacher, self.student, self.step_of(batch), self.rival.decay)
+            follow(self.teacher, self.student, self.step_of(batch), self.baseline.decay)
         return logs
 
     def network_loss(self, batch):
@@ -103,12 +103,12 @@ class RivalLearner(Learner):
 
     def ramp(self, batch):
         """The weight of the unsupervised term at this step."""
-        length = self.steps if self.rival.rampup_steps is None else self.rival.rampup_steps
-        return self.rival.weight * losses.sigmoid_rampup(self.step_of(batch), length)
+        length = self.steps if self.baseline.rampup_steps is None else self.baseline.rampup_steps
+        return self.baseline.weight * losses.sigmoid_rampup(self.step_of(batch), length)
 
     def chosen(self, tensor):
         """The rows of the volumes on which student and teacher must agree."""
-        everywhere = getattr(self.rival, "consistency_on", "unlabelled") == "all"
+        everywhere = getattr(self.baseline, "consistency_on", "unlabelled") == "all"
         return tensor if everywhere else self.streams.divide(tensor)[1]
 
     def taught(self, batch, images, count):
@@ -123,10 +123,10 @@ class RivalLearner(Learner):
 
     def noisy(self, batch, images, tag):
         """Images with clipped noise."""
-        if not self.rival.noise:
+        if not self.baseline.noise:
             return images
         return with_clipped_noise(
-            images, self.noise(batch, images.shape[1:], tag), self.rival.noise, self.rival.noise_limit
+            images, self.noise(batch, images.shape[1:], tag), self.baseline.noise, self.baseline.noise_limit
         )
 
 

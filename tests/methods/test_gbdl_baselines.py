@@ -1,4 +1,4 @@
-"""GBDL's rivals: the harness with UA-MT, and each one's loss against numpy."""
+"""GBDL's baselines: the harness with UA-MT, and each one's loss against numpy."""
 
 import functools
 
@@ -16,9 +16,9 @@ from tfmed.data.streams import Streams
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.methods.gbdl import Config, build_network
-from tfmed.methods.gbdl.rivals import LEARNERS, Taught
-from tfmed.methods.gbdl.rivals.sassnet import discriminator
-from tfmed.methods.gbdl.rivals.tripled_uncertainty import integrated, moments
+from tfmed.methods.gbdl.baselines import LEARNERS, Taught
+from tfmed.methods.gbdl.baselines.sassnet import discriminator
+from tfmed.methods.gbdl.baselines.tripled_uncertainty import integrated, moments
 from tfmed.tasks.backbones import UNet
 
 pytestmark = pytest.mark.current
@@ -75,7 +75,7 @@ def test_settings_of_another_are_refused(override, words):
 
 
 def learner(name, **changes):
-    """A rival of tiny networks without dropout, so that its noise is a function of the sample alone."""
+    """A baseline of tiny networks without dropout, so that its noise is a function of the sample alone."""
     keras.utils.set_random_seed(1)
     passes = {"passes": 2} if "passes" in type(Config(architecture=name).architecture).model_fields else {}
     narrow = {"discriminator_width": 4} if name == "sassnet" else {}
@@ -188,8 +188,8 @@ def outputs(model, given):
 
 def said(model, images, number):
     """What the teacher says of the images with its noise of that number, clipped by hand."""
-    noise = np.clip(model.rival.noise * model.noise(data(STEPS // 2), images.shape[1:], 16 + number).numpy(),
-                    -model.rival.noise_limit, model.rival.noise_limit)  # fmt: skip
+    noise = np.clip(model.baseline.noise * model.noise(data(STEPS // 2), images.shape[1:], 16 + number).numpy(),
+                    -model.baseline.noise_limit, model.baseline.noise_limit)  # fmt: skip
     return {key: value.numpy() for key, value in model.teacher(images + noise).items()}
 
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 from pydantic import Field, PositiveInt
 
 from tfmed.compat import leaky_relu
-from tfmed.methods.gbdl.rivals.base import Rival
-from tfmed.methods.gbdl.rivals.dtc import DistanceLearner
+from tfmed.methods.gbdl.baselines.base import Baseline
+from tfmed.methods.gbdl.baselines.dtc import DistanceLearner
 from tfmed.nn.adam import Adam
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.unet import CONV
@@ -24,7 +24,7 @@ from tfmed.nn.unet import CONV
 LABELLED = 1  # the discriminator's second class
 
 
-class SASSNet(Rival):
+class SASSNet(Baseline):
     """`model.architecture: {name: sassnet}`; numbers of the paper and its code."""
 
     name: Literal["sassnet"] = "sassnet"
@@ -60,9 +60,9 @@ class SASSNetLearner(DistanceLearner):
     terms = ("distance", "adversarial", "discriminator")
 
     def __init__(self, config, streams, network, rate, steps, seed=0, **kwargs):
-        rival = config.architecture
-        critic = discriminator(config.classes, len(config.modalities), rival.discriminator_width, seed=seed + 1)
-        optimizer = Adam(rival.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
+        baseline = config.architecture
+        critic = discriminator(config.classes, len(config.modalities), baseline.discriminator_width, seed=seed + 1)
+        optimizer = Adam(baseline.discriminator_learning_rate, beta_1=0.9, beta_2=0.99)
         others = {"discriminator": (optimizer, [critic])}
         super().__init__(config, streams, network, rate, steps, seed=seed, others=others, **kwargs)
         self.discriminator = critic
@@ -78,7 +78,7 @@ class SASSNetLearner(DistanceLearner):
         _, unlabelled = self.streams.divide(images)
         verdict = self.discriminator([maps, unlabelled], training=False)
         return {
-            "distance": (self.rival.alpha, self.distance_error(batch, found)),
+            "distance": (self.baseline.alpha, self.distance_error(batch, found)),
             "adversarial": (self.ramp(batch), -tf.reduce_mean(tf.nn.log_softmax(verdict)[:, LABELLED])),
         }
 
