@@ -146,6 +146,14 @@ def test_a_method_is_found_by_its_file(tmp_path, monkeypatch):
     assert (row.title, row.task, row.paper, row.status) == ("Toy", "to be found.", "A. Author, 2021.", "ready")
 
 
+def test_completion_shows_what_there_is():
+    """In an interpreter that has imported nothing below."""
+    code = "import tfmed; print(*dir(tfmed), *dir(tfmed.metrics), *dir(tfmed.methods), *dir(tfmed.io))"
+    shown = set(python(code).split())
+    assert shown >= {"fit", "load_config", "metrics", "surface", "two_sample", "ctsgan", "read_volume", "Volume"}
+    assert not shown & {"submodules", "importlib"}
+
+
 def test_importing_tfmed_is_light():
     code = "import sys, tfmed; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = set(python(code).split())

@@ -2,10 +2,17 @@
 
 import importlib
 import importlib.util
+import pkgutil
+import sys
 
 
-def submodules(package):
-    """A module-level `__getattr__` that imports `package.<name>` when it is asked for."""
+def submodules(package, names=()):
+    """A module-level `__getattr__` that imports `package.<name>` when it is asked for, and the `__dir__` to it.
+
+    Args:
+        package: its full name.
+        names: further names that `dir` shows.
+    """
 
     def __getattr__(name):
         full_name = f"{package}.{name}"
@@ -13,4 +20,10 @@ def submodules(package):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return importlib.import_module(full_name)
 
-    return __getattr__
+    def __dir__():
+        module = sys.modules[package]
+        own = getattr(module, "__all__", ())
+        below = [found.name for found in pkgutil.iter_modules(module.__path__) if not found.name.startswith("_")]
+        return sorted({*own, *below, *names, "__doc__", "__file__", "__name__", "__path__"})
+
+    return __getattr__, __dir__

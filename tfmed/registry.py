@@ -1,12 +1,7 @@
-"""Method name -> Method: whatever module of `tfmed.methods` there is, imported only when it is asked for."""
+"""The collection of methods, and method name -> Method: `tfmed.methods` says what there is (see `install`)."""
 
-import ast
 import dataclasses
 import functools
-import importlib
-import importlib.util
-import pathlib
-import pkgutil
 
 _DGM, _DALI = "DGM4MICCAI 2021", "DALI 2021"
 
@@ -22,7 +17,7 @@ class MethodInfo:
 
     @property
     def status(self):
-        return "ready" if importlib.util.find_spec(f"tfmed.methods.{self.name}") else "planned"
+        return "ready" if self.name in _finder.names() else "planned"
 
 
 _ROWS = (
@@ -66,6 +61,14 @@ _ROWS = (
 _EXPERIMENTS = (  # of papers that the collection has a method of; trained like one
     MethodInfo("ctsgan_nodules", "CT-SGAN's nodules", "detection of nodules", f"Pesaranghader et al., {_DGM}"),
 )
+_finder = None  # a module (or object) with `names()`, `described(name)` and `method_class(name)`
+
+
+def install(finder):
+    """Say who finds methods; `tfmed.methods` does when it is imported."""
+    global _finder
+    _finder = finder
+    settings_class.cache_clear()
 
 
 def catalog():
@@ -76,27 +79,17 @@ def catalog():
 def experiments():
     """What else can be trained: further experiments of the collection's papers, and methods that it does not name."""
     named = {row.name for row in (*_ROWS, *_EXPERIMENTS)}
-    return [*_EXPERIMENTS, *(_described(name) for name in _found() if name not in named)]
+    return [*_EXPERIMENTS, *(_row(name) for name in _finder.names() if name not in named)]
 
 
-def _found():
-    """Names of the modules of methods."""
-    folders = importlib.import_module("tfmed.methods").__path__
-    return sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+def _row(name):
+    found = described(name)
+    return MethodInfo(name, found[""].partition(":")[0].rstrip("."), found.get("Task", ""), found.get("Paper", ""))
 
 
 def described(name):
     """What a method's docstring says: {"": its first line, "Paper": ..., "Task": ..., ...}, without importing it."""
-    origin = importlib.util.find_spec(f"tfmed.methods.{name}").origin
-    text = ast.get_docstring(ast.parse(pathlib.Path(origin).read_text(encoding="utf-8"))) or ""
-    first, *paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    parts = [paragraph.partition(": ") for paragraph in paragraphs]
-    return {"": first} | {key: words for key, colon, words in parts if colon and key.isalpha()}
-
-
-def _described(name):
-    found = described(name)
-    return MethodInfo(name, found[""].partition(":")[0].rstrip("."), found.get("Task", ""), found.get("Paper", ""))
+    return _finder.described(name)
 
 
 def names():
@@ -111,9 +104,9 @@ def info(name):
 
 def method_class(name):
     """The `Method` subclass of a method's module; KeyError when there is no such method yet."""
-    if name not in _found():
+    if name not in _finder.names():
         raise KeyError(name)
-    return importlib.import_module(f"tfmed.methods.{name}").METHOD
+    return _finder.method_class(name)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import sys
 import yaml
 
 from tfmed import config as configuration
-from tfmed import registry
+from tfmed import registry, startup
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
 from tfmed.files import write_error, write_text
@@ -156,8 +156,7 @@ def _as_yaml(settings):
 
 def onednn():
     """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed and chose by itself."""
-    late = importlib.import_module("tfmed").imported_after_tensorflow
-    return None if late else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    return None if startup.imported_after_tensorflow else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
 def environment():
@@ -169,7 +168,7 @@ def environment():
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "tfmed": importlib.import_module("tfmed").__version__,
+        "tfmed": startup.VERSION,
         "python": sys.version.split()[0],
         "system": platform.system(),
         "machine": platform.machine(),

@@ -1,5 +1,35 @@
-"""The methods: one file or small folder per paper."""
+"""The methods: one file or small package per paper, found by their names and imported only when they are asked for."""
 
+import ast
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+import sys
+
+from tfmed import registry
 from tfmed._lazy import submodules
 
-__getattr__ = submodules(__name__)
+__getattr__, __dir__ = submodules(__name__)
+
+
+def names():
+    """Names of all methods that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def described(name):
+    """What a method's docstring says: {"": its first line, "Paper": ..., "Task": ..., ...}, without importing it."""
+    origin = importlib.util.find_spec(f"{__name__}.{name}").origin
+    text = ast.get_docstring(ast.parse(pathlib.Path(origin).read_text(encoding="utf-8"))) or ""
+    first, *paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    parts = [paragraph.partition(": ") for paragraph in paragraphs]
+    return {"": first} | {key: words for key, colon, words in parts if colon and key.isalpha()}
+
+
+def method_class(name):
+    """The `Method` subclass of a method's module."""
+    return importlib.import_module(f"{__name__}.{name}").METHOD
+
+
+registry.install(sys.modules[__name__])
