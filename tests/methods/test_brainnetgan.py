@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import log_loss
 
 import tfmed
 from tests.harness import REPOSITORY, MethodHarness
@@ -204,8 +205,29 @@ def test_smote_lies_between_two_of_a_class_and_adasyn_makes_some():
         gap = np.linalg.norm(vector - (a + along[..., None] * (b - a)), axis=-1)
         gap[(along < -1e-6) | (along > 1 + 1e-6)] = np.inf
         assert gap.min() < 1e-3 * np.linalg.norm(vector)
-    adasyn = oversampled(subjects, "adasyn", 0)
-    assert adasyn is None or (len(adasyn) > 0 and set(adasyn.labels) <= {0, 1})
+
+
+def test_adasyn_makes_subjects_where_classes_overlap_and_none_where_they_do_not(caplog):
+    subjects = real()
+    draw = np.random.default_rng(0)
+    mixed = Connectomes(subjects.matrices, draw.permutation(subjects.labels), subjects.ids)
+    made = oversampled(mixed, "adasyn", 0)
+    assert len(made) > 0 and set(made.labels) <= {0, 1}
+    np.testing.assert_array_equal(made.matrices, np.swapaxes(made.matrices, 1, 2))
+    scale = np.where(subjects.labels == 1, 1.0, 0.001)[:, None, None].astype("float32")
+    assert oversampled(Connectomes(subjects.matrices * scale, subjects.labels, subjects.ids), "adasyn", 0) is None
+
+
+def test_classifier_learns_from_real_and_generated_alike():
+    """Eq. 2: the sum of two mean cross-entropies, against scikit-learn's."""
+    m, b = model(), batch()
+    loss, logs = m.classifier_loss(b, 3)
+    parts = []
+    for matrices in (b["matrix"], m.generated(b, 3)):
+        probabilities = tf.sigmoid(m.classifier(matrices, training=True)).numpy()[:, 0]
+        parts.append(log_loss(b["label"], probabilities, labels=[0, 1]))
+    assert float(loss) == pytest.approx(sum(parts), rel=1e-4) and float(logs["classifier"]) == float(loss)
+    assert abs(parts[0] - parts[1]) > 1e-6  # so that one of them twice would be told from their sum
 
 
 def test_phantoms_are_connectomes_of_two_groups():

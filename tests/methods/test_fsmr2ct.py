@@ -12,6 +12,8 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
+import scipy.stats
 import tensorflow as tf
 from hypothesis import strategies as st
 
@@ -306,6 +308,31 @@ def test_samples_move_mr_ct_and_frequencies_alike():
         assert {image.shape for image in sample.values()} == {(8, 12, 12, 1)}
         np.testing.assert_array_equal(samples.read(index)["high"], sample["high"])
     assert method.margin == (0, 3, 3)
+
+
+def test_targets_are_the_low_and_high_frequencies_of_the_ct():
+    """The filter is a Gaussian of the settings' width whose border continues; both parts add up to the CT."""
+    method = METHOD(settings("model.lowpass_size=1.5", "model.rotate_chance=0"))
+    method.prepared("train")
+    image = np.asarray(method.open(method.cases["train"][0]).image, np.float32)
+    expected = scipy.ndimage.gaussian_filter(image[..., 1], 1.5, mode="nearest", truncate=4.0)
+    assert np.abs(image[..., 1] - expected).max() > 0.05
+    np.testing.assert_allclose(image[..., 2], expected, atol=1e-5)
+    # Of a step along x, a Gaussian makes the normal distribution's integral.
+    step = np.repeat((np.arange(41) > 20).astype("float32")[None, None], 3, 1)
+    risen = scipy.stats.norm.cdf((np.arange(41) - 20.5) / 3.0)
+    np.testing.assert_allclose(lowpass(step, "gaussian", 3.0)[0, 1], risen, atol=0.01)
+
+
+def test_crops_are_rotated_about_the_body_axis():
+    """A volume that only changes from slice to slice stays as it is; one that changes along x does not."""
+    method = METHOD(settings("model.rotate_degrees=40", "model.patch=[8, 12, 12]"))
+    seen = [side + 2 * edge for side, edge in zip((8, 12, 12), method.margin, strict=True)]
+    z, _, x = np.meshgrid(*map(np.arange, seen), indexing="ij")
+    for index in range(6):
+        moved = method._rotated(np.stack([z, x], -1).astype("float32"), np.eye(4), index)
+        np.testing.assert_allclose(moved[..., 0], np.broadcast_to(np.arange(8)[:, None, None], (8, 12, 12)), atol=1e-4)
+        assert np.abs(np.diff(moved[..., 1], axis=1)).max() > 1e-3
 
 
 def test_crops_are_rotated_as_often_as_said():

@@ -376,6 +376,23 @@ def test_pix2pixhd_trains_translates_and_exports(tmp_path):
     assert next(iter(made.values())).shape == volume.shape
 
 
+def test_a_ct_of_others_has_a_crop_of_its_own():
+    """Every image tells where its pixels come from: pairs move alike, CTs by draws of their own, all within limits."""
+    method = METHOD(settings("data.options={cases: 6, cts: 7, shape: [2, 64, 64]}", "model.size=32", "model.flip=0.5"))
+    opened, ramp = method.volume, np.broadcast_to(np.linspace(-0.5, 0.5, 64, dtype="float32"), (2, 64, 64))
+    method.volume = lambda case, name: opened(case, name).replace(array=ramp)
+    samples, slopes = method.samples(), {"mr": [], "mrcat": [], "ct": []}
+    for index in range(12):
+        for name, image in samples.read(index).items():
+            steps = np.diff(image[..., 0], axis=1)
+            slopes[name].append(float(np.median(steps[np.abs(image[:, 1:, 0]) <= 0.5])) * 63)
+    np.testing.assert_allclose(slopes["mr"], slopes["mrcat"], atol=1e-5)
+    assert np.abs(np.subtract(slopes["mr"], slopes["ct"])).min() > 1e-4
+    for found in slopes.values():  # a pixel's step is 1 / zoom, below 0 where it is mirrored
+        assert np.abs(found).min() > 1 / 1.4 - 0.01 and np.abs(found).max() < 1 / 0.6 + 0.01
+        assert np.ptp(np.abs(found)) > 0.2 and min(found) < 0 < max(found)
+
+
 def test_samples_pair_mr_with_mrcat_and_repeat():
     method = METHOD(settings("data.options={cases: 6, cts: 7, shape: [2, 64, 64]}", "model.size=64"))
     samples = method.samples()

@@ -195,6 +195,21 @@ def test_regularisers_run_on_due_steps_only():
     assert model(path_length_weight=0.0).parts(0) == ("generator", "critic")
 
 
+def test_lazy_regularisers_weigh_for_the_steps_without_them():
+    """As much gradient over an interval as if they ran on every step (Karras et al. 2020, appendix B)."""
+    m, b = model(g_reg_interval=5, path_length_weight=3.0, d_reg="r1", d_reg_interval=7, d_reg_gamma=4.0), batch()
+    loss, logs = m.path_loss(b)
+    assert float(loss) == pytest.approx(5 * 3.0 * float(logs["path_penalty"]), rel=1e-5) and float(loss) > 0
+    loss, logs = m.penalty_loss(b)
+    assert float(loss) == pytest.approx(7 * float(logs["critic_penalty"]), rel=1e-5) and float(loss) > 0
+    with tf.GradientTape() as tape:
+        tape.watch(b["volume"])
+        score = tf.reduce_sum(m.critic(b["volume"], twice=True))
+    slope = tape.gradient(score, b["volume"])
+    squares = tf.reduce_sum(tf.square(slope), [1, 2, 3, 4])
+    assert float(logs["critic_penalty"]) == pytest.approx(4.0 / 2 * float(tf.reduce_mean(squares)), rel=1e-4)
+
+
 def test_adam_makes_up_for_the_additional_updates():
     m = model(g_reg_interval=4, d_reg="r1", d_reg_interval=16)
     for name, share in (("generator", 4 / 5), ("critic", 16 / 17)):
