@@ -1,6 +1,5 @@
 """What every method must pass, written once; a test file subclasses `MethodHarness` and adds its card's items."""
 
-import importlib.util
 import json
 import pathlib
 import shutil
@@ -20,16 +19,6 @@ from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
-
-
-def benchmark(name):
-    """The module `benchmarks/<name>.py`, which is no package's."""
-    if str(REPOSITORY / "benchmarks") not in sys.path:
-        sys.path.append(str(REPOSITORY / "benchmarks"))  # where such a module finds its neighbours
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class MethodHarness:

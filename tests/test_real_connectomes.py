@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.harness import benchmark
+from benchmarks.peers import graph_measures as peers
 from tests.methods.test_brainnetgan import TINY
 from tfmed import cli, fit, sample
 from tfmed.data import connectomes, sources
@@ -12,7 +12,6 @@ from tfmed.io.connectome import read_connectome
 from tfmed.metrics import graph
 
 pytestmark = [pytest.mark.realdata]
-peers = benchmark("graph_measures")
 
 
 @pytest.fixture

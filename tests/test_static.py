@@ -217,8 +217,8 @@ def test_no_file_is_huge():
     assert large == []
 
 
-BENCHMARKS = [file for pattern in ("*.py", "real/*.py", "vs_monai/ours.py")
-              for file in sorted((REPOSITORY / "benchmarks").glob(pattern)) if file.name != "onednn.py"]  # fmt: skip
+BENCHMARKS = [file for file in sorted((REPOSITORY / "benchmarks").rglob("*.py"))
+              if file.name not in ("onednn.py", "unet.py", "__init__.py")]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: file.name)
@@ -228,3 +228,26 @@ def test_benchmarks_import_tfmed_before_tensorflow(file):
     found = [name.split(".")[0] for node in tops for name in imports("benchmarks", node)]
     first = next((name for name in found if name in ("tfmed", "tensorflow", "keras")), "tfmed")
     assert first == "tfmed"
+
+
+@pytest.mark.parametrize("folder", ["speed", "peers", "toys", "real"])
+def test_benchmarks_are_commands_that_say_how_they_are_run(folder):
+    for file in sorted((REPOSITORY / "benchmarks" / folder).glob("*.py")):
+        if file.name != "__init__.py":
+            text = file.read_text(encoding="utf-8")
+            assert f"python -m benchmarks.{folder}.{file.stem}" in ast.get_docstring(ast.parse(text)), file
+            assert 'if __name__ == "__main__":' in text, file
+
+
+def test_what_is_named_exists():
+    """Scripts, files and modules that README, docs and docstrings name."""
+    missing = []
+    for file in [*PACKAGE, *REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *TESTS]:
+        text = file.read_text(encoding="utf-8")
+        named = {name.replace(".", "/") for name in re.findall(r"python -m (benchmarks(?:\.\w+)+)", text)}
+        named |= {name.removesuffix(".py") for name in re.findall(r"\b(?:benchmarks|docs)/[\w/]+\.(?:py|md|png)", text)}
+        for name in named:
+            stem = REPOSITORY / name
+            if not (stem.exists() or stem.with_suffix(".py").exists() or (stem / "__main__.py").exists()):
+                missing.append(f"{file.relative_to(REPOSITORY)}: {name}")
+    assert missing == []

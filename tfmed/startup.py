@@ -10,7 +10,7 @@ from tfmed import half_precision
 VERSION = "0.1.0"
 
 # TensorFlow reads this when it is imported. Left alone it does without oneDNN on some CPUs, where 3-D convolutions then
-# take twice as long and strided ones twenty to seventy times (benchmarks/onednn.py).
+# take twice as long and strided ones twenty to seventy times (benchmarks/speed/onednn.py).
 imported_after_tensorflow = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # What is wrong with oneDNN is put right as soon as TensorFlow is imported, by whomever.

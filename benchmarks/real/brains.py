@@ -1,6 +1,6 @@
 """3D-StyleGAN on slabs of real T1 brain MR: generated against unseen slabs, and unseen slabs found again.
 
-Run: python benchmarks/real/brains.py BRAINS --out DIR [--steps 1500] [--projections 3] [key=value ...]
+Run: python -m benchmarks.real.brains BRAINS --out DIR [--steps 1500] [--projections 3] [key=value ...]
 
 BRAINS holds `brain_t1_train.npz` (45 slabs of 8 axial slices). Trains configs/stylegan3d/slab.yaml at 3.5 mm in the
 slices with 16 channels, on three quarters of the subjects; repeat the command to go on where it was broken off. Prints

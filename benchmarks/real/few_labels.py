@@ -1,6 +1,6 @@
 """Semi-supervised methods on real left atrium MR, against labels alone with as many, twice as many, and all labels.
 
-Run: python benchmarks/real/few_labels.py FOLDER --out DIR [--seeds 3] [--steps 600] [--only NAME ...] [key=value ...]
+Run: python -m benchmarks.real.few_labels FOLDER --out DIR [--seeds 3] [--steps 600] [--only NAME ...] [key=value ...]
 
 FOLDER holds `<id>_image.nii.gz` and `<id>_label.nii.gz` in `train_labelled`, `test` and, images alone,
 `train_unlabelled`. The grid is 2.5 mm and the networks are narrow, so that two cores can carry it. Of the 10 labelled

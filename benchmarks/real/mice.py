@@ -1,6 +1,6 @@
 """BrainNetGAN on the connectomes of 24 mice of four strains, or of two sexes: real, SMOTE, ADASYN, generated.
 
-Run: python benchmarks/real/mice.py MICE --out DIR [--of genotype] [--steps 300] [--folds 3] [key=value ...]
+Run: python -m benchmarks.real.mice MICE --out DIR [--of genotype] [--steps 300] [--folds 3] [key=value ...]
 
 MICE holds `mice_train.npz` (streamlines between 332 regions). Each fold is a run of configs/brainnetgan/mice.yaml,
 tested on animals that it has not seen; repeat the command to go on where it was broken off. Prints the accuracy of

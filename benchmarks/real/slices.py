@@ -1,6 +1,6 @@
 """Which slices to annotate, on real left atrium MR: USS against random slices and random volumes, at equal effort.
 
-Run: python benchmarks/real/slices.py LA2018 --out DIR [--seeds 0 1 2] [--steps 200] [--rounds 3] [key=value ...]
+Run: python -m benchmarks.real.slices LA2018 --out DIR [--seeds 0 1 2] [--steps 200] [--rounds 3] [key=value ...]
 
 LA2018 holds `<id>_image.nii.gz` and `<id>_label.nii.gz` in `train_labelled` and `test`. The pool is 7 scans of about 22
 slices at 2.5 mm, of which one is annotated at the start; rvs asks for one more per round, uss and rss for 5 slices (of

@@ -1,6 +1,6 @@
 """The four GANs of Table 4 on real images, chest radiographs or breast ultrasound, judged as in the paper.
 
-Run: python benchmarks/real/zoo.py FOLDER --out DIR [--only dcgan ...] [--steps 500] [--runs 5] [key=value ...]
+Run: python -m benchmarks.real.zoo FOLDER --out DIR [--only dcgan ...] [--steps 500] [--runs 5] [key=value ...]
 
 FOLDER holds `pneumoniamnist_subset.npz` (28 x 28 radiographs; its own test images) or BUSI's `labels.csv`, `images` and
 `extra_images` (a third is tested). Images are stretched to 40 x 40, half of the paper's: networks have one block less

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.harness import REPOSITORY, benchmark
+from benchmarks.toys import ctsgan as toy
+from tests.harness import REPOSITORY
 
-toy = benchmark("toy_ctsgan")
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))]
 seeds = pytest.mark.parametrize("seed", SEEDS)
 

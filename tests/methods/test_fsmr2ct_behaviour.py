@@ -5,9 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from tests.harness import benchmark
-
-toy = benchmark("toy_fsmr2ct")
+from benchmarks.toys import fsmr2ct as toy
 
 
 @functools.cache

@@ -4,9 +4,7 @@ import functools
 
 import pytest
 
-from tests.harness import benchmark
-
-toy = benchmark("toy_pix2pix")
+from benchmarks.toys import pix2pix as toy
 
 
 @functools.cache

@@ -4,9 +4,8 @@ import functools
 
 import pytest
 
-from tests.harness import benchmark
+from benchmarks.toys import stylegan3d as toy
 
-toy = benchmark("toy_stylegan3d")
 pytestmark = pytest.mark.long
 seeds = pytest.mark.parametrize("seed", range(3))
 

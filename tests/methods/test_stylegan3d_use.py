@@ -137,7 +137,8 @@ def test_files_that_are_no_volumes_or_no_latents(run, tmp_path, capsys):
     (mix.main, ["--rows", "1", "--columns", "2", "--crossover", "5"], "--crossover: 5 is none of 0 .. 4"),
     (mix.main, ["--rows", "1", "1", "--columns", "2"], "--rows: name each source once"),
     (interpolate.main, ["1", "2", "-n", "1"], "--count"), (project.main, ["x.nii", "--steps", "0"], "--steps"),
-    (sample.main, ["--length", "9"], "--length: means nothing"), (sample.main, ["--fix", "slices"], "'style' or 'noise'"),
+    (sample.main, ["--length", "9"], "--length: means nothing"),
+    (sample.main, ["--fix", "slices"], "'style' or 'noise'"),
 ], ids=lambda v: "" if callable(v) else str(v))  # fmt: skip
 def test_wrong_options(run, tmp_path, capsys, main, argv, words):
     assert words in refused(capsys, main, run, *argv, "--out", tmp_path / "out")

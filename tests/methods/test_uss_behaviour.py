@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.harness import benchmark
-
 
 @pytest.mark.long
 def test_rare_shapes_cost_fewer_slices(tmp_path):
@@ -11,7 +9,8 @@ def test_rare_shapes_cost_fewer_slices(tmp_path):
 
     Measured on stack `current`: the last Dice of random slices with 0.66 of their number; 5th percentile + 0.028.
     """
-    toy = benchmark("toy_uss")
+    from benchmarks.toys import uss as toy
+
     rows = toy.measured(tmp_path)
     share, ahead = toy.answers(rows["uss"], rows["rss"])
     assert share <= 0.8

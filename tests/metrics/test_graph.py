@@ -9,13 +9,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness import benchmark
+from benchmarks.peers import graph_measures as peers
 from tfmed.metrics import graph
 
 pytestmark = pytest.mark.current
-
-
-peers = benchmark("graph_measures")
 
 
 def weighted(regions, seed, density=0.5):

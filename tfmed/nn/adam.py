@@ -10,7 +10,7 @@ class Adam(keras.optimizers.Adam):
     """`keras.optimizers.Adam` (Kingma & Ba 2015) by TensorFlow's own kernel: the same numbers, up to rounding.
 
     Keras writes an update as a dozen operations, each of which goes through all weights and their running means; on a
-    CPU that takes 3 to 4 times as long (`benchmarks/adam.py`). Arguments are Keras'.
+    CPU that takes 3 to 4 times as long (`benchmarks/speed/adam.py`). Arguments are Keras'.
     """
 
     def update_step(self, gradient, variable, *rate):

@@ -9,8 +9,8 @@ class InstanceNorm(keras.layers.GroupNormalization):
     """Each channel of each sample of `(b, ..., channel)` to mean 0 and variance 1 (Ulyanov et al. 2016, Eq. 7).
 
     That is batch norm of one sample that has all channels of the batch, for which TensorFlow has one kernel for the
-    values and one for all gradients: faster than Keras' layer (`benchmarks/norm.py`), the same numbers up to rounding.
-    Moments are float32 in every precision. Arguments are those of Keras' layer but for `groups`.
+    values and one for all gradients: faster than Keras' layer (`benchmarks/speed/norm.py`), the same numbers up to
+    rounding. Moments are float32 in every precision. Arguments are those of Keras' layer but for `groups`.
     """
 
     def __init__(self, **kwargs):

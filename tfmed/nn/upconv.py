@@ -12,7 +12,7 @@ class Doubling4(keras.layers.Conv2DTranspose):
 
     Kernels of 1024 x 512 channels are larger than the maps of 2 to 8 pixels that they meet, and TensorFlow's operation
     spends its time on moving them in memory. Such maps are multiplied by the kernel as it lies, and the products added
-    up where they overlap: 1.4 to 6.5 times as fast on a CPU, forward and backward (`benchmarks/upconv.py`).
+    up where they overlap: 1.4 to 6.5 times as fast on a CPU, forward and backward (`benchmarks/speed/upconv.py`).
     """
 
     def __init__(self, filters, **kwargs):

@@ -1,0 +1,1 @@
+"""Measurements that stand behind docs/results: each script is run as `python -m benchmarks.<folder>.<name>`."""

@@ -1,0 +1,1 @@
+"""tfmed beside other packages, both sides in turn on one machine."""

@@ -1,0 +1,1 @@
+"""What parts of tfmed take in time and memory."""

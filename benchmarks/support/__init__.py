@@ -1,0 +1,1 @@
+"""What the scripts share: processes, sides in turn, spread, peak memory, tables."""

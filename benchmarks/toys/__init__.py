@@ -1,0 +1,1 @@
+"""Methods on toys whose truth is known: the cards' questions."""
