@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 import tfmed  # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+from tests.support import costs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # the workers' own threads would fight for the cores
@@ -29,8 +30,12 @@ def own_cache(tmp_path_factory):
     return folder
 
 
+pytest_addoption = costs.pytest_addoption
+
+
 def pytest_configure(config):
     """TensorFlow's devices are fixed at its first operation: set two CPUs up before any test runs one."""
+    costs.pytest_configure(config)
     if not config.option.collectonly:
         import tensorflow as tf
 

@@ -1,31 +1,30 @@
 """A long run neither grows in memory nor holds more and more files open."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.methods.test_ctsgan import SIMPLE
+from tests.support import toy
+from tests.support.harness import REPOSITORY
 
 pytestmark = [pytest.mark.current, pytest.mark.one_stack]  # minutes
-REPOSITORY = pathlib.Path(__file__).parents[2]
 STEPS, WARM_UP = 1000, 400  # the first checkpoint and some previews come before the measurement begins
 SETTINGS = (
-    *SIMPLE,
     f"train.steps={STEPS}",
     "train.log_every=100",
     "train.checkpoint_every_steps=250",
     "train.preview_every=100",
+    "train.tensorboard=true",
 )
 
 # Run through the real engine; `Loop._check_finite` is called once in every step.
 # What is free is given back before measuring, so that the allocator's holes (some 10 MB after previews) do not count.
 _SOAK = f"""
 import ctypes, gc, json, sys
-import psutil, tfmed
+import psutil, tfmed, tests.support.toy
 from tfmed.engine.loop import Loop
 
 process, rows, check = psutil.Process(), [], Loop._check_finite
@@ -46,7 +45,7 @@ print(json.dumps(rows))
 
 def soak(run):
     """Columns (step, resident MB, open files) of a run in a process of its own."""
-    words = [sys.executable, "-c", _SOAK, str(REPOSITORY / "configs" / "ctsgan.yaml"), str(run), *SETTINGS]
+    words = [sys.executable, "-c", _SOAK, toy.CONFIG, str(run), *SETTINGS]
     done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=1800, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-2000:]
     return np.array(json.loads(done.stdout.splitlines()[-1])).T

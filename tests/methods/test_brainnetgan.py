@@ -6,7 +6,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness
+from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed import cli, prepare
 from tfmed.compat import tensor_variable
 from tfmed.data import connectomes, sources

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.harness import MethodHarness
+from tests.support.harness import MethodHarness
+from tfmed import cli, sample
+from tfmed.io import read_volume
 from tfmed.losses.adversarial import r1
 from tfmed.methods.ctsgan import CTSGAN, Config, build_network
 from tfmed.methods.ctsgan.volumes import assemble, draw_slab, position_channel, positions, thin_slices
@@ -66,11 +68,39 @@ class TestHarness(MethodHarness):
         assert found.dtype == np.int16
         assert np.abs(found.astype(int) - expected).max() <= 1  # HU; rounding may fall either way
 
+    def test_samples_are_in_hu_and_as_large_as_patients(self, run):
+        (volume,) = run.sample(1, seed=4)
+        assert volume.array.dtype == np.int16 and volume.array.min() >= -1000 and volume.array.max() <= 400
+        extent = np.array(volume.spacing) * volume.shape
+        np.testing.assert_allclose(extent, (320, 360, 360), rtol=1e-3)  # the phantoms' view, mm
+
+    def test_evaluation_stands_beside_real_data(self, run):
+        method = run.restored()
+        (real, ours), again = (method.evaluate({"run": method}, count=3)["evaluation"] for _ in range(2))
+        assert [real["source"], ours["source"]] == ["real data (two halves)", f"run ({method.config.architecture})"]
+        assert real["FD[random-0] mean"] < ours["FD[random-0] mean"]  # a few steps of training fool nobody
+        assert [real, ours] == again
+
+    def test_the_command_samples_as_it_is_told(self, run, tmp_path, capsys):
+        """Any length, each slice as thick as in training; decoded in chunks of any size; with noise that is shared."""
+        words = [str(run.path), "-n", "2", "--length", "30", "--fix", "slices", "--out"]
+        assert cli.run(sample.main, [*words, str(tmp_path / "a")]) == 0
+        assert cli.run(sample.main, [*words, str(tmp_path / "b"), "--chunk", "3"]) == 0
+        first, again = (read_volume(tmp_path / name / "sample-0001.nii.gz") for name in "ab")
+        assert first.shape == (30, 28, 28)
+        np.testing.assert_allclose(first.spacing[0], 320 / 18, rtol=1e-3)
+        assert np.abs(first.array.astype(int) - again.array).max() <= 1
+        for flag, word in (("--fix", "all"), ("--chunk", "0"), ("--length", "2")):
+            assert cli.run(sample.main, [str(run.path), "--out", str(tmp_path / "c"), flag, word]) == 2
+            assert f"{flag}: {word}" in capsys.readouterr().err
+
 
 @pytest.mark.one_stack
 class TestBaselineHarness(TestHarness):
     tiny = (*TINY, "model.architecture=3dgan", "model.baseline_size=16", "data.options={cases: 8, shape: [16, 16, 16]}")
     bad = ("model.baseline_size=20", "baseline_size")
+    test_the_command_samples_as_it_is_told = None
+    test_samples_are_in_hu_and_as_large_as_patients = None
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------

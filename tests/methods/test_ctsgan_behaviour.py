@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.toys import ctsgan as toy
-from tests.harness import REPOSITORY
+from tests.support.harness import REPOSITORY
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))]
 seeds = pytest.mark.parametrize("seed", SEEDS)

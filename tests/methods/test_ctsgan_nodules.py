@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness
+from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed import cli, evaluate
 from tfmed.data import splits
 from tfmed.data.case import Case

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness
+from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed.augment.paired import Policy, sample_grid
 from tfmed.compat import tensor_variable
 from tfmed.data.splits import few_labels

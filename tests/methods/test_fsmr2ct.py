@@ -18,7 +18,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 import tfmed
-from tests.harness import MethodHarness
+from tests.support.harness import MethodHarness
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit

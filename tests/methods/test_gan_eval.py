@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 import tfmed
-from tests.harness import MethodHarness
+from tests.support.harness import MethodHarness
 from tfmed import cli, evaluate, sample
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError

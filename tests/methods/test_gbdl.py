@@ -11,7 +11,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
+from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
 from tfmed.compat import tensor_variable
 from tfmed.data.streams import Streams
 from tfmed.engine.checkpoint import Checkpoints

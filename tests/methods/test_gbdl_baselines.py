@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness
+from tests.support.harness import REPOSITORY, MethodHarness
 from tests.methods.test_gbdl import TINY, batch, parameters, volumes
 from tfmed.compat import tensor_variable
 from tfmed.data.distance import signed_distances

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import tfmed
-from tests.harness import MethodHarness, assert_same_weights, killed_before
+from tests.support.harness import MethodHarness, assert_same_weights, killed_before
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfmed
-from tests.harness import MethodHarness
+from tests.support.harness import MethodHarness
 from tfmed import compat
 from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d import Config, StyleGAN3D, build_network

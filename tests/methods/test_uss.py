@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfmed
-from tests.harness import REPOSITORY, MethodHarness, assert_same_weights
+from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit

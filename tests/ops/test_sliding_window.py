@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfmed.ops
-from tests.harness import in_fresh_process
+from tests.support.harness import in_fresh_process
 from tfmed.engine.exporting import ExportModule
 from tfmed.ops.sliding_window import SIGMA, _lattice, sliding_window, window_graph
 

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 import tfmed
-from tests.harness import REPOSITORY, in_fresh_process
+from tests.support.harness import REPOSITORY, in_fresh_process
 from tfmed import cli, evaluate, predict
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_address, read_case

@@ -18,7 +18,7 @@ from tfmed.engine.checkpoint import Checkpoints, state_variables
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 class MethodHarness:
