@@ -33,6 +33,7 @@ def halves(real_data, tmp_path):
     return paths
 
 
+@pytest.mark.long
 def test_a_half_teaches_the_other(halves, tmp_path):
     table = tmp_path / "pairs.csv"
     table.write_text("id,mr,ct\nleft,{mr},{ct}\n".format(**halves["left"]), encoding="utf-8")

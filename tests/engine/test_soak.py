@@ -51,6 +51,7 @@ def soak(run):
     return np.array(json.loads(done.stdout.splitlines()[-1])).T
 
 
+@pytest.mark.long
 def test_a_thousand_steps_leak_neither_memory_nor_files(tmp_path):
     """Below 1 MB per 100 steps and no more files than before, with checkpoints, previews, rows and TensorBoard."""
     steps, memory, files = soak(tmp_path / "run")

@@ -332,7 +332,7 @@ def test_slices_are_summed_or_averaged():
     assert values["sum"] == pytest.approx(4 * values["mean"], rel=1e-5)
 
 
-@pytest.mark.one_stack
+@pytest.mark.long
 def test_accumulated_gradients_equal_those_of_the_whole_batch():
     """Two halves with summed gradients give the update of the whole batch (without batch statistics)."""
     results = []

@@ -441,6 +441,7 @@ def test_a_tree_of_lidc_gives_the_nodules_that_its_readers_outlined(tmp_path):
             assert radius == pytest.approx(one["radius_mm"], rel=0.2)
 
 
+@pytest.mark.long
 def test_a_tree_of_luna16_goes_through_the_whole_experiment(tmp_path):
     """Its scans without nodules are the healthy ones; nodules lie where the phantoms have them."""
     root = luna16_tree(tmp_path / "LUNA16")

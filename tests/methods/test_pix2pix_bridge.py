@@ -301,7 +301,7 @@ def test_cyclegans_critics_are_shown_older_translations():
     assert not [v for v in with_history.trainable_variables if "images" in v.name]
 
 
-@pytest.mark.one_stack
+@pytest.mark.long
 def test_cyclegan_trains_resumes_and_is_shared_by_two_devices(tmp_path):
     words = ("model.architecture=cyclegan", "model.downs=1", "data.split.test=0", "model.history=4", "train.steps=4",
              "train.checkpoint_every_steps=2")  # fmt: skip

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
+from tfmed.data import acquisition
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import ImageIntegrityError, read_volume, write_volume
 from tfmed.losses.segmentation import batch_dice, soft_dice
-from tfmed.methods.uss import METHOD, USS, Config, build_network, queries, tables
+from tfmed.methods.uss import METHOD, USS, Config, build_network, tables
 from tfmed.methods.uss.method import SMOOTH
 from tfmed.metrics import surface
 from tfmed.metrics.segmentation import dice, relative_volume_error
@@ -177,17 +178,17 @@ def free(count):
 
 
 def test_candidates_of_known_profiles():
-    assert len(queries.candidates(np.full(30, 0.3), free(30))) == 0
+    assert len(acquisition.candidates(np.full(30, 0.3), free(30))) == 0
     profile = np.zeros(30)
     profile[10], profile[13] = 0.5, 0.6
-    assert queries.candidates(profile, free(30)).tolist() == [13]
+    assert acquisition.candidates(profile, free(30)).tolist() == [13]
     profile[13], profile[15] = 0, 0.6
-    assert queries.candidates(profile, free(30)).tolist() == [10, 15]
+    assert acquisition.candidates(profile, free(30)).tolist() == [10, 15]
     profile[20:23] = 0.2
-    assert 21 in queries.candidates(profile, free(30))  # the middle of a plateau
+    assert 21 in acquisition.candidates(profile, free(30))  # the middle of a plateau
     annotated = free(30)
     annotated[15] = True
-    assert 15 not in queries.candidates(profile, annotated)
+    assert 15 not in acquisition.candidates(profile, annotated)
 
 
 PROFILES = st.lists(st.lists(st.floats(0, 0.69), min_size=1, max_size=40), min_size=1, max_size=5)
@@ -198,8 +199,8 @@ def test_uss_picks_the_best_candidates(profiles, count, distance, seed):
     rng = np.random.default_rng(seed)
     profiles = {f"case{k}": profile for k, profile in enumerate(profiles)}
     pool = {name: rng.random(len(profile)) < 0.3 for name, profile in profiles.items()}
-    asked = queries.uncertain_slices(pool, profiles, count, distance)
-    every = {name: queries.candidates(profile, pool[name], distance) for name, profile in profiles.items()}
+    asked = acquisition.uncertain_slices(pool, profiles, count, distance)
+    every = {name: acquisition.candidates(profile, pool[name], distance) for name, profile in profiles.items()}
     pairs = [(name, z) for name, slices in asked.items() for z in slices]
     assert len(pairs) == min(count, sum(map(len, every.values())))
     assert all(not pool[name][z] and 0 < z < len(pool[name]) - 1 for name, z in pairs)
@@ -214,7 +215,7 @@ def test_rss_stops_at_so_many_slices_with_organ(count, seed):
     rng = np.random.default_rng(seed)
     pool = {f"case{k}": rng.random(15) < 0.2 for k in range(4)}
     shown = {name: rng.random(15) < 0.4 for name in pool}
-    asked = queries.random_slices(pool, shown, count, np.random.default_rng(seed))
+    asked = acquisition.random_slices(pool, shown, count, np.random.default_rng(seed))
     available = sum(int((shown[name] & ~pool[name]).sum()) for name in pool)
     found = sum(int(shown[name][z]) for name, slices in asked.items() for z in slices)
     assert found == min(count, available)
@@ -225,9 +226,9 @@ def test_volumes_are_asked_for_whole_and_once():
     pool = {f"case{k}": np.full(6 + k, k == 2) for k in range(7)}
     pool["case4"][3] = True
     scores = {"case0": 0.1, "case1": 0.5, "case3": 0.3, "case5": 0.4, "case6": 0.2}
-    asked = queries.uncertain_volumes(pool, scores, 3)
+    asked = acquisition.uncertain_volumes(pool, scores, 3)
     assert asked == {"case1": list(range(7)), "case3": list(range(9)), "case5": list(range(11))}
-    drawn = queries.random_volumes(pool, 3, np.random.default_rng(0))
+    drawn = acquisition.random_volumes(pool, 3, np.random.default_rng(0))
     assert len(drawn) == 3 and not {"case2", "case4"} & set(drawn)
     assert all(slices == list(range(len(pool[name]))) for name, slices in drawn.items())
 
@@ -236,13 +237,13 @@ def test_air_does_not_change_the_score_of_a_volume():
     rng = np.random.default_rng(3)
     entropy, mask = rng.random((20, 24, 24)), np.zeros((20, 24, 24), bool)
     mask[8:12, 9:14, 9:14] = True
-    score, plain = queries.volume_score(entropy, mask), queries.volume_score(entropy)
+    score, plain = acquisition.volume_score(entropy, mask), acquisition.volume_score(entropy)
     assert score == pytest.approx(entropy[3:17, 4:19, 4:19].mean())  # an 11 x 11 x 11 box around each voxel
     air = [(0, 30), (0, 0), (0, 0)]
     longer = np.pad(entropy, air), np.pad(mask, air)
-    assert queries.volume_score(*longer) == pytest.approx(score)
-    assert queries.volume_score(longer[0]) == pytest.approx(plain * 20 / 50)
-    assert queries.volume_score(entropy, np.zeros_like(mask)) == pytest.approx(plain)
+    assert acquisition.volume_score(*longer) == pytest.approx(score)
+    assert acquisition.volume_score(longer[0]) == pytest.approx(plain * 20 / 50)
+    assert acquisition.volume_score(entropy, np.zeros_like(mask)) == pytest.approx(plain)
 
 
 def test_budget_as_in_the_papers_table_2():
@@ -252,16 +253,16 @@ def test_budget_as_in_the_papers_table_2():
     shown |= {f"case{k:02d}": np.arange(282) < n for k, n in enumerate((100, 100, 100, 100, 101))}
     for strategy in ("uss", "rss"):
         pool = {name: np.full(282, name < "case05") for name in shown}
-        assert queries.effort(pool, shown) == {"slices": 1410, "liver slices": 501, "patients": 5, "effort": 167.0}
+        assert acquisition.effort(pool, shown) == {"slices": 1410, "liver slices": 501, "patients": 5, "effort": 167.0}
         for number in range(1, 6):
             if strategy == "uss":
                 profiles = {name: rng.random(282) for name in pool}
-                asked = queries.uncertain_slices(pool, profiles, 200)
+                asked = acquisition.uncertain_slices(pool, profiles, 200)
             else:
-                asked = queries.random_slices(pool, shown, 200, rng)
+                asked = acquisition.random_slices(pool, shown, 200, rng)
             for name, slices in asked.items():
                 pool[name][slices] = True
-            found = queries.effort(pool, shown)
+            found = acquisition.effort(pool, shown)
             if strategy == "uss":
                 assert found["slices"] == 1410 + 200 * number
             else:
@@ -276,7 +277,7 @@ def test_tiles_cover_the_annotated_slices(annotated, depth):
     count, left = 0, places
     while left:
         count, left = count + 1, [z for z in left if z >= left[0] + depth]
-    assert queries.tiles(np.array(annotated), depth) == count
+    assert acquisition.tiles(np.array(annotated), depth) == count
 
 
 def test_scores_of_two_shifted_cubes():

@@ -76,7 +76,7 @@ def test_a_network_per_model_repeats(real):
     assert first.rows[:1] == again.rows and first.auxiliary == []
     assert len({row["seed"] for row in first.rows}) == 2
     row, recalls = first.table()[0], [row["recall"] for row in first.rows]
-    assert (row["runs"], row["recall mean"], row["recall std"]) == (2, np.mean(recalls), np.std(recalls))
+    assert (row["runs"], row["recall mean"], row["recall std"]) == (2, np.mean(recalls), np.std(recalls, ddof=1))
 
 
 def test_what_cannot_be_judged(real):

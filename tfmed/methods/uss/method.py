@@ -11,14 +11,15 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from tfmed.data import acquisition
+from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
 from tfmed.engine.abilities import Evaluation, Seed, Split
 from tfmed.engine.records import Records
 from tfmed.errors import DataError, RunError
 from tfmed.losses import segmentation as losses
-from tfmed.methods.uss import queries, tables
-from tfmed.methods.uss.oracle import Folder, SparseLabel
+from tfmed.methods.uss import tables
 from tfmed.metrics import surface
 from tfmed.metrics.segmentation import jaccard
 from tfmed.metrics.uncertainty import predictive_entropy
@@ -103,7 +104,7 @@ class USS(TrainingModel):
 
 
 class USSMethod(SegmentationMethod):
-    """Rounds of training, asking and annotating. What is annotated is a pool, see `queries`."""
+    """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition`."""
 
     Config = Config
 
@@ -210,7 +211,7 @@ class USSMethod(SegmentationMethod):
     def _tiles(self, name, annotated):
         depth, *plane = self.config.patch
         size = self.open(self.pool_cases[name]).image.shape[1:3]
-        return queries.tiles(annotated, depth) * math.prod(-(-n // m) for n, m in zip(size, plane, strict=True))
+        return acquisition.tiles(annotated, depth) * math.prod(-(-n // m) for n, m in zip(size, plane, strict=True))
 
     # --- rounds -------------------------------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class USSMethod(SegmentationMethod):
         def samples():
             self.collect(asked)
             pool = self.pool(asked)
-            self.records.recall(f"effort_{name}", lambda: queries.effort(pool, self.shown_in(pool)))
+            self.records.recall(f"effort_{name}", lambda: acquisition.effort(pool, self.shown_in(pool)))
             return self.samples(pool)
 
         return self.stage(name, USS, samples, self.config.learning_rate, steps=steps, validation=self.validation)
@@ -259,17 +260,19 @@ class USSMethod(SegmentationMethod):
         if self.desk is None:  # nobody could answer for a case without a label
             pool = {name: annotated for name, annotated in pool.items() if self.pool_cases[name].label is not None}
         if config.strategy == "rvs":
-            return {"asked": queries.random_volumes(pool, config.volumes, draw)}
+            return {"asked": acquisition.random_volumes(pool, config.volumes, draw)}
         if config.strategy == "rss":
             shown = {name: self.shown(self.pool_cases[name], range(len(pool[name]))) for name in pool}
-            return {"asked": queries.random_slices(pool, shown, self.budget(), draw)}
+            return {"asked": acquisition.random_slices(pool, shown, self.budget(), draw)}
         maps = ((name, self.uncertainty(self.open(self.pool_cases[name]).image)) for name in pool)
         if config.strategy == "uvs":
             free = ((name, found) for name, found in maps if not pool[name].any())
-            scores = {name: queries.volume_score(u, mask if config.organ_only else None) for name, (u, mask) in free}
-            return {"asked": queries.uncertain_volumes(pool, scores, config.volumes), "scores": scores}
-        profiles = {name: queries.slice_scores(u).round(6).tolist() for name, (u, _) in maps}
-        asked = queries.uncertain_slices(pool, profiles, self.budget(), config.distance)
+            scores = {
+                name: acquisition.volume_score(u, mask if config.organ_only else None) for name, (u, mask) in free
+            }
+            return {"asked": acquisition.uncertain_volumes(pool, scores, config.volumes), "scores": scores}
+        profiles = {name: acquisition.slice_scores(u).round(6).tolist() for name, (u, _) in maps}
+        asked = acquisition.uncertain_slices(pool, profiles, self.budget(), config.distance)
         return {"asked": asked, "profiles": profiles}
 
     def uncertainty(self, image):

@@ -47,7 +47,7 @@ def round_rows(rows, effort):
 
     Args:
         rows: one per run, stage, region and case.
-        effort: (run, stage) -> what `queries.effort` gave.
+        effort: (run, stage) -> what `acquisition.effort` gave.
     """
     table = []
     for key in dict.fromkeys((row["run"], row["stage"], row["region"]) for row in rows):
