@@ -1,6 +1,7 @@
 """tfmed compare: runs in processes of their own, done once; tables by hand; what is refused before any training."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -8,11 +9,9 @@ import pandas
 import pytest
 from scipy.stats import wilcoxon
 
-from tests.support import toy
 from tests.support.harness import REPOSITORY
-from tfmed import cli, compare, evaluate
+from tfmed import cli, compare
 from tfmed.engine import study
-from tfmed.engine.lifecycle import fit
 from tfmed.engine.study import Comparison
 from tfmed.errors import RunError, UserError
 
@@ -109,47 +108,22 @@ def test_wrong_words_are_one_line(words, message, capsys):
     assert message in error and error.count("\n") == 1
 
 
-@pytest.fixture
-def processes_know_the_toy(monkeypatch, tmp_path):
-    """Runs are processes of `python -m tfmed.<verb>`: here of `python -m tests.support.cli <verb>`."""
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nverb="${{2#tfmed.}}"\nshift 2\nexec {sys.executable} -m tests.support.cli "$verb" "$@"\n')
-    script.chmod(0o755)
-    monkeypatch.setattr(study.sys, "executable", str(script))
-
-
-@pytest.mark.one_stack
-def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path, monkeypatch, capfd, processes_know_the_toy):
+def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path):
     bad = tmp_path / "bad.yaml"
-    bad.write_text(f"base: {toy.CONFIG}\nmodel: {{learning_rate: 1.0e+30}}\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    words = [toy.CONFIG, str(bad), "--out", "out", "--seeds", "1", "train.steps=50"]
-    assert cli.run(compare.main, words) == 2
-    error = capfd.readouterr().err
-    last = error.strip().splitlines()[-1]
-    assert last.startswith("tfmed: 1 of 2 runs failed (bad, seed 0: exit status 2") and "NaN" in error
-    assert "Traceback" not in error
+    bad.write_text(f"base: {CONFIGS[1]}\nmodel: {{learning_rate: 1.0e+30}}\n", encoding="utf-8")
+    words = [sys.executable, "-m", "tfmed.compare", CONFIGS[0], str(bad), "--out", "out", "--seeds", "1", *TINY]
+    first = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
+    assert first.returncode == 2 and "Traceback" not in first.stderr
+    last = first.stderr.strip().splitlines()[-1]
+    assert last.startswith("tfmed: 1 of 2 runs failed (bad, seed 0: exit status 2") and "NaN" in first.stderr
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "bad, seed 0" in report and report.count("data:image/png") == 1 and 'src="http' not in report
-    assert set(pandas.read_csv(tmp_path / "out" / "comparison.csv")["method"]) == {"toy"}
-    written = (tmp_path / "out" / "toy" / "seed-0" / "cases.csv").stat().st_mtime_ns
-    assert cli.run(compare.main, words) == 2
-    assert "toy, seed 0: run" not in capfd.readouterr().err
-    assert (tmp_path / "out" / "toy" / "seed-0" / "cases.csv").stat().st_mtime_ns == written
-
-
-def test_segmentations_of_the_median_case_are_shown(tmp_path):
-    """Of a run that is really trained and scored; the other file has none yet."""
-    found = Comparison(CONFIGS, tmp_path / "out", (0,), TINY)
-    name, seed = next(iter(found.settings))
-    folder = found.folder(name, seed)
-    fit(found.settings[name, seed], folder)
-    assert cli.run(evaluate.main, [str(folder)]) == 0
-    (folder / "scored.json").write_text(json.dumps(found._wanted(name, seed)), encoding="utf-8")
-    report = found.write().read_text(encoding="utf-8")
-    assert report.count("data:image/png") == 2 and "Median case" in report and "lambda_10, seed 0" in report
+    assert "bad, seed 0" in report and report.count("data:image/png") == 2 and 'src="http' not in report
     rows = pandas.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(rows["method"]) == {"supervised"} and set(rows["region"]) == {"whole", "core", "enhancing"}
+    written = (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
+    assert again.returncode == 2 and "supervised, seed 0: run" not in again.stderr
+    assert (tmp_path / "out" / "supervised" / "seed-0" / "cases.csv").stat().st_mtime_ns == written
 
 
 def test_a_signal_in_a_run_breaks_the_comparison_off(monkeypatch, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.io.samples import ct_like
+from tests.support.volumes import ct_like
 
 
 @pytest.fixture

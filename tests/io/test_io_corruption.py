@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.io.samples import assert_same, ct_like, outcome, smooth
+from tests.support.volumes import assert_same, ct_like, outcome, smooth
 from tfmed.io import ImageIntegrityError, read_geometry, read_volume, write_volume
 
 pytestmark = pytest.mark.current
@@ -170,7 +170,7 @@ def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path):
     """A limit on file size stands for the full disk; ITK itself would not notice it."""
     program = """
 import os, pathlib, resource, sys
-from tests.io.samples import ct_like
+from tests.support.volumes import ct_like
 from tfmed.errors import UserError
 from tfmed.io import write_volume
 root = pathlib.Path(sys.argv[1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.io.samples import AFFINE, assert_same, ct_like
+from tests.support.volumes import AFFINE, assert_same, ct_like
 from tfmed.errors import UserError
 from tfmed.io import ImageIntegrityError, Volume, list_dicom_series, read_geometry, read_volume, write_volume
 

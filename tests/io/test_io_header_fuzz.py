@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.io.samples import ct_like
+from tests.support.volumes import ct_like
 from tfmed.io import ImageIntegrityError, read_geometry, read_volume, write_volume
 
 pytestmark = pytest.mark.current

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 
-from tests.io.samples import AFFINE, assert_same
+from tests.support.volumes import AFFINE, assert_same
 from tfmed.io import (
     ImageIntegrityError,
     Volume,

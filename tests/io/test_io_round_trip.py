@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.io.samples import AFFINE, assert_same
+from tests.support.volumes import AFFINE, assert_same
 from tfmed.errors import UserError
 from tfmed.io import Volume, orientation, read_geometry, read_volume, reorient, write_volume
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.io.samples import smooth
+from tests.support.volumes import smooth
 from tfmed.errors import UserError
 from tfmed.io import ImageIntegrityError, orientation, read_stack
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.io.samples import outcome, smooth
+from tests.support.volumes import outcome, smooth
 from tfmed.io import ImageIntegrityError, read_volume, write_volume
 
 pytestmark = pytest.mark.current

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import tfmed
-from tests.support.harness import REPOSITORY, MethodHarness
 from tests.methods.test_gbdl import TINY, batch, parameters, volumes
+from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed.compat import tensor_variable
 from tfmed.data.distance import signed_distances
 from tfmed.data.streams import Streams

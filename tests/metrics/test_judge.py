@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.metrics import ring
+from tests.support import ring
 from tfmed.metrics.judge import Real, judge
 
 pytestmark = pytest.mark.current

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from tests.metrics import ring
+from tests.support import ring
 from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_sample_test
 from tfmed.nn.gan2d import image_classifier
 from tfmed.training.image_discriminator import train_discriminator

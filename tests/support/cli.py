@@ -1,4 +1,4 @@
-"""python -m tests.support.cli VERB ...: `tfmed VERB ...` with the toy among the methods, for tests of real processes."""
+"""python -m tests.support.cli VERB ...: `tfmed VERB ...` with the toy among the methods, for tests of processes."""
 
 import sys
 

@@ -6,7 +6,7 @@ A busy machine makes tests slow but hardly dearer. A fixture is charged to the f
 import csv
 import os
 
-_MOST = 20  # seconds of one test (DESIGN: dearer ones are marked `long`)
+_MOST = 20  # seconds of one test dearer ones are marked `long`
 
 
 def pytest_addoption(parser):
@@ -24,7 +24,9 @@ class Costs:
 
     def pytest_runtest_makereport(self, item):
         now = _spent()
-        item.user_properties[:] = [p for p in item.user_properties if p[0] != "seconds"] + [("seconds", now - self.last)]
+        item.user_properties[:] = [p for p in item.user_properties if p[0] != "seconds"] + [
+            ("seconds", now - self.last)
+        ]
         self.last = now
 
     def pytest_runtest_logreport(self, report):

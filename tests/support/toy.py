@@ -1,4 +1,4 @@
-"""The toy method, found among the others once this module is imported: quick where the method itself does not matter."""
+"""The toy method, found among the others once this module is imported: for tests of what is around a method."""
 
 import pathlib
 

@@ -105,7 +105,9 @@ class ToyMethod(GenerationMethod):
             volumes = [volume.array.astype(float) for volume in method.sample(count, seed)]
             for case in self.prepared(part):
                 real = self.window.invert(self.real(case).array)
-                rows.append({"run": name, "case": case.id, "HU": float(np.mean([abs(real - v).mean() for v in volumes]))})
+                rows.append(
+                    {"run": name, "case": case.id, "HU": float(np.mean([abs(real - v).mean() for v in volumes]))}
+                )
         runs = [{"source": name, "HU mean": float(np.mean([row["HU"] for row in rows if row["run"] == name]))}
                 for name in methods]  # fmt: skip
         return Evaluation({"evaluation": runs, "cases": rows})
