@@ -94,7 +94,7 @@ class Cache:
     def _stack_entry(self, case, case_spec):
         addresses = [case.images[name] for name in case_spec.images]
         label = case.label if case_spec.label != "none" else None
-        content = [self._content_hash(address) for address in [*addresses, *([label] if label else [])]]
+        content = [self.content(address) for address in [*addresses, *([label] if label else [])]]
         parts = [
             content,
             case.meta.get("series_uid"),
@@ -135,7 +135,7 @@ class Cache:
             return False
 
     def _entry(self, address, is_label, series_uid):
-        content = self._content_hash(address)
+        content = self.content(address)
         key = hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
         return self.folder / key[:2] / f"{key}.npy"
 
@@ -155,11 +155,16 @@ class Cache:
             )
         return array.astype(self.image_dtype, copy=False)
 
-    def _content_hash(self, address):
+    def content(self, address):
+        """What tells the content of an address from any other: a digest of its files, or the phantom's description.
+
+        Raises:
+            OSError: a file is missing or cannot be read.
+        """
         if phantoms.is_address(address):
             return f"{address}|{phantoms.VERSION}"
         if part_of(address):
-            content = [self._content_hash(path) for path in (file_of(address), *companions_of(address))]
+            content = [self.content(path) for path in (file_of(address), *companions_of(address))]
             return f"{content}|{part_of(address)}"
         path = pathlib.Path(address)
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *_companions(path)]

@@ -14,6 +14,7 @@ from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
 from tfmed.engine.records import Records
+from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
 from tfmed.files import clean
@@ -45,8 +46,12 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     worker = placement.worker(strategy)
     _repeatable(settings)
     method = registry.method_class(settings.method)(settings)
+    if resume:
+        method.split_record = SplitRecord.read(run_dir)
     method.prepared("train", progress)
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
+    if worker[0] == 0 and not method.split_record:
+        method.record_split().write(run.path)
     method.records = Records(run.path / "records", writes=worker[0] == 0)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
