@@ -7,6 +7,7 @@ import numpy as np
 from tfmed.data.preprocess import class_labels
 from tfmed.data.preprocess.geometry import boxed
 from tfmed.errors import DataError, RunError
+from tfmed.files import safe_name
 from tfmed.io import Volume, read_volume, write_volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -121,8 +122,8 @@ class Folder:
 def _parts(case, slices, prepared):
     """(name, slices as one `slice`) of each file: a whole volume is one, otherwise each slice is."""
     if len(slices) == prepared.image.shape[0]:
-        return [(case.id, slice(0, len(slices)))]
-    return [(f"{case.id}_z{z:04d}", slice(z, z + 1)) for z in slices]
+        return [(safe_name(case.id), slice(0, len(slices)))]
+    return [(f"{safe_name(case.id)}_z{z:04d}", slice(z, z + 1)) for z in slices]
 
 
 def _cut(volume, part):

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import stat
 
 import numpy as np
 
@@ -167,6 +168,8 @@ class Cache:
             content = [self.content(path) for path in (file_of(address), *companions_of(address))]
             return f"{content}|{part_of(address)}"
         path = pathlib.Path(address)
+        if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is neither a file nor a folder; remove it")
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *_companions(path)]
         signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
         note = self.folder / "hashes" / f"{hashlib.sha256(signature.encode()).hexdigest()[:40]}.txt"

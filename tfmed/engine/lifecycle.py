@@ -49,9 +49,10 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     if resume:
         method.split_record = SplitRecord.read(run_dir)
     method.prepared("train", progress)
+    record = method.split_record or method.record_split()
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
     if worker[0] == 0 and not method.split_record:
-        method.record_split().write(run.path)
+        record.write(run.path)
     method.records = Records(run.path / "records", writes=worker[0] == 0)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):

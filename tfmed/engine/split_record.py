@@ -10,7 +10,7 @@ from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.data.splits import PARTS, Parts
 from tfmed.engine.terminal import log
-from tfmed.errors import RunError
+from tfmed.errors import DataError, RunError
 from tfmed.files import write_text
 
 FILE = "split.json"
@@ -91,7 +91,11 @@ class SplitRecord:
 
 
 def entries(parts, root, content):
-    """{part: list of plain values} of {part: list of Case}: what a record keeps of them."""
+    """{part: list of plain values} of {part: list of Case}: what a record keeps of them.
+
+    Raises:
+        DataError: a file is missing.
+    """
     return {part: [_entry(case, root, content) for case in parts[part]] for part in PARTS}
 
 
@@ -101,8 +105,17 @@ def _entry(case, root, content):
         "patient": case.group,
         "images": {name: _below(address, root) for name, address in case.images.items()},
         "label": None if case.label is None else _below(case.label, root),
-        "sha256": [_sha256(content(address)) for address in _addresses(case)],
+        "sha256": [_content(address, content) for address in _addresses(case)],
     }
+
+
+def _content(address, content):
+    try:
+        return _sha256(content(address))
+    except OSError as error:
+        raise DataError(
+            f"{address}: cannot be read ({error.strerror}); put the file back, or remove the case"
+        ) from None
 
 
 def _of_then(entry, case, root):

@@ -3,7 +3,7 @@
 from tfmed.data.case import Case
 from tfmed.io import list_dicom_series
 
-from .listing import dicom_folders, folder, nothing, safe, unique
+from .listing import dicom_folders, folder, identity, nothing, unique
 
 _LAYOUT = "DICOM series, each in a sub-folder (the first level is taken as the patient)"
 
@@ -38,6 +38,6 @@ def dicom_folder(root=None, modality=None, image="ct"):
         ["-".join(parts) + end for parts, end in zip(relative, ends, strict=True)],
     )
     return [
-        Case(name, safe(parts[0]), {image: str(place)}, None, {"series_uid": one.uid, "slices": len(one.slices)})
+        Case(name, identity(parts[0]), {image: str(place)}, None, {"series_uid": one.uid, "slices": len(one.slices)})
         for name, parts, (place, _, one) in zip(ids, relative, found, strict=True)
     ]
