@@ -146,6 +146,11 @@ class Method:
         root = self.settings.data.root
         return SplitRecord({kind: entries(parts, root, self.cache.content) for kind, parts in self.drawn_split.items()})
 
+    @property
+    def image_names(self):
+        """Names of the images that the method reads of a case."""
+        return self.case_spec.images
+
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         return checks.check_case(case, self.case_spec) or checks.fill(case, self.cache, self.case_spec)

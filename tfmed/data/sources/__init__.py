@@ -11,6 +11,7 @@ from tfmed.data import phantoms
 from tfmed.errors import DataError, nearest
 from tfmed.io import file_of, part_of
 
+from .accounting import unused
 from .brats2019 import brats2019
 from .chaos import chaos
 from .connectome_folder import connectome_folder
@@ -44,6 +45,9 @@ _SOURCES = {
         phantom_pelvis,
     )
 }  # fmt: skip
+
+
+__all__ = ["names", "open", "unused"]
 
 
 def names():

@@ -80,8 +80,12 @@ def _walk(root):
 
     A folder that is reached twice, as in a circle of links, is entered once.
     """
+
+    def refuse(error):
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions, or move it away")
+
     seen = set()
-    for where, below, names in os.walk(root, followlinks=True):
+    for where, below, names in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(where)
         if real in seen:
             below.clear()

@@ -45,7 +45,7 @@ def nifti_folder(
         raise nothing(top, "nifti_folder", f"{_LAYOUT}; pattern {pattern!r}")
     found = only_once([(_relative(path, top), path) for path in files], "nifti_folder")
     cases = _with_channels(found, _names(channels)) if channels else _single(found, group_pattern)
-    masks = _masks(cases, base / labels, pattern) if paired else {}
+    masks = _masks(cases, base / labels, pattern) if (base / labels).is_dir() and paired else {}
     if not paired:
         _refuse_labels_among(found)
     ids = unique([key.rsplit("/", 1)[-1] for key in cases], list(cases))

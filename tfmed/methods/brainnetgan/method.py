@@ -42,6 +42,10 @@ class BrainNetGANMethod(GenerationMethod):
             classes.setdefault(f"class {case.meta.get('class')}", []).append(case)
         return splits.joined(self.split(classes))
 
+    @property
+    def image_names(self):
+        return (self.config.image,)
+
     def problems(self, case):
         return connectomes.problems_of(case, self.config.image, self.config.regions, self.config.one_triangle)
 

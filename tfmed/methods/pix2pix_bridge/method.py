@@ -79,6 +79,10 @@ class BridgeMethod(TranslationMethod):
         kinds = {"pairs": pairs} | ({"unpaired CTs": others} if others else {})
         return splits.joined(self.split(kinds))
 
+    @property
+    def image_names(self):
+        return ("mr", "mrcat", "ct")
+
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         case_spec = CaseSpec(("mr", "mrcat"), minimum_shape=_SMALLEST, stack=True) if is_pair(case) else CaseSpec(
