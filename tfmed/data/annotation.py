@@ -9,6 +9,7 @@ from tfmed.data.preprocess.geometry import boxed
 from tfmed.errors import DataError, RunError
 from tfmed.files import safe_name
 from tfmed.io import Volume, read_volume, write_volume
+from tfmed.io.geometry import difference_of_grids, same_grid
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -94,10 +95,10 @@ class Folder:
             path = self._found(number, name)
             label = read_volume(path)
             wanted = _cut(Volume(prepared.image[..., 0], prepared.affine), part)
-            if label.array.shape != wanted.shape or not np.allclose(label.affine, wanted.affine, atol=1e-2):
+            if label.array.ndim != 3 or not same_grid(wanted, label):
                 raise DataError(
-                    f"{path}: has {label.array.shape} voxels (z, y, x) or another place than {name} of todo, which has "
-                    f"{wanted.shape}; save the corrected label of todo under this name"
+                    f"{path}: {difference_of_grids(label, wanted)} {name} in todo; save the corrected label of todo "
+                    "under this name"
                 )
             try:
                 classes = class_labels(label, self.label_values).array
