@@ -1,6 +1,5 @@
 """What lies in the cache is compared with its note before it is trusted; what is damaged is made again."""
 
-import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from tfmed.data.case import Case
 from tfmed.data.checks import CaseSpec, check_case, fill
 from tfmed.data.entries import Entries
 from tfmed.data.preprocess import Window, ZScore
+from tfmed.engine.terminal import set_up_logging
 from tfmed.errors import DataError
 from tfmed.io import Volume, write_volume
 
@@ -87,12 +87,11 @@ def test_damage_is_noticed(tmp_path, name, kind):
         assert not Entries(tmp_path).has("ab")
 
 
-def test_other_voxels_of_the_same_size_are_noticed(tmp_path, caplog):
+def test_other_voxels_of_the_same_size_are_noticed(tmp_path, capfd):
+    set_up_logging()
     swap(written(tmp_path) / "ab.npy")
-    entries = Entries(tmp_path)
-    logging.getLogger("tfmed").addHandler(caplog.handler)
-    assert entries.read("ab") is None
-    assert "ab.npy: is damaged; it is made again" in caplog.text
+    assert Entries(tmp_path).read("ab") is None
+    assert "ab.npy: is damaged; it is made again" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("text", NOTES.values(), ids=NOTES)
