@@ -4,6 +4,7 @@ import os
 import pathlib
 import stat
 
+from tfmed.files import expanded
 from tfmed.io.dicom import dicom_files, read_dicom, read_dicom_geometry
 from tfmed.io.errors import damage
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
@@ -52,6 +53,7 @@ def read_geometry(path, series_uid=None):
 
 
 def _read(path, series_uid, which):
+    path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
     if part_of(path):
         return (read_part, read_part_geometry)[which](path, lambda file: _read(file, series_uid, which))
     if _is_folder(path):
