@@ -35,6 +35,32 @@ def metric_variables(model):
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
+def weights(model):
+    """The weights of a model, or a layer, in an order that both stacks share: its own, then those of its layers.
+
+    Without the state of metrics, optimizers and seed generators.
+    """
+    found, seen = [], {id(variable) for variable in metric_variables(model)}
+    for layer in _with_layers_inside(model):
+        inside = {id(variable) for below in _layers_of(layer) for variable in below.weights}
+        for variable in layer.weights:
+            if id(variable) not in inside and id(variable) not in seen:
+                seen.add(id(variable))
+                found.append(variable)
+    return found
+
+
+def _layers_of(layer):
+    return list(layer._layers if KERAS_3 else layer._flatten_layers(recursive=False, include_self=False))
+
+
+def _with_layers_inside(layer):
+    yield layer
+    for below in _layers_of(layer):
+        if isinstance(below, keras.layers.Layer):
+            yield from _with_layers_inside(below)
+
+
 def scaled_for_float16(optimizer):
     """The optimizer with dynamic loss scaling, which float16 gradients need."""
     if KERAS_3:

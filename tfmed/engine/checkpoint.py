@@ -54,7 +54,7 @@ class Checkpoints:
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
-            _write(temporary, state_variables(model), state)
+            _write(temporary, model, state)
             if self.writes:
                 if final.exists():
                     shutil.rmtree(final)
@@ -78,12 +78,25 @@ class Checkpoints:
             log.warning("%s: %s; skipped, the one before it is used", path, problem)
         return self.latest(stage) if best else None
 
-    def restore(self, model, path, state):
+    def restore(self, model, path, state, weights_only=False):
         """Put a checkpoint's values into a model.
 
+        Args:
+            model, path, state: the model, and what `latest` gave.
+            weights_only: the model is to be used, not trained: then the checkpoint may be of the other stack, whose
+                optimizers keep other things.
+
         Raises:
-            RunError: the checkpoint is of another model.
+            RunError: the checkpoint is of another model, or of the other stack.
         """
+        there = state.get("stack", compat.STACK)
+        if there != compat.STACK:
+            if weights_only:
+                return self._restore_weights(model, path, state)
+            raise RunError(
+                f"{path}: was trained on stack {there!r} (Keras {'3' if there == 'current' else '2'}), here is "
+                f"{compat.STACK!r}; go on with it on {there!r} (predict, evaluate, sample and export work on both)"
+            )
         variables = state_variables(model)
         shapes = [[list(v.shape), v.dtype.name] for v in variables]
         if shapes != state["variables"]:
@@ -92,6 +105,18 @@ class Checkpoints:
                 "or their shapes differ); resume with the settings that it was made with"
             )
         tf.train.Checkpoint(**_named(variables)).read(str(path / "variables")).assert_consumed()
+
+    def _restore_weights(self, model, path, state):
+        variables = [compat.tensor_variable(variable) for variable in compat.weights(model)]
+        places = state.get("weights", [])
+        shapes = [[list(v.shape), v.dtype.name] for v in variables]
+        if shapes != [state["variables"][place] for place in places]:
+            raise RunError(
+                f"{path}: was written by another model ({len(places)} weights, here {len(shapes)}, or their shapes "
+                "differ); use it with the settings that it was made with"
+            )
+        named = {f"v{place:05d}": variable for place, variable in zip(places, variables, strict=True)}
+        tf.train.Checkpoint(**named).read(str(path / "variables")).assert_existing_objects_matched().expect_partial()
 
     def mark_best(self, stage, step):
         """Say that a saved checkpoint is the best of its stage so far."""
@@ -124,11 +149,19 @@ def _named(variables):
     return {f"v{i:05d}": variable for i, variable in enumerate(variables)}
 
 
-def _write(folder, variables, state):
+def _write(folder, model, state):
+    variables = state_variables(model)
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    weights = [places[id(compat.tensor_variable(variable))] for variable in compat.weights(model)]
     tf.train.Checkpoint(**_named(variables)).write(str(folder / "variables"))
     files = sorted(path for path in folder.iterdir() if path.is_file())
     shapes = [[list(v.shape), v.dtype.name] for v in variables]
-    record = state | {"variables": shapes, "sha256": {path.name: _digest(path) for path in files}}
+    record = state | {
+        "stack": compat.STACK,
+        "variables": shapes,
+        "weights": weights,
+        "sha256": {path.name: _digest(path) for path in files},
+    }
     (folder / _STATE).write_text(json.dumps(record), encoding="utf-8")
     for path in (*files, folder / _STATE):
         sync(path)

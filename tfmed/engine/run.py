@@ -71,7 +71,7 @@ class Run:
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
             method.models[stage.name] = stage.model()
-            checkpoints.restore(method.models[stage.name], *found)
+            checkpoints.restore(method.models[stage.name], *found, weights_only=True)
         return method
 
     def metrics(self):
