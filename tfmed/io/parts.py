@@ -19,10 +19,11 @@ import threading
 
 import numpy as np
 
-from tfmed.io.dicom import _stacked, _without_copies, list_dicom_series
+from tfmed.io.dicom import folders_below, geometry_from, list_dicom_series, read_dicom, read_dicom_geometry, volume_from
 from tfmed.io.dicom_order import ordered
+from tfmed.io.dicom_volumes import one_volume
 from tfmed.io.errors import damage
-from tfmed.io.geometry import Geometry, check_memory, volume_of
+from tfmed.io.geometry import Geometry, volume_of
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
@@ -75,7 +76,7 @@ def read_part(address, read_whole):
     if path.lower().endswith(HDF5_SUFFIXES):
         return read_hdf5(path, part)
     if part == ONE_SERIES:
-        return _one_series(path)
+        return volume_from(one_volume(_slices(path), path), path)
     if part == GREY:
         return _grey(path)
     if ":" in part:
@@ -89,9 +90,7 @@ def read_part_geometry(address, read_whole_geometry):
     if path.lower().endswith(HDF5_SUFFIXES):
         return read_hdf5_geometry(path, part)
     if part == ONE_SERIES:
-        slices, affine = _ordered(_slices(path), path)
-        dtype = np.dtype("i2" if all(one.whole for one in slices) else "f4")
-        return Geometry((len(slices), *slices[0].size), affine, dtype)
+        return geometry_from(one_volume(_slices(path), path), path)
     if part == GREY:
         volume = _grey(path)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
@@ -163,15 +162,8 @@ def _slices(folder):
 
 def _ordered(slices, folder):
     """(slices along their normal, RAS+ affine of the grid)."""
-    slices, affine = ordered(_without_copies(slices), folder)
+    slices, affine = ordered(one_volume(slices, folder), folder)
     return slices, LPS_RAS @ affine
-
-
-def _one_series(folder):
-    slices, affine = _ordered(_slices(folder), folder)
-    check_memory(len(slices) * slices[0].size[0] * slices[0].size[1] * 4, folder)
-    whole = all(one.whole for one in slices)
-    return volume_of(_stacked(slices, np.dtype("i2" if whole else "f4")), affine, folder)
 
 
 def _grey(path):

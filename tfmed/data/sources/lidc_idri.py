@@ -12,8 +12,8 @@ from .lidc_xml import readings
 from .listing import dicom_folders, folder, header, nothing, safe, unique
 
 _LAYOUT = "LIDC-IDRI-0001/<study>/<series>/*.dcm with the readers' *.xml beside the slices (also below LIDC-IDRI/)"
-_MODALITY, _SERIES = "0008|0060", "0020|000e"
-_SPACING, _POSITION, _AXES = "0028|0030", "0020|0032", "0020|0037"
+_MODALITY, _SERIES = "Modality", "SeriesInstanceUID"
+_SPACING, _POSITION, _AXES = "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"
 
 
 def lidc_idri(root=None):

@@ -6,7 +6,8 @@ import pathlib
 import re
 
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files, header_reader
+from tfmed.io.dicom import DICOM_SUFFIXES, dicom_files
+from tfmed.io.dicom_header import looks_like_dicom, read_header
 
 
 def folder(root, source, layout):
@@ -78,26 +79,17 @@ def dicom_folders(root):
 
 
 def _has_dicom(path):
-    files = dicom_files(path)
-    return any(file.suffix.lower() in (".dcm", ".ima") for file in files) or any(_magic(file) for file in files[:1])
+    return any(file.suffix.lower() in DICOM_SUFFIXES or looks_like_dicom(file) for file in dicom_files(path))
 
 
-def _magic(path):
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def header(path, tags):
-    """The text of some tags ("gggg|eeee") of one DICOM file, "" where absent.
+def header(path, names):
+    """The text of some tags, named by their keywords, of one DICOM file, "" where absent.
 
     Raises:
-        ImageIntegrityError: the file is not a readable DICOM image.
+        ImageIntegrityError: the file is not readable DICOM.
     """
-    reader = header_reader(path)
-    return [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+    found = read_header(path, names)
+    return [found.text(name) for name in names]
 
 
 def files_below(root):

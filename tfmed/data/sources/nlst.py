@@ -6,7 +6,7 @@ from tfmed.io.dicom import dicom_files
 from .listing import dicom_folders, folder, header, nothing, safe, unique
 
 _LAYOUT = "<PID>/<StudyUID>/<SeriesUID>/*.dcm (also below a folder NLST/)"
-_MODALITY, _KIND, _DATE, _SERIES = "0008|0060", "0008|0008", "0008|0020", "0020|000e"
+_MODALITY, _KIND, _DATE, _SERIES = "Modality", "ImageType", "StudyDate", "SeriesInstanceUID"
 
 
 def nlst(root=None, smallest=20):

@@ -1,0 +1,252 @@
+"""What one DICOM file tells before its pixels. Only the tags named here are loaded: none of them is about the patient."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import struct
+import threading
+import warnings
+import zlib
+
+import numpy as np
+import pydicom
+from pydicom.datadict import tag_for_keyword
+
+from tfmed.io.errors import damage
+
+AGAIN = "export the series again"
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+WANTED = (
+    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "FrameType", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "ModalityLUTSequence", "LUTDescriptor", "LUTData", "PixelSpacing", "ImagePositionPatient",
+    "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "TemporalPositionTimeOffset", "EchoTime",
+    "EffectiveEchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime", "FlipAngle",
+    "TriggerTime", "NominalCardiacTriggerDelayTime", "StackID", "KVP", "ConvolutionKernel", "ReferencedSegmentNumber",
+    *GROUPS,
+)  # fmt: skip
+TAGS = {name: tag_for_keyword(name) for name in WANTED}
+NAMES = {tag: name for name, tag in TAGS.items()}
+PRIVATE_TAGS = {"CSAImageHeaderInfo": 0x00291010}  # Siemens
+PIXEL_DATA = 0x7FE00010
+SHORTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_READING = threading.Lock()  # the filters of warnings are the whole process's
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """The wanted tags of a file, or of one of its frames.
+
+    Args:
+        path: the file.
+        elements: keyword -> raw element; where a frame has its own, that one.
+        little: whether numbers are little-endian.
+        syntax: the transfer syntax UID, "" where the file does not tell.
+        start: byte at which the value of PixelData begins; 0 where there is none, or where the file is deflated.
+        length: bytes of PixelData; None where it is in compressed fragments.
+    """
+
+    path: pathlib.Path
+    elements: collections.ChainMap
+    little: bool
+    syntax: str
+    start: int
+    length: int | None
+
+    def text(self, name):
+        """The text of a tag, "" where it is absent or empty."""
+        element = self.elements.get(name)
+        if element is None or element.value is None:
+            return ""
+        value = element.value
+        if isinstance(value, bytes):
+            return value.decode("latin-1").strip(" \0\r\n\t")
+        return "\\".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+    def numbers(self, name, default=None, count=1):
+        """The finite numbers of a tag, float64 `(count,)`; `default` where it is absent and may be.
+
+        Raises:
+            ImageIntegrityError: it is missing, or not `count` finite numbers.
+        """
+        element = self.elements.get(name)
+        kind = SHORTS.get(getattr(element, "VR", None) or _kind(name))
+        if element is None or not element.value:
+            values, shown = [], "missing"
+        elif kind and isinstance(element.value, bytes):
+            size = struct.calcsize(kind)
+            whole = element.value[: len(element.value) // size * size]
+            values = struct.unpack(f"{'<' if self.little else '>'}{len(whole) // size}{kind}", whole)
+            shown = "\\".join(map(str, values)) or "missing"
+        else:
+            shown = self.text(name) or "missing"
+            values = _decimals(shown)
+        if shown == "missing" and default is not None:
+            return np.asarray(default, np.float64)
+        values = np.array(values, np.float64)
+        if len(values) != count or not np.isfinite(values).all():
+            raise damage(self.path, f"its {described(name)} is {shown}", AGAIN)
+        return values
+
+    def integer(self, name, default=None):
+        """One whole number.
+
+        Raises:
+            ImageIntegrityError: as `numbers`, or it is no whole number.
+        """
+        value = float(self.numbers(name, None if default is None else [default])[0])
+        if not value.is_integer():
+            raise damage(self.path, f"its {described(name)} is {value:g}, which is no whole number", AGAIN)
+        return int(value)
+
+    def value(self, name):
+        """What a tag holds as something that can be compared: a tuple of numbers, else its text."""
+        element = self.elements.get(name)
+        if element is not None and element.value and SHORTS.get(element.VR or _kind(name)):
+            size = struct.calcsize(SHORTS[element.VR or _kind(name)])
+            count = len(element.value) // size if isinstance(element.value, bytes) else 1
+            return tuple(self.numbers(name, count=count).tolist())
+        text = self.text(name)
+        return tuple(_decimals(text)) or text
+
+    def items(self, name):
+        """The items of a sequence, each as a Header."""
+        element = self.elements.get(name)
+        found = [] if element is None or not element.value else element.value
+        return [] if isinstance(found, bytes) else [self._of(_named(item)) for item in found]
+
+    def frames(self):
+        """One Header per frame, its functional groups spread out; [self] where there are none."""
+        count = max(self.integer("NumberOfFrames", 1), 0)
+        shared, own = ([_groups(item) for item in self._datasets(name)] for name in GROUPS)
+        if not shared and not own:
+            return [self] * count
+        if own and len(own) != count:
+            raise damage(self.path, f"it announces {count} frames and describes {len(own)}", "copy the file again")
+        return [self._of(one, *shared, self.elements) for one in own or [{}] * count]
+
+    def _datasets(self, name):
+        element = self.elements.get(name)
+        return [] if element is None or isinstance(element.value, bytes) or not element.value else element.value
+
+    def _of(self, *maps):
+        return dataclasses.replace(self, elements=collections.ChainMap(*maps))
+
+
+def described(name):
+    """ "PixelSpacing (0028,0030)" """
+    tag = TAGS.get(name) or tag_for_keyword(name) or PRIVATE_TAGS[name]
+    return f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def read_header(path, more=()):
+    """The Header of a DICOM file.
+
+    Args:
+        path: the file.
+        more: further keywords to load.
+
+    Raises:
+        ImageIntegrityError: the file is empty, cannot be read, or is not DICOM.
+    """
+    names = {**TAGS, **{name: tag_for_keyword(name) for name in more}}
+    tags = [*names.values(), *PRIVATE_TAGS.values()]
+    try:
+        with _READING, open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a value is told where the value is used
+            if os.fstat(file.fileno()).st_size == 0:
+                raise damage(path, "the file is empty")
+            headless = not has_preamble(file)
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=headless)
+            syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+            little = bool(dataset.original_encoding[1])
+            place = (0, 0) if syntax == DEFLATED else _pixel_data(file, dataset.original_encoding[0], little)
+            elements = _named(dataset, more)
+    except OSError as error:
+        raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError, IndexError, struct.error,
+            RecursionError, MemoryError, OverflowError, zlib.error, pydicom.errors.InvalidDicomError):  # fmt: skip
+        elements = {}
+    if "SOPClassUID" not in elements and "Rows" not in elements:
+        raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder")
+    return Header(pathlib.Path(path), collections.ChainMap(elements), little, syntax, *place)
+
+
+def has_preamble(file):
+    """Whether an open file begins as DICOM files do; it is left at its begin."""
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
+
+
+def looks_like_dicom(path):
+    """Whether a file begins as DICOM does: with "DICM" behind its preamble, or with a tag of group 8 or 2."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or (len(start) == 132 and start[:1] in b"\x08\x02" and start[1:2] + start[3:4] == b"\0\0"
+                                      and start[2] < 0x20)  # fmt: skip
+
+
+def _pixel_data(file, implicit, little):
+    """(byte where the value of PixelData begins, its length, None if undefined); (0, 0) where there is none."""
+    head = file.read(12)
+    order = "<" if little else ">"
+    if len(head) < 8:
+        return 0, 0
+    group, element = struct.unpack(order + "HH", head[:4])
+    if group << 16 | element != PIXEL_DATA:
+        return 0, 0
+    long = not implicit
+    if long and len(head) < 12:
+        return 0, 0
+    length = struct.unpack(order + "I", head[8:12] if long else head[4:8])[0]
+    return file.tell() - (len(head) - (12 if long else 8)), None if length == 0xFFFFFFFF else length
+
+
+def _named(dataset, more=()):
+    """{keyword: element} of the wanted tags of one dataset; sequences parsed, other values as they stand."""
+    wanted = {**NAMES, **{tag_for_keyword(name): name for name in more}, **{v: k for k, v in PRIVATE_TAGS.items()}}
+    found = {}
+    for tag in dataset.keys() & wanted.keys():
+        raw = dataset.get_item(tag)
+        name = wanted[tag]
+        found[name] = dataset[tag] if name.endswith("Sequence") else raw
+    return found
+
+
+def _groups(item):
+    """The wanted elements anywhere below one item of functional groups."""
+    found = {}
+    for tag in item.keys():  # not item itself, which would turn every value into Python's
+        if _is_sequence(item.get_item(tag)):
+            for below in item[tag].value:
+                for name, value in {**_groups(below), **_named(below)}.items():
+                    found.setdefault(name, value)
+    return found
+
+
+def _is_sequence(element):
+    kind = element.VR
+    if kind in (None, "UN") and pydicom.datadict.dictionary_has_tag(element.tag):
+        kind = pydicom.datadict.dictionary_VR(element.tag)
+    return kind == "SQ"
+
+
+def _kind(name):
+    """The value representation of a keyword, for implicit files."""
+    tag = TAGS.get(name)
+    return pydicom.datadict.dictionary_VR(tag)[:2] if tag else "US"
+
+
+def _decimals(text):
+    try:
+        return [float(word) for word in text.split("\\")]
+    except ValueError:
+        return []
