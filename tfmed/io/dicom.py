@@ -15,7 +15,7 @@ from tfmed.io.dicom_header import looks_like_dicom, read_header
 from tfmed.io.dicom_order import ordered
 from tfmed.io.dicom_slices import SECONDARY_CAPTURES, VOLUMES, Beside, limits_of, slices_in, voxels
 from tfmed.io.dicom_volumes import one_volume, pixels_in
-from tfmed.io.errors import damage
+from tfmed.io.errors import ImageIntegrityError, damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import SUFFIXES
@@ -24,6 +24,10 @@ from tfmed.io.stack import SUFFIXES
 BESIDE = {*SUFFIXES, ".xml", ".json", ".txt", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml"}
 INDEX_NAMES = {"DICOMDIR", "LICENSE", "README", "VERSION"}
 DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
+
+
+class NoSlices(ImageIntegrityError):
+    """A folder holds DICOM objects, but no slice of a volume."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +57,18 @@ def list_dicom_series(folder, below=False):
     are left out with a warning.
 
     Raises:
-        ImageIntegrityError: no such folder, no slice in it, or a file that is empty, damaged or not DICOM.
+        NoSlices: the folder holds DICOM, but no slice of a volume.
+        ImageIntegrityError: no such folder, no DICOM in it, or a file that is empty, damaged or not DICOM.
     """
-    groups, others = collections.defaultdict(list), []
+    found, notes = _listed(folder, below)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return found
+
+
+def _listed(folder, below):
+    """(list of DicomSeries, lines about what was left out)."""
+    groups, others, notes = collections.defaultdict(list), [], []
     for place in folders_below(folder) if below else [pathlib.Path(folder)]:
         files, junk = _sorted_out(place)
         for path in files:
@@ -65,12 +78,12 @@ def list_dicom_series(folder, below=False):
             else:
                 groups[found[0].series].extend(found)
         if junk:
-            _leave_out(place, f"left out {_names(junk)}: no DICOM")
+            notes.append(f"{place}: left out {_names(junk)}: no DICOM")
     others += _captures(groups)
     _check_others(folder, groups, others)
-    for one in others:
-        _leave_out(one.path, f"left out: {one.kind}, no slice of a volume")
-    return [DicomSeries(uid, groups[uid][0].modality, tuple(groups[uid])) for uid in sorted(groups)]
+    notes += [f"{one.path}: left out: {one.kind}, no slice of a volume" for one in others]
+    series = [DicomSeries(uid, groups[uid][0].modality, tuple(groups[uid])) for uid in sorted(groups)]
+    return series, [" ".join(note.split()) for note in notes]
 
 
 def read_dicom(path, series_uid=None, volume=None, below=False):
@@ -171,13 +184,9 @@ def _check_others(folder, groups, others):
             raise one.error
     if not groups and others:
         kinds = ", ".join(sorted({one.kind for one in others}))
-        raise damage(folder, f"it holds no slice of a volume, only: {kinds}", "give the folder with the slices")
+        raise NoSlices(str(damage(folder, f"it holds no slice of a volume, only: {kinds}", "give one with slices")))
     if not groups:
         raise damage(folder, "the folder holds no DICOM file", "give the folder that holds the slices of one series")
-
-
-def _leave_out(path, what):
-    warnings.warn(" ".join(f"{path}: {what}".split()), stacklevel=4)
 
 
 def _names(paths):
@@ -187,8 +196,11 @@ def _names(paths):
 def _chosen(path, series_uid, below):
     if os.path.isfile(path):
         return _in_file(pathlib.Path(path), series_uid)
-    found = list_dicom_series(path, below)
-    if series_uid is not None:
+    found, notes = _listed(path, below)
+    if series_uid is None:
+        for note in notes:
+            warnings.warn(note, stacklevel=4)
+    else:
         found = [series for series in found if series.uid == series_uid]
         if not found:
             raise damage(path, f"it holds no series {series_uid}", "list them with tfmed.io.list_dicom_series")
@@ -200,6 +212,8 @@ def _chosen(path, series_uid, below):
 
 def _in_file(path, series_uid):
     """The slices of one file that is a volume by itself."""
+    if path.stat().st_size == 0:
+        raise damage(path, "the file is empty", "copy it again, or give the folder that holds the series")
     found = slices_in(path)
     if isinstance(found, Beside):
         raise found.error or damage(path, f"it is no volume but: {found.kind}", "give the folder with the slices")

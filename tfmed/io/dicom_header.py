@@ -1,4 +1,4 @@
-"""What one DICOM file tells before its pixels. Only the tags named here are loaded: none of them is about the patient."""
+"""What one DICOM file tells before its pixels. Only tags named here are loaded: none of them is about the patient."""
 
 import collections
 import dataclasses
@@ -190,8 +190,8 @@ def looks_like_dicom(path):
             start = file.read(132)
     except OSError:
         return False
-    return start[128:] == b"DICM" or (len(start) == 132 and start[:1] in b"\x08\x02" and start[1:2] + start[3:4] == b"\0\0"
-                                      and start[2] < 0x20)  # fmt: skip
+    tagged = start[:1] in (b"\x08", b"\x02") and start[1:2] == start[3:4] == b"\0" and start[2] < 0x20
+    return start[128:] == b"DICM" or (len(start) == 132 and tagged)
 
 
 def _pixel_data(file, implicit, little):
@@ -224,7 +224,7 @@ def _named(dataset, more=()):
 def _groups(item):
     """The wanted elements anywhere below one item of functional groups."""
     found = {}
-    for tag in item.keys():  # not item itself, which would turn every value into Python's
+    for tag in list(item.keys()):  # not the items themselves, of which every value would be turned into Python's
         if _is_sequence(item.get_item(tag)):
             for below in item[tag].value:
                 for name, value in {**_groups(below), **_named(below)}.items():

@@ -28,8 +28,8 @@ def tiles(whole, header):
     across = math.ceil(math.sqrt(count))
     (rows, columns), between = whole.size, float(header.numbers("SpacingBetweenSlices", [0.0])[0])
     if rows % across or columns % across:
-        raise damage(header.path, f"it is a Siemens mosaic of {count} slices whose {rows} x {columns} pixels cannot be cut "
-                                  f"into {across} x {across} tiles", FIX)  # fmt: skip
+        raise damage(header.path, f"it is a Siemens mosaic of {count} slices, whose {rows} x {columns} pixels cannot "
+                                  f"be cut into {across} x {across} tiles", FIX)  # fmt: skip
     if between <= 0:
         raise damage(header.path, "it is a Siemens mosaic without a SpacingBetweenSlices (0018,0088)", FIX)
     if abs(normal @ whole.normal) < 0.999:
@@ -60,6 +60,6 @@ def _private(header):
         count, normal = 0, np.zeros(3)
     length = np.linalg.norm(normal) if normal.shape == (3,) else 0.0
     if not 1 <= count <= GREATEST_COUNT or not 0.9 < length < 1.1:
-        raise damage(header.path, "it is a Siemens mosaic (all slices tiled in one picture) whose private header does not "
-                                  "tell their number and direction", FIX)  # fmt: skip
+        raise damage(header.path, "it is a Siemens mosaic (all slices tiled in one picture) whose private header does "
+                                  "not tell their number and direction", FIX)  # fmt: skip
     return count, normal / length

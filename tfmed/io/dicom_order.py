@@ -15,7 +15,7 @@ UNEVEN = 0.05  # of the spacing; scanners round positions
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """One slice as a header tells it: mm in LPS+; `size` and `spacing` are (y, x); `axes` are the directions of x and y.
+    """One slice as a header tells it: mm in LPS+; `size`, `spacing` are (y, x); `axes` are the directions of x and y.
 
     A file may hold many: `frame` counts them, `tile` cuts a mosaic's picture. Values are stored integers times `slope`
     plus `intercept`, or looked up in `table`, a pair (first stored value, values). `labels` are the values of
@@ -104,8 +104,8 @@ def _check_tilt(slices, folder):
     limit = min(first.spacing.min() / 2, max(GREATEST_DRIFT * (last.position - first.position) @ first.normal, 0.02))
     tilt = max(abs(one.tilt) for one in slices)
     if drift > limit:
-        raise damage(folder, f"the slices are sheared by a tilted gantry ({tilt:g} degrees told, shifted by {drift:.2f} "
-                             f"mm)", "resample the series to an untilted grid first")  # fmt: skip
+        raise damage(folder, f"the slices are sheared by a tilted gantry ({tilt:g} degrees told, shifted by "
+                             f"{drift:.2f} mm)", "resample the series to an untilted grid first")  # fmt: skip
     if tilt > GREATEST_TILT and len(slices) > 1:
         warnings.warn(f"{folder}: the scanner tells a gantry tilt of {tilt:g} degrees, but the slices are not sheared; "
                       "read as they lie", stacklevel=4)  # fmt: skip

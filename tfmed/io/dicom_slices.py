@@ -9,8 +9,8 @@ from pydicom.uid import UID
 
 from tfmed.io.dicom_header import AGAIN, DEFLATED, GROUPS, described, read_header
 from tfmed.io.dicom_mosaic import is_mosaic, tiles
-from tfmed.io.dicom_pixels import pixels_of
 from tfmed.io.dicom_order import Slice
+from tfmed.io.dicom_pixels import pixels_of
 from tfmed.io.errors import ImageIntegrityError, damage
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."

@@ -21,8 +21,8 @@ def one_volume(slices, folder, volume=None):
         volume: which one, counted from 0 in the order of what tells them apart; may be None where there is only one.
 
     Raises:
-        ImageIntegrityError: there are several and none is chosen, no such volume, or slices at one place that differ and
-            that nothing tells apart.
+        ImageIntegrityError: there are several and none is chosen, no such volume, or slices at one place that differ
+            and that nothing tells apart.
     """
     places = _places(slices)
     if max(map(len, places.values())) == 1:

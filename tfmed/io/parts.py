@@ -5,6 +5,9 @@
 | `scan.nii.gz::0` | channel 0 of a volume with several (of a volume without a channel axis: itself) |
 | `case.h5::image` | the dataset `image` of an HDF5 file, see `tfmed.io.hdf5` |
 | `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
+| `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
+| `patient::below` | a DICOM series whose slices lie in several folders below this one |
+| `patient::below:1` | volume 1 of such a series |
 | `DICOM_anon::one-series` | all slices in a folder as one series, whatever their SeriesInstanceUIDs |
 | `Ground::names:../DICOM_anon` | images, one per slice of the DICOM series in a folder, which has the geometry |
 
@@ -19,7 +22,16 @@ import threading
 
 import numpy as np
 
-from tfmed.io.dicom import folders_below, geometry_from, list_dicom_series, read_dicom, read_dicom_geometry, volume_from
+from tfmed.io.dicom import (
+    DICOM_SUFFIXES,
+    folders_below,
+    geometry_from,
+    list_dicom_series,
+    read_dicom,
+    read_dicom_geometry,
+    volume_from,
+)
+from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.dicom_order import ordered
 from tfmed.io.dicom_volumes import one_volume
 from tfmed.io.errors import damage
@@ -29,11 +41,13 @@ from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import images_in, natural, read_stack
 
-ONE_SERIES, GREY = "one-series", "grey"
+ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
-    rf"(.+\.(?i:h5|hdf5))::([^:]+)|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|(?:{'|'.join(ORDERS)}):.+)", re.DOTALL
+    rf"(.+\.(?i:h5|hdf5))::([^:]+)"
+    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|{BELOW}(?::[0-9]{{1,9}})?|(?:{'|'.join(ORDERS)}):.+)",
+    re.DOTALL,
 )
 
 
@@ -57,17 +71,20 @@ def part_of(address):
 
 
 def companions_of(address):
-    """Further paths whose content counts: the folder of the DICOM series on which a stack of images lies."""
+    """Further paths whose content counts: the folders below one, or that of the series on which images lie."""
     path, part = split(address)
+    if _is_below(part):
+        return tuple(str(folder) for folder in folders_below(path)[1:])
     return (_series_of(path, part),) if ":" in part else ()
 
 
-def read_part(address, read_whole):
+def read_part(address, read_whole, series_uid=None):
     """The Volume behind an address that has a part.
 
     Args:
         address: as in the module's table.
         read_whole: function path -> Volume, for files of several channels.
+        series_uid: which DICOM series, where folders hold several.
 
     Raises:
         ImageIntegrityError: file or part is missing or damaged, or image and slice do not fit.
@@ -79,12 +96,16 @@ def read_part(address, read_whole):
         return volume_from(one_volume(_slices(path), path), path)
     if part == GREY:
         return _grey(path)
+    if _is_below(part):
+        return read_dicom(path, series_uid, _volume_in(part), below=True)
     if ":" in part:
         return _stack_on_series(path, part)
+    if _is_dicom(path):
+        return read_dicom(path, series_uid, int(part))
     return _CHANNELS.take(path, int(part), read_whole)
 
 
-def read_part_geometry(address, read_whole_geometry):
+def read_part_geometry(address, read_whole_geometry, series_uid=None):
     """The Geometry of what `read_part` would return, from headers alone."""
     path, part = split(address)
     if path.lower().endswith(HDF5_SUFFIXES):
@@ -94,12 +115,31 @@ def read_part_geometry(address, read_whole_geometry):
     if part == GREY:
         volume = _grey(path)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
+    if _is_below(part):
+        return read_dicom_geometry(path, series_uid, _volume_in(part), below=True)
     if ":" in part:
         pictures, size, affine = _pictures_on_series(path, part)
         return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
+    if _is_dicom(path):
+        return read_dicom_geometry(path, series_uid, int(part))
     whole = read_whole_geometry(path)
     _check_channel(path, int(part), whole.shape)
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
+
+
+def _is_below(part):
+    return part.partition(":")[0] == BELOW
+
+
+def _volume_in(part):
+    """Which volume a part below:<n> names, or None."""
+    number = part.partition(":")[2]
+    return int(number) if number else None
+
+
+def _is_dicom(path):
+    """Whether a number behind `::` counts the volumes of a DICOM series and not the channels of a file."""
+    return os.path.isdir(path) or path.lower().endswith(DICOM_SUFFIXES) or looks_like_dicom(path)
 
 
 class _Channels:
