@@ -108,8 +108,8 @@ def _check_length(pixels, length, held):
     needed = _bytes(pixels)
     if not needed <= length <= needed + 1:  # one byte pads to an even length
         rows, columns = pixels.size
-        raise damage(pixels.path, f"it has {length} bytes of pixels, its header tells {pixels.frames} frame(s) "
-                                  f"of {rows} x {columns} pixels of {pixels.allocated} bits: {needed} bytes")  # fmt: skip
+        raise damage(pixels.path, f"it has {length} bytes of pixels, its header tells {needed}: {pixels.frames} "
+                                  f"frame(s) of {rows} x {columns} pixels of {pixels.allocated} bits")  # fmt: skip
     if held < length:
         raise damage(pixels.path, f"it ends early: it has {max(held, 0)} of {length} bytes of pixels")
 

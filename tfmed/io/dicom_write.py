@@ -33,33 +33,37 @@ def write_series(volume, folder):
     axes = affine[:3, :3] / sizes
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
         raise UserError(f"{folder}: DICOM cannot hold sheared axes; resample the volume, or write .nii.gz")
-    shared = {
+    one = Dataset()
+    _set(
+        one,
         **_shared(),
-        "Rows": stored.shape[1],
-        "Columns": stored.shape[2],
-        "PixelSpacing": _decimals(sizes[1::-1]),
-        "ImageOrientationPatient": _decimals(axes[:, :2].T.ravel()),
-        "SliceThickness": _decimal(sizes[2]),
-        "SpacingBetweenSlices": _decimal(sizes[2]),
-        "RescaleSlope": slope,
-        "RescaleIntercept": intercept,
-    }
+        Rows=stored.shape[1],
+        Columns=stored.shape[2],
+        PixelSpacing=_decimals(sizes[1::-1]),
+        ImageOrientationPatient=_decimals(axes[:, :2].T.ravel()),
+        SliceThickness=_decimal(sizes[2]),
+        SpacingBetweenSlices=_decimal(sizes[2]),
+        RescaleSlope=slope,
+        RescaleIntercept=intercept,
+    )
     folder.mkdir()
     for number, pixels in enumerate(stored, start=1):
         position = affine[:3, 3] + (number - 1) * affine[:3, 2]
-        own = {"SOPInstanceUID": _uid(), "InstanceNumber": number, "ImagePositionPatient": _decimals(position)}
-        (folder / f"slice_{number:04d}.dcm").write_bytes(_object({**shared, **own}, pixels))
+        _set(one, SOPInstanceUID=_uid(), InstanceNumber=number, ImagePositionPatient=_decimals(position),
+             PixelData=pixels.tobytes())  # fmt: skip
+        (folder / f"slice_{number:04d}.dcm").write_bytes(_file(one))
 
 
-def _object(values, pixels):
-    """The file of one slice, as bytes: where a disk is full, pydicom raises errors of many lines."""
-    one = Dataset()
+def _set(one, **values):
     for name, value in values.items():
         setattr(one, name, value)
+
+
+def _file(one):
+    """The file of one slice, as bytes: where a disk is full, pydicom raises errors of many lines."""
+    one["PixelData"].VR = "OW"
     one.file_meta = FileMetaDataset()
     one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one.PixelData = pixels.tobytes()
-    one["PixelData"].VR = "OW"
     file = io.BytesIO()
     one.save_as(file, enforce_file_format=True)
     return file.getvalue()
