@@ -64,8 +64,9 @@ def test_bits_above_the_value_do_not_count(tmp_path):
 
 @pytest.mark.parametrize(("slope", "dtype"), [("2", "int16"), ("40", "int32"), ("0.5", "float32")])
 def test_each_slice_has_its_own_rescaling(tmp_path, slope, dtype):
-    files = [save(slice_of(k, RNG.integers(0, 3000, (4, 6)), RescaleSlope=slope, RescaleIntercept=k), tmp_path / f"{k}.dcm")
-             for k in range(3)]  # fmt: skip
+    files = [tmp_path / f"{k}.dcm" for k in range(3)]
+    for k, file in enumerate(files):
+        save(slice_of(k, RNG.integers(0, 3000, (4, 6)), RescaleSlope=slope, RescaleIntercept=k), file)
     volume = read_volume(tmp_path)
     assert volume.array.dtype == dtype
     np.testing.assert_allclose(volume.array, [rescaled(file) for file in files])

@@ -225,7 +225,10 @@ def _in_file(path, series_uid):
 
 
 def _is_of(path, series):
-    return looks_like_dicom(path) and read_header(path).text("SeriesInstanceUID") == series
+    try:
+        return looks_like_dicom(path) and read_header(path).text("SeriesInstanceUID") == series
+    except ImageIntegrityError:
+        return False
 
 
 def _stacked(slices):

@@ -166,6 +166,8 @@ def read_header(path, more=()):
             little = bool(dataset.original_encoding[1])
             place = (0, 0) if syntax == DEFLATED else _pixel_data(file, dataset.original_encoding[0], little)
             elements = _named(dataset, more)
+            if "SOPClassUID" not in elements and "MediaStorageSOPClassUID" in dataset.file_meta:  # as in a DICOMDIR
+                elements["SOPClassUID"] = dataset.file_meta["MediaStorageSOPClassUID"]
     except OSError as error:
         raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError, IndexError, struct.error,
