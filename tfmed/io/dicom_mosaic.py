@@ -1,12 +1,14 @@
 """Siemens mosaics: all slices of a volume tiled in one picture, their geometry in a private header."""
 
 import math
+import struct
 
 import numpy as np
 
 from tfmed.io.errors import damage
 
 GREATEST_COUNT = 1024
+GREATEST_FIELDS = 1000
 FIX = "export it as enhanced MR or as single slices, or convert it with dcm2niix"
 
 
@@ -49,17 +51,36 @@ def tiles(whole, header):
 
 def _private(header):
     """(number of slices, their unit normal) from the CSA header."""
-    from nibabel.nicom import csareader
-
     element = header.elements.get("CSAImageHeaderInfo")
     try:
-        told = csareader.read(bytes(element.value))["tags"]
-        count = int(told["NumberOfImagesInMosaic"]["items"][0])
-        normal = np.array([float(number) for number in told["SliceNormalVector"]["items"]])
-    except Exception:  # whatever a private header may hold
+        told = _fields(bytes(element.value))
+        count = int(told["NumberOfImagesInMosaic"][0])
+        normal = np.array([float(number) for number in told["SliceNormalVector"]])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error):  # it may hold anything
         count, normal = 0, np.zeros(3)
     length = np.linalg.norm(normal) if normal.shape == (3,) else 0.0
     if not 1 <= count <= GREATEST_COUNT or not 0.9 < length < 1.1:
         raise damage(header.path, "it is a Siemens mosaic (all slices tiled in one picture) whose private header does "
                                   "not tell their number and direction", FIX)  # fmt: skip
     return count, normal / length
+
+
+def _fields(data):
+    """{name: texts} of a CSA header, version 1 or 2, as far as it is whole."""
+    second = data[:4] == b"SV10"
+    at = 8 if second else 0
+    count, _ = struct.unpack_from("<2I", data, at)
+    at, found, base = at + 8, {}, None
+    for _ in range(min(count, GREATEST_FIELDS)):
+        name, values, _, _, items, _ = struct.unpack_from("<64si4s3i", data, at)
+        at, base, texts = at + 84, items if base is None else base, []
+        for _ in range(min(items, GREATEST_FIELDS)):
+            first, length, _, _ = struct.unpack_from("<4i", data, at)
+            length = length if second else first - base
+            at += 16
+            texts.append(data[at : at + length].split(b"\0")[0].decode("latin-1").strip())
+            at += -(-length // 4) * 4
+            if length < 0:
+                return found
+        found[name.split(b"\0")[0].decode("latin-1")] = texts[: values or None]
+    return found
