@@ -7,13 +7,12 @@ import pathlib
 import struct
 import threading
 import warnings
-import zlib
 
 import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
-from tfmed.io.errors import damage
+from tfmed.io.errors import ImageIntegrityError, damage
 
 AGAIN = "export the series again"
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -114,24 +113,35 @@ class Header:
         return tuple(_decimals(text)) or text
 
     def items(self, name):
-        """The items of a sequence, each as a Header."""
-        element = self.elements.get(name)
-        found = [] if element is None or not element.value else element.value
-        return [] if isinstance(found, bytes) else [self._of(_named(item)) for item in found]
+        """The items of a sequence, each as a Header.
+
+        Raises:
+            ImageIntegrityError: the sequence is damaged.
+        """
+        return [self._of(one) for one in self._read_items(name, _named)]
 
     def frames(self):
-        """One Header per frame, its functional groups spread out; [self] where there are none."""
-        count = max(self.integer("NumberOfFrames", 1), 0)
-        shared, own = ([_groups(item) for item in self._datasets(name)] for name in GROUPS)
+        """One Header per frame, its functional groups spread out; [self] where there are none.
+
+        Raises:
+            ImageIntegrityError: the groups are damaged, or are those of another number of frames.
+        """
+        count = self.integer("NumberOfFrames", 1)
+        shared, own = (self._read_items(name, _groups) for name in GROUPS)
+        if own and len(own) != count:
+            raise damage(self.path, f"it announces {count} frames and describes {len(own)}")
         if not shared and not own:
             return [self] * count
-        if own and len(own) != count:
-            raise damage(self.path, f"it announces {count} frames and describes {len(own)}", "copy the file again")
         return [self._of(one, *shared, self.elements) for one in own or [{}] * count]
 
-    def _datasets(self, name):
+    def _read_items(self, name, read):
         element = self.elements.get(name)
-        return [] if element is None or isinstance(element.value, bytes) or not element.value else element.value
+        if element is None or not element.value or isinstance(element.value, bytes):
+            return []
+        try:
+            return [read(item) for item in element.value]
+        except Exception:  # whatever a library makes of a damaged header
+            raise damage(self.path, f"its {described(name)} is damaged") from None
 
     def _of(self, *maps):
         return dataclasses.replace(self, elements=collections.ChainMap(*maps))
@@ -168,10 +178,11 @@ def read_header(path, more=()):
             elements = _named(dataset, more)
             if "SOPClassUID" not in elements and "MediaStorageSOPClassUID" in dataset.file_meta:  # as in a DICOMDIR
                 elements["SOPClassUID"] = dataset.file_meta["MediaStorageSOPClassUID"]
-    except OSError as error:
-        raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError, IndexError, struct.error,
-            RecursionError, MemoryError, OverflowError, zlib.error, pydicom.errors.InvalidDicomError):  # fmt: skip
+    except ImageIntegrityError:
+        raise
+    except Exception as error:  # whatever a library makes of a damaged header
+        if isinstance(error, OSError) and error.strerror:
+            raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
         elements = {}
     if "SOPClassUID" not in elements and "Rows" not in elements:
         raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder")
