@@ -22,6 +22,7 @@ from tfmed.io.itk import quiet
 
 NATIVE = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", DEFLATED, "1.2.840.10008.1.2.2")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SMALLEST_FRAGMENT = 8  # bytes: the tag and the length of an empty one
 BEGINS = {b"\xff\xd8": "JPEG", b"\xff\x4f": "JPEG 2000"}
 
 
@@ -99,8 +100,13 @@ def _check_coding(pixels):
     if (pixels.syntax in NATIVE) != (pixels.length is not None):
         kept = "as they are" if pixels.length is not None else "in compressed fragments"
         raise damage(pixels.path, f"its transfer syntax is {uid.name or 'missing'}, its pixels are kept {kept}", AGAIN)
+    held = os.stat(pixels.path).st_size - pixels.start
     if pixels.length is not None:
-        _check_length(pixels, pixels.length, os.stat(pixels.path).st_size - pixels.start)
+        _check_length(pixels, pixels.length, held)
+    elif pixels.frames * SMALLEST_FRAGMENT > held:
+        raise damage(
+            pixels.path, f"{held} compressed bytes cannot hold the {pixels.frames} frames that its header tells"
+        )
 
 
 def _check_length(pixels, length, held):

@@ -58,10 +58,7 @@ def millimetres(path):
         raise damage(path, "its header tells no spacing for its three axes", "write it with spacings in mm")
     units = [in_millimetres(unit, path) for unit in _quoted(fields.get("spaceunits", ""))]
     axes = _quoted(fields.get("units", ""))
-    if directions is not None:
-        if not units and any(in_millimetres(unit, path) != 1 for unit in axes):
-            raise damage(path, f"its axes have units ({', '.join(axes)}) but its space has none", "name space units")
-    elif axes:
+    if directions is None and axes:  # a header with both is refused by ITK
         units = [in_millimetres(axes[k], path) for k in known if k < len(axes)]
     return np.array(units[-3:] if len(units) >= 3 else [*units, 1.0, 1.0, 1.0][:3])
 
