@@ -114,7 +114,7 @@ DATA = {
     "label of another shape": (
         replaced("labels", lambda p: nifti(p, label((20, 18, 7)))), (), "labels/scan2", "shape", "resample",
     ),
-    "label in another place": (replaced("labels", moved), (), "labels/scan2", "position in space", "resample"),
+    "label in another place": (replaced("labels", moved), (), "labels/scan2", "its corners lie", "resample"),
     "label with channels": (
         replaced("labels", lambda p: nifti(p, np.ones((*SHAPE, 2), "uint8"))), (), "labels/scan2", "2 channels", "give",
     ),

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import pathlib
 import shutil
@@ -58,6 +59,21 @@ def write_text(path, text):
     """Write UTF-8 text in one piece."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def safe_name(text, longest=120):
+    """A file name for any text: letters and digits of all scripts, `.`, `_` and `-` stay, others become %XX.
+
+    Different texts have different names. Of a long text the beginning stays, with a digest behind it.
+    """
+    parts = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
+             for letter in text]  # fmt: skip
+    name = "".join(parts)
+    name = f"%2E{name[1:]}" if name.startswith(".") else name
+    if len(name.encode()) <= longest:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{name.encode()[: longest - 17].decode(errors='ignore')}~{digest}"
 
 
 def sync(path):

@@ -31,11 +31,28 @@ def main(argv):
         for problem in found:
             table.add_row(case.id, problem)
     parts = {name: len(part) for name, part in method.cases.items()}
-    output.print(f"{len(cases)} cases ({', '.join(f'{count} {name}' for name, count in parts.items())})")
+    labelled = sum(case.label is not None for case in cases)
+    counts = ", ".join(f"{count} {name}" for name, count in parts.items())
+    output.print(f"{len(cases)} cases ({counts}), {labelled} with a label, {len({c.group for c in cases})} patients")
+    for line in _not_used(sources.unused(data.root, cases), method, cases):
+        output.print(line)
     if problems:
         output.print(table)
         raise DataError(f"{problems} problem(s) in the table above; fix or remove these cases")
     output.print(f"all can be used; prepared in {method.cache.folder}")
+
+
+def _not_used(files, method, cases, longest=20):
+    """Lines about images that the method has no use for, and about files that belong to no case."""
+    others = sorted({name for case in cases for name in case.images} - set(method.image_names))
+    if others:
+        yield f"not used by {method.settings.method}: the images {', '.join(others)}"
+    for reason in dict.fromkeys(reason for _, reason in files):
+        paths = [str(path) for path, why in files if why == reason]
+        yield f"{len(paths)} file(s) not used, {reason}:"
+        yield from (f"  {path}" for path in paths[:longest])
+        if len(paths) > longest:
+            yield f"  and {len(paths) - longest} more"
 
 
 if __name__ == "__main__":

@@ -111,10 +111,10 @@ def shifted(millimetres):
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"label": np.ones((5, 6, 8), "uint8")}, "its shape (5, 6, 8) differs from that of"),
-    ({"label_affine": np.diag([0.8, 0.7, 2.6, 1.0])}, "its position in space differs from that of"),
-    ({"label_affine": shifted(3)}, "its position in space differs"),
-    ({"label_affine": np.diag([-0.8, 0.7, 2.5, 1.0])}, "its position in space differs"),
+    ({"label": np.ones((5, 6, 8), "uint8")}, "its shape (5, 6, 8) is not the (5, 6, 7) of"),
+    ({"label_affine": np.diag([0.8, 0.7, 2.6, 1.0])}, "its corners lie up to"),
+    ({"label_affine": shifted(3)}, "its corners lie up to"),
+    ({"label_affine": np.diag([-0.8, 0.7, 2.5, 1.0])}, "its corners lie up to"),
     ({"label": np.full((5, 6, 7), 7, "uint8")}, "holds the label values [7] where [0, 1, 2] are expected"),
     ({"label": np.full((5, 6, 7), -1, "int16")}, "holds the label values [-1] where"),
     ({"label": np.full((5, 6, 7), 0.5, "float32")}, "holds values that are not whole numbers; is it a label map?"),

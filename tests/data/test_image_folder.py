@@ -25,7 +25,7 @@ def test_busi(tmp_path):
     image(tmp_path / "benign" / "benign (1)_mask_1.png")
     cases = sources.open("image_folder", tmp_path)
     assert [(case.id, case.meta) for case in cases] == [
-        (f"{label}-{number}", {"class": label}) for label in ("benign", "malignant", "normal") for number in (1, 10)
+        (f"{label} ({number})", {"class": label}) for label in ("benign", "malignant", "normal") for number in (1, 10)
     ]
     assert len({case.group for case in cases}) == 6 and all(case.label is None for case in cases)
     assert [read_volume(case.images["image"]).array[0, 0, 0] for case in cases[:2]] == [1, 10]

@@ -449,12 +449,37 @@ def test_csv_list(tmp_path):
                  '"three, 3",,scans/a.nii.gz::0,,,test\n'
                  "four,Bob,scans,,,validation\n")  # fmt: skip
     cases = sources.open("csv_list", path)
-    assert [case.id for case in cases] == ["four", "one", "three-3", "two"]
-    assert [case.group for case in cases] == ["Bob", "Ann", "three-3", "Ann"]
+    assert [case.id for case in cases] == ["four", "one", "three, 3", "two"]
+    assert [case.group for case in cases] == ["Bob", "Ann", "three, 3", "Ann"]
     assert [case.meta["part"] for case in cases] == ["validation", "train", "test", "train"]
     assert [case.label is None for case in cases] == [True, False, True, True]
     assert list(cases[1].images) == ["t1", "t2"] and list(cases[3].images) == ["t1"]
     assert cases[3].images["t1"] == str(outside) and read_volume(cases[2].images["t1"]).shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_tables_of_spreadsheets(tmp_path, mark):
+    lines = [
+        "# made by hand, 2026",
+        "id,group,ct",
+        "",
+        "one,Jörg,scans/a.nii.gz",
+        "# the second",
+        "two,,scans/b.nii.gz",
+    ]
+    (tmp_path / "made").mkdir()
+    text = "\r\n".join(line if line.startswith("#") else line.replace(",", mark) for line in lines)
+    cases = sources.open("csv_list", table(tmp_path, text))
+    assert [(case.id, case.group) for case in cases] == [("one", "Jörg"), ("two", "two")]
+
+
+def test_names_that_look_alike_are_different_patients(tmp_path):
+    names = ["李雷", "韩梅梅", "王芳", "张伟", "Müller", "Möller", "p 1", "p-1", "P-1", "p_1", "p/1"]
+    rows = [f"{name},scans/{number}.nii.gz\n" for number, name in enumerate(names)]
+    for number in range(len(names)):
+        nifti(tmp_path / "scans" / f"{number}.nii.gz")
+    cases = sources.open("csv_list", table(tmp_path, "id,ct\n" + "".join(rows)))
+    assert {case.id for case in cases} == {case.group for case in cases} == set(names)
 
 
 def test_csv_list_without_the_optional_columns(tmp_path):
@@ -480,7 +505,12 @@ def test_csv_list_without_the_optional_columns(tmp_path):
         ("id,ct\none\n", "cases.csv:2: has more or fewer cells"),
         ("id,ct\none,scans/a.nii.gz,x\n", "cases.csv:2: has more or fewer cells"),
         ("id,ct\none,scans/a.nii.gz\none,scans/b.nii.gz\n", "cases.csv:3: the id one was in line 2"),
-        ("id,ct\na b,scans/a.nii.gz\na-b,scans/b.nii.gz\n", "cases.csv:3: the id a-b was in line 2"),
+        (
+            "id,ct\nMu\u0308ller,scans/a.nii.gz\nM\u00fcller,scans/b.nii.gz\n",
+            "cases.csv:3: the id M\u00fcller was in line 2",
+        ),
+        ("id,ct\none,scans/a.nii.gz\ntwo,scans/a.nii.gz\n", "is the same file as"),
+        ('id,ct\n"o\nne",scans/a.nii.gz\n', "control characters"),
         ("id,ct,part\none,scans/a.nii.gz,valid\n", "cases.csv:2: part is 'valid'"),
         ("id,ct,part\none,scans/a.nii.gz,test\ntwo,scans/a.nii.gz,\n", "cases.csv:3: part is ''"),
         (

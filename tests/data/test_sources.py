@@ -79,11 +79,11 @@ def test_nifti_folder_is_searched_recursively(tmp_path):
     (tmp_path / "._scan.nii").write_bytes(b"shadow")
     (tmp_path / "notes.txt").write_text("no", encoding="utf-8")
     cases = sources.open("nifti_folder", tmp_path)
-    assert ids(cases) == ["a-ct", "b-ct", "scan-1", "x", "y", "z"]
+    assert ids(cases) == ["a-ct", "b-ct", "scan 1", "x", "y", "z"]
     assert all(case.label is None and case.group == case.id for case in cases)
     assert read_volume(cases[0].images["ct"]).shape == (3, 4, 5)
     assert ids(sources.open("nifti_folder", tmp_path, pattern="**/ct*.nii.gz")) == ["a-ct", "b-ct"]
-    assert ids(sources.open("nifti_folder", tmp_path, pattern="*.nii*", modality="mr"))[-1] == "scan-1"
+    assert ids(sources.open("nifti_folder", tmp_path, pattern="*.nii*", modality="mr"))[-1] == "scan 1"
     grouped = sources.open("nifti_folder", tmp_path, pattern="**/ct*.nii.gz", group_pattern=r"^(\w)/")
     assert [case.group for case in grouped] == ["a", "b"]
 
@@ -118,8 +118,8 @@ def test_dicom_folder_gives_one_case_per_series(tmp_path):
     write_series(tmp_path / "patient 2", UID + "21", value=100)
     write_series(tmp_path / "patient 2", UID + "22", slices=3, modality="PT")
     cases = sources.open("dicom_folder", tmp_path)
-    assert ids(cases) == ["after", "before", "patient-2-series1", "patient-2-series2"]
-    assert [case.group for case in cases] == ["patient-1", "patient-1", "patient-2", "patient-2"]
+    assert ids(cases) == ["after", "before", "patient 2-series1", "patient 2-series2"]
+    assert [case.group for case in cases] == ["patient 1", "patient 1", "patient 2", "patient 2"]
     assert "SECRET" not in repr(cases) and "Doe" not in repr(cases)
     volume = read_volume(cases[2].images["ct"], series_uid=cases[2].meta["series_uid"])
     assert volume.shape == (cases[2].meta["slices"], 16, 16) == (4, 16, 16) and volume.array[0, 0, 0] == 100

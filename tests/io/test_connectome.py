@@ -25,10 +25,26 @@ def names(path, header, column, mark):
 @pytest.mark.parametrize("mark", [",", ";", "\t", " "])
 @pytest.mark.parametrize("header, column", [(False, False), (True, False), (True, True), (False, True)])
 def test_text_with_and_without_names(tmp_path, header, column, mark):
-    if mark == " " and header and column:
-        pytest.skip("an empty first cell cannot be told from a blank")
     names(tmp_path / "x.csv", header, column, mark)
     np.testing.assert_array_equal(read_connectome(tmp_path / "x.csv"), matrix())
+
+
+@pytest.mark.parametrize("text", [
+    ",1,2,3\n1,0,5,6\n2,5,0,7\n3,6,7,0\n",  # numbers of regions, an empty corner
+    "region,1001,1002,2001\n1001,0,5,6\n1002,5,0,7\n2001,6,7,0\n",
+    "1 2 3\n1 0 5 6\n2 5 0 7\n3 6 7 0\n",  # no corner
+    ",a,b,c\n0,0,5,6\n1,5,0,7\n2,6,7,0\n",  # names above, numbers beside
+    "# atlas: x, y\n0,5,6\n5,0,7\n6,7,0\n",
+    '"0";"5";"6"\n"5";"0";"7"\n"6";"7";"0"\n',
+    "0,0;5,0;6,0\n5,0;0,0;7,0\n6,0;7,0;0,0\n",  # decimal commas
+    "0,0\t5,0\t6,0\n5,0\t0,0\t7,0\n6,0\t7,0\t0,0\n",
+    "0,5,6,\n5,0,7,\n6,7,0,\n",
+    'roi,"a, left","b, left",c\n"a, left",0,5,6\n"b, left",5,0,7\nc,6,7,0\n',
+    "0,5,6\r\n5,0,7\r\n6,7,0\r\n",
+])  # fmt: skip
+def test_spreadsheets(tmp_path, text):
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    np.testing.assert_array_equal(read_connectome(tmp_path / "x.csv"), [[0, 5, 6], [5, 0, 7], [6, 7, 0]])
 
 
 def test_arrays_matlab_and_graphs(tmp_path):
@@ -52,11 +68,17 @@ def test_what_is_written_is_read_again(tmp_path, suffix):
     ("x.csv", b"1,2\n3\n", "from 1 to 2 numbers"),
     ("x.csv", b"", "it is empty"),
     ("x.csv", b"0,1\nnan,0\n", "1 entries are NaN"),
-    ("x.csv", b"\xff\xfe1,2", "holds no connectome"),
+    ("x.csv", b"\xff\xfe1,2", "not UTF-8"),
     ("x.csv", b"a,b\nc,d\n", "holds no connectome"),
     ("x.npy", b"\x93NUMPY\x01\x00v\x00{", "holds no connectome"),
     ("x.mat", b"MATLAB 5.0", "holds no connectome"),
     ("x.graphml", b"<graphml><graph>", "holds no connectome"),
+    ("x.csv", b",5,6\n5,0,7\n6,7,0\n", "row 1, column 1 is ''"),  # an empty cell is no name
+    ("x.csv", b"0,5,6\n5,,7\n6,7,0\n", "row 2, column 2 is ''"),
+    ("x.csv", b"0,,6\n,0,7\n6,7,0\n", "row 1, column 2 is ''"),
+    ("x.csv", b"1,2,3\n0,5,6\n5,0,7\n6,7,0\n", "4 x 3, not square"),
+    ("x.csv", b"0,1,2,3\n1,0,5,6\n2,5,0,7\n3,6,7,0\n", "look like numbers of regions"),
+    ("x.csv", b'0,"5\n5,0\n', "holds no connectome"),
     ("x.png", b"", "is no connectome file"),
 ])  # fmt: skip
 def test_what_is_no_connectome_is_one_line(tmp_path, name, content, message):

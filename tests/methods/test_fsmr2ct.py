@@ -488,8 +488,8 @@ NOISE = np.random.default_rng(1).uniform(-1000, 900, (9, 12, 12)).astype("float3
 
 
 @pytest.mark.parametrize("arrays, said", [
-    ({"ct": NOISE[:, :10]}, "shape (9, 10, 12) differs from that of"),
-    ({"ct": Volume(NOISE, np.diag([2.0, 2.5, 3, 1]))}, "position in space differs from that of"),
+    ({"ct": NOISE[:, :10]}, "its shape (9, 10, 12) is not the"),
+    ({"ct": Volume(NOISE, np.diag([2.0, 2.5, 3, 1]))}, "its corners lie up to"),
     ({"mr": np.ones((9, 12, 12))}, "every voxel is 1; the image is empty"),
     ({"ct": np.full((9, 12, 12), -1000)}, "every voxel is -1000; the image is empty"),
     ({"ct": NOISE[:3], "mr": NOISE[:3]}, "smaller than the 4 x 4 x 4 voxels"),

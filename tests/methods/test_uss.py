@@ -524,7 +524,7 @@ def test_answers_of_a_person_are_what_is_trained_on(tmp_path):
     assert known.any() and sample["label"][known].any()
 
 
-@pytest.mark.parametrize("wrong, words", [("value", "7"), ("place", "another place"), ("shape", "another place")])
+@pytest.mark.parametrize("wrong, words", [("value", "7"), ("place", "its corners lie"), ("shape", "its shape")])
 def test_files_that_are_no_label_of_their_slice_are_named(tmp_path, wrong, words):
     method = METHOD(settings(*UNLABELLED, f"model.annotations={tmp_path}"))
     case = next(iter(method.pool_cases.values()))
@@ -533,7 +533,7 @@ def test_files_that_are_no_label_of_their_slice_are_named(tmp_path, wrong, words
     label = read_volume(tmp_path / "round1" / "todo" / f"{case.id}_z0005_label.nii.gz")
     label = {
         "value": label.replace(array=np.full_like(label.array, 7)),
-        "place": label.replace(affine=label.affine + np.eye(4, k=3)),
+        "place": label.replace(affine=label.affine + 5 * np.eye(4, k=3)),
         "shape": label.replace(array=label.array[:, :-1]),
     }[wrong]
     path = tmp_path / "round1" / "done" / f"{case.id}_z0005_label.nii.gz"

@@ -7,7 +7,9 @@ import numpy as np
 from tfmed.data.preprocess import class_labels
 from tfmed.data.preprocess.geometry import boxed
 from tfmed.errors import DataError, RunError
+from tfmed.files import safe_name
 from tfmed.io import Volume, read_volume, write_volume
+from tfmed.io.geometry import difference_of_grids, same_grid
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -93,10 +95,10 @@ class Folder:
             path = self._found(number, name)
             label = read_volume(path)
             wanted = _cut(Volume(prepared.image[..., 0], prepared.affine), part)
-            if label.array.shape != wanted.shape or not np.allclose(label.affine, wanted.affine, atol=1e-2):
+            if label.array.ndim != 3 or not same_grid(wanted, label):
                 raise DataError(
-                    f"{path}: has {label.array.shape} voxels (z, y, x) or another place than {name} of todo, which has "
-                    f"{wanted.shape}; save the corrected label of todo under this name"
+                    f"{path}: {difference_of_grids(label, wanted)} {name} in todo; save the corrected label of todo "
+                    "under this name"
                 )
             try:
                 classes = class_labels(label, self.label_values).array
@@ -121,8 +123,8 @@ class Folder:
 def _parts(case, slices, prepared):
     """(name, slices as one `slice`) of each file: a whole volume is one, otherwise each slice is."""
     if len(slices) == prepared.image.shape[0]:
-        return [(case.id, slice(0, len(slices)))]
-    return [(f"{case.id}_z{z:04d}", slice(z, z + 1)) for z in slices]
+        return [(safe_name(case.id), slice(0, len(slices)))]
+    return [(f"{safe_name(case.id)}_z{z:04d}", slice(z, z + 1)) for z in slices]
 
 
 def _cut(volume, part):

@@ -4,9 +4,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import re
+import stat
 
 import numpy as np
 
@@ -15,8 +14,7 @@ from tfmed.data.readers import read_address, read_case
 from tfmed.errors import DataError
 from tfmed.files import atomic_path, write_text
 from tfmed.io import Volume, companions_of, file_of, part_of
-
-_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+from tfmed.io.companions import data_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Cache:
     def _stack_entry(self, case, case_spec):
         addresses = [case.images[name] for name in case_spec.images]
         label = case.label if case_spec.label != "none" else None
-        content = [self._content_hash(address) for address in [*addresses, *([label] if label else [])]]
+        content = [self.content(address) for address in [*addresses, *([label] if label else [])]]
         parts = [
             content,
             case.meta.get("series_uid"),
@@ -135,7 +133,7 @@ class Cache:
             return False
 
     def _entry(self, address, is_label, series_uid):
-        content = self._content_hash(address)
+        content = self.content(address)
         key = hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
         return self.folder / key[:2] / f"{key}.npy"
 
@@ -155,14 +153,21 @@ class Cache:
             )
         return array.astype(self.image_dtype, copy=False)
 
-    def _content_hash(self, address):
+    def content(self, address):
+        """What tells the content of an address from any other: a digest of its files, or the phantom's description.
+
+        Raises:
+            OSError: a file is missing or cannot be read.
+        """
         if phantoms.is_address(address):
             return f"{address}|{phantoms.VERSION}"
         if part_of(address):
-            content = [self._content_hash(path) for path in (file_of(address), *companions_of(address))]
+            content = [self.content(path) for path in (file_of(address), *companions_of(address))]
             return f"{content}|{part_of(address)}"
         path = pathlib.Path(address)
-        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *_companions(path)]
+        if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is neither a file nor a folder; remove it")
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *data_files(path)]
         signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
         note = self.folder / "hashes" / f"{hashlib.sha256(signature.encode()).hexdigest()[:40]}.txt"
         if note.exists():
@@ -210,13 +215,3 @@ def _is_whole_stack(entry):
         return False
     note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
     return note["label"] is None or _label_of(entry).exists()
-
-
-def _companions(path):
-    """The file of voxels that a header file (.mhd, detached .nrrd) names: its content counts as well."""
-    if path.suffix.lower() not in (".mhd", ".nrrd"):
-        return []
-    with open(path, "rb") as stream:
-        named = _DATA_FILE.search(stream.read(1 << 16))
-    companion = path.parent / os.fsdecode(named[1]) if named else None
-    return [companion] if companion and companion.is_file() else []

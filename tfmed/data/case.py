@@ -10,7 +10,7 @@ class Case:
     """One examination.
 
     Args:
-        id: unique within its source; used in file names and messages (letters, digits, `.`, `_`, `-`).
+        id: unique within its source, any text; file names are made of it by `tfmed.files.safe_name`.
         group: the patient (or surgery, or slide) that it belongs to; splits never separate a group.
         images: name of the modality -> path of a file, path of a DICOM series folder, or `phantom:` address.
         label: path or `phantom:` address of the label map, or None.

@@ -7,6 +7,7 @@ import numpy as np
 from tfmed.data import phantoms
 from tfmed.data.readers import read_address, read_label
 from tfmed.errors import DataError, UserError
+from tfmed.io.geometry import Geometry, difference_of_grids, same_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class CaseSpec:
 
 def check_case(case, case_spec):
     """Problems of one case, a list of lines; empty when it can be used."""
-    problems, geometry = [], None
+    problems, first = [], None
     for name in case_spec.images:
         if name not in case.images:
             has = ", ".join(case.images) or "none"
@@ -39,13 +40,13 @@ def check_case(case, case_spec):
             continue
         volume, problem = _read(case, case.images[name])
         problems += problem or _image_problems(case, case.images[name], volume, case_spec)
-        if volume and geometry and case_spec.stack:
-            problems += _grid_problems(case.images[name], volume, geometry)
-        geometry = geometry or (volume and (volume.shape, volume.affine, case.images[name]))
+        if volume and first and case_spec.stack:
+            problems += _grid_problems(case.images[name], volume, *first)
+        first = first or (volume and (Geometry(volume.shape, volume.affine, volume.array.dtype), case.images[name]))
     if case_spec.label == "required" and case.label is None:
         problems.append(f"{case.id}: has no label map; add one or remove the case")
     if case_spec.label != "none" and case.label is not None:
-        problems += _label_problems(case, geometry, case_spec)
+        problems += _label_problems(case, first, case_spec)
     return problems
 
 
@@ -58,11 +59,10 @@ def _read(case, address):
         return None, [f"{address}: no such file; check data.root"]
 
 
-def _grid_problems(address, volume, geometry):
-    if volume.shape == geometry[0] and np.allclose(volume.affine, geometry[1], atol=1e-2):
+def _grid_problems(address, volume, first, of):
+    if same_grid(first, volume):
         return []
-    what = f"shape {volume.shape}" if volume.shape != geometry[0] else "position in space"
-    return [f"{address}: its {what} differs from that of {geometry[2]}; resample it to that image's grid"]
+    return [f"{address}: {difference_of_grids(volume, first)} {of}; resample it to that image's grid"]
 
 
 def _image_problems(case, address, volume, case_spec):
@@ -80,7 +80,7 @@ def _image_problems(case, address, volume, case_spec):
     return []
 
 
-def _label_problems(case, geometry, case_spec):
+def _label_problems(case, first, case_spec):
     try:
         label = read_label(case)
     except UserError as error:
@@ -89,7 +89,7 @@ def _label_problems(case, geometry, case_spec):
         return [f"{case.label}: no such file; check data.root"]
     if label.array.ndim == 4:
         return [f"{case.label}: has {label.array.shape[3]} channels where one is needed; give one map of all classes"]
-    if geometry and (problems := _grid_problems(case.label, label, geometry)):
+    if first and (problems := _grid_problems(case.label, label, *first)):
         return problems
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):

@@ -10,6 +10,33 @@ _GROUPS = Stream("splits.groups", 0x59117)
 PARTS = ("train", "validation", "test")
 
 
+class Parts(dict):
+    """{part: list of Case} whose cases are looked at when their part is first asked for.
+
+    Args:
+        parts: {part: list of Case}.
+        check: function of a part's name that raises where its cases must not be used.
+    """
+
+    def __init__(self, parts, check=lambda part: None):
+        super().__init__(parts)
+        self._check, self._checked = check, set()
+
+    def __getitem__(self, part):
+        if part not in self._checked:
+            self._check(part)
+            self._checked.add(part)
+        return super().__getitem__(part)
+
+    def patients(self, part):
+        """The groups of a part's cases, whose files may be gone."""
+        return {case.group for case in super().__getitem__(part)}
+
+    def with_cases(self, change):
+        """The same parts with `change(list of Case)` in place of each list."""
+        return Parts({part: change(cases) for part, cases in self.items()}, self.__getitem__)
+
+
 def split(cases, config, seed, labelled=False):
     """Split cases into {"train", "validation", "test"} as the settings say.
 
@@ -37,24 +64,30 @@ def split(cases, config, seed, labelled=False):
     return parts | {"train": [case for case in cases if case.group not in held]}
 
 
-def split_each(kinds, config, seed):
+def split_each(kinds, config, seed, labelled=False):
     """Split the cases of each kind alike: {kind: list of Case} -> {kind: {part: list of Case}}.
 
     Raises:
-        DataError: as `split`, with the kind named.
+        DataError: as `split`, with the kind named where there are several.
     """
     found = {}
     for name, cases in kinds.items():
         try:
-            found[name] = split(cases, config, seed)
+            found[name] = split(cases, config, seed, labelled)
         except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+            raise DataError(f"{name}: {error}") if len(kinds) > 1 else error from None
     return found
 
 
 def joined(kinds):
-    """The parts of all kinds together: what `split_each` gave -> {part: list of Case}."""
-    return {part: [case for parts in kinds.values() for case in parts[part]] for part in PARTS}
+    """The `Parts` of all kinds together, of {kind: Parts}."""
+
+    def check(part):
+        for parts in kinds.values():
+            parts[part]
+
+    cases = {part: [case for parts in kinds.values() for case in dict.__getitem__(parts, part)] for part in PARTS}
+    return Parts(cases, check)
 
 
 def by_group(cases, validation, test, seed):

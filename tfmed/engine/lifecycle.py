@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from tfmed import compat, registry
 from tfmed import config as configuration
+from tfmed.data import sources
 from tfmed.engine import placement, previews, report
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
 from tfmed.engine.records import Records
+from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
 from tfmed.files import clean
@@ -45,8 +47,15 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     worker = placement.worker(strategy)
     _repeatable(settings)
     method = registry.method_class(settings.method)(settings)
+    if resume:
+        method.split_record = SplitRecord.read(run_dir)
     method.prepared("train", progress)
+    record = method.split_record or method.record_split()
+    if not resume:
+        _tell_unused(method)
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
+    if worker[0] == 0 and not method.split_record:
+        record.write(run.path)
     method.records = Records(run.path / "records", writes=worker[0] == 0)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
@@ -57,6 +66,13 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     if worker[0] == 0:
         report.write(run)
     return run
+
+
+def _tell_unused(method):
+    used = [case for parts in method.drawn_split.values() for cases in parts.values() for case in cases]
+    count = len(sources.unused(method.settings.data.root, used))
+    if count:
+        log.info("%d file(s) below data.root look like images and are not used; 'tfmed prepare' lists them", count)
 
 
 def _advise_on_cpus(precision):

@@ -15,6 +15,7 @@ from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
+from tfmed.engine.split_record import SplitRecord, entries
 from tfmed.training.schedules import learning_rate
 
 
@@ -55,6 +56,8 @@ class Method:
         self.config = settings.model
         self.models = {}  # stage name -> model, filled as stages are trained or restored
         self.records = Records()  # what is decided between stages; a run's lie in its directory
+        self.split_record = None  # the split of the run that this method belongs to, once it is drawn
+        self.drawn_split = {}  # kind of case -> its parts, as drawn here
         self._compiled = (None, None)
 
     @classmethod
@@ -119,10 +122,34 @@ class Method:
 
     @functools.cached_property
     def cases(self):
-        """{"train", "validation", "test"} -> list of Case, split by patient group."""
+        """`Parts`: "train", "validation", "test" -> list of Case, split by patient group."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
-        return splits.split(found, data.split, self.settings.seed, labelled=self.case_spec.label != "none")
+        return self.split({"cases": found}, labelled=self.case_spec.label != "none")["cases"]
+
+    def split(self, kinds, labelled=False):
+        """{kind: `Parts`} of {kind: list of Case}: each kind split alike; in a run's method as when the run was made.
+
+        Raises:
+            DataError: as `splits.split`.
+        """
+        data = self.settings.data
+        if self.split_record:
+            return {kind: self.split_record.parts(kind, cases, data.root, self.cache.content)
+                    for kind, cases in kinds.items()}  # fmt: skip
+        drawn = splits.split_each(kinds, data.split, self.settings.seed, labelled)
+        self.drawn_split = self.drawn_split | drawn
+        return {kind: splits.Parts(parts) for kind, parts in drawn.items()}
+
+    def record_split(self):
+        """The `SplitRecord` of what was drawn."""
+        root = self.settings.data.root
+        return SplitRecord({kind: entries(parts, root, self.cache.content) for kind, parts in self.drawn_split.items()})
+
+    @property
+    def image_names(self):
+        """Names of the images that the method reads of a case."""
+        return self.case_spec.images
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""

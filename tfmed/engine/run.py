@@ -12,6 +12,7 @@ import yaml
 
 from tfmed import config as configuration
 from tfmed import registry, startup
+from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
 from tfmed.files import write_error, write_text
@@ -39,8 +40,12 @@ class Run:
         return self.settings.method
 
     def method(self):
-        """A fresh Method for this run's settings; its models are not restored yet."""
-        return registry.method_class(self.settings.method)(self.settings)
+        """A fresh Method for this run's settings and split; its models are not restored yet."""
+        method = registry.method_class(self.settings.method)(self.settings)
+        method.split_record = SplitRecord.read(self.path)
+        if method.split_record is None and (self.path / "checkpoints").is_dir():
+            log.warning("%s: is of a tfmed that kept no split; it is drawn anew from what lies there now", self.path)
+        return method
 
     def restored(self, best=True):
         """The Method with its trained models, from the best or else the newest checkpoint of each stage.

@@ -1,10 +1,13 @@
 """Connectomes: square matrices of connections between brain regions, from CSV, TSV, NPY, MATLAB and GraphML files."""
 
+import csv
+import itertools
 import pathlib
 
 import numpy as np
 
 from tfmed.io.errors import ImageIntegrityError
+from tfmed.io.tables import read_text
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".mat", ".graphml")
 
@@ -12,9 +15,10 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".mat", ".graphml")
 def read_connectome(path):
     """A connectome as it lies in its file, float64 `(regions, regions)`.
 
-    Text files hold a row per region, with commas, semicolons, tabs or blanks between the numbers; a first row and a
-    first column of names are left out. A MATLAB file (up to version 7) holds one square matrix, or its name follows
-    behind two colons: `x.mat::sc`. GraphML edges carry `weight`; undirected ones count both ways.
+    Text files hold a row per region, with commas, semicolons, tabs or blanks between the numbers (with decimal commas
+    where semicolons or tabs stand between them); comment lines (#, %), a first row and a first column of names, or of
+    numbers of regions, are left out. A MATLAB file (up to version 7) holds one square matrix, or its name follows two
+    colons: `x.mat::sc`. GraphML edges carry `weight`; undirected ones count both ways.
 
     Raises:
         ImageIntegrityError: the file is missing, damaged, or holds no square matrix of finite numbers.
@@ -80,20 +84,65 @@ def _graphml(file):
 
 
 def _text(file):
-    text = pathlib.Path(file).read_text(encoding="utf-8-sig")
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in read_text(file).splitlines() if line.strip() and not line.lstrip().startswith(("#", "%"))]
     if not lines:
         raise ValueError("it is empty")
-    mark = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
-    rows = [[cell.strip().strip('"') for cell in line.split(mark)] for line in lines]
-    if not all(_is_number(cell) for cell in rows[0][1:]):
-        rows = rows[1:]
-    if rows and not all(_is_number(row[0]) for row in rows):
-        rows = [row[1:] for row in rows]
+    rows = _without_names(_cells(lines))
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise ValueError(f"its rows have from {min(lengths, default=0)} to {max(lengths, default=0)} numbers")
-    return np.array(rows, np.float64)
+    for number, row in enumerate(rows, 1):
+        for column, cell in enumerate(row, 1):
+            if not _is_number(cell):
+                raise ValueError(f"row {number}, column {column} is {cell!r} and no number")
+    return np.array([[float(cell) for cell in row] for row in rows], np.float64)
+
+
+def _cells(lines):
+    """The cells of each line; decimal commas become points where semicolons or tabs stand between the cells."""
+    mark = next((mark for mark in (";", "\t", ",") if any(mark in line for line in lines)), None)
+    if mark is None:
+        rows = [line.replace('"', "").split() for line in lines]
+    else:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark, strict=True)]
+        if all(row[-1] == "" for row in rows):  # a separator at the end of every line is no region without connections
+            rows = [row[:-1] for row in rows]
+    return rows if mark == "," else [[_with_point(cell) for cell in row] for row in rows]
+
+
+def _with_point(cell):
+    return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
+
+
+def _without_names(rows):
+    """Rows without a first row and a first column of names, or of numbers of regions."""
+    inner = [row[1:] for row in rows[1:]]
+    if len(rows) > 1 and len(rows[0]) == len(rows[1]) - 1:  # a first row of names, without a corner
+        return inner
+    top, left = rows[0][1:], [row[0] for row in rows[1:]]
+    if _count_up(top) and _count_up(left) and top == left:
+        if _is_number(rows[0][0]):
+            raise ValueError(
+                "its first row and column look like numbers of regions; leave them out, or empty the corner"
+            )
+        return inner
+    header = any(map(_is_name, top))
+    rows = rows[1:] if header else rows
+    numbered = header and len(rows[:1]) and len(rows[0]) == len(rows) + 1 and _count_up(left)
+    return [row[1:] for row in rows] if numbered or any(_is_name(row[0]) for row in rows) else rows
+
+
+def _count_up(cells):
+    """Whether cells are whole numbers that rise, as those of regions do."""
+    return (
+        len(cells) > 2
+        and all(cell.isdigit() for cell in cells)
+        and all(int(before) < int(after) for before, after in itertools.pairwise(cells))
+    )
+
+
+def _is_name(cell):
+    return bool(cell) and not _is_number(cell)
 
 
 def _is_number(cell):

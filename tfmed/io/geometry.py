@@ -45,6 +45,38 @@ def check_affine(affine, path):
     return affine
 
 
+def corner_distance(shape, affine, other):
+    """How far the corners of a grid lie apart under two affines: the greatest distance in voxels of the first.
+
+    Args:
+        shape: `(z, y, x)`.
+        affine, other: float `(4, 4)`, as of a Volume.
+    """
+    ends = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in shape[2::-1]], indexing="ij")).reshape(3, -1)
+    corners = np.vstack([ends, np.ones(ends.shape[1])])
+    moved = np.linalg.solve(affine, other @ corners)
+    return float(np.linalg.norm(moved[:3] - ends, axis=0).max())
+
+
+def same_grid(volume, other, tolerance=0.1):
+    """Whether two grids are one: equal shapes, and no corner further apart than `tolerance` voxels.
+
+    Args:
+        volume, other: a Volume, a Geometry, or another thing with `shape` and `affine`.
+    """
+    if volume.shape[:3] != other.shape[:3]:
+        return False
+    return corner_distance(volume.shape, volume.affine, other.affine) <= tolerance
+
+
+def difference_of_grids(volume, other):
+    """In words for an error what keeps two grids from being one."""
+    if volume.shape[:3] != other.shape[:3]:
+        return f"its shape {volume.shape[:3]} is not the {other.shape[:3]} of"
+    distance = corner_distance(volume.shape, volume.affine, other.affine)
+    return f"its corners lie up to {distance:.2g} voxels away from those of"
+
+
 def check_memory(count, path):
     """Refuse `count` bytes of voxels where the machine has less memory than that, before anything is allocated."""
     if count > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):

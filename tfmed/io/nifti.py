@@ -186,12 +186,23 @@ def _affine(raw, path):
         raise damage(path, f"its voxel sizes {tuple(zooms.tolist())} are not positive", "repair the header's geometry")
     if codes[0] == 0 and raw["pixdim"][0] == 0:
         raw["pixdim"][0] = 1  # the standard: a qfac of 0 means 1
+    if codes[0] == 0 and codes[1] > 0:
+        _shorten_quaternion(raw)
     try:
         with np.errstate(all="ignore"):
             affine = raw.get_best_affine()
     except (HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
         raise damage(path, "its qform is not a rotation", "repair the header's geometry") from None
     return check_affine(affine, path)
+
+
+def _shorten_quaternion(raw):
+    """A quaternion that rounding made longer than 1 is brought back to it, as other readers do."""
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    length = math.sqrt(sum(float(raw[name]) ** 2 for name in names))
+    if 1 < length < 1 + 1e-3:
+        for name in names:
+            raw[name] = float(raw[name]) / length
 
 
 def _arranged(voxels, header):

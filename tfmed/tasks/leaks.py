@@ -5,7 +5,7 @@ from tfmed.errors import RunError
 
 def refuse_leak(name, method, cases, part):
     """Raise a RunError if a run was trained on a patient of the cases that it is scored on."""
-    groups = {case.group for case in method.cases["train"]} if part != "train" else set()
+    groups = method.cases.patients("train") if part != "train" else set()
     seen = [case for case in cases if case.group in groups]
     if seen:
         raise RunError(

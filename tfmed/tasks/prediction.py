@@ -10,6 +10,7 @@ from tfmed.data import preprocess
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
+from tfmed.io.geometry import difference_of_grids, same_grid
 from tfmed.metrics.uncertainty import predictive_entropy
 
 OUTPUTS = ("labels", "probabilities", "entropy")
@@ -200,5 +201,7 @@ def check_grids(images, paths):
             raise DataError(f"{path}: has {image.array.shape[3]} channels where one is needed; split it into files")
         if not np.isfinite(image.array).all():
             raise DataError(f"{path}: some voxels are NaN or infinite; replace them first")
-        if image.shape != images[0].shape or not np.allclose(image.affine, images[0].affine, atol=1e-2):
-            raise DataError(f"{path}: does not lie on the grid of {paths[0]}; resample it to that image's grid")
+        if not same_grid(images[0], image):
+            raise DataError(
+                f"{path}: {difference_of_grids(image, images[0])} {paths[0]}; resample it to that image's grid"
+            )

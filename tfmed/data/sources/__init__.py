@@ -5,9 +5,13 @@ arguments are its options, so a misspelt one is noticed before any file is touch
 """
 
 import inspect
+import os
 
+from tfmed.data import phantoms
 from tfmed.errors import DataError, nearest
+from tfmed.io import file_of, part_of
 
+from .accounting import unused
 from .brats2019 import brats2019
 from .chaos import chaos
 from .connectome_folder import connectome_folder
@@ -43,6 +47,9 @@ _SOURCES = {
 }  # fmt: skip
 
 
+__all__ = ["names", "open", "unused"]
+
+
 def names():
     """The known sources, sorted."""
     return sorted(_SOURCES)
@@ -60,7 +67,8 @@ def open(name, root=None, **options):
         list of `Case`, at least one.
 
     Raises:
-        DataError: an unknown source or option, or a folder that is missing, empty or laid out otherwise.
+        DataError: an unknown source or option; a folder that is missing, empty or laid out otherwise; a file that is of
+            two patients.
     """
     if name not in _SOURCES:
         raise DataError(f"no data source {name!r}{nearest(name, _SOURCES)}")
@@ -71,7 +79,29 @@ def open(name, root=None, **options):
         wanted = _wanted(known[key])
         if wanted and not (value is None and known[key] is None) and type(value) is not wanted[0]:
             raise DataError(f"source {name}: {key} must be {wanted[1]}; got {value!r}")
-    return sorted(_SOURCES[name](root, **options), key=lambda case: case.id)
+    cases = sorted(_SOURCES[name](root, **options), key=lambda case: case.id)
+    _refuse_shared_files(cases)
+    return cases
+
+
+def _refuse_shared_files(cases):
+    """One file is of one patient: under two names, or behind two links, it would stand on both sides of a split."""
+    owners = {}
+    for case in cases:
+        for address in case.images.values():
+            if phantoms.is_address(address):
+                continue
+            try:
+                file = os.stat(file_of(address))
+            except OSError:  # a link without content, say: whoever reads it tells
+                continue
+            key = file.st_dev, file.st_ino, part_of(address), case.meta.get("series_uid")
+            owner, where = owners.setdefault(key, (case, address))
+            if owner.group != case.group and file.st_ino:
+                raise DataError(
+                    f"{address}: is the same file as {where}, as which it is of another patient ({owner.group}, not "
+                    f"{case.group}); remove one of the two, or give both one group"
+                )
 
 
 def _wanted(default):

@@ -6,7 +6,7 @@ from tfmed.io.dicom import dicom_files
 from tfmed.io.parts import ONE_SERIES, ORDERS
 from tfmed.io.stack import images_in
 
-from .listing import folder, hidden, nothing, only_once, safe
+from .listing import folder, hidden, identity, nothing, only_once
 
 _LAYOUT = "CT/<id>/{DICOM_anon,Ground} or MR/<id>/{T1DUAL,T2SPIR}/{DICOM_anon,Ground} (below Train_Sets/, Test_Sets/)"
 _SLICES, _GROUND = "DICOM_anon", "Ground"
@@ -50,7 +50,7 @@ def chaos(root=None, modality="ct", ground_order="names"):
     if not scans:
         raise nothing(base, "chaos", f"{_LAYOUT}; modality {modality}")
     kind = "CT" if sequence is None else "MR"
-    patients = [safe(f"{kind}-{(place.parent if sequence else place).name}") for place in scans]
+    patients = [identity(f"{kind}-{(place.parent if sequence else place).name}") for place in scans]
     only_once(zip(patients, scans, strict=True), "chaos")
     labels = _CT_LABELS if sequence is None else _MR_LABELS
     return [_case(name, place, images, ground_order, labels) for name, place in zip(patients, scans, strict=True)]

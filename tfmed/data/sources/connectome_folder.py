@@ -4,7 +4,7 @@ from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.io.connectome import SUFFIXES
 
-from .listing import files_below, folder, group_of, nothing, unique
+from .listing import files_below, folder, group_of, nothing, only_once, unique
 
 _LAYOUT = f"matrices ({', '.join(SUFFIXES)}) in one sub-folder per class"
 
@@ -18,12 +18,14 @@ def connectome_folder(root=None, group_pattern=None):
             matrix belongs to. Without it every file is a subject of its own.
 
     Raises:
-        DataError: the folder is missing or holds no such file; a file lies in no class; a malformed pattern.
+        DataError: the folder is missing or holds no such file; a file lies in no class or is there in two formats; a
+            malformed pattern.
     """
     base = folder(root, "connectome_folder", _LAYOUT)
     files = [path for path in files_below(base) if path.suffix.lower() in SUFFIXES]
     if not files:
         raise nothing(base, "connectome_folder", _LAYOUT)
+    only_once([(path.with_suffix(""), path) for path in files], "connectome_folder")
     cases = []
     places = [path.relative_to(base) for path in files]
     names = unique([path.stem for path in files], ["-".join(place.with_suffix("").parts) for place in places])

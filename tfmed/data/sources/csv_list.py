@@ -1,14 +1,15 @@
 """A CSV file that lists cases."""
 
-import csv
 import os
 import pathlib
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.parts import file_of
+from tfmed.io.tables import read_rows
 
-from .listing import safe
+from .listing import identity
 
 _COLUMNS = "id, optionally group, label and part, and one column per modality"
 _OWN = ("id", "group", "label", "part")
@@ -24,7 +25,7 @@ def csv_list(root=None):
     followed by a part, as `tfmed.io.parts` describes. Where there are parts, `meta["part"]` tells a case's.
 
     Args:
-        root: the CSV file (UTF-8, commas, first line names the columns).
+        root: the table (UTF-8; commas, semicolons or tabs; the first line names the columns; # begins a comment line).
 
     Raises:
         DataError: the file is missing or no such table; a line (it is named) has no id or image, an id that was there
@@ -56,18 +57,14 @@ def csv_list(root=None):
 def _rows(table):
     """(number of the line, {column: text}) of each line."""
     try:
-        with open(table, newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream, strict=True)
-            columns = [(name or "").strip() for name in rows.fieldnames or ()]
-            _check_columns(columns, table)
-            rows.fieldnames = columns
-            found = [(rows.line_num, row) for row in rows]
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{table}: cannot be read as a table ({error}); save it as CSV in UTF-8") from None
-    for number, row in found:
-        if None in row or None in row.values():
+        columns, rows = read_rows(table)
+    except ImageIntegrityError as error:
+        raise DataError(str(error)) from None
+    _check_columns(columns, table)
+    for number, row in rows:
+        if len(row) != len(columns):
             raise DataError(f"{table}:{number}: has more or fewer cells than the {len(columns)} columns; correct it")
-    return [(number, {name: text.strip() for name, text in row.items()}) for number, row in found]
+    return [(number, dict(zip(columns, row, strict=True))) for number, row in rows]
 
 
 def _check_columns(columns, table):
@@ -90,8 +87,12 @@ def _case(row, where, base):
     label = None
     if row.get("label"):
         label = _path(row["label"], "label", where, base)
-    name, meta = safe(row["id"]), {} if part is None else {"part": _PARTS[part]}
-    return Case(name, safe(row.get("group") or name), images, None if part == "unlabelled" else label, meta)
+    try:
+        name, group = identity(row["id"]), identity(row.get("group") or row["id"])
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    meta = {} if part is None else {"part": _PARTS[part]}
+    return Case(name, group, images, None if part == "unlabelled" else label, meta)
 
 
 def _path(text, column, where, base):

@@ -13,7 +13,7 @@ from tfmed.io.dicom import NoSlices
 from tfmed.io.dicom_order import ordered
 from tfmed.io.parts import BELOW
 
-from .listing import dicom_folders, folder, nothing, safe, unique
+from .listing import dicom_folders, folder, identity, nothing, unique
 
 _LAYOUT = "DICOM series, each in a sub-folder (the first level is taken as the patient)"
 _NO_IMAGES = ("SEG",)  # label maps, listed only where they are asked for
@@ -52,7 +52,7 @@ def dicom_folder(root=None, modality=None, image="ct", volume=-1):
         ["-".join(names) + end for names, end in zip(relative, ends, strict=True)],
     )
     return [
-        Case(name, safe(patients.get(names[0], names[0])), {image: _address(place, parts, volume)}, None, _meta(parts))
+        Case(name, identity(patients.get(names[0], names[0])), {image: _address(place, parts, volume)}, None, _meta(parts))
         for name, names, (place, _, parts) in zip(ids, relative, found, strict=True)
     ]
 

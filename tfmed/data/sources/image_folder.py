@@ -6,7 +6,7 @@ from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.io.stack import SUFFIXES
 
-from .listing import files_below, folder, group_of, nothing, unique
+from .listing import files_below, folder, group_of, nothing, only_once, unique
 
 _LAYOUT = "images (.png, .jpg, .tif) in one sub-folder per class, or in train/, val/, test/ and there one per class"
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -26,7 +26,8 @@ def image_folder(root=None, ignore="*_mask*", group_pattern=None, modality="imag
         modality: name under which a case gives its image.
 
     Raises:
-        DataError: the folder is missing or holds no such file; an image lies in no class; a malformed pattern.
+        DataError: the folder is missing or holds no such file; an image lies in no class or is there in two
+            formats; a malformed pattern.
     """
     base = folder(root, "image_folder", _LAYOUT)
     files = [path for path in files_below(base)
@@ -35,6 +36,7 @@ def image_folder(root=None, ignore="*_mask*", group_pattern=None, modality="imag
         raise nothing(base, "image_folder", _LAYOUT)
     places = [path.relative_to(base).parts[:-1] for path in files]
     in_parts = all(place and place[0] in _PARTS for place in places)
+    only_once([(path.with_suffix(""), path) for path in files], "image_folder")
     names = unique([path.stem for path in files], ["-".join((*place, path.stem))
                                                    for place, path in zip(places, files, strict=True)])  # fmt: skip
     return [_case(name, path, place, in_parts, base, group_pattern, modality)

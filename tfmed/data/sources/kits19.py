@@ -21,8 +21,8 @@ def kits19(root=None):
     base = folder(root, "kits19", _LAYOUT)
     cases = {}
     for path in files_below(base):
-        if path.name in _FILES:
-            cases.setdefault(path.parent, []).append((_FILES[path.name], path))
+        if path.name.lower() in _FILES:
+            cases.setdefault(path.parent, []).append((_FILES[path.name.lower()], path))
     if not cases:
         raise nothing(base, "kits19", _LAYOUT)
     only_once([(place.name, place) for place in cases], "kits19")

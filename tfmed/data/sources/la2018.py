@@ -27,8 +27,10 @@ def la2018(root=None):
             case twice or one that is not there.
     """
     base = folder(root, "la2018", _LAYOUT)
-    files = [path for path in files_below(base) if path.name in (_IMAGE, _LABEL, _DERIVED, *_LISTS)]
-    scans, masks, derived = ([path for path in files if path.name == name] for name in (_IMAGE, _LABEL, _DERIVED))
+    files = [path for path in files_below(base) if path.name.lower() in (_IMAGE, _LABEL, _DERIVED, *_LISTS)]
+    scans, masks, derived = (
+        [path for path in files if path.name.lower() == name] for name in (_IMAGE, _LABEL, _DERIVED)
+    )
     if not scans and not masks and not derived:
         raise nothing(base, "la2018", _LAYOUT)
     if derived and (scans or masks):
@@ -38,9 +40,9 @@ def la2018(root=None):
     lonely = sorted({path.parent for path in masks} - {path.parent for path in scans})
     if lonely:
         raise DataError(f"{lonely[0] / _LABEL}: a label without {_IMAGE}; copy the case again, or remove it")
-    labelled = {path.parent for path in masks}
+    labels = {path.parent: path for path in masks}
     return [
-        Case(name, name, {"mr": str(path)}, *_label(path, path.parent in labelled, base))
+        Case(name, name, {"mr": str(path)}, *_label(path, labels.get(path.parent), base))
         for name, path in zip(_names(scans), scans, strict=True)
     ]
 
@@ -50,14 +52,14 @@ def _names(paths):
     return unique([path.parent.name for path in paths], [path.parent.name for path in paths])
 
 
-def _label(path, labelled, base):
+def _label(path, label, base):
     """(label, meta) of a scan of the challenge."""
-    meta = {"label_values": {1: 1, 255: 1}} if labelled else {}
+    meta = {} if label is None else {"label_values": {1: 1, 255: 1}}
     folders = [name.lower() for name in (base.name, *path.relative_to(base).parts)]
     parts = [_PARTS[name] for name in folders if name in _PARTS]
     if parts:
         meta["part"] = parts[0]
-    return (str(path.parent / _LABEL) if labelled else None), meta
+    return (None if label is None else str(label)), meta
 
 
 def _derived(paths, base):

@@ -9,7 +9,7 @@ from tfmed.errors import DataError
 from tfmed.io.dicom import dicom_files
 
 from .lidc_xml import readings
-from .listing import dicom_folders, folder, header, nothing, safe, unique
+from .listing import dicom_folders, folder, header, nothing, unique
 
 _LAYOUT = "LIDC-IDRI-0001/<study>/<series>/*.dcm with the readers' *.xml beside the slices (also below LIDC-IDRI/)"
 _MODALITY, _SERIES = "Modality", "SeriesInstanceUID"
@@ -39,7 +39,7 @@ def lidc_idri(root=None):
         raise nothing(base, "lidc_idri", _LAYOUT)
     ids = unique([patient for _, patient, _ in found], [f"{patient}-{place.name}" for place, patient, _ in found])
     return [
-        Case(name, safe(patient), {"ct": str(place)}, None, meta)
+        Case(name, patient, {"ct": str(place)}, None, meta)
         for name, (place, patient, meta) in zip(ids, found, strict=True)
     ]
 

@@ -1,13 +1,16 @@
-"""What the sources share: checked roots, ids that are safe in file names, folders with DICOM slices."""
+"""What the sources share: checked roots, who is a patient, ids, files of volumes, folders with DICOM slices."""
 
 import collections
 import os
 import pathlib
 import re
+import unicodedata
 
 from tfmed.errors import DataError
 from tfmed.io.dicom import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom, read_header
+
+_BIDS = re.compile(r"(?:^|/)(sub-[^\W_]+)(?=[_/])")
 
 
 def folder(root, source, layout):
@@ -32,14 +35,30 @@ def nothing(root, source, layout):
     return DataError(f"{root}: holds no case; source {source} expects {layout}")
 
 
-def safe(text):
-    """`text` with only the letters, digits, `.`, `_` and `-` that an id may have, not starting with a dot."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(text)).strip("-").lstrip(".") or "case"
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+
+
+def identity(text):
+    """What a case or a patient is called: the text itself, its letters composed (macOS keeps them apart in names).
+
+    Raises:
+        DataError: a name that is not UTF-8, or that holds line breaks or other control characters.
+    """
+    text = str(text)
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise DataError(f"{text!r}: is a name that is not UTF-8 or holds control characters; rename it")
+    return unicodedata.normalize("NFC", text)
+
+
+def volume_suffix(path):
+    """The suffix of a volume as it stands in the file's name, or "" where it has none that is read."""
+    name = os.path.basename(path)
+    return next((name[-len(suffix) :] for suffix in VOLUMES if name.lower().endswith(suffix)), "")
 
 
 def unique(short, long):
-    """One id per case: the short name where it is alone, else the long one, else numbered; all made `safe`."""
-    short, long = [safe(name) for name in short], [safe(name) for name in long]
+    """One id per case: the short name where it is alone, else the long one, else numbered."""
+    short, long = [identity(name) for name in short], [identity(name).replace("/", "-") for name in long]
     count = collections.Counter(short)
     chosen = [a if count[a] == 1 else b for a, b in zip(short, long, strict=True)]
     seen, result = set(), []
@@ -62,8 +81,12 @@ def _walk(root):
 
     A folder that is reached twice, as in a circle of links, is entered once.
     """
+
+    def refuse(error):
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions, or move it away")
+
     seen = set()
-    for where, below, names in os.walk(root, followlinks=True):
+    for where, below, names in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(where)
         if real in seen:
             below.clear()
@@ -101,13 +124,16 @@ def files_below(root):
 
 
 def group_of(name, group_pattern, path, source):
-    """The patient that a file's relative path names: the one group of a regular expression; None without one.
+    """The patient that a file's relative path names: the one group of a regular expression.
+
+    Without an expression the subject of a BIDS name (`sub-01/ses-2/...`, `sub-01_ses-2_T1w.nii.gz`), else None.
 
     Raises:
         DataError: the expression is malformed, has not exactly one group, or does not match.
     """
     if group_pattern is None:
-        return None
+        subject = _BIDS.search(name)
+        return subject and identity(subject[1])
     try:
         expression = re.compile(group_pattern)
     except (re.error, TypeError) as error:
@@ -117,7 +143,7 @@ def group_of(name, group_pattern, path, source):
     found = expression.search(name)
     if not found or not found.group(1):
         raise DataError(f"{path}: group_pattern {group_pattern!r} does not match it; widen it or move the file")
-    return found.group(1)
+    return identity(found.group(1))
 
 
 def only_once(pairs, source):

@@ -8,7 +8,7 @@ from tfmed.errors import DataError
 from .listing import files_below, folder, nothing, only_once
 
 _LAYOUT = "volume-<n>.nii and segmentation-<n>.nii (also .nii.gz), flat or in Training Batch 1/ and Training Batch 2/"
-_FILE = re.compile(r"(test-volume|test-segmentation|volume|segmentation)-([0-9]{1,6})\.nii(\.gz)?")
+_FILE = re.compile(r"(test-volume|test-segmentation|volume|segmentation)-([0-9]{1,6})\.nii(\.gz)?", re.IGNORECASE)
 
 
 def lits(root=None):
@@ -25,7 +25,7 @@ def lits(root=None):
     """
     base = folder(root, "lits", _LAYOUT)
     found = [(_FILE.fullmatch(path.name), path) for path in files_below(base)]
-    files = only_once([((match[1], int(match[2])), path) for match, path in found if match], "lits")
+    files = only_once([((match[1].lower(), int(match[2])), path) for match, path in found if match], "lits")
     if not files:
         raise nothing(base, "lits", _LAYOUT)
     for (kind, number), path in files.items():

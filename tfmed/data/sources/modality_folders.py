@@ -3,8 +3,7 @@
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import files_below, folder, group_of, only_once, unique
-from .nifti_folder import SUFFIXES
+from .listing import files_below, folder, group_of, only_once, unique, volume_suffix
 
 _LAYOUT = "a folder per modality, such as mr/ and ct/, that hold one name each per case: mr/p1.nii.gz and ct/p1.nii.gz"
 
@@ -39,15 +38,14 @@ def _images(base, modality):
     """{name within the folder, without endings: path}, sorted."""
     top = folder(base / modality, "modality_folders", _LAYOUT)
     pairs = [(_key(path.relative_to(top).as_posix(), modality), path) for path in files_below(top)
-             if path.name.endswith(SUFFIXES)]  # fmt: skip
+             if volume_suffix(path)]  # fmt: skip
     if not pairs:
         raise DataError(f"{top}: holds no volume; source modality_folders expects {_LAYOUT}")
     return dict(sorted(only_once(pairs, "modality_folders").items()))
 
 
 def _key(name, modality):
-    suffix = next(suffix for suffix in SUFFIXES if name.endswith(suffix))
-    return name.removesuffix(suffix).removesuffix(f"_{modality}")
+    return name.removesuffix(volume_suffix(name)).removesuffix(f"_{modality}")
 
 
 def _check_partners(base, found):

@@ -3,11 +3,12 @@
 import json
 import os
 import pathlib
+import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import folder, only_once, safe
+from .listing import folder, identity, only_once
 
 _LAYOUT = "dataset.json, imagesTr/, labelsTr/ and imagesTs/ (one task, such as Task09_Spleen)"
 
@@ -58,10 +59,15 @@ def _read(index):
 def _modalities(table, index):
     """Names of the modalities, in the order of their channels."""
     numbered = _numbered(table, "modality", index)
-    names = [safe(numbered[key].lower()) for key in sorted(numbered)]
+    names = [_word(numbered[key].lower()) for key in sorted(numbered)]
     if sorted(numbered) != list(range(len(names))) or len(set(names)) < len(names) or not names:
         raise DataError(f"{index}: its 'modality' must number different names from 0 on; got {numbered}")
     return names
+
+
+def _word(name):
+    """A modality's name as a setting can hold it: "T1-GD" stays, blanks and brackets become hyphens."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
 def _label_names(table, index):
@@ -104,7 +110,7 @@ def _file(base, name, index):
 
 
 def _name(path):
-    return safe(path.name.removesuffix(".gz").removesuffix(".nii"))
+    return identity(path.name.removesuffix(".gz").removesuffix(".nii"))
 
 
 def _images(path, modalities):

@@ -3,7 +3,7 @@
 from tfmed.data.case import Case
 from tfmed.io.dicom import dicom_files
 
-from .listing import dicom_folders, folder, header, nothing, safe, unique
+from .listing import dicom_folders, folder, header, identity, nothing, unique
 
 _LAYOUT = "<PID>/<StudyUID>/<SeriesUID>/*.dcm (also below a folder NLST/)"
 _MODALITY, _KIND, _DATE, _SERIES = "Modality", "ImageType", "StudyDate", "SeriesInstanceUID"
@@ -36,7 +36,7 @@ def nlst(root=None, smallest=20):
               for who, (_, meta) in zip(people, best, strict=True)]  # fmt: skip
     ids = unique(rounds, [f"{name}-{place.parent.name}" for name, (place, _) in zip(rounds, best, strict=True)])
     return [
-        Case(name, safe(who), {"ct": str(place)}, None, meta)
+        Case(name, identity(who), {"ct": str(place)}, None, meta)
         for name, who, (place, meta) in zip(ids, people, best, strict=True)
     ]
 

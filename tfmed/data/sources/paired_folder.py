@@ -3,8 +3,7 @@
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import files_below, folder, nothing, only_once, unique
-from .nifti_folder import SUFFIXES
+from .listing import files_below, folder, group_of, nothing, only_once, unique, volume_suffix
 
 _LAYOUT = "<id>{image} and <id>{label} volumes (.nii, .nii.gz, .nrrd, .mha, .mhd) in any sub-folders"
 
@@ -16,6 +15,7 @@ def paired_folder(
     modality="image",
     validation_folder=None,
     test_folder=None,
+    group_pattern=None,
 ):
     """Images and labels in the same folder under one name with two endings; an image without label has none.
 
@@ -27,6 +27,7 @@ def paired_folder(
         image_suffix, label_suffix: what follows the id, in front of the format's suffix.
         modality: name under which a case gives its image.
         validation_folder, test_folder: names of sub-folders (on any level) whose cases are not for training.
+        group_pattern: as of nifti_folder; searched in the path without endings.
 
     Raises:
         DataError: the folder is missing, or holds no such image or no such sub-folder; a label has no image; a file is
@@ -45,7 +46,13 @@ def paired_folder(
     parts = _parts(images, {"validation": validation_folder, "test": test_folder}, base)
     names = unique([key.rpartition("/")[2] for key in images], list(images))
     return [
-        Case(name, name, {modality: str(path)}, str(labels[key]) if key in labels else None, part)
+        Case(
+            name,
+            group_of(key, group_pattern, path, "paired_folder") or name,
+            {modality: str(path)},
+            str(labels[key]) if key in labels else None,
+            part,
+        )
         for name, part, (key, path) in zip(names, parts, images.items(), strict=True)
     ]
 
@@ -54,8 +61,8 @@ def _files(base, image_suffix, label_suffix):
     """({relative path without endings: image}, the same of the labels)."""
     images, labels = [], []
     for path in files_below(base):
-        suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
-        name = path.relative_to(base).as_posix().removesuffix(suffix or "")
+        suffix = volume_suffix(path)
+        name = path.relative_to(base).as_posix().removesuffix(suffix)
         # the longer ending first: one of the two may end in the other, and the image's may be empty
         for ending, found in sorted(((label_suffix, labels), (image_suffix, images)), key=lambda pair: -len(pair[0])):
             if suffix and name.endswith(ending):

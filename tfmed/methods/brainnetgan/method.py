@@ -40,7 +40,11 @@ class BrainNetGANMethod(GenerationMethod):
         classes = {}
         for case in sorted(cases, key=lambda case: str(case.meta.get("class"))):
             classes.setdefault(f"class {case.meta.get('class')}", []).append(case)
-        return splits.joined(splits.split_each(classes, data.split, self.settings.seed))
+        return splits.joined(self.split(classes))
+
+    @property
+    def image_names(self):
+        return (self.config.image,)
 
     def problems(self, case):
         return connectomes.problems_of(case, self.config.image, self.config.regions, self.config.one_triangle)

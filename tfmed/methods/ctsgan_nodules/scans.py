@@ -57,14 +57,14 @@ class NoduleScans(Method):
         if twice and config.healthy:
             raise DataError(f"patient {min(twice)} is in data.source and in model.healthy; choose other scans or seeds")
         healthy = [case for case in healthy if case.group not in twice]
-        return splits.split_each({"nodules": having, "healthy": healthy}, data.split, self.settings.seed)
+        return self.split({"nodules": having, "healthy": healthy})
 
     @functools.cached_property
     def cases(self):
         """{"train", "validation", "test"} -> list of Case; synthetic ones that lie in files train."""
-        found = {part: self.origins["nodules"][part] + self.origins["healthy"][part] for part in splits.PARTS}
+        found = splits.joined(self.origins)
         if "synthetic" in self.config.regimes and not self.config.synthetic_run:
-            found["train"] = found["train"] + self.synthetic
+            found["train"] += self.synthetic
         return found
 
     @functools.cached_property

@@ -77,7 +77,11 @@ class BridgeMethod(TranslationMethod):
         if self.config.uses_ct and not any(not is_pair(case) for case in found):
             raise DataError("no case has a 'ct' alone; add unpaired CTs, or set model.unpaired_critic=false, coin=0")
         kinds = {"pairs": pairs} | ({"unpaired CTs": others} if others else {})
-        return splits.joined(splits.split_each(kinds, data.split, self.settings.seed))
+        return splits.joined(self.split(kinds))
+
+    @property
+    def image_names(self):
+        return ("mr", "mrcat", "ct")
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""

@@ -142,7 +142,7 @@ class USSMethod(SegmentationMethod):
             return dataclasses.replace(case, meta={**case.meta, "label_values": mapping})
 
         found = super().cases
-        return {part: [merged(case) for case in cases] for part, cases in found.items()} if merge else found
+        return found.with_cases(lambda cases: [merged(case) for case in cases]) if merge else found
 
     @functools.cached_property
     def pool_cases(self):

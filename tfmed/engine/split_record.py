@@ -1,0 +1,182 @@
+"""The split of a run: which cases train, validate and test; written with the run, and used from then on."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+
+from tfmed.data import phantoms
+from tfmed.data.case import Case
+from tfmed.data.splits import PARTS, Parts
+from tfmed.engine.terminal import log
+from tfmed.errors import DataError, RunError
+from tfmed.files import write_text
+
+FILE = "split.json"
+_VERSION = 1
+
+
+class SplitRecord:
+    """Which cases are in which part of a run's split, and digests of their files.
+
+    Args:
+        kinds: {kind of case: {part: list of entries}}, plain values, as `entries` makes them.
+        path: the file that they come from, for messages.
+    """
+
+    def __init__(self, kinds, path=FILE):
+        self.kinds, self.path = kinds, path
+
+    @classmethod
+    def read(cls, folder):
+        """The record in a run's directory; None where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = pathlib.Path(folder) / FILE
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["version"] != _VERSION or found["sha256"] != _digest(found["kinds"]):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise RunError(
+                f"{path}: is damaged, and it alone tells which cases the run was trained on; put a copy back, or train "
+                "a new run"
+            ) from None
+        return cls(found["kinds"], path)
+
+    def write(self, folder):
+        """Write the record into a run's directory, in one piece."""
+        found = {"version": _VERSION, "sha256": _digest(self.kinds), "kinds": self.kinds}
+        write_text(pathlib.Path(folder) / FILE, json.dumps(found, indent=1))
+
+    def parts(self, kind, cases, root, content):
+        """The `Parts` of the cases that are there now: those of the record, with its ids, patients and order.
+
+        A case is known by the place of its images below `root`, else by its id. Cases that the record does not know are
+        left out with a word; one that is missing or has changed is an error when its part is asked for.
+
+        Args:
+            kind: of the cases.
+            cases: list of Case.
+            root: the data set's folder (it may have moved), or None.
+            content: function of an address -> digest of what it holds.
+        """
+        by_place = {_place(case.images, root): case for case in cases}
+        by_id = {case.id: case for case in cases}
+        used, parts, known = {}, {}, set()
+        for part in PARTS:
+            used[part] = self.kinds.get(kind, {}).get(part, [])
+            now = [by_place.get(_written(entry)) or by_id.get(entry["id"]) for entry in used[part]]
+            known |= {case.id for case in now if case is not None}
+            parts[part] = [_of_then(entry, case, root) for entry, case in zip(used[part], now, strict=True)]
+        if new := [case.id for case in cases if case.id not in known]:
+            more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+            log.warning("left out, because they came after the split of this run: %s%s", ", ".join(new[:3]), more)
+
+        def check(part):
+            pairs = zip(used[part], parts[part], strict=True)
+            lines = [line for entry, case in pairs for line in _changes(entry, case, content)]
+            if lines:
+                more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+                raise RunError(
+                    f"{lines[0]}{more}; put back the {part} cases that {self.path} lists, or train a new run"
+                )
+
+        return Parts(parts, check)
+
+
+def entries(parts, root, content):
+    """{part: list of plain values} of {part: list of Case}: what a record keeps of them.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    return {part: [_entry(case, root, content) for case in parts[part]] for part in PARTS}
+
+
+def _entry(case, root, content):
+    return {
+        "id": case.id,
+        "patient": case.group,
+        "images": {name: _below(address, root) for name, address in case.images.items()},
+        "label": None if case.label is None else _below(case.label, root),
+        "sha256": [_content(address, content) for address in _addresses(case)],
+    }
+
+
+def _content(address, content):
+    try:
+        return _sha256(content(address))
+    except OSError as error:
+        raise DataError(
+            f"{address}: cannot be read ({error.strerror}); put the file back, or remove the case"
+        ) from None
+
+
+def _of_then(entry, case, root):
+    """The case that lies there now with its identity of then; one that is missing keeps the place where it lay."""
+    identity = {"id": entry["id"], "group": entry["patient"]}
+    if case is None:
+        return Case(images={name: _at(place, root) for name, place in entry["images"].items()}, **identity,
+                    label=entry["label"] and _at(entry["label"], root))  # fmt: skip
+    return dataclasses.replace(case, **identity, label=case.label if entry["label"] else None)
+
+
+def _changes(entry, case, content):
+    """What is wrong with a case's files, a list of lines."""
+    if len(_addresses(case)) != len(entry["sha256"]):
+        return [f"{case.id}: has no longer the images and the label that the run was made with"]
+    lines = []
+    for address, before in zip(_addresses(case), entry["sha256"], strict=True):
+        try:
+            now = _sha256(content(address))
+        except OSError:
+            lines.append(f"{address}: is missing, and the run was made with it")
+            continue
+        if now != before:
+            lines.append(f"{address}: has changed since the run was made")
+    return lines
+
+
+def _addresses(case):
+    return [*(case.images[name] for name in sorted(case.images)), *([] if case.label is None else [case.label])]
+
+
+def _base(root):
+    """The folder that paths are told from: the root, or the folder of a table."""
+    path = os.path.abspath(os.path.expanduser(str(root)))
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
+def _below(address, root):
+    """An address without the folder of the data set, which may move."""
+    if root is None or phantoms.is_address(address):
+        return str(address)
+    base = _base(root) + os.sep
+    path = os.path.abspath(address)
+    return path.removeprefix(base) if path.startswith(base) else str(address)
+
+
+def _at(place, root):
+    return place if root is None or phantoms.is_address(place) else os.path.join(_base(root), place)
+
+
+def _place(images, root):
+    return json.dumps({name: _below(address, root) for name, address in images.items()}, sort_keys=True)
+
+
+def _written(entry):
+    return json.dumps(entry["images"], sort_keys=True)
+
+
+def _sha256(text):
+    return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digest(kinds):
+    return _sha256(json.dumps(kinds, sort_keys=True))

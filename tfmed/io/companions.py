@@ -1,0 +1,18 @@
+"""Files of voxels beside the headers that name them."""
+
+import os
+import pathlib
+import re
+
+_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def data_files(path):
+    """The files of voxels that a header (.mhd, detached .nrrd) names: its content counts as well. A list of Paths."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in (".mhd", ".nrrd") or not path.is_file():
+        return []
+    with open(path, "rb") as stream:
+        named = _DATA_FILE.search(stream.read(1 << 16))
+    companion = path.parent / os.fsdecode(named[1]) if named else None
+    return [companion] if companion and companion.is_file() else []
