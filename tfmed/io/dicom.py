@@ -135,14 +135,18 @@ def dicom_files(folder):
 
 def folders_below(folder):
     """`folder` and the folders below it, sorted; hidden ones left out, links followed, circles entered once."""
+
+    def refuse(error):
+        raise damage(error.filename, f"it cannot be read ({error.strerror})", "check the path and the permissions")
+
     seen, found = set(), []
-    for where, below, _ in os.walk(folder, followlinks=True):
+    for where, below, _ in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(where)
         below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
         if real not in seen:
             found.append(pathlib.Path(where))
         seen.add(real)
-    return sorted(found) or [pathlib.Path(folder)]
+    return sorted(found)
 
 
 def _sorted_out(folder):

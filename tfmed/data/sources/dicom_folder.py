@@ -51,9 +51,10 @@ def dicom_folder(root=None, modality=None, image="ct", volume=-1):
         [names[-1] + end for names, end in zip(relative, ends, strict=True)],
         ["-".join(names) + end for names, end in zip(relative, ends, strict=True)],
     )
+    groups = [identity(patients.get(names[0], names[0])) for names in relative]
     return [
-        Case(name, identity(patients.get(names[0], names[0])), {image: _address(place, parts, volume)}, None, _meta(parts))
-        for name, names, (place, _, parts) in zip(ids, relative, found, strict=True)
+        Case(name, group, {image: _address(place, parts, volume)}, None, _meta(parts))
+        for name, group, (place, _, parts) in zip(ids, groups, found, strict=True)
     ]
 
 

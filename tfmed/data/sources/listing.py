@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import unicodedata
+import warnings
 
 from tfmed.errors import DataError
 from tfmed.io.dicom import DICOM_SUFFIXES, dicom_files
@@ -97,12 +98,29 @@ def _walk(root):
 
 
 def dicom_folders(root):
-    """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links."""
+    """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links.
+
+    A folder whose files may be slices by their names and are none is left out with a warning.
+    """
     return sorted(where for where, names in _walk(root) if names and _has_dicom(where))
 
 
 def _has_dicom(path):
-    return any(file.suffix.lower() in DICOM_SUFFIXES or looks_like_dicom(file) for file in dicom_files(path))
+    files = dicom_files(path)
+    if any(file.suffix.lower() in DICOM_SUFFIXES or looks_like_dicom(file) for file in files):
+        return True
+    if files:
+        warnings.warn(f"{path}: left out, as {files[0].name} and {len(files) - 1} more are no DICOM", stacklevel=5)
+    return False
+
+
+def first_slice(files):
+    """The first of some DICOM files that is a slice (reports may come before it), else the first.
+
+    Raises:
+        ImageIntegrityError: a file is not readable DICOM.
+    """
+    return next((file for file in files if header(file, ["PixelSpacing"])[0]), files[0])
 
 
 def header(path, names):
