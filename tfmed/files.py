@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 
 from tfmed.errors import RunError
@@ -55,6 +56,19 @@ def atomic_path(path):
             temporary.unlink(missing_ok=True)
 
 
+def own_text(path, longest=1 << 28):
+    """The text of a file that tfmed wrote, of whatever lies there now.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is no regular file (a reader of a FIFO would wait for ever), is too long, or not UTF-8.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > longest:
+        raise ValueError(f"{path}: is no regular file, or longer than {longest} bytes")
+    return pathlib.Path(path).read_text(encoding="utf-8")
+
+
 def write_text(path, text):
     """Write UTF-8 text in one piece."""
     with atomic_path(path) as temporary:
@@ -87,10 +101,18 @@ def sync(path):
 
 def write_error(path, error):
     """The one-line error for a failed write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path)):
         return RunError(f"{path}: no space left on the disk; free some, then go on with --resume")
     reason = error.strerror or str(error)
     return RunError(f"{path}: cannot be written ({reason}); check the folder's permissions or choose another")
+
+
+def _is_full(path):
+    """Whether the disk of a path is full; libraries that write by themselves do not always tell."""
+    try:
+        return shutil.disk_usage(pathlib.Path(path).parent).free < 1 << 20
+    except OSError:
+        return False
 
 
 def _umask():

@@ -208,6 +208,6 @@ def test_four_processes_make_one_good_entry(tmp_path):
     sums = {writer.communicate(timeout=120)[0] for writer in writers}
     assert [writer.returncode for writer in writers] == [0] * 4 and len(sums) == 1
     array, about = sorted(entries(tmp_path / "cache"), key=lambda path: path.suffix == ".json")
-    assert array.suffix == ".npy" and json.loads(about.read_text(encoding="utf-8"))["affine"]
+    assert array.suffix == ".npy" and json.loads(about.read_text(encoding="utf-8"))["note"]["affine"]
     assert_fresh(Cache(tmp_path / "cache", STEPS), str(tmp_path / "scan.nii"))
     assert not list((tmp_path / "cache").rglob(".tmp-*"))

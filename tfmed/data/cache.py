@@ -4,17 +4,23 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import pathlib
+import re
 import stat
 
 import numpy as np
 
 from tfmed.data import phantoms, preprocess
+from tfmed.data.entries import Entries
 from tfmed.data.readers import read_address, read_case
 from tfmed.errors import DataError
-from tfmed.files import atomic_path, write_text
+from tfmed.files import own_text, write_text
 from tfmed.io import Volume, companions_of, file_of, part_of
 from tfmed.io.companions import data_files
+
+log = logging.getLogger("tfmed")
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +55,8 @@ class Cache:
         self.image_dtype = np.dtype(image_dtype)
         settings = [step.model_dump(mode="json") for step in self.steps]
         self._recipe = json.dumps([preprocess.VERSION, str(self.image_dtype), settings], sort_keys=True)
-        self._entries = {}
+        self._keys = {}
+        self._entries = Entries(folder)
 
     def get(self, address, is_label=False, series_uid=None):
         """The prepared Volume (its array a read-only memory map `(z, y, x[, channel])`), made first if need be.
@@ -59,15 +66,11 @@ class Cache:
             DataError: a step cannot be done.
         """
         memo = (address, is_label, series_uid)
-        if memo not in self._entries:
-            entry = self._entry(address, is_label, series_uid)
-            if not _is_whole(entry):
-                with _named(address):
-                    self._make(entry, address, is_label, series_uid)
-            self._entries[memo] = entry
-        entry = self._entries[memo]
-        affine = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))["affine"]
-        return Volume(np.load(entry, mmap_mode="r", allow_pickle=False), np.array(affine))
+        if memo not in self._keys:
+            self._keys[memo] = self._key(address, is_label, series_uid)
+        key = self._keys[memo]
+        arrays, note = self._entries.read(key) or self._made(key, address, is_label, series_uid)
+        return Volume(arrays[""], np.array(note["affine"]))
 
     def stack(self, case, case_spec):
         """The `Prepared` case, made first if need be: its images as channels, its labels as class numbers.
@@ -77,19 +80,13 @@ class Cache:
             DataError: the label map holds unknown values, or a step cannot be done; the line names the case.
         """
         memo = (case.id, *case.images.items(), case.label, repr(case.meta.get("label_values")), repr(case_spec))
-        if memo not in self._entries:
-            entry = self._stack_entry(case, case_spec)
-            if not _is_whole_stack(entry):
-                with _named(case.id):
-                    self._make_stack(entry, case, case_spec)
-            self._entries[memo] = entry
-        entry = self._entries[memo]
-        note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
-        image = np.load(entry, mmap_mode="r", allow_pickle=False)
-        label = np.load(_label_of(entry), mmap_mode="r", allow_pickle=False) if note["label"] else None
-        return Prepared(image, label, np.array(note["affine"]), note["label"])
+        if memo not in self._keys:
+            self._keys[memo] = self._stack_key(case, case_spec)
+        key = self._keys[memo]
+        arrays, note = self._entries.read(key) or self._made_stack(key, case, case_spec)
+        return Prepared(arrays[""], arrays.get("label"), np.array(note["affine"]), note["label"])
 
-    def _stack_entry(self, case, case_spec):
+    def _stack_key(self, case, case_spec):
         addresses = [case.images[name] for name in case_spec.images]
         label = case.label if case_spec.label != "none" else None
         content = [self.content(address) for address in [*addresses, *([label] if label else [])]]
@@ -100,27 +97,27 @@ class Cache:
             case_spec.label_values,
             bool(label),
         ]
-        key = hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
-        return self.folder / key[:2] / f"{key}.npy"
+        return hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
 
-    def _make_stack(self, entry, case, case_spec):
-        images, label = read_case(case, case_spec)
-        if label is not None:  # before the steps, which pad with class 0
-            label = preprocess.class_labels(label, case_spec.label_values)
-        images, label = preprocess.run_together(self.steps, images, label)
-        _save(entry, self._stored(np.concatenate([_with_channels(v.array) for v in images], -1)))
-        counts = None
+    def _made_stack(self, key, case, case_spec):
+        with _named(case.id):
+            images, label = read_case(case, case_spec)
+            if label is not None:  # before the steps, which pad with class 0
+                label = preprocess.class_labels(label, case_spec.label_values)
+            images, label = preprocess.run_together(self.steps, images, label)
+            arrays = {"": self._stored(np.concatenate([_with_channels(v.array) for v in images], -1))}
+        note = {"affine": images[0].affine.tolist(), "label": None}
         if label is not None:
-            _save(_label_of(entry), label.array)
-            counts = np.bincount(label.array.ravel(), minlength=len(case_spec.label_values)).tolist()
-        note = {"affine": images[0].affine.tolist(), "label": counts}
-        write_text(entry.with_suffix(".json"), json.dumps(note))
+            arrays["label"] = label.array
+            note["label"] = np.bincount(label.array.ravel(), minlength=len(case_spec.label_values)).tolist()
+        self._entries.write(key, arrays, note)
+        return self._entries.read(key)
 
     def has(self, case, case_spec):
         """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
         if case_spec.stack:
             try:
-                return set(case_spec.images) <= set(case.images) and _is_whole_stack(self._stack_entry(case, case_spec))
+                return set(case_spec.images) <= set(case.images) and self._entries.has(self._stack_key(case, case_spec))
             except OSError:
                 return False
         series_uid = case.meta.get("series_uid")
@@ -128,30 +125,38 @@ class Cache:
         if case_spec.label != "none" and case.label is not None:
             addresses.append((case.label, True, None))
         try:
-            return all(a[0] and _is_whole(self._entry(*a)) for a in addresses)
+            return all(a[0] and self._entries.has(self._key(*a)) for a in addresses)
         except OSError:
             return False
 
-    def _entry(self, address, is_label, series_uid):
+    def _key(self, address, is_label, series_uid):
         content = self.content(address)
-        key = hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
-        return self.folder / key[:2] / f"{key}.npy"
+        return hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
 
-    def _make(self, entry, address, is_label, series_uid):
-        volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
-        _save(entry, volume.array if is_label else self._stored(volume.array))
-        # Written last: its presence says that the array is whole.
-        write_text(entry.with_suffix(".json"), json.dumps({"affine": volume.affine.tolist()}))
+    def _made(self, key, address, is_label, series_uid):
+        with _named(address):
+            volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
+            array = volume.array if is_label else self._stored(volume.array)
+        self._entries.write(key, {"": array}, {"affine": volume.affine.tolist()})
+        return self._entries.read(key)
 
     def _stored(self, array):
-        """An image in the dtype of the cache, which must be able to hold it."""
+        """An image in the dtype of the cache, which must be able to hold it, and to tell voxels apart."""
         largest = np.finfo(self.image_dtype).max
-        if self.image_dtype == np.float16 and array.size and (array.max() > largest or array.min() < -largest):
+        with np.errstate(over="ignore"):
+            stored = array.astype(self.image_dtype, copy=False)
+        if self.image_dtype == np.float16 and np.isfinite(array).all() and not np.isfinite(stored).all():
             raise DataError(
                 f"data.cache_dtype float16 holds values up to {largest:g}, and the prepared image has larger ones; set "
                 "it to float32, or normalise in data.preprocess"
             )
-        return array.astype(self.image_dtype, copy=False)
+        if not np.isfinite(stored).all():
+            raise DataError("some voxels are NaN or infinite after data.preprocess; check the image's values and units")
+        if stored.size and (stored.min((0, 1, 2)) == stored.max((0, 1, 2))).any():
+            raise DataError(
+                f"every voxel is {stored.flat[0]:g} after data.preprocess; check the image's units and the window"
+            )
+        return stored
 
     def content(self, address):
         """What tells the content of an address from any other: a digest of its files, or the phantom's description.
@@ -170,8 +175,8 @@ class Cache:
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path, *data_files(path)]
         signature = "|".join(f"{p.resolve()}:{(s := p.stat()).st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" for p in files)
         note = self.folder / "hashes" / f"{hashlib.sha256(signature.encode()).hexdigest()[:40]}.txt"
-        if note.exists():
-            return note.read_text(encoding="utf-8")
+        if known := _digest_in(note):
+            return known
         digest = hashlib.sha256()
         for p in files:
             digest.update(p.name.encode() + b"\0")
@@ -191,27 +196,19 @@ def _named(what):
         raise DataError(f"{what}: {error}") from None
 
 
-def _save(path, array):
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def _label_of(entry):
-    return entry.with_name(f"{entry.stem}-label.npy")
+def _digest_in(note):
+    """The digest in a note of an earlier look at a file; None where there is none, or no whole one."""
+    try:
+        text = own_text(note)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        text = ""
+    if not _DIGEST.fullmatch(text):
+        log.warning("%s: is damaged; the file that it tells of is read again", note)
+        return None
+    return text
 
 
 def _with_channels(array):
     return array if array.ndim == 4 else array[..., None]
-
-
-def _is_whole(entry):
-    """Both files of an entry are there; the second one is written last."""
-    return entry.exists() and entry.with_suffix(".json").exists()
-
-
-def _is_whole_stack(entry):
-    """The same of a stack, whose label map lies in a third file."""
-    if not _is_whole(entry):
-        return False
-    note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
-    return note["label"] is None or _label_of(entry).exists()

@@ -1,0 +1,139 @@
+"""Arrays on disk that are trusted only after a look: each with its length and checksum in a note beside it."""
+
+import contextlib
+import json
+import logging
+import pathlib
+import zlib
+
+import numpy as np
+
+from tfmed.files import atomic_path, own_text, write_text
+
+log = logging.getLogger("tfmed")
+_CHUNK = 1 << 24  # bytes
+
+
+class _Damaged(Exception):
+    """A group does not fit its note; the message names the file."""
+
+
+class Entries:
+    """Named groups of arrays with a note: `<key>.npy`, `<key>-<name>.npy`, ..., `<key>.json`.
+
+    The note is written last and holds each file's length and CRC-32. A group that does not fit its note counts as not
+    there, with a word; several processes may share the folder.
+
+    Args:
+        folder: where they lie.
+    """
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self._sound = {}  # key -> (names of the arrays, note) of what this process has compared
+
+    def write(self, key, arrays, note):
+        """Write a group.
+
+        Args:
+            key: text of letters and digits.
+            arrays: {name: array}; the name "" is the main one.
+            note: plain values.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        files = {name: _save(self._path(key, name), array) for name, array in arrays.items()}
+        write_text(self._note(key), json.dumps({"note": note, "files": files}))
+        self._sound[key] = tuple(files), json.loads(json.dumps(note))
+
+    def has(self, key):
+        """Whether a group is there, by its note and the lengths of its files."""
+        try:
+            return self._looked_at(key) is not None
+        except _Damaged:
+            return False
+
+    def read(self, key):
+        """(arrays {name: read-only memory map}, note), or None where there is none or it is damaged.
+
+        Lengths and checksums are compared when this process first reads the group.
+        """
+        if key in self._sound:
+            with contextlib.suppress(OSError, ValueError):  # taken away in the meantime: looked at anew
+                return self._arrays(key)
+            self._sound.pop(key, None)
+        try:
+            found = self._looked_at(key)
+            if found is None:
+                return None
+            self._compare_checksums(key, found["files"])
+        except _Damaged as damaged:
+            log.warning("%s; it is made again", damaged)
+            return None
+        self._sound[key] = tuple(found["files"]), found["note"]
+        return self._arrays(key)
+
+    def _arrays(self, key):
+        names, note = self._sound[key]
+        return {name: np.load(self._path(key, name), mmap_mode="r", allow_pickle=False) for name in names}, note
+
+    def _looked_at(self, key):
+        """The note of a group whose files have the lengths that it tells; None where there is none of this form."""
+        path = self._note(key)
+        if not path.exists():
+            return None
+        try:
+            note = json.loads(own_text(path))
+        except (OSError, ValueError, RecursionError):
+            raise _Damaged(f"{path}: is damaged") from None
+        if not _is_note(note):
+            return None
+        for name, (size, _) in note["files"].items():
+            file = self._path(key, name)
+            if not file.is_file() or file.stat().st_size != size:
+                raise _Damaged(f"{file}: is missing or cut short")
+        return note
+
+    def _compare_checksums(self, key, files):
+        for name, (_, checksum) in files.items():
+            if _checksum(self._path(key, name)) != checksum:
+                raise _Damaged(f"{self._path(key, name)}: is damaged")
+
+    def _path(self, key, name):
+        return self.folder / key[:2] / f"{key}{'-' if name else ''}{name}.npy"
+
+    def _note(self, key):
+        return self.folder / key[:2] / f"{key}.json"
+
+
+def _is_note(note):
+    files = note.get("files") if isinstance(note, dict) and "note" in note else None
+    return isinstance(files, dict) and all(
+        isinstance(entry, list) and len(entry) == 2 and all(isinstance(value, int) for value in entry)
+        for entry in files.values()
+    )
+
+
+def _save(path, array):
+    """Write an array as .npy; [bytes, checksum] of the file."""
+    array = np.ascontiguousarray(array)
+    with atomic_path(path) as temporary, open(temporary, "w+b") as stream:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.seek(0)
+        checksum = zlib.crc32(stream.read())
+        view = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+        for start in range(0, len(view), _CHUNK):
+            chunk = view[start : start + _CHUNK]
+            stream.write(chunk)
+            checksum = zlib.crc32(chunk, checksum)
+        size = stream.tell()
+    return [size, checksum]
+
+
+def _checksum(path):
+    checksum = 0
+    with open(path, "rb") as stream:
+        while block := stream.read(_CHUNK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
