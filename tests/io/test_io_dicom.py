@@ -236,8 +236,9 @@ def test_what_dicom_cannot_hold_is_refused_and_leaves_nothing(tmp_path, volume):
         volume.replace(array=np.full((2, 2, 2), np.nan)),
         volume.replace(array=np.zeros((2, 2, 2, 3))),
     ):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as error:
             write_volume(bad, tmp_path / "s")
+        assert str(error.value).startswith(f"{tmp_path / 's'}: ")
         assert list(tmp_path.iterdir()) == []
 
 
