@@ -7,6 +7,7 @@ from pydicom.sequence import Sequence
 
 from tests.support.dicom import (
     CAPTURE,
+    CT,
     DOSE,
     MR,
     PDF,
@@ -67,7 +68,7 @@ BESIDE = {
     "colour capture": (colour, "Secondary Capture Image in colour"),
     "grey capture": (lambda: with_pixels(base(CAPTURE, "1.2.7"), np.zeros((4, 6))), "Capture Image without a place"),
     "capture with a place": (lambda: slice_of(9, series="1.2.7", sop_class=CAPTURE), "Secondary Capture Image"),
-    "page of the scanner": (lambda: with_pixels(base("1.2.840.10008.5.1.4.1.1.2", "1.2.7"), np.zeros((4, 6))),
+    "page of the scanner": (lambda: with_pixels(base(CT, "1.2.7"), np.zeros((4, 6))),
                             "CT Image without a place in space"),
     "capture in the same series": (lambda: with_pixels(base(CAPTURE), np.zeros((4, 6))), "without a place"),
 }  # fmt: skip
@@ -99,6 +100,19 @@ def test_a_folder_of_reports_alone_ends_nothing(tmp_path):
         assert [case.id for case in cases(tmp_path)] == ["ct"]
     with pytest.raises(ImageIntegrityError, match="only: Basic Text SR"):
         cases(tmp_path / "p0" / "sr")
+
+
+def test_a_page_of_the_scanner_in_its_own_folder_ends_nothing(tmp_path):
+    series_in(tmp_path / "p0" / "ct")
+    page = with_pixels(base(CT, "1.2.7"), np.zeros((4, 6)))
+    page.ImageType = ["DERIVED", "SECONDARY", "OTHER", "PROTOCOL"]
+    save(page, tmp_path / "p0" / "page" / "x.dcm")
+    with pytest.warns(UserWarning, match="only: CT Image without a place"):
+        assert len(cases(tmp_path)) == 1
+    page.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    save(page, tmp_path / "p0" / "page" / "x.dcm")
+    with pytest.raises(ImageIntegrityError, match=r"x\.dcm: its ImagePositionPatient \(0020,0032\) is missing"):
+        cases(tmp_path)
 
 
 @pytest.mark.parametrize("junk", ["AUTORUN.INF", "Thumbs.db", "A.EXE", "0.lnk", "desktop.ini"])

@@ -184,7 +184,8 @@ def _check_others(folder, groups, others):
     """What ought to be a slice and is none is an error, unless it is a whole series of other pictures."""
     for one in others:
         among = {other.sop_class for other in groups.get(one.series, ())}
-        if one.error is not None and (one.sop_class in among or (not groups and one.sop_class in VOLUMES)):
+        lost = not groups and one.sop_class in VOLUMES and not one.page
+        if one.error is not None and (one.sop_class in among or lost):
             raise one.error
     if not groups and others:
         kinds = ", ".join(sorted({one.kind for one in others}))

@@ -16,16 +16,19 @@ from tfmed.io.errors import ImageIntegrityError, damage
 
 AGAIN = "export the series again"
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# What tells volumes at the same places apart, the plainest first
+DIMENSIONS = (
+    "ReferencedSegmentNumber", "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex",
+    "TemporalPositionTimeOffset", "FrameReferenceTime", "EchoTime", "EffectiveEchoTime", "DiffusionBValue",
+    "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "NominalCardiacTriggerDelayTime", "TriggerTime",
+    "KVP", "ConvolutionKernel", "ImageType", "FrameType", "AcquisitionNumber", "FrameAcquisitionNumber",
+)  # fmt: skip
 WANTED = (
-    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "FrameType", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "LUTDescriptor", "LUTData", "PixelSpacing", "ImagePositionPatient",
-    "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "TemporalPositionIndex", "TemporalPositionTimeOffset", "EchoTime",
-    "EffectiveEchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime", "FlipAngle",
-    "TriggerTime", "NominalCardiacTriggerDelayTime", "StackID", "KVP", "ConvolutionKernel", "ReferencedSegmentNumber",
-    *GROUPS,
+    "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "Rows",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "LUTDescriptor",
+    "LUTData", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+    "SpacingBetweenSlices", "GantryDetectorTilt", *DIMENSIONS, *GROUPS,
 )  # fmt: skip
 TAGS = {name: tag_for_keyword(name) for name in WANTED}
 NAMES = {tag: name for name, tag in TAGS.items()}

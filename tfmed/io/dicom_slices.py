@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from pydicom.uid import UID
 
-from tfmed.io.dicom_header import AGAIN, DEFLATED, GROUPS, described, read_header
+from tfmed.io.dicom_header import AGAIN, DEFLATED, DIMENSIONS, GROUPS, described, read_header
 from tfmed.io.dicom_mosaic import is_mosaic, tiles
 from tfmed.io.dicom_order import Slice
 from tfmed.io.dicom_pixels import pixels_of
@@ -17,13 +17,7 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # CT, MR, PET as they are, enhanced and converted, and segmentations: objects that are nothing if not slices
 VOLUMES = {_STORAGE + end for end in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130", "66.4")} | {""}
 SECONDARY_CAPTURES = {_STORAGE + end for end in ("7", "7.1", "7.2", "7.3", "7.4")}
-# What tells volumes at the same places apart, the plainest first
-DIMENSIONS = (
-    "ReferencedSegmentNumber", "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex",
-    "TemporalPositionTimeOffset", "EchoTime", "EffectiveEchoTime", "DiffusionBValue", "DiffusionGradientOrientation",
-    "InversionTime", "FlipAngle", "NominalCardiacTriggerDelayTime", "TriggerTime", "KVP", "ConvolutionKernel",
-    "ImageType", "FrameType", "AcquisitionNumber",
-)  # fmt: skip
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +30,7 @@ class Beside:
         kind: what it is, in words.
         sop_class: its SOPClassUID.
         error: what is wrong if it ought to be a slice, else None.
+        page: whether it is told to be derived, as the pages are on which a scanner writes its protocol.
     """
 
     path: pathlib.Path
@@ -43,6 +38,7 @@ class Beside:
     kind: str
     sop_class: str
     error: ImageIntegrityError | None = None
+    page: bool = False
 
 
 def slices_in(path):
@@ -57,7 +53,8 @@ def slices_in(path):
     kind = name.removesuffix(" Storage")
 
     def beside(what, error=None):
-        return Beside(header.path, header.text("SeriesInstanceUID"), f"{kind}{what}", sop_class, error)
+        page = header.text("ImageType").upper().startswith("DERIVED")
+        return Beside(header.path, header.text("SeriesInstanceUID"), f"{kind}{what}", sop_class, error, page)
 
     if sop_class not in VOLUMES and "Image" not in name and (header.start == 0 and header.syntax != DEFLATED):
         return beside("")
@@ -65,20 +62,27 @@ def slices_in(path):
         return beside(" in colour")
     if header.integer("SamplesPerPixel", 1) != 1:
         return beside(" in colour")
+    grouped = any(header.elements.get(name) is not None for name in GROUPS)
+    if sop_class not in VOLUMES and not grouped and not header.text("ImagePositionPatient"):
+        return beside(" without a place in space", _missing(header))
     pixels = pixels_of(header)
     frames = header.frames()
-    grouped = any(header.elements.get(name) is not None for name in GROUPS)
     if len(frames) > 1 and not grouped:
         error = damage(path, f"it has {len(frames)} frames and does not tell where each lies", AGAIN)
         return beside(" of several frames without places", error if sop_class in VOLUMES else None)
-    missing = [name for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-               if not frames[0].text(name)]  # fmt: skip
-    if missing:
-        error = damage(path, f"its {described(missing[0])} is missing", AGAIN)
+    if error := _missing(frames[0]):
         return beside(" without a place in space", error)
     if is_mosaic(header):
         return _mosaic(header, pixels)
     return [_slice(frame, number, header, pixels) for number, frame in enumerate(frames)]
+
+
+def _missing(frame):
+    """The error about what a frame does not tell of its place, or None."""
+    for name in PLACE:
+        if not frame.text(name):
+            return damage(frame.path, f"its {described(name)} is missing", AGAIN)
+    return None
 
 
 def _slice(frame, number, header, pixels):

@@ -5,8 +5,9 @@ import warnings
 
 import numpy as np
 
+from tfmed.io.dicom_header import DIMENSIONS
 from tfmed.io.dicom_pixels import stored_values
-from tfmed.io.dicom_slices import DIMENSIONS, values_of
+from tfmed.io.dicom_slices import values_of
 from tfmed.io.errors import damage
 
 LONGEST_LIST = 6
@@ -107,7 +108,7 @@ def _without_doubles(group):
     """One place's slices; files that hold the same object are copies."""
     kept = {}
     for one in group:
-        first = kept.setdefault((one.instance, one.frame), one)
+        first = kept.setdefault((one.instance, one.frame, one.labels), one)
         if first is not one:
             _compare(one, first)
     return list(kept.values())
