@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
-from nibabel.nicom import dicomwrappers
 from pydicom.pixels import pack_bits
 from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
@@ -188,6 +187,8 @@ def test_a_mosaic_is_cut_into_its_slices(tmp_path, normal):
     np.testing.assert_array_equal(volume.array, tiles[:: int(normal[2])])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from nibabel.nicom import dicomwrappers  # which warns that it is experimental
+
         other = dicomwrappers.wrapper_from_file(file)
         data, affine = other.get_data(), np.diag([-1, -1, 1, 1]) @ other.affine
     for index in ((0, 0, 0), (3, 2, 4), (1, 3, 0)):  # column, row, slice as nibabel counts them: where each value lies
