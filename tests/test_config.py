@@ -15,6 +15,7 @@ import tfmed
 from tfmed import config as configuration
 from tfmed import registry
 from tfmed.errors import ConfigError
+from tfmed.settings_text import parse_value, read_yaml
 
 pytestmark = pytest.mark.current
 
@@ -231,7 +232,7 @@ REFUSED = {
     "a: b: c": ":2: is not valid YAML",
     "a: [1, 2": "is not valid YAML",
     "\tseed: 3": "is not valid YAML",
-    "seed: 2020-99-99": "holds a value that cannot be read",
+    "seed: 2020-99-99": ":2: seed: ",
     f"seed: {'9' * 5000}": "holds a value that cannot be read",
     f"seed: 0x{'f' * 5000}": ":2: seed: ",
     "---\nseed: 2": "is not valid YAML",
@@ -292,7 +293,8 @@ def test_an_alias_bomb_is_refused_at_its_first_alias(write):
 def test_python_tags_run_nothing(write, tmp_path):
     victim = tmp_path / "made"
     assert "YAML tags" in refusal(write(f"method: !!python/object/apply:os.mkdir ['{victim}']\n"))
-    assert "YAML tags" in refusal(write("method: ctsgan\n"), f"seed=!!python/object/apply:os.mkdir ['{victim}']")
+    for value in (f"!!python/object/apply:os.mkdir ['{victim}']", f"[!!python/object/apply:os.mkdir ['{victim}']]"):
+        assert "seed" in refusal(write("method: ctsgan\n"), f"seed={value}")
     assert not victim.exists()
 
 
@@ -317,6 +319,32 @@ def test_an_error_in_a_profile_names_its_line(write):
     assert refusal(file, profile="small").startswith(f"{file}:5: train.stepz: unknown setting; did you mean 'steps'?")
 
 
+@pytest.mark.parametrize("value, wanted", [
+    ("scans #2", "scans #2"), ("*/ct.nii", "*/ct.nii"), ("!x", "!x"), ("a: b", "a: b"), ("0100", "0100"),
+    ("1:30", "1:30"), ("2026-01-31", "2026-01-31"), ("'quoted #1'", "quoted #1"), ('"a b"', "a b"), ("%x", "%x"),
+    ("~", None), ("", None), ("null", None), ("1e-4", 1e-4), ("-3", -3), (".5", 0.5), ("0x10", 16), ("yes", True),
+    ("[a, 1, 0100]", ["a", 1, "0100"]), ("{a: {b: 1:30}}", {"a": {"b": "1:30"}}),
+])  # fmt: skip
+def test_values_on_the_command_line(value, wanted):
+    assert parse_value(value, "here") == wanted
+
+
+def test_numbers_of_files_are_those_of_the_command_line(write):
+    """YAML 1.1 would read 0100 as 64 and 1:30 as 90."""
+    for text in ("0100", "1:30", "2026-01-31", "1e-4", "12", "-1.5", "0x10", "no", "~"):
+        values, _ = read_yaml(write(f"method: {text}\n"))
+        assert values["method"] == parse_value(text, "here")
+    options = tfmed.load_config(write("method: ctsgan\ndata: {options: {a: 0100, b: 1:30}}\n")).data.options
+    assert options == {"a": "0100", "b": "1:30"}
+    assert tfmed.load_config(write("method: ctsgan\ntrain: {steps: 0100}\n")).train.steps == 100
+
+
+def test_home_folder_in_settings(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = tfmed.load_config(write("method: ctsgan\ndata: {root: ~/scans}\n"), ["data.cache_dir=~/cache"])
+    assert (loaded.data.root, loaded.data.cache_dir) == (f"{tmp_path}/scans", f"{tmp_path}/cache")
+
+
 @pytest.mark.parametrize("override, fix", [
     ("train.stepz=3", "command line: train.stepz: unknown setting; did you mean 'steps'?"),
     ("train.steps=x", "command line: train.steps: input should be a valid integer"),
@@ -328,8 +356,17 @@ def test_an_error_in_a_profile_names_its_line(write):
     ("=3", "an override is written key=value"),
     ("..=3", "unknown setting"),
     ("train.steps=[1", "is not valid YAML"),
-    ("train.steps=a: b", "is not valid YAML"),
-    ("train.steps=*x", "YAML aliases (*x)"),
+    ("train.steps=a: b", "input should be a valid integer"),
+    ("train.steps=*x", "input should be a valid integer"),
+    ("data.options={pattern: *x}", "YAML aliases (*x)"),
+    ("data.root=~nobody-of-that-name/x", "there is no such user"),
+    ('data.root="a\\0b"', "null characters"),
+    ("data.root=a\0b", "null character"),
+    ("seed=18446744073709551616", "beyond"),
+    ("train.batch_size=1000000000", "less than or equal to"),
+    ("train.replicas=1000000", "less than or equal to"),
+    ("model.volume_shape=[1e30, 8, 8]", "beyond"),
+    ("data.preprocess=[{step: resample, spacing_mm: [1e-9, 1, 1]}]", "spacing_mm"),
     ("base=x.yaml", "'base' cannot be overridden"),
     ("profiles.demo.seed=3", "'profiles' cannot be overridden"),
     ("train.steps=1\nbase: x", "holds more than one setting"),

@@ -106,7 +106,7 @@ def test_nothing_dangerous_in_the_package():
 LEVELS = (  # the parts of tfmed from the top down; a part imports only itself, its level and those below
     ("methods",), ("tasks",), ("engine",), ("pictures",), ("data",), ("metrics", "augment", "io"),
     ("training", "nn", "losses", "ops", "config"),
-    ("compat", "files", "errors", "registry", "startup", "half_precision", "_lazy"),
+    ("compat", "files", "errors", "registry", "startup", "half_precision", "settings_text", "_lazy"),
 )  # fmt: skip
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 LOW = ("ops", "nn", "losses", "metrics", "augment", "io")  # functions of arrays and tensors, usable alone

@@ -5,17 +5,20 @@ starts from) and `profiles` (named sets of changes; `paper` is the file as it st
 """
 
 import functools
+import math
 import os
 import pathlib
 from typing import Annotated, get_args, get_origin
 
 import pydantic
-import yaml
 
 from tfmed import registry
-from tfmed.errors import ConfigError, nearest
+from tfmed.errors import ConfigError, UserError, nearest
+from tfmed.files import expanded
+from tfmed.settings_text import parse_value, read_yaml
 
-MAX_BYTES, MAX_DEPTH, MAX_BASES = 1 << 18, 24, 5
+MAX_BASES = 5
+GREATEST = 2**40  # of any number in settings; what is meant is never larger
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
 
 
@@ -34,6 +37,15 @@ class Strict(pydantic.BaseModel):
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
+    def _numbers_within_reason(cls, value, info):
+        """No size, count or value that is meant is beyond 10^12; such numbers overflow, or never come to an end."""
+        is_section = isinstance(value, dict) and _model_in(cls.model_fields[info.field_name].annotation)
+        if not is_section and _beyond_reason(value):
+            raise ValueError(f"holds a number beyond {GREATEST:.0e}; give a smaller one")
+        return value
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
     def _numbers_are_not_truth_values(cls, value, info):
         """`steps: yes` is a slip and not one step."""
         annotation = cls.model_fields[info.field_name].annotation
@@ -41,6 +53,24 @@ class Strict(pydantic.BaseModel):
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("must be a number")
         return value
+
+
+def _beyond_reason(value):
+    if isinstance(value, dict):
+        return any(map(_beyond_reason, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_beyond_reason, value))
+    return isinstance(value, (int, float)) and GREATEST < abs(value) < math.inf
+
+
+def _path_text(value):
+    try:
+        return str(expanded(value)) if isinstance(value, (str, os.PathLike)) else value
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+PathText = Annotated[str, pydantic.BeforeValidator(_path_text)]  # a path in settings; ~ is the user's home
 
 
 class MethodConfig(Strict):
@@ -61,7 +91,7 @@ def load_config(path, overrides=(), profile="paper"):
     Raises:
         ConfigError: one line with file, line, key and how to fix it.
     """
-    file = find_config(path)
+    file = find_config(expanded(path))
     values, places = _read_with_bases(file)
     profiles = values.pop("profiles", None) or {}
     _merge_profile(values, places, profiles, profile, file)
@@ -105,81 +135,6 @@ def find_config(path):
     if os.path.isdir(path):
         raise ConfigError(f"{path}: is a folder; give a settings file such as configs/ctsgan.yaml")
     raise ConfigError(f"{path}: no such settings file; 'tfmed catalog' lists the methods and their files")
-
-
-def read_yaml(file):
-    """Plain values of a YAML file, and "file:line" of each key path. No tags, no aliases; bounded size and depth."""
-    try:
-        with open(file, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{file}: is larger than {MAX_BYTES >> 10} KiB; is this the right file?")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text; give a YAML settings file") from None
-    return _parse(text, str(file))
-
-
-def _parse(text, file):
-    try:
-        _check_events(text, file)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is None:
-            raise ConfigError(f"{file}: is empty; start from one of the files in configs/")
-        places = {}
-        _collect_places(node, (), places, file)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
-        raise ConfigError(f"{file}{line}: is not valid YAML: {problem}; fix that line") from None
-    except ValueError as error:
-        raise ConfigError(f"{file}: holds a value that cannot be read ({error}); fix it") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}:1: must hold 'key: value' lines; start from one of the files in configs/")
-    return values, places
-
-
-def _check_events(text, file):
-    """Refuse aliases (a few lines can expand to gigabytes), tags and absurd nesting before anything is built."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise ConfigError(f"{file}:{line}: YAML aliases (*{event.anchor}) are not allowed; write the value out")
-        if getattr(event, "tag", None) is not None:
-            line = event.start_mark.line + 1
-            raise ConfigError(f"{file}:{line}: YAML tags ({event.tag}) are not allowed; write a plain value")
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1
-                raise ConfigError(f"{file}:{line}: nested more than {MAX_DEPTH} levels deep; flatten it")
-        if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
-
-
-def _collect_places(node, path, places, file):
-    places[path] = f"{file}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.tag != "tag:yaml.org,2002:str":
-                shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise ConfigError(f"{file}:{line}: {shown}: is not a word and so no key; put it in quotes if it is one")
-            if key.value in seen:
-                raise ConfigError(f"{file}:{line}: {key.value}: stands twice; keep one of them")
-            seen.add(key.value)
-            _collect_places(value, (*path, key.value), places, file)
-            places[(*path, key.value)] = f"{file}:{line}"
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _collect_places(value, (*path, index), places, file)
 
 
 def _read_with_bases(file, depth=0):
@@ -252,10 +207,7 @@ def _parse_override(text):
     path = tuple(key.strip().split("."))
     if path[0] in ("base", "profiles"):
         raise ConfigError(f"{text!r}: '{path[0]}' cannot be overridden; use --profile or another file")
-    parsed, _ = _parse(f"value: {value}" if value.strip() else "value: null", f"command line {text!r}")
-    if len(parsed) > 1:
-        raise ConfigError(f"{text!r}: holds more than one setting; give each an argument of its own")
-    return path, parsed["value"]
+    return path, parse_value(value, f"command line {text!r}")
 
 
 def _paths(layer, path=()):

@@ -9,9 +9,25 @@ import shutil
 import stat
 import tempfile
 
-from tfmed.errors import RunError
+from tfmed.errors import RunError, UserError
 
 ASIDE = ".tmp-"  # what names of files and folders that are still being written begin with
+
+
+def expanded(path):
+    """A path with `~` as the home folder, as the shell would have it; a str or Path becomes a Path.
+
+    Raises:
+        UserError: `~somebody` is nobody here, or no file can have such a name.
+    """
+    text = os.fspath(path)
+    text = text.decode(errors="surrogateescape") if isinstance(text, bytes) else text
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{text!r}: is no name of a file that is UTF-8 without null characters; rename it")
+    home = os.path.expanduser(text)
+    if text.startswith("~") and home == text:
+        raise UserError(f"{text}: there is no such user; write the path out, or ./{text} for a name with ~ in front")
+    return pathlib.Path(home)
 
 
 def clean(folder):

@@ -1,11 +1,15 @@
 """From a function of the sample index to the batches of a training run."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
+
+from tfmed.errors import DataError
+from tfmed.io.geometry import machine_memory
 
 
 @dataclasses.dataclass
@@ -30,6 +34,7 @@ class Samples:
     def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
         """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}`, steps first_step .. last_step - 1."""
         share = self.per_step // workers
+        self._check_memory(share * (prefetch + 1))
         names = list(self.spec)
 
         def read(index):
@@ -60,6 +65,15 @@ class Samples:
         parallel = min(os.cpu_count() or 1, max(1, share))
         samples = indices.map(load, num_parallel_calls=parallel, deterministic=True)
         return samples.batch(share, drop_remainder=True).prefetch(prefetch)
+
+    def _check_memory(self, count):
+        """Refuse samples that the machine cannot hold so many of, before the first is read."""
+        one = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.spec.values())
+        if one * count > machine_memory():
+            raise DataError(
+                f"{count} samples of {one / 2**20:.0f} MiB are in memory at a time, more than this machine has; lower "
+                "train.batch_size, or the size of a sample"
+            )
 
     def end(self):
         """Let the batches that are being read come to their end after the few that are under way."""

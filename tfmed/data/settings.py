@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from tfmed.config import Strict
+from tfmed.config import PathText, Strict
 from tfmed.data.preprocess import Step
 
 
@@ -35,14 +35,14 @@ class DataConfig(Strict):
     """Where the cases come from and how they are prepared."""
 
     source: str = "phantom_chest_ct"  # a name of tfmed.data.sources
-    root: str | None = None  # the data set's folder; built-in phantoms need none
+    root: PathText | None = None  # the data set's folder; built-in phantoms need none
     options: dict[str, Any] = pydantic.Field(default_factory=dict)  # the source's own options
     split: SplitConfig = SplitConfig()
     labelled_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training patients, whose labels are used
     labelled_seed: int | None = pydantic.Field(None, ge=0)  # of the choice of these; null: the run's seed
     preprocess: tuple[Step, ...] = ()  # steps before the method's own
     cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
-    cache_dir: str | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed
+    cache_dir: PathText | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed
 
     def cache_folder(self):
         """The folder of the preprocessing cache."""

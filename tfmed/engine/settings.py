@@ -31,11 +31,11 @@ class TrainConfig(Strict):
     """How a run is carried out."""
 
     steps: int = Field(1000, gt=0)
-    batch_size: int = Field(4, gt=0)  # over all replicas
-    gradient_accumulation: int = Field(1, gt=0)  # parts into which a batch is cut; memory is that of one part
+    batch_size: int = Field(4, gt=0, le=2**16)  # over all replicas
+    gradient_accumulation: int = Field(1, gt=0, le=2**16)  # parts into which a batch is cut; memory is that of one part
     schedule: ScheduleConfig = ScheduleConfig()
     strategy: Literal["auto", "cpu", "mirrored", "multiworker"] = "auto"
-    replicas: int | None = Field(None, gt=0)  # `mirrored` on a machine without GPUs: so many logical CPU devices
+    replicas: int | None = Field(None, gt=0, le=256)  # `mirrored` without GPUs: so many logical CPU devices
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     xla: bool = False
     log_every: int = Field(50, gt=0)  # steps

@@ -77,9 +77,14 @@ def difference_of_grids(volume, other):
     return f"its corners lie up to {distance:.2g} voxels away from those of"
 
 
+def machine_memory():
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def check_memory(count, path):
     """Refuse `count` bytes of voxels where the machine has less memory than that, before anything is allocated."""
-    if count > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+    if count > machine_memory():
         raise damage(path, f"its header announces {count / 2**30:.0f} GiB of voxels, more than this machine's memory",
                      "check the header, or crop the image on a larger machine")  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Steps that change where voxels lie: turning, resampling, cropping; images and labels alike."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
@@ -9,6 +10,10 @@ import SimpleITK as sitk
 from tfmed.config import Strict
 from tfmed.errors import DataError
 from tfmed.io import reorient
+from tfmed.io.geometry import machine_memory
+
+SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
+Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
 
 
 class Orient(Strict):
@@ -28,8 +33,8 @@ class Resample(Strict):
     """
 
     step: Literal["resample"] = "resample"
-    spacing_mm: tuple[pydantic.PositiveFloat, pydantic.PositiveFloat, pydantic.PositiveFloat] | None = None
-    shape: tuple[pydantic.PositiveInt, pydantic.PositiveInt, pydantic.PositiveInt] | None = None
+    spacing_mm: tuple[SizeMm, SizeMm, SizeMm] | None = None
+    shape: tuple[Voxels, Voxels, Voxels] | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self):
@@ -52,7 +57,7 @@ class Crop(Strict):
     """
 
     step: Literal["crop"] = "crop"
-    shape: tuple[pydantic.PositiveInt | None, pydantic.PositiveInt | None, pydantic.PositiveInt | None]
+    shape: tuple[Voxels | None, Voxels | None, Voxels | None]
     fill: float = 0.0  # value of padded image voxels
     most_cut: float = pydantic.Field(1.0, ge=0, le=1)  # share of what is above `fill` that may be cut away
 
@@ -131,10 +136,22 @@ def boxed_array(array, starts, shape, fill=0):
     inside = array[tuple(slice(min(max(s, 0), end), end) for s, end in zip(starts, ends, strict=True))]
     if inside.shape[:3] == tuple(shape):
         return inside
+    _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize)
     before = [min(max(-s, 0), n) for s, n in zip(starts, shape, strict=True)]
     widths = [(b, n - b - have) for b, n, have in zip(before, shape, inside.shape, strict=False)]
     options = {"mode": "edge"} if fill == "edge" else {"constant_values": fill}
     return np.pad(inside, [*widths, (0, 0)][: array.ndim], **options)
+
+
+def _check_memory(shape, itemsize):
+    """Refuse an array that the machine cannot hold, before it is made."""
+    count = math.prod(shape) * itemsize
+    if count > machine_memory():
+        size = " x ".join(map(str, shape))
+        raise DataError(
+            f"{size} voxels (z, y, x) need {count / 2**30:.0f} GiB, more than this machine has; choose larger voxels, "
+            "or a smaller shape"
+        )
 
 
 def _mirrored(array, starts, shape):
@@ -178,6 +195,7 @@ def onto_grid(volume, shape, affine, is_label=False):
 
 def _resampled(array, shape, to_old_voxels, is_label):
     """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
+    _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize if is_label else 4)
     # SimpleITK takes the machine's own byte order only; files have either.
     dtype = array.dtype.newbyteorder("=") if is_label else np.float32
     image = sitk.GetImageFromArray(array.astype(dtype, copy=False), isVector=array.ndim == 4)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from tfmed.config import MethodConfig, Strict
+from tfmed.config import MethodConfig, PathText, Strict
 from tfmed.data import sources
 
 REGIMES = ("real", "synthetic", "finetuned")
@@ -15,7 +15,7 @@ class Scans(Strict):
     """More scans, beside those of the `data` section."""
 
     source: str = "phantom_chest_ct"  # a name of tfmed.data.sources
-    root: str | None = None
+    root: PathText | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     def cases(self):
@@ -30,7 +30,7 @@ class Config(MethodConfig):
     window_hu: tuple[float, float] = (-1000.0, 400.0)  # mapped to [-1, 1], for the classifier to [0, 1] [P]
     healthy: Scans | None = None  # scans without nodules ([P] NLST); null: those of data.source that have none
     synthetic: Scans = Scans(options={"seed": 2, "cases": 10_000})  # volumes without nodules, in files
-    synthetic_run: str | None = None  # the run directory of a CT-SGAN, which makes synthetic volumes in their place
+    synthetic_run: PathText | None = None  # run directory of a CT-SGAN that makes synthetic volumes in their place
     synthetic_volumes: PositiveInt = 10_000  # [P] that `synthetic_run` makes
     # volumes of interest
     voi: PositiveInt = 64  # voxels per side

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from tfmed.config import PathText
 from tfmed.data import acquisition
 from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
@@ -54,13 +55,13 @@ class Config(SegmentationConfig):
     rounds: NonNegativeInt = 5  # [P]
     volumes: PositiveInt = 5  # [P] k, that UVS and RVS ask for in a round
     slices: PositiveInt = 200  # [P] N_S, that USS asks for in a round; RSS: slices that show the organ
-    slices_from: str | None = None  # run directory of UVS: N_S = its mean number of liver slices per round / 3
+    slices_from: PathText | None = None  # run directory of UVS: N_S = its mean number of liver slices per round / 3
     distance: PositiveInt = 5  # [P] slices between two candidates of a volume
     query_passes: PositiveInt = 20  # [P] Monte Carlo passes of an uncertainty
     organ_only: bool = True  # [P] a volume's score counts voxels near the organ alone
     epochs: PositiveInt = 30  # [P] at most, in a round; one epoch has as many patches as tile the annotated slices
     converged_steps: NonNegativeInt = 0  # steps at most of a last training, until early stopping; 0: there is none
-    annotations: str | None = None  # folder where a person annotates what is asked for; null: the cases' labels answer
+    annotations: PathText | None = None  # folder where a person annotates; null: the cases' labels answer
 
 
 def build_network(config, channels=None, classes=None, seed=0):
