@@ -105,6 +105,11 @@ def read_dicom(path, series_uid=None, volume=None, below=False):
     return volume_from(chosen, path)
 
 
+def ordered_slices(path, series_uid=None, volume=None, below=False):
+    """The Slices that `read_dicom` reads, in the order of its array's z."""
+    return ordered(one_volume(_chosen(path, series_uid, below), path, volume), path)[0]
+
+
 def read_dicom_geometry(path, series_uid=None, volume=None, below=False):
     """The Geometry from the headers alone; where pixels need int32, its dtype still says int16."""
     return geometry_from(one_volume(_chosen(path, series_uid, below), path, volume), path)

@@ -34,13 +34,13 @@ def write_series(volume, folder):
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
         raise UserError(f"{folder}: DICOM cannot hold sheared axes; resample the volume, or write .nii.gz")
     one = Dataset()
-    _set(
+    put(
         one,
         **_shared(),
         Rows=stored.shape[1],
         Columns=stored.shape[2],
-        PixelSpacing=_decimals(sizes[1::-1]),
-        ImageOrientationPatient=_decimals(axes[:, :2].T.ravel()),
+        PixelSpacing=decimals(sizes[1::-1]),
+        ImageOrientationPatient=decimals(axes[:, :2].T.ravel()),
         SliceThickness=_decimal(sizes[2]),
         SpacingBetweenSlices=_decimal(sizes[2]),
         RescaleSlope=slope,
@@ -49,12 +49,13 @@ def write_series(volume, folder):
     folder.mkdir()
     for number, pixels in enumerate(stored, start=1):
         position = affine[:3, 3] + (number - 1) * affine[:3, 2]
-        _set(one, SOPInstanceUID=_uid(), InstanceNumber=number, ImagePositionPatient=_decimals(position),
+        put(one, SOPInstanceUID=new_uid(), InstanceNumber=number, ImagePositionPatient=decimals(position),
              PixelData=pixels.tobytes())  # fmt: skip
         (folder / f"slice_{number:04d}.dcm").write_bytes(_file(one))
 
 
-def _set(one, **values):
+def put(one, **values):
+    """Give a data set these elements, by their keywords."""
     for name, value in values.items():
         setattr(one, name, value)
 
@@ -78,9 +79,9 @@ def _shared():
         "Modality": "CT",
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "Made from voxels and geometry alone",
-        "StudyInstanceUID": _uid(),
-        "SeriesInstanceUID": _uid(),
-        "FrameOfReferenceUID": _uid(),
+        "StudyInstanceUID": new_uid(),
+        "SeriesInstanceUID": new_uid(),
+        "FrameOfReferenceUID": new_uid(),
         "SeriesNumber": 1,
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
@@ -112,11 +113,13 @@ def _stored(volume, folder):
     return np.clip(steps, -32768, 32767).astype("<i2"), slope, intercept
 
 
-def _uid():
+def new_uid():
+    """An identifier that nothing else has."""
     return f"2.25.{uuid.uuid4().int}"
 
 
-def _decimals(values):
+def decimals(values):
+    """DICOM decimal strings, each of at most 16 characters."""
     return [_decimal(value) for value in values]
 
 

@@ -97,11 +97,11 @@ def read_part(address, read_whole, series_uid=None):
     if part == GREY:
         return _grey(path)
     if _is_below(part):
-        return read_dicom(path, series_uid, _volume_in(part), below=True)
+        return read_dicom(*dicom_address(address, series_uid))
     if ":" in part:
         return _stack_on_series(path, part)
     if _is_dicom(path):
-        return read_dicom(path, series_uid, int(part))
+        return read_dicom(*dicom_address(address, series_uid))
     return _CHANNELS.take(path, int(part), read_whole)
 
 
@@ -116,15 +116,21 @@ def read_part_geometry(address, read_whole_geometry, series_uid=None):
         volume = _grey(path)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
     if _is_below(part):
-        return read_dicom_geometry(path, series_uid, _volume_in(part), below=True)
+        return read_dicom_geometry(*dicom_address(address, series_uid))
     if ":" in part:
         pictures, size, affine = _pictures_on_series(path, part)
         return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
     if _is_dicom(path):
-        return read_dicom_geometry(path, series_uid, int(part))
+        return read_dicom_geometry(*dicom_address(address, series_uid))
     whole = read_whole_geometry(path)
     _check_channel(path, int(part), whole.shape)
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
+
+
+def dicom_address(address, series_uid=None):
+    """(path, series_uid, volume, whether to search below) of the address of a DICOM series, for `tfmed.io.dicom`."""
+    path, part = split(address)
+    return path, series_uid, int(part) if part.isdecimal() else _volume_in(part), _is_below(part)
 
 
 def _is_below(part):
