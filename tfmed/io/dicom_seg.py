@@ -45,13 +45,14 @@ def check_source(address):
         raise UserError(f"{address}: is no DICOM series, to which a DICOM segmentation refers; give a folder of slices")
 
 
-def write_segmentation(labels, source, path, names=None, series_uid=None):
-    """Write a label map as a binary DICOM Segmentation, one segment per number but 0.
+def write_segmentation(labels, source, path, numbers=None, names=None, series_uid=None):
+    """Write a label map as a binary DICOM Segmentation, one segment per number.
 
     Args:
         labels: Volume of whole numbers `(z, y, x)` on the grid of the series, as `read_volume(source)` gives it.
         source: address of the DICOM series: a folder, a file, or a part of these.
         path: the file to write.
+        numbers: of the segments, in their order; by default those in the label map but 0.
         names: {number: what it is called}; "label <number>" by default.
         series_uid: which series, where the folder holds several.
 
@@ -65,8 +66,9 @@ def write_segmentation(labels, source, path, names=None, series_uid=None):
     if labels.array.ndim != 3 or not same_grid(labels, grid):
         raise UserError(f"{path}: the label map does not lie on the series ({difference_of_grids(labels, grid)} the "
                         "series)")  # fmt: skip
-    numbers = [number for number in np.unique(labels.array) if number != 0]
-    if not numbers or len(numbers) > MOST or any(number != int(number) for number in numbers):
+    if numbers is None:
+        numbers = [number for number in np.unique(labels.array) if number != 0]
+    if not 1 <= len(numbers) <= MOST or any(number != int(number) for number in numbers):
         raise UserError(f"{path}: a DICOM segmentation needs whole numbers other than 0; write .nii.gz instead")
     one = _object(slices, [(names or {}).get(int(number), f"label {int(number)}") for number in numbers])
     bits = np.stack([labels.array == number for number in numbers]).astype(np.uint8)
