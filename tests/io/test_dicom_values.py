@@ -7,6 +7,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -125,26 +126,34 @@ def test_headers_that_are_nonsense_in_all_slices_alike(tmp_path, name):
     refusal(tmp_path, words)
 
 
-def test_a_transfer_syntax_that_does_not_fit(tmp_path):
-    for name, syntax, words in (
-        ("compressed", JPEG2000Lossless, "its pixels are kept as they are"),
-        ("unknown", "1.2.840.10008.1.2.99.7", "which is not known"),
-        ("private", "1.2.840.113619.5.2", "not known|not a readable"),
-    ):
-        folder = tmp_path / name
-        for k in range(3):
-            raw = save(slice_of(k), folder / f"{k}.dcm").read_bytes()
-            old, new = b"1.2.840.10008.1.2.1\0", syntax.encode() + b"\0" * (len(syntax) % 2)
-            at = raw.index(b"\x02\0\x10\0UI")
-            raw = raw[: at + 6] + len(new).to_bytes(2, "little") + new + raw[at + 8 + len(old) :]
-            (folder / f"{k}.dcm").write_bytes(raw)
-        refusal(folder, words)
-    one = slice_of(0)
-    one.compress(RLELossless)
-    raw = save(one, tmp_path / "plain" / "0.dcm").read_bytes()
-    assert raw.count(b"1.2.840.10008.1.2.5\0") == 1
-    (tmp_path / "plain" / "0.dcm").write_bytes(raw.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0"))
-    refusal(tmp_path / "plain", "kept in compressed fragments")
+def relabel(file, syntax):
+    """Another transfer syntax in the file's header, and nothing else."""
+    raw = file.read_bytes()
+    at = raw.index(b"\x02\0\x10\0UI") + 6
+    new = syntax.encode() + b"\0" * (len(syntax) % 2)
+    end = at + 2 + int.from_bytes(raw[at : at + 2], "little")
+    file.write_bytes(raw[:at] + len(new).to_bytes(2, "little") + new + raw[end:])
+
+
+@pytest.mark.parametrize(("true", "told", "words"), [
+    (ExplicitVRLittleEndian, JPEG2000Lossless, "its pixels are kept as they are"),
+    (ExplicitVRLittleEndian, "1.2.840.10008.1.2.99.7", "which is not known"),
+    (ExplicitVRLittleEndian, "1.2.840.113619.5.2", "not known|value representations"),
+    (ExplicitVRLittleEndian, ImplicitVRLittleEndian, "tells implicit value representations, its data are explicit"),
+    (ImplicitVRLittleEndian, ExplicitVRLittleEndian, "tells explicit value representations, its data are implicit"),
+    (ExplicitVRLittleEndian, ExplicitVRBigEndian, "is missing"),
+    (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, "not a readable DICOM image"),
+    (RLELossless, ExplicitVRLittleEndian, "kept in compressed fragments"),
+    (RLELossless, JPEG2000Lossless, "its pixels begin as an unknown stream"),
+])  # fmt: skip
+def test_a_transfer_syntax_that_does_not_fit(tmp_path, true, told, words):
+    for k in range(3):
+        one = slice_of(k)
+        if true == RLELossless:
+            one.compress(RLELossless)
+        one.file_meta.TransferSyntaxUID = true
+        relabel(save(one, tmp_path / f"{k}.dcm"), told)
+    refusal(tmp_path, words)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])

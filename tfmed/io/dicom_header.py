@@ -33,7 +33,7 @@ WANTED = (
 TAGS = {name: tag_for_keyword(name) for name in WANTED}
 NAMES = {tag: name for name, tag in TAGS.items()}
 PRIVATE_TAGS = {"CSAImageHeaderInfo": 0x00291010}  # Siemens
-PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE0, 0x0010
 SHORTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _READING = threading.Lock()  # the filters of warnings are the whole process's
@@ -211,19 +211,22 @@ def looks_like_dicom(path):
 
 
 def _pixel_data(file, implicit, little):
-    """(byte where the value of PixelData begins, its length, None if undefined); (0, 0) where there is none."""
+    """(byte where the value of PixelData begins, its length, None if undefined); (0, 0) where there is none.
+
+    Raises:
+        ImageIntegrityError: the element is not written as the transfer syntax tells (implicit or explicit).
+    """
     head = file.read(12)
     order = "<" if little else ">"
-    if len(head) < 8:
+    size = 8 if implicit else 12
+    if len(head) < size or struct.unpack(order + "HH", head[:4]) != PIXEL_DATA:
         return 0, 0
-    group, element = struct.unpack(order + "HH", head[:4])
-    if group << 16 | element != PIXEL_DATA:
-        return 0, 0
-    long = not implicit
-    if long and len(head) < 12:
-        return 0, 0
-    length = struct.unpack(order + "I", head[8:12] if long else head[4:8])[0]
-    return file.tell() - (len(head) - (12 if long else 8)), None if length == 0xFFFFFFFF else length
+    explicit = head[4:8] in (b"OB\0\0", b"OW\0\0", b"UN\0\0")
+    if explicit is bool(implicit):
+        told, found = ("implicit", "explicit") if implicit else ("explicit", "implicit")
+        raise damage(file.name, f"its transfer syntax tells {told} value representations, its data are {found}", AGAIN)
+    length = struct.unpack(order + "I", head[size - 4 : size])[0]
+    return file.tell() - len(head) + size, None if length == 0xFFFFFFFF else length
 
 
 def _named(dataset, more=()):
