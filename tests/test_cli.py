@@ -70,6 +70,13 @@ def test_unknown_verb(tfmed_command, verb, fix):
     (["fit", "a.yaml", "--frofile", "x"], "--frofile"),
     (["sample", "run"], "--out; see 'tfmed sample --help'"),
     (["sample", "run", "--out", "x", "-n", "many"], "'many' is no whole number; see 'tfmed sample --help'"),
+    (["sample", "run", "--out", "x", "-n", "1" * 30], "is more than 2147483647"),
+    (["sample", "run", "--out", "x", "--seed", "9" * 300], "is more than 2147483647"),
+    (["compare", "a", "b", "--out", "x", "--seeds", "1000000"], "is more than 10000"),
+    (["interpolate", "run", "1", "2", "--out", "x", "--psi", "nan"], "'nan' is no number between"),
+    (["mix", "run", "--rows", "1", "--columns", "2", "--out", "x", "--psi", "inf"], "'inf' is no number between"),
+    (["fit", "scans\udcff.yaml"], "is not UTF-8"),
+    (["fit", "~nobody-here/a.yaml"], "there is no such user"),
     (["predict", "run"], "see 'tfmed predict --help'"),
     (["compare"], "see 'tfmed compare --help'"),
     (["export"], "see 'tfmed export --help'"),
@@ -209,3 +216,37 @@ def test_the_verbs_of_the_api_are_callable_modules(verb, parameters):
 def test_an_unknown_name_of_the_package():
     with pytest.raises(AttributeError, match="has no attribute 'fitt'"):
         tfmed.fitt  # noqa: B018
+
+
+@pytest.mark.parametrize("word, wanted", [
+    ("~/run", "HOME/run"), ("--out=~/x", "--out=HOME/x"), ("t1=~/a.nii,t2=~/b.nii", "t1=HOME/a.nii,t2=HOME/b.nii"),
+    ("~", "HOME"), ("--features=savedmodel:~/net", "--features=savedmodel:HOME/net"), ("./~/x", "./~/x"),
+    ("data.root=~", "data.root=~"), ("a~b/c", "a~b/c"), ("x.h5::image", "x.h5::image"),
+])  # fmt: skip
+def test_home_folder_where_the_shell_leaves_it(word, wanted, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    assert cli.run(seen.extend, [word]) == 0
+    assert seen == [wanted.replace("HOME", str(tmp_path))]
+
+
+@pytest.mark.parametrize("error, said", [
+    (PermissionError(13, "Permission denied", "a/b"), "tfmed: a/b: Permission denied; check the path"),
+    (OSError(36, "File name too long", "xxx"), "tfmed: xxx: File name too long"),
+    (MemoryError(), "out of memory"),
+])  # fmt: skip
+def test_what_the_system_refuses_is_one_line(error, said, capsys):
+    def main(words):
+        raise error
+
+    assert cli.run(main, []) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and shown.count("\n") == 1
+
+
+def test_errors_of_ours_are_not_hidden():
+    def main(words):
+        raise OSError("no file was named")
+
+    with pytest.raises(OSError, match="no file"):
+        cli.run(main, [])

@@ -98,7 +98,7 @@ def test_what_is_refused_before_any_training(tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     ([CONFIGS[0], "--out", "x"], "at least two settings files, got 1"),
-    ([*CONFIGS, "--out", "x", "--seeds", "0"], "--seeds: 0 is too few"),
+    ([*CONFIGS, "--out", "x", "--seeds", "0"], "0 is less than 1"),
     ([CONFIGS[0], "nowhere.yaml", "--out", "x"], "nowhere.yaml: no such settings file"),
     ([*CONFIGS, "--out", "x", "train.stepz=3"], "did you mean 'steps'"),
 ])  # fmt: skip

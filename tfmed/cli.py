@@ -4,13 +4,16 @@ import argparse
 import functools
 import importlib
 import inspect
+import math
 import os
 import pathlib
+import re
 import sys
 import types
 import warnings
 
 from tfmed.errors import UserError, nearest
+from tfmed.files import expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "catalog",
@@ -30,10 +33,9 @@ def run(main, argv=None):
     _print_what_the_terminal_can()
     _warn_in_one_line()
     try:
-        return main(sys.argv[1:] if argv is None else list(argv)) or 0
+        return main(_words(sys.argv[1:] if argv is None else argv)) or 0
     except UserError as error:
-        print(f"tfmed: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except KeyboardInterrupt:
         print("tfmed: interrupted", file=sys.stderr)
         return 130
@@ -41,8 +43,44 @@ def run(main, argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except MemoryError:
-        print("tfmed: out of memory; lower train.batch_size or the volume's size", file=sys.stderr)
-        return 2
+        return _refused("out of memory; lower train.batch_size or the volume's size")
+    except OSError as error:  # whatever the file system refuses where nobody knew more to say
+        if error.filename is None:
+            raise
+        return _refused(f"{error.filename}: {error.strerror}; check the path, its permissions and the disk")
+    except Exception as error:
+        if line := _refusal_of_tensorflow(error):
+            return _refused(line)
+        raise
+
+
+def _refused(line):
+    print(f"tfmed: {' '.join(str(line).split())}", file=sys.stderr)
+    return 2
+
+
+_HOME = re.compile(r"(^|[=,:])(~[^/=,:]*)(?=/)|^(~[^/=,:]*)$")
+
+
+def _words(argv):
+    """The arguments, `~` replaced where the shell leaves it alone: behind `--out=`, `t1=` and in quotes."""
+    words = list(argv)
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UserError(f"{word!r}: is not UTF-8; rename the file")
+    return [_HOME.sub(lambda found: (found[1] or "") + str(expanded(found[2] or found[3])), word) for word in words]
+
+
+def _refusal_of_tensorflow(error):
+    """A line for what the file system or the memory refused to TensorFlow; None for any other error."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    what = str(error.message).splitlines()[0][:200]
+    if isinstance(error, errors.ResourceExhaustedError):
+        return f"out of memory or disk ({what}); lower train.batch_size or the model's size, or free some disk"
+    files = errors.PermissionDeniedError, errors.NotFoundError, errors.FailedPreconditionError, errors.DataLossError
+    return f"{what}; check the path, its permissions and the disk" if isinstance(error, files) else None
 
 
 def _print_what_the_terminal_can():
@@ -93,19 +131,32 @@ def parser(verb, description):
     return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
 
 
-def at_least(lowest):
-    """What reads an argument that is a whole number of at least `lowest`."""
+def at_least(lowest, highest=2**31 - 1):
+    """What reads an argument that is a whole number from `lowest` to `highest`."""
 
     def number(word):
         try:
             value = int(word)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{word!r} is no whole number") from None
+            raise argparse.ArgumentTypeError(f"{word[:30]!r} is no whole number") from None
         if value < lowest:
             raise argparse.ArgumentTypeError(f"{word} is less than {lowest}")
+        if value > highest:
+            raise argparse.ArgumentTypeError(f"{word:.30} is more than {highest}")
         return value
 
     return number
+
+
+def number(word):
+    """What reads an argument that is a finite number."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= 1e6:
+        raise argparse.ArgumentTypeError(f"{word[:30]!r} is no number between -1e6 and 1e6")
+    return value
 
 
 def trained(parser, argv, ability, functions=()):
@@ -142,7 +193,7 @@ def trained(parser, argv, ability, functions=()):
 
 
 def _is_run(word):
-    return pathlib.Path(word, "config.yaml").is_file()
+    return os.path.isfile(os.path.join(word, "config.yaml"))
 
 
 def require(run, kind, ability):

@@ -1,6 +1,6 @@
 """python -m tfmed.compare CONFIG CONFIG ... --out DIR [--seeds N] [key=value ...]: train, score and compare methods."""
 
-import pathlib
+import os
 import sys
 
 from tfmed import cli
@@ -13,13 +13,13 @@ def main(argv):
         "words", nargs="+", metavar="CONFIG", help="settings files, the baseline first, and key=value for all of them"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of runs, tables, pictures and report")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 .. N - 1 (default: 3)")
+    parser.add_argument(
+        "--seeds", type=cli.at_least(1, 10_000), default=3, metavar="N", help="seeds 0 .. N - 1 (default: 3)"
+    )
     parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     parser.add_argument("--part", choices=("test", "validation", "train"), default="test", help="cases to score")
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.seeds < 1:
-        raise UserError(f"--seeds: {arguments.seeds} is too few; give at least 1")
-    configs = [word for word in arguments.words if "=" not in word or pathlib.Path(word).exists()]
+    configs = [word for word in arguments.words if "=" not in word or os.path.exists(word)]
     overrides = [word for word in arguments.words if word not in configs]
     if len(configs) < 2:
         raise UserError(f"compare: needs at least two settings files, got {len(configs)}; see 'tfmed compare --help'")

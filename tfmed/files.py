@@ -20,8 +20,7 @@ def expanded(path):
     Raises:
         UserError: `~somebody` is nobody here, or no file can have such a name.
     """
-    text = os.fspath(path)
-    text = text.decode(errors="surrogateescape") if isinstance(text, bytes) else text
+    text = os.fsdecode(path)
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(f"{text!r}: is no name of a file that is UTF-8 without null characters; rename it")
     home = os.path.expanduser(text)

@@ -1,6 +1,6 @@
 """python -m tfmed.fit CONFIG [--profile demo] [--run-dir DIR] [--resume] [key=value ...]: train a method."""
 
-import pathlib
+import os
 import sys
 
 from tfmed import cli
@@ -21,7 +21,7 @@ def main(argv):
     from tfmed.engine.run import load_run
 
     config, run_dir = arguments.config, arguments.run_dir
-    if pathlib.Path(config).is_dir() and arguments.resume:
+    if os.path.isdir(config) and arguments.resume:
         run_dir, config = config, load_run(config).path / "config.yaml"
     options = {"overrides": arguments.overrides, "profile": arguments.profile}
     try:

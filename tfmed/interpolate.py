@@ -15,7 +15,7 @@ def main(argv):
     parser.add_argument(
         "-n", "--count", type=cli.at_least(2), default=7, help="number of volumes with both ends (default: 7)"
     )
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation of seeds' styles (default: 1)")
+    parser.add_argument("--psi", type=cli.number, default=1.0, help="truncation of seeds' styles (default: 1)")
     parser.add_argument("--out", required=True, help="folder to write: interpolation.png, and the volumes")
     arguments, _, method, _ = cli.trained(parser, argv, "CanMixStyles")
     from tfmed.io import write_volume

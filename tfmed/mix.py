@@ -13,8 +13,8 @@ def main(argv):
     what = "seeds, or latent.npz files that 'tfmed project' wrote"
     parser.add_argument("--rows", nargs="+", required=True, help=f"whose coarse layers are taken: {what}")
     parser.add_argument("--columns", nargs="+", required=True, help=f"whose fine layers are taken: {what}")
-    parser.add_argument("--crossover", type=int, help="how many layers are coarse (default: 4)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation of seeds' styles (default: 1)")
+    parser.add_argument("--crossover", type=cli.at_least(0), help="how many layers are coarse (default: 4)")
+    parser.add_argument("--psi", type=cli.number, default=1.0, help="truncation of seeds' styles (default: 1)")
     parser.add_argument("--out", required=True, help="folder to write: mixing.png, and a volume for each mixture")
     arguments, _, method, _ = cli.trained(parser, argv, "CanMixStyles")
     for name in ("rows", "columns"):

@@ -1,7 +1,7 @@
 """python -m tfmed.project RUN VOLUME --out DIR: find the style and noise with which a generator makes a real volume."""
 
 import csv
-import pathlib
+import os
 import sys
 
 from tfmed import cli
@@ -19,7 +19,7 @@ def main(argv):
         "--out", required=True, help="folder to write: projected.nii.gz, latent.npz, comparison.png, loss.png, loss.csv"
     )
     arguments, _, method, _ = cli.trained(parser, argv, "CanProject")
-    if not pathlib.Path(arguments.volume).exists():
+    if not os.path.exists(arguments.volume):
         raise UserError(f"{arguments.volume}: no such volume; give a file, or a folder with a DICOM series")
     from tfmed.engine.terminal import progress
 

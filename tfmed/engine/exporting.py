@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 import tensorflow as tf
@@ -10,7 +9,7 @@ import tensorflow as tf
 from tfmed import compat
 from tfmed.engine.abilities import WITHOUT, CanExport
 from tfmed.errors import RunError
-from tfmed.files import folder_aside, write_error
+from tfmed.files import expanded, folder_aside, write_error
 
 NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
 
@@ -41,7 +40,7 @@ def export(run, out):
     Raises:
         RunError: the method exports nothing, `out` holds something else, or cannot be written.
     """
-    out = pathlib.Path(out)
+    out = expanded(out)
     if out.exists() and not (out / "saved_model.pb").exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a SavedModel; choose another --out")
     method = run.restored()

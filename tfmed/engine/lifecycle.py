@@ -18,7 +18,7 @@ from tfmed.engine.records import Records
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
-from tfmed.files import clean
+from tfmed.files import clean, expanded
 
 
 def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
@@ -42,6 +42,7 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
         settings = configuration.load_config(config, overrides, profile)
     if resume and not run_dir:
         raise RunError("--resume needs --run-dir, the directory of the run to go on with")
+    run_dir = run_dir and expanded(run_dir)
     set_up_logging()
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)

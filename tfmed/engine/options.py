@@ -9,6 +9,8 @@ import pydantic
 
 from tfmed.errors import UserError, nearest
 
+GREATEST = 2**31 - 1  # of a number; neither counts nor seeds are ever larger
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -75,11 +77,14 @@ def given(arguments, function):
 
 def _checked(flag, kind, word):
     try:
-        return pydantic.TypeAdapter(kind).validate_python(word)
+        value = pydantic.TypeAdapter(kind).validate_python(word)
+        if isinstance(value, (int, float)) and not abs(value) <= GREATEST:
+            raise UserError(f"--{flag}: {word:.40} is beyond reason; give a number of at most {GREATEST:g}")
+        return value
     except pydantic.ValidationError as error:
         problem = error.errors(include_url=False)[0]
         message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        raise UserError(f"--{flag}: {word} {message}") from None
+        raise UserError(f"--{flag}: {str(word)[:200]} {message}") from None
 
 
 def parse(parser: argparse.ArgumentParser, argv, functions, method_name):

@@ -15,7 +15,7 @@ from tfmed import registry, startup
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
-from tfmed.files import write_error, write_text
+from tfmed.files import expanded, write_error, write_text
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
 
@@ -92,7 +92,7 @@ def load_run(path):
         RunError: it is not one.
         ConfigError: its config.yaml is damaged.
     """
-    path = pathlib.Path(path)
+    path = expanded(path)
     if not path.is_dir():
         raise RunError(f"{path}: no such run directory; give one that 'tfmed fit' wrote")
     if not (path / "config.yaml").is_file():
@@ -107,7 +107,7 @@ def start(settings, run_dir=None):
     Raises:
         RunError: the directory holds something already, or cannot be written.
     """
-    path = pathlib.Path(run_dir) if run_dir else _fresh_name(settings.method)
+    path = expanded(run_dir) if run_dir else _fresh_name(settings.method)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another --run-dir")
     try:

@@ -17,7 +17,7 @@ from tfmed.engine.abilities import CanEvaluate
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError, UserError
-from tfmed.files import atomic_path, write_text
+from tfmed.files import atomic_path, expanded, write_text
 from tfmed.metrics.aggregate import wilcoxon
 
 _DONE = "scored.json"  # in a run directory: with which settings it was trained and which part of the split was scored
@@ -44,7 +44,7 @@ class Comparison:
     """
 
     def __init__(self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test"):
-        self.out, self.seeds, self.part, self.profile = pathlib.Path(out), list(seeds), part, profile
+        self.out, self.seeds, self.part, self.profile = expanded(out), list(seeds), part, profile
         self.overrides = list(overrides)
         self.configs = dict(zip(_names(configs), configs, strict=True))
         self.settings = {(name, seed): self._load(name, seed) for seed in self.seeds for name in self.configs}

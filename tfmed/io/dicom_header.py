@@ -12,30 +12,20 @@ import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
+from tfmed.io.dicom_tags import (
+    DEFLATED,
+    GROUPS,
+    NAMES,
+    PIXEL_DATA,
+    PRIVATE_TAGS,
+    SHORTS,
+    TAGS,
+    described,
+    kind_of,
+)
 from tfmed.io.errors import ImageIntegrityError, damage
 
 AGAIN = "export the series again"
-GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-# What tells volumes at the same places apart, the plainest first
-DIMENSIONS = (
-    "ReferencedSegmentNumber", "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex",
-    "TemporalPositionTimeOffset", "FrameReferenceTime", "EchoTime", "EffectiveEchoTime", "DiffusionBValue",
-    "DiffusionGradientOrientation", "InversionTime", "FlipAngle", "NominalCardiacTriggerDelayTime", "TriggerTime",
-    "KVP", "ConvolutionKernel", "ImageType", "FrameType", "AcquisitionNumber", "FrameAcquisitionNumber",
-)  # fmt: skip
-WANTED = (
-    "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "Rows",
-    "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "LUTDescriptor",
-    "LUTData", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
-    "SpacingBetweenSlices", "GantryDetectorTilt", *DIMENSIONS, *GROUPS,
-)  # fmt: skip
-TAGS = {name: tag_for_keyword(name) for name in WANTED}
-NAMES = {tag: name for name, tag in TAGS.items()}
-PRIVATE_TAGS = {"CSAImageHeaderInfo": 0x00291010}  # Siemens
-PIXEL_DATA = 0x7FE0, 0x0010
-SHORTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
-DEFLATED = "1.2.840.10008.1.2.1.99"
 _READING = threading.Lock()  # the filters of warnings are the whole process's
 
 
@@ -75,23 +65,13 @@ class Header:
         Raises:
             ImageIntegrityError: it is missing, or not `count` finite numbers.
         """
-        element = self.elements.get(name)
-        kind = SHORTS.get(getattr(element, "VR", None) or _kind(name))
-        if element is None or not element.value:
-            values, shown = [], "missing"
-        elif kind and isinstance(element.value, bytes):
-            size = struct.calcsize(kind)
-            whole = element.value[: len(element.value) // size * size]
-            values = struct.unpack(f"{'<' if self.little else '>'}{len(whole) // size}{kind}", whole)
-            shown = "\\".join(map(str, values)) or "missing"
-        else:
-            shown = self.text(name) or "missing"
-            values = _decimals(shown)
-        if shown == "missing" and default is not None:
+        value = self.value(name)
+        if value == "" and default is not None:
             return np.asarray(default, np.float64)
-        values = np.array(values, np.float64)
+        values = np.array(value if isinstance(value, tuple) else [], np.float64)
         if len(values) != count or not np.isfinite(values).all():
-            raise damage(self.path, f"its {described(name)} is {shown}", AGAIN)
+            shown = value if isinstance(value, str) else "\\".join(f"{number:g}" for number in value)
+            raise damage(self.path, f"its {described(name)} is {shown or 'missing'}", AGAIN)
         return values
 
     def integer(self, name, default=None):
@@ -108,10 +88,11 @@ class Header:
     def value(self, name):
         """What a tag holds as something that can be compared: a tuple of numbers, else its text."""
         element = self.elements.get(name)
-        if element is not None and element.value and SHORTS.get(element.VR or _kind(name)):
-            size = struct.calcsize(SHORTS[element.VR or _kind(name)])
-            count = len(element.value) // size if isinstance(element.value, bytes) else 1
-            return tuple(self.numbers(name, count=count).tolist())
+        kind = SHORTS.get(getattr(element, "VR", None) or kind_of(name))
+        if element is not None and kind and isinstance(element.value, bytes):
+            order = "<" if self.little else ">"
+            count = len(element.value) // struct.calcsize(kind)
+            return struct.unpack_from(f"{order}{count}{kind}", element.value) or ""
         text = self.text(name)
         return tuple(_decimals(text)) or text
 
@@ -148,12 +129,6 @@ class Header:
 
     def _of(self, *maps):
         return dataclasses.replace(self, elements=collections.ChainMap(*maps))
-
-
-def described(name):
-    """ "PixelSpacing (0028,0030)" """
-    tag = TAGS.get(name) or tag_for_keyword(name) or PRIVATE_TAGS[name]
-    return f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def read_header(path, more=()):
@@ -256,12 +231,6 @@ def _is_sequence(element):
     if kind in (None, "UN") and pydicom.datadict.dictionary_has_tag(element.tag):
         kind = pydicom.datadict.dictionary_VR(element.tag)
     return kind == "SQ"
-
-
-def _kind(name):
-    """The value representation of a keyword, for implicit files."""
-    tag = TAGS.get(name)
-    return pydicom.datadict.dictionary_VR(tag)[:2] if tag else "US"
 
 
 def _decimals(text):

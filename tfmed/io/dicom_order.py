@@ -19,7 +19,7 @@ class Slice:
 
     A file may hold many: `frame` counts them, `tile` cuts a mosaic's picture. Values are stored integers times `slope`
     plus `intercept`, or looked up in `table`, a pair (first stored value, values). `labels` are the values of
-    `dicom_header.DIMENSIONS`, which tell volumes at the same places apart.
+    `dicom_tags.DIMENSIONS`, which tell volumes at the same places apart.
     """
 
     path: pathlib.Path

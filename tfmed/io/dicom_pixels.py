@@ -16,7 +16,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders import RLELosslessDecoder
 from pydicom.uid import UID, RLELossless
 
-from tfmed.io.dicom_header import AGAIN, DEFLATED, described
+from tfmed.io.dicom_header import AGAIN
+from tfmed.io.dicom_tags import DEFLATED, described
 from tfmed.io.errors import damage
 from tfmed.io.itk import quiet
 

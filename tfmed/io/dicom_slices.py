@@ -7,10 +7,11 @@ import pathlib
 import numpy as np
 from pydicom.uid import UID
 
-from tfmed.io.dicom_header import AGAIN, DEFLATED, DIMENSIONS, GROUPS, described, read_header
+from tfmed.io.dicom_header import AGAIN, read_header
 from tfmed.io.dicom_mosaic import is_mosaic, tiles
 from tfmed.io.dicom_order import Slice
 from tfmed.io.dicom_pixels import pixels_of
+from tfmed.io.dicom_tags import DEFLATED, DIMENSIONS, GROUPS, described
 from tfmed.io.errors import ImageIntegrityError, damage
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."

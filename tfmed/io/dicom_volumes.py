@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 
-from tfmed.io.dicom_header import DIMENSIONS
 from tfmed.io.dicom_pixels import stored_values
 from tfmed.io.dicom_slices import values_of
+from tfmed.io.dicom_tags import DIMENSIONS
 from tfmed.io.errors import damage
 
 LONGEST_LIST = 6

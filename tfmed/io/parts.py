@@ -18,19 +18,18 @@ belongs to which slice: `names` (by equal names, otherwise the first image to th
 
 import os
 import re
-import threading
 
 import numpy as np
 
+from tfmed.io.channels import Channels, check_channel
 from tfmed.io.dicom import (
-    DICOM_SUFFIXES,
-    folders_below,
     geometry_from,
     list_dicom_series,
     read_dicom,
     read_dicom_geometry,
     volume_from,
 )
+from tfmed.io.dicom_files import DICOM_SUFFIXES, folders_below
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.dicom_order import ordered
 from tfmed.io.dicom_volumes import one_volume
@@ -42,6 +41,7 @@ from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import images_in, natural, read_stack
 
 ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
+_CHANNELS = Channels()
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
@@ -123,7 +123,7 @@ def read_part_geometry(address, read_whole_geometry, series_uid=None):
     if _is_dicom(path):
         return read_dicom_geometry(*dicom_address(address, series_uid))
     whole = read_whole_geometry(path)
-    _check_channel(path, int(part), whole.shape)
+    check_channel(path, int(part), whole.shape)
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
 
 
@@ -146,53 +146,6 @@ def _volume_in(part):
 def _is_dicom(path):
     """Whether a number behind `::` counts the volumes of a DICOM series and not the channels of a file."""
     return os.path.isdir(path) or path.lower().endswith(DICOM_SUFFIXES) or looks_like_dicom(path)
-
-
-class _Channels:
-    """Files of several channels, read once for all of them.
-
-    What was read and not yet asked for is kept, of one file at most; a channel leaves the store when it is given, so
-    that whoever takes it may change it, and nothing stays once each was taken.
-    """
-
-    def __init__(self):
-        self._lock, self._file, self._rest = threading.Lock(), None, {}
-
-    def take(self, path, index, read_whole):
-        """Channel `index` of the volume at `path`."""
-        file = _identity(path)
-        with self._lock:
-            if file is not None and file == self._file and index in self._rest:
-                return self._rest.pop(index)
-        volume = read_whole(path)
-        _check_channel(path, index, volume.array.shape)
-        if volume.array.ndim == 3:
-            return volume
-        channels = {k: volume.replace(np.ascontiguousarray(volume.array[..., k]))
-                    for k in range(volume.array.shape[3])}  # fmt: skip
-        taken = channels.pop(index)
-        with self._lock:
-            self._file, self._rest = file, channels
-        return taken
-
-
-_CHANNELS = _Channels()
-
-
-def _identity(path):
-    """What changes when a file is replaced; None where there is none to look at (reading it tells why)."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return os.path.realpath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _check_channel(path, index, shape):
-    count = shape[3] if len(shape) == 4 else 1
-    if index >= count:
-        raise damage(path, f"it has {count} channel(s), not the number {index} (counted from 0) asked for",
-                     "give another file, or correct the address")  # fmt: skip
 
 
 def _slices(folder):

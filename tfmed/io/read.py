@@ -4,7 +4,9 @@ import os
 import pathlib
 import stat
 
-from tfmed.io.dicom import DICOM_SUFFIXES, dicom_files, read_dicom, read_dicom_geometry
+from tfmed.files import expanded
+from tfmed.io.dicom import read_dicom, read_dicom_geometry
+from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.errors import damage
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
@@ -56,6 +58,7 @@ def read_geometry(path, series_uid=None, volume=None):
 
 
 def _read(path, series_uid, volume, which):
+    path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
     if part_of(path):
         part = (read_part, read_part_geometry)[which]
         return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)

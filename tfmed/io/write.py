@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from tfmed.errors import UserError
+from tfmed.files import expanded
 from tfmed.io import dicom_write
 from tfmed.io.itk import image_of, storable
 
@@ -37,7 +38,7 @@ def write_volume(volume, path):
         UserError: unknown suffix, a volume that the format cannot hold, a DICOM folder that already holds files, or a
             disk that refuses. What stood at `path` before is then unchanged.
     """
-    target = pathlib.Path(path)
+    target = expanded(path)
     write = _writer(target, str(path).endswith(("/", os.sep)))
     if volume.array.dtype.kind not in "biuf" or volume.array.dtype.itemsize > 8:
         raise UserError(f"{path}: voxels of dtype {volume.array.dtype} cannot be written; convert them to real numbers")

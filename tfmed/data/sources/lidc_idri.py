@@ -6,7 +6,7 @@ import numpy as np
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files
+from tfmed.io.dicom_files import dicom_files
 
 from .lidc_xml import readings
 from .listing import dicom_folders, first_slice, folder, header, nothing, unique

@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 
 from tfmed.errors import DataError
-from tfmed.io.dicom import DICOM_SUFFIXES, dicom_files
+from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom, read_header
 
 _BIDS = re.compile(r"(?:^|/)(sub-[^\W_]+)(?=[_/])")

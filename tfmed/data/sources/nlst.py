@@ -1,7 +1,7 @@
 """NLST: <PID>/<StudyUID>/<SeriesUID>/ with DICOM slices; several reconstructions and localisers per exam."""
 
 from tfmed.data.case import Case
-from tfmed.io.dicom import dicom_files
+from tfmed.io.dicom_files import dicom_files
 
 from .listing import dicom_folders, first_slice, folder, header, identity, nothing, unique
 
