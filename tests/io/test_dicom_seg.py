@@ -6,8 +6,9 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tests.support.dicom import enhanced, save, series_in
+from tests.support.dicom import enhanced, save, series_in, slice_of
 from tfmed.errors import UserError
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.io.dicom_seg import write_segmentation
@@ -56,6 +57,19 @@ def test_it_refers_to_the_series_and_is_filed_with_it(written):
 def test_dciodvfy_finds_no_error(written):
     done = subprocess.run(["dciodvfy", written[1]], capture_output=True, text=True)
     assert "Error" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_the_patient_is_copied_as_it_stands_and_told_nowhere(tmp_path, recwarn, capfd, syntax):
+    one = slice_of(0, SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen")
+    one.file_meta.TransferSyntaxUID = syntax
+    file = save(one, tmp_path / "ct" / "x.dcm")
+    file.write_bytes(file.read_bytes().replace(b"20200101", b"day 4711"))  # no date
+    image = read_volume(tmp_path / "ct")
+    write_segmentation(image.replace(array=np.ones(image.shape, "u1")), tmp_path / "ct", tmp_path / "seg.dcm")
+    assert "4711" not in "".join(str(told.message) for told in recwarn) and capfd.readouterr() == ("", "")
+    assert b"day 4711" in (tmp_path / "seg.dcm").read_bytes()
+    assert pydicom.dcmread(tmp_path / "seg.dcm").PatientName == "Müller^Jürgen"
 
 
 def test_highdicom_reads_it(written):

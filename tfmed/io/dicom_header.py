@@ -234,7 +234,10 @@ def _is_sequence(element):
 
 
 def _decimals(text):
+    """The numbers in a decimal string; [] where it is none ("1_0" is one to Python alone)."""
     try:
+        if "_" in text:
+            return []
         return [float(word) for word in text.split("\\")]
     except ValueError:
         return []

@@ -10,6 +10,8 @@ import os
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import pack_bits
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
@@ -113,9 +115,11 @@ def _copy(one, first):
     source = pydicom.dcmread(first.path, stop_before_pixels=True, specific_tags=list(COPIED), force=True)
     put(one, **{name: "" for name in COPIED if name != "SpecificCharacterSet" and not name.endswith("UID")})
     put(one, StudyInstanceUID=new_uid(), FrameOfReferenceUID=new_uid())
-    for element in source:
-        if element.keyword in COPIED:
-            one[element.tag] = element
+    for name in COPIED:
+        tag = tag_for_keyword(name)
+        if tag in source and source.get_item(tag).value:  # as bytes: what pydicom minds in a value, it repeats in full
+            found = source.get_item(tag)
+            one[tag] = found._replace(VR=dictionary_VR(tag)) if isinstance(found, RawDataElement) else found
 
 
 def _dimensions(one):
