@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -135,6 +136,16 @@ def test_errors_become_one_line_and_a_status(capsys, error, status, line):
 def test_a_defect_of_ours_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         cli.run(raising(ZeroDivisionError()), [])
+
+
+def test_a_warning_about_a_file_is_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+    for _ in range(2):
+        cli.run(lambda argv: None, [])
+    assert (
+        warnings.formatwarning("x.dcm: left\nout", UserWarning, cli.__file__, 7) == "tfmed: warning: x.dcm: left out\n"
+    )
+    assert "elsewhere.py:7: UserWarning" in warnings.formatwarning("x", UserWarning, "elsewhere.py", 7)
 
 
 def test_statuses_pass_through():

@@ -10,6 +10,7 @@ import pathlib
 import re
 import sys
 import types
+import warnings
 
 from tfmed.errors import UserError, nearest
 from tfmed.files import expanded
@@ -30,6 +31,7 @@ def run(main, argv=None):
 
     set_up_logging()
     _print_what_the_terminal_can()
+    _warn_in_one_line()
     try:
         return main(_words(sys.argv[1:] if argv is None else argv)) or 0
     except UserError as error:
@@ -86,6 +88,21 @@ def _print_what_the_terminal_can():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # streams of notebooks and test runners may not have it
             stream.reconfigure(errors="replace")
+
+
+def _warn_in_one_line():
+    """Our warnings are about a user's files: where in our code they were raised is nothing to a user."""
+    usual, here = warnings.formatwarning, os.path.dirname(os.path.abspath(__file__))
+    if getattr(usual, "in_one_line", False):
+        return
+
+    def one_line(message, category, filename, lineno, line=None):
+        if issubclass(category, UserWarning) and os.path.abspath(filename).startswith(here):
+            return f"tfmed: warning: {' '.join(str(message).split())}\n"
+        return usual(message, category, filename, lineno, line)
+
+    one_line.in_one_line = True
+    warnings.formatwarning = one_line
 
 
 class Parser(argparse.ArgumentParser):

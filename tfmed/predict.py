@@ -25,10 +25,17 @@ def main(argv):
         help="what to write: of segmentation labels,probabilities,entropy (default: all), of MR to CT ct,low,high "
         "(default: ct)",
     )
+    parser.add_argument(
+        "--format",
+        choices=("nifti", "dicom-seg"),
+        default="nifti",
+        help="dicom-seg: write the labels of a segmented DICOM series as a DICOM Segmentation that refers to it; the "
+        "patient's and study's fields of the series are copied into it",
+    )
     arguments = parser.parse_args(argv)
     cli.start_tensorflow()
     out = pathlib.Path(arguments.out)
-    paths = _predict(pathlib.Path(arguments.run), arguments.inputs, out, arguments.outputs)
+    paths = _predict(pathlib.Path(arguments.run), arguments.inputs, out, arguments.outputs, arguments.format)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,7 +44,7 @@ def main(argv):
         print(path)
 
 
-def _predict(model, inputs, out, outputs):
+def _predict(model, inputs, out, outputs, form):
     from tfmed import registry
     from tfmed.engine.abilities import CanPredict
     from tfmed.engine.run import load_run
@@ -45,16 +52,22 @@ def _predict(model, inputs, out, outputs):
 
     if (model / "saved_model.pb").is_file():
         predictor = exported.open_model(model)
-        return predictor.predict(inputs, out, _chosen(outputs, predictor.outputs))
+        return predictor.predict(inputs, out, _chosen(outputs, predictor.outputs, form))
     run = load_run(model)
     kind = registry.method_class(run.method_name)
     cli.require(run, kind, CanPredict)
-    outputs = _chosen(outputs, kind.outputs)
+    outputs = _chosen(outputs, kind.outputs, form)
     return run.restored().predict(inputs, out, outputs)
 
 
-def _chosen(text, known):
+def _chosen(text, known, form):
     """The outputs that were asked for, or None."""
+    if form == "dicom-seg":
+        from tfmed.tasks.prediction import DICOM_SEG
+
+        if "labels" not in known or text not in (None, "labels"):
+            raise UserError("--format dicom-seg: is for the labels of a segmentation; leave it out")
+        return [DICOM_SEG]
     if text is None:
         return None
     for kind in text.split(","):

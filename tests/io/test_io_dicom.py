@@ -125,9 +125,10 @@ def test_gantry_tilt_is_refused(tmp_path, degrees):
     refusal(tmp_path, "sheared by a tilted gantry")
 
 
-def test_gantry_tilt_told_by_the_scanner_is_refused(tmp_path):
-    write_shuffled(tmp_path / "s", t00181120="12.5")
-    refusal(tmp_path / "s", "12.5 degrees")
+def test_gantry_tilt_is_where_the_slices_lie_and_not_what_the_scanner_tells(tmp_path):
+    voxels = write_shuffled(tmp_path / "s", t00181120="12.5")
+    with pytest.warns(UserWarning, match="12.5 degrees, but the slices are not sheared"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "s").array, voxels)
 
 
 @pytest.mark.parametrize(("stored", "slope", "intercept", "dtype"), [
@@ -235,8 +236,9 @@ def test_what_dicom_cannot_hold_is_refused_and_leaves_nothing(tmp_path, volume):
         volume.replace(array=np.full((2, 2, 2), np.nan)),
         volume.replace(array=np.zeros((2, 2, 2, 3))),
     ):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as error:
             write_volume(bad, tmp_path / "s")
+        assert str(error.value).startswith(f"{tmp_path / 's'}: ")
         assert list(tmp_path.iterdir()) == []
 
 

@@ -26,7 +26,7 @@ def set_up_logging(level=logging.INFO):
         log.addHandler(_Stderr())
         log.propagate = False
     log.setLevel(level)
-    for name in ("tensorflow", "absl"):  # where files are written aside first, and that functions are traced, is ours
+    for name in ("tensorflow", "absl", "pydicom"):  # aside first, traced, taken as implicit: all that is ours to know
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

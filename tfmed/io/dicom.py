@@ -4,25 +4,25 @@ No field about the patient leaves this module.
 """
 
 import collections
-import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import warnings
 
 import numpy as np
-import SimpleITK as sitk
 
-from tfmed.io.dicom_order import Slice, ordered
+from tfmed.io.dicom_files import dicom_files, folders_below, sorted_out
+from tfmed.io.dicom_header import looks_like_dicom, read_header
+from tfmed.io.dicom_order import ordered
+from tfmed.io.dicom_slices import SECONDARY_CAPTURES, VOLUMES, Beside, limits_of, slices_in, voxels
+from tfmed.io.dicom_volumes import one_volume, pixels_in
 from tfmed.io.errors import ImageIntegrityError, damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
-from tfmed.io.itk import LPS_RAS, quiet
-from tfmed.io.stack import SUFFIXES
+from tfmed.io.itk import LPS_RAS
 
-# What archives put beside the slices: previews, tables, in LIDC-IDRI the radiologists' .xml
-BESIDE = {*SUFFIXES, ".xml", ".json", ".txt", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml"}
-INDEX_NAMES = {"DICOMDIR", "LICENSE", "README", "VERSION"}
+
+class NoSlices(ImageIntegrityError):
+    """A folder holds DICOM objects, but no slice of a volume."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,186 +32,182 @@ class DicomSeries:
     Args:
         uid: SeriesInstanceUID, as it stands in the files; never use it to build a path.
         modality: such as "CT".
-        slices: its Slices, in the order of their names.
+        slices: its Slices, in the order of their files' names.
     """
 
     uid: str
     modality: str
     slices: tuple
 
+    @property
+    def files(self):
+        """The files in which its slices lie."""
+        return sorted({one.path for one in self.slices})
 
-def list_dicom_series(folder):
-    """The DicomSeries whose files lie in `folder` itself (not below it), ordered by UID; DICOMDIR is ignored.
+
+def list_dicom_series(folder, below=False):
+    """The DicomSeries whose files lie in `folder` itself (`below`: also in its sub-folders), ordered by UID.
+
+    DICOMDIR, pictures and tables are passed over; other files that are no slices, such as reports and screen captures,
+    are left out with a warning.
 
     Raises:
-        ImageIntegrityError: no such folder, no DICOM file in it, or a file that is empty or not a DICOM image.
+        NoSlices: the folder holds DICOM, but no slice of a volume.
+        ImageIntegrityError: no such folder, no DICOM in it, or a file that is empty, damaged or not DICOM.
     """
-    groups = collections.defaultdict(list)
-    for path in dicom_files(folder):
-        found = _slice(path)
-        groups[found.series].append(found)
-    if not groups:
-        raise damage(folder, "the folder holds no DICOM file", "give the folder that holds the slices of one series")
-    return [DicomSeries(uid, groups[uid][0].modality, tuple(groups[uid])) for uid in sorted(groups)]
+    found, notes = _listed(folder, below)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return found
 
 
-def read_dicom(folder, series_uid=None):
-    """A Volume from the DICOM series in `folder`: rescaled values (HU for CT), z along the normal of the slices.
+def _listed(folder, below):
+    """(list of DicomSeries, lines about what was left out)."""
+    groups, others, notes = collections.defaultdict(list), [], []
+    for place in folders_below(folder) if below else [pathlib.Path(folder)]:
+        files, junk = sorted_out(place)
+        for path in files:
+            found = slices_in(path)
+            if isinstance(found, Beside):
+                others.append(found)
+            else:
+                groups[found[0].series].extend(found)
+        if junk:
+            notes.append(f"{place}: left out {_names(junk)}: no DICOM")
+    others += _captures(groups)
+    _check_others(folder, groups, others)
+    notes += [f"{one.path}: left out: {one.kind}, no slice of a volume" for one in others]
+    series = [DicomSeries(uid, groups[uid][0].modality, tuple(groups[uid])) for uid in sorted(groups)]
+    return series, [" ".join(note.split()) for note in notes]
+
+
+def read_dicom(path, series_uid=None, volume=None, below=False):
+    """A Volume from a DICOM series: rescaled values (HU for CT), z along the normal of the slices.
 
     The array is int16 (int32 where the values need it) if every slope and intercept is a whole number, else float32.
 
     Args:
-        folder: the folder with the slices.
-        series_uid: which series, where the folder holds several.
+        path: the folder with the slices, or one file that holds a volume.
+        series_uid: which series, where there are several.
+        volume: which volume, where a series holds several at the same places (times, echoes, b-values, segments).
+        below: search the folders below `path` too.
 
     Raises:
-        ImageIntegrityError: several series and none chosen; missing or contradictory slices; gantry tilt; slices of
-            unlike size, spacing or direction; damaged files.
+        ImageIntegrityError: several series or volumes and none chosen; missing or contradictory slices; gantry tilt;
+            slices of unlike size, spacing or direction; damaged files.
     """
-    slices = _chosen(folder, series_uid)
-    slices, affine = ordered(_without_copies(slices), folder)
-    check_memory(len(slices) * math.prod(slices[0].size) * 4, folder)
-    whole = all(one.whole for one in slices)
-    return volume_of(_stacked(slices, np.dtype("i2" if whole else "f4")), LPS_RAS @ affine, folder)
+    chosen = one_volume(_chosen(path, series_uid, below), path, volume)
+    return volume_from(chosen, path)
 
 
-def read_dicom_geometry(folder, series_uid=None):
+def ordered_slices(path, series_uid=None, volume=None, below=False):
+    """The Slices that `read_dicom` reads, in the order of its array's z."""
+    return ordered(one_volume(_chosen(path, series_uid, below), path, volume), path)[0]
+
+
+def read_dicom_geometry(path, series_uid=None, volume=None, below=False):
     """The Geometry from the headers alone; where pixels need int32, its dtype still says int16."""
-    slices, affine = ordered(_without_copies(_chosen(folder, series_uid)), folder)
+    return geometry_from(one_volume(_chosen(path, series_uid, below), path, volume), path)
+
+
+def volume_from(slices, path):
+    """The Volume of Slices that lie at different places."""
+    slices, affine = ordered(slices, path)
+    check_memory(len(slices) * voxels(slices[0]) * 4, path)
+    return volume_of(_stacked(slices), LPS_RAS @ affine, path)
+
+
+def geometry_from(slices, path):
+    """The Geometry of Slices that lie at different places."""
+    slices, affine = ordered(slices, path)
     dtype = np.dtype("i2" if all(one.whole for one in slices) else "f4")
     return Geometry((len(slices), *slices[0].size), LPS_RAS @ affine, dtype)
 
 
-def dicom_files(folder):
-    """The files in `folder` that ought to be slices: all but annotations, pictures, indexes and hidden files."""
-    try:
-        paths = sorted(path for path in pathlib.Path(folder).iterdir() if path.is_file())
-    except OSError as error:
-        raise damage(folder, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
-    return [path for path in paths
-            if path.suffix.lower() not in BESIDE and path.name.upper() not in INDEX_NAMES
-            and not path.name.startswith(".")]  # fmt: skip
+def _captures(groups):
+    """Series of one secondary capture beside slices are taken out of `groups`."""
+    if not any(slices[0].sop_class in VOLUMES for slices in groups.values()):
+        return []
+    lone = [uid for uid, slices in groups.items() if len(slices) == 1 and slices[0].sop_class in SECONDARY_CAPTURES]
+    taken = [groups.pop(uid)[0] for uid in lone]
+    return [Beside(one.path, one.series, "Secondary Capture Image", one.sop_class) for one in taken]
 
 
-def _chosen(folder, series_uid):
-    found = list_dicom_series(folder)
-    if series_uid is not None:
+def _check_others(folder, groups, others):
+    """What ought to be a slice and is none is an error, unless it is a whole series of other pictures."""
+    for one in others:
+        among = {other.sop_class for other in groups.get(one.series, ())}
+        lost = not groups and one.sop_class in VOLUMES and not one.page
+        if one.error is not None and (one.sop_class in among or lost):
+            raise one.error
+    if not groups and others:
+        kinds = ", ".join(sorted({one.kind for one in others}))
+        raise NoSlices(str(damage(folder, f"it holds no slice of a volume, only: {kinds}", "give one with slices")))
+    if not groups:
+        raise damage(folder, "the folder holds no DICOM file", "give the folder that holds the slices of one series")
+
+
+def _names(paths):
+    return ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+def _chosen(path, series_uid, below):
+    if os.path.isfile(path):
+        return _in_file(pathlib.Path(path), series_uid)
+    found, notes = _listed(path, below)
+    if series_uid is None:
+        for note in notes:
+            warnings.warn(note, stacklevel=4)
+    else:
         found = [series for series in found if series.uid == series_uid]
         if not found:
-            raise damage(folder, f"it holds no series {series_uid}", "list them with tfmed.io.list_dicom_series")
+            raise damage(path, f"it holds no series {series_uid}", "list them with tfmed.io.list_dicom_series")
     if len(found) > 1:
-        names = ", ".join(f"{series.uid} ({series.modality}, {len(series.slices)} files)" for series in found)
-        raise damage(folder, f"it holds {len(found)} series: {names}", "choose one with series_uid=")
+        names = ", ".join(f"{series.uid} ({series.modality}, {len(series.files)} files)" for series in found)
+        raise damage(path, f"it holds {len(found)} series: {names}", "choose one with series_uid=")
     return found[0].slices
 
 
-def header_reader(path):
-    """SimpleITK's reader of one DICOM file, its header read.
+def _in_file(path, series_uid):
+    """The slices of one file that is a volume by itself."""
+    if path.stat().st_size == 0:
+        raise damage(path, "the file is empty", "copy it again, or give the folder that holds the series")
+    found = slices_in(path)
+    if isinstance(found, Beside):
+        raise found.error or damage(path, f"it is no volume but: {found.kind}", "give the folder with the slices")
+    if series_uid not in (None, found[0].series):
+        raise damage(path, f"it is not of the series {series_uid}", "give the folder with that series")
+    if len(found) == 1 and any(_is_of(other, found[0].series) for other in dicom_files(path.parent) if other != path):
+        raise damage(path, "it is one slice of a series", "give the folder that holds the series")
+    return found
 
-    Raises:
-        ImageIntegrityError: the file is not a readable DICOM image.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
+
+def _is_of(path, series):
     try:
-        with quiet(path):
-            reader.ReadImageInformation()
-    except Exception:
-        raise damage(path, "it is not a readable DICOM image", "copy it again, or move it out of the folder") from None
-    return reader
+        return looks_like_dicom(path) and read_header(path).text("SeriesInstanceUID") == series
+    except ImageIntegrityError:
+        return False
 
 
-def _slice(path):
-    """The geometry in one file's header."""
-    if os.stat(path).st_size == 0:
-        raise damage(path, "the file is empty")
-    reader = header_reader(path)
-    if _text(reader, "0028|0008") not in ("", "1") or _text(reader, "0028|0002") not in ("", "1"):
-        raise damage(path, "it is a multi-frame or colour image", "convert it to a series of single grey slices")
-    slope, intercept = _numbers(reader, "0028|1053", path, [1.0]), _numbers(reader, "0028|1052", path, [0.0])
-    return Slice(
-        path=path,
-        series=_text(reader, "0020|000e"),
-        modality=_text(reader, "0008|0060"),
-        size=reader.GetSize()[1::-1],
-        spacing=_numbers(reader, "0028|0030", path, count=2),
-        position=_numbers(reader, "0020|0032", path, count=3),
-        axes=_numbers(reader, "0020|0037", path, count=6).reshape(2, 3),
-        thickness=_numbers(reader, "0018|0088", path, _numbers(reader, "0018|0050", path, [0.0]))[0],
-        tilt=_numbers(reader, "0018|1120", path, [0.0])[0],
-        coding=(slope[0], intercept[0], _text(reader, "0028|0100"), _text(reader, "0028|0103")),
-    )
-
-
-def _text(reader, tag):
-    return reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else ""
-
-
-def _numbers(reader, tag, path, default=None, count=1):
-    """The decimal strings of a tag; `default` where it is absent and may be."""
-    text = _text(reader, tag)
-    if not text and default is not None:
-        return np.asarray(default, np.float64)
-    try:
-        values = np.array([float(word) for word in text.split("\\")])
-    except ValueError:
-        values = np.array([])
-    if len(values) != count or not np.isfinite(values).all():
-        raise damage(path, f"its tag ({tag.replace('|', ',')}) is {text or 'missing'}", "export the series again")
-    return values
-
-
-def _without_copies(slices):
-    """Slices whose position is taken by an identical slice are dropped with a warning, others are refused."""
-    kept = {}
-    for one in slices:
-        place = (*np.round(one.position, 3), *np.round(one.axes.ravel(), 4))
-        if place not in kept:
-            kept[place] = one
-        elif np.array_equal(_pixels(one), _pixels(kept[place])):
-            warnings.warn(f"{one.path}: the same slice as {kept[place].path.name}; left out", stacklevel=4)
-        else:
-            raise damage(one.path, f"it lies where {kept[place].path.name} lies but shows something else",
-                         "move one of the two acquisitions out of the folder")  # fmt: skip
-    return list(kept.values())
-
-
-def _pixels(one):
-    """The rescaled pixels (y, x) of a slice."""
-    with quiet(one.path):
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(one.path), imageIO="GDCMImageIO"))
-    if array.size != math.prod(one.size):
-        raise damage(one.path, f"its pixels have shape {array.shape}, its header says {one.size}")
-    return array.reshape(one.size)
-
-
-def _stacked(slices, dtype):
-    """All pixels (z, y, x) in `dtype`; int32 where int16 is asked for but does not suffice."""
-    if dtype.kind == "i" and len({one.coding for one in slices}) == 1 and len(slices) > 1:
-        with contextlib.suppress(ImageIntegrityError):  # the loop below finds out which slice it was
-            return _narrowed(_pixels_at_once(slices), slices[0].path)
-    stack = np.empty((len(slices), *slices[0].size), "i8" if dtype.kind == "i" else dtype)
+def _stacked(slices):
+    """All values (z, y, x): int16 where these suffice, int32 where they do not, float32 where they are not whole."""
+    shape, opened = (len(slices), *slices[0].size), {}
+    if not all(one.whole for one in slices):
+        stack = np.empty(shape, np.float32)
+    else:
+        limits = [end for one in slices for end in limits_of(one)]
+        stack = np.empty(shape, np.int16 if _fit(min(limits), max(limits), np.int16) else np.int64)
     for index, one in enumerate(slices):
-        pixels = _pixels(one)
-        stack[index] = np.rint(pixels) if dtype.kind == "i" and pixels.dtype.kind == "f" else pixels
-    return _narrowed(stack, slices[0].path) if dtype.kind == "i" else stack
+        stack[index] = pixels_in(one, opened)
+    return _narrowed(stack, slices[0].path) if stack.dtype == np.int64 else stack
 
 
-def _pixels_at_once(slices):
-    """As `_pixels` slice by slice, in a third of the time."""
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(one.path) for one in slices])
-    with quiet(slices[0].path):
-        array = sitk.GetArrayFromImage(reader.Execute())
-    if array.shape != (len(slices), *slices[0].size) or array.dtype.kind not in "iu":
-        raise damage(slices[0].path, f"its series has pixels of shape {array.shape}")
-    return array
+def _fit(low, high, dtype):
+    return low >= np.iinfo(dtype).min and high <= np.iinfo(dtype).max
 
 
 def _narrowed(array, path):
     for dtype in (np.int16, np.int32):
-        if array.min() >= np.iinfo(dtype).min and array.max() <= np.iinfo(dtype).max:
-            return array.astype(dtype, copy=False)
+        if _fit(array.min(), array.max(), dtype):
+            return array.astype(dtype)
     raise damage(path, "its series has values beyond 32 bits", "export it again as CT numbers")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -14,13 +15,18 @@ UNEVEN = 0.05  # of the spacing; scanners round positions
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """One file's header: mm in LPS+; `size` and `spacing` are (y, x); `axes` are the directions of x and y.
+    """One slice as a header tells it: mm in LPS+; `size`, `spacing` are (y, x); `axes` are the directions of x and y.
 
-    `coding` is (slope, intercept, bits, signed): slices with equal coding are read as one type.
+    A file may hold many: `frame` counts them, `tile` cuts a mosaic's picture. Values are stored integers times `slope`
+    plus `intercept`, or looked up in `table`, a pair (first stored value, values). `labels` are the values of
+    `dicom_tags.DIMENSIONS`, which tell volumes at the same places apart.
     """
 
     path: pathlib.Path
+    frame: int
     series: str
+    instance: str
+    sop_class: str
     modality: str
     size: tuple
     spacing: np.ndarray
@@ -28,12 +34,23 @@ class Slice:
     axes: np.ndarray
     thickness: float
     tilt: float
-    coding: tuple
+    slope: float
+    intercept: float
+    table: tuple | None
+    pixels: object
+    number: float
+    labels: tuple
+    tile: tuple = ()
 
     @property
     def whole(self):
-        """Whether stored integers stay integers: slope and intercept, which lead `coding`, are whole numbers."""
-        return all(float(number).is_integer() for number in self.coding[:2])
+        """Whether stored integers stay integers."""
+        return self.table is not None or (self.slope.is_integer() and self.intercept.is_integer())
+
+    @property
+    def place(self):
+        """Where it lies, rounded: equal for slices at the same place."""
+        return (*np.round(self.position, 3), *np.round(self.axes.ravel(), 4))
 
     @property
     def normal(self):
@@ -75,16 +92,23 @@ def _check_alike(slices):
 
 
 def _check_tilt(slices, folder):
-    """A tilted gantry shifts each slice within its plane: the voxels then are no boxes."""
+    """A tilted gantry shifts each slice within its plane: the voxels then are no boxes.
+
+    Where the slices lie decides: a tilt that the scanner tells is also that of a series resampled since, or of one
+    whose slices were tilted with the gantry.
+    """
     first, last = slices[0], slices[-1]
     along = np.array([(one.position - first.position) @ first.normal for one in slices])
     drifts = np.array([one.position - first.position for one in slices]) - np.outer(along, first.normal)
     drift = np.linalg.norm(drifts, axis=1).max()
     limit = min(first.spacing.min() / 2, max(GREATEST_DRIFT * (last.position - first.position) @ first.normal, 0.02))
-    tilts = [abs(one.tilt) for one in slices]
-    if drift > limit or max(tilts) > GREATEST_TILT:
-        raise damage(folder, f"the slices are sheared by a tilted gantry ({max(tilts):g} degrees told, shifted by "
+    tilt = max(abs(one.tilt) for one in slices)
+    if drift > limit:
+        raise damage(folder, f"the slices are sheared by a tilted gantry ({tilt:g} degrees told, shifted by "
                              f"{drift:.2f} mm)", "resample the series to an untilted grid first")  # fmt: skip
+    if tilt > GREATEST_TILT and len(slices) > 1:
+        warnings.warn(f"{folder}: the scanner tells a gantry tilt of {tilt:g} degrees, but the slices are not sheared; "
+                      "read as they lie", stacklevel=4)  # fmt: skip
 
 
 def _step(slices, folder):

@@ -14,7 +14,7 @@ from tfmed.io.geometry import Geometry, check_affine, check_memory, volume_of
 from tfmed.io.payload import read_header
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-CHECKS = {".nrrd": nrrd.check, ".mha": metaimage.check, ".mhd": metaimage.check}
+FORMATS = {".nrrd": nrrd, ".mha": metaimage, ".mhd": metaimage}
 NAMES = ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Float32", "Float64")
 TYPES = {getattr(sitk, prefix + name): np.dtype(name.lower()) for prefix in ("sitk", "sitkVector") for name in NAMES}
 
@@ -25,7 +25,7 @@ def read_itk(path):
     Raises:
         ImageIntegrityError: sizes or checksums do not agree, the data file is missing, or it is not a volume.
     """
-    count = _checked(path)
+    count = _format(path).check(path)
     check_memory(count, path)
     with quiet(path):
         image = sitk.ReadImage(str(path))
@@ -33,7 +33,7 @@ def read_itk(path):
     array = sitk.GetArrayFromImage(image)
     if array.nbytes != count:
         raise damage(path, f"{array.nbytes} bytes of voxels were read where its header announces {count}")
-    return volume_of(_without_channel(array), affine_of(image), path)
+    return volume_of(_without_channel(array), _in_millimetres(affine_of(image), path), path)
 
 
 def read_itk_geometry(path):
@@ -47,7 +47,7 @@ def read_itk_geometry(path):
     shape = tuple(int(size) for size in reader.GetSize()[::-1])
     if reader.GetNumberOfComponents() > 1:
         shape += (reader.GetNumberOfComponents(),)
-    return Geometry(shape, check_affine(affine_of(reader), path), TYPES[reader.GetPixelID()])
+    return Geometry(shape, check_affine(_in_millimetres(affine_of(reader), path), path), TYPES[reader.GetPixelID()])
 
 
 def affine_of(image):
@@ -94,10 +94,14 @@ def _reason(error):
     return lines[-1].split("ERROR:")[-1].strip()[:200] if lines else "no reason given"
 
 
-def _checked(path):
-    """Bytes of voxels, after header and data were compared."""
-    suffix = "." + str(path).lower().rsplit(".", 1)[-1]
-    return CHECKS[suffix](path)
+def _format(path):
+    """The module that knows the headers of a file's kind."""
+    return FORMATS["." + str(path).lower().rsplit(".", 1)[-1]]
+
+
+def _in_millimetres(affine, path):
+    """ITK passes over the units that a header names."""
+    return np.diag([*_format(path).millimetres(path), 1.0]) @ affine
 
 
 def _require_volume(image, path):

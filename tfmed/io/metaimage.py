@@ -2,8 +2,11 @@
 
 import re
 
+import numpy as np
+
 from tfmed.io.errors import damage
 from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+from tfmed.io.units import in_millimetres
 
 SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
          "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
@@ -35,6 +38,18 @@ def check(path):
     data, start = (path, end) if local else (beside(path, name), 0)
     check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
     return count
+
+
+def millimetres(path):
+    """How many mm a unit of each world axis is, `(3,)`.
+
+    Raises:
+        ImageIntegrityError: the header tells no spacing, or lengths in an unknown unit.
+    """
+    fields, _ = _fields(path)
+    if not (fields.get("ElementSpacing") or fields.get("ElementSize")):
+        raise damage(path, "its header tells no ElementSpacing", "write it with a spacing in mm")
+    return np.full(3, in_millimetres(fields.get("DistanceUnits", ""), path))
 
 
 def _fields(path):

@@ -2,8 +2,11 @@
 
 import re
 
+import numpy as np
+
 from tfmed.io.errors import damage
 from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+from tfmed.io.units import in_millimetres
 
 SIZES = {
     1: "signed char, int8, int8_t, uchar, unsigned char, uint8, uint8_t",
@@ -40,6 +43,29 @@ def check(path):
     data, start = (beside(path, fields["datafile"]), 0) if "datafile" in fields else (path, end)
     check_payload(path, data, start, count, encoding != "raw")
     return count
+
+
+def millimetres(path):
+    """How many mm a unit of each world axis is, `(3,)`.
+
+    Raises:
+        ImageIntegrityError: the header tells no spacing for three axes, or lengths in an unknown unit.
+    """
+    fields, _ = _fields(path)
+    directions, spacings = fields.get("spacedirections"), fields.get("spacings", "")
+    known = [k for k, word in enumerate(spacings.split()) if word.lower().lstrip("+-") != "nan"]
+    if (directions.count("(") if directions is not None else len(known)) < 3:
+        raise damage(path, "its header tells no spacing for its three axes", "write it with spacings in mm")
+    units = [in_millimetres(unit, path) for unit in _quoted(fields.get("spaceunits", ""))]
+    axes = _quoted(fields.get("units", ""))
+    if directions is None and axes:  # a header with both is refused by ITK
+        units = [in_millimetres(axes[k], path) for k in known if k < len(axes)]
+    return np.array(units[-3:] if len(units) >= 3 else [*units, 1.0, 1.0, 1.0][:3])
+
+
+def _quoted(text):
+    """The quoted words of a value; they are UTF-8 in a header that is otherwise ASCII."""
+    return [word.encode("latin-1").decode("utf-8", "replace") for word in re.findall(r'"([^"]*)"', text)]
 
 
 def _fields(path):

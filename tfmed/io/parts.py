@@ -5,6 +5,9 @@
 | `scan.nii.gz::0` | channel 0 of a volume with several (of a volume without a channel axis: itself) |
 | `case.h5::image` | the dataset `image` of an HDF5 file, see `tfmed.io.hdf5` |
 | `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
+| `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
+| `patient::below` | a DICOM series whose slices lie in several folders below this one |
+| `patient::below:1` | volume 1 of such a series |
 | `DICOM_anon::one-series` | all slices in a folder as one series, whatever their SeriesInstanceUIDs |
 | `Ground::names:../DICOM_anon` | images, one per slice of the DICOM series in a folder, which has the geometry |
 
@@ -15,24 +18,36 @@ belongs to which slice: `names` (by equal names, otherwise the first image to th
 
 import os
 import re
-import threading
 
 import numpy as np
 
-from tfmed.io.dicom import _stacked, _without_copies, list_dicom_series
+from tfmed.io.channels import Channels, check_channel
+from tfmed.io.dicom import (
+    geometry_from,
+    list_dicom_series,
+    read_dicom,
+    read_dicom_geometry,
+    volume_from,
+)
+from tfmed.io.dicom_files import DICOM_SUFFIXES, folders_below
+from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.dicom_order import ordered
+from tfmed.io.dicom_volumes import one_volume
 from tfmed.io.errors import damage
-from tfmed.io.geometry import Geometry, check_memory, volume_of
+from tfmed.io.geometry import Geometry, volume_of
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import images_in, natural, read_stack
 
-ONE_SERIES, GREY = "one-series", "grey"
+ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
+_CHANNELS = Channels()
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
-    rf"(.+\.(?i:h5|hdf5))::([^:]+)|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|(?:{'|'.join(ORDERS)}):.+)", re.DOTALL
+    rf"(.+\.(?i:h5|hdf5))::([^:]+)"
+    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|{BELOW}(?::[0-9]{{1,9}})?|(?:{'|'.join(ORDERS)}):.+)",
+    re.DOTALL,
 )
 
 
@@ -56,17 +71,20 @@ def part_of(address):
 
 
 def companions_of(address):
-    """Further paths whose content counts: the folder of the DICOM series on which a stack of images lies."""
+    """Further paths whose content counts: the folders below one, or that of the series on which images lie."""
     path, part = split(address)
+    if _is_below(part):
+        return tuple(str(folder) for folder in folders_below(path)[1:])
     return (_series_of(path, part),) if ":" in part else ()
 
 
-def read_part(address, read_whole):
+def read_part(address, read_whole, series_uid=None):
     """The Volume behind an address that has a part.
 
     Args:
         address: as in the module's table.
         read_whole: function path -> Volume, for files of several channels.
+        series_uid: which DICOM series, where folders hold several.
 
     Raises:
         ImageIntegrityError: file or part is missing or damaged, or image and slice do not fit.
@@ -75,79 +93,59 @@ def read_part(address, read_whole):
     if path.lower().endswith(HDF5_SUFFIXES):
         return read_hdf5(path, part)
     if part == ONE_SERIES:
-        return _one_series(path)
+        return volume_from(one_volume(_slices(path), path), path)
     if part == GREY:
         return _grey(path)
+    if _is_below(part):
+        return read_dicom(*dicom_address(address, series_uid))
     if ":" in part:
         return _stack_on_series(path, part)
+    if _is_dicom(path):
+        return read_dicom(*dicom_address(address, series_uid))
     return _CHANNELS.take(path, int(part), read_whole)
 
 
-def read_part_geometry(address, read_whole_geometry):
+def read_part_geometry(address, read_whole_geometry, series_uid=None):
     """The Geometry of what `read_part` would return, from headers alone."""
     path, part = split(address)
     if path.lower().endswith(HDF5_SUFFIXES):
         return read_hdf5_geometry(path, part)
     if part == ONE_SERIES:
-        slices, affine = _ordered(_slices(path), path)
-        dtype = np.dtype("i2" if all(one.whole for one in slices) else "f4")
-        return Geometry((len(slices), *slices[0].size), affine, dtype)
+        return geometry_from(one_volume(_slices(path), path), path)
     if part == GREY:
         volume = _grey(path)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
+    if _is_below(part):
+        return read_dicom_geometry(*dicom_address(address, series_uid))
     if ":" in part:
         pictures, size, affine = _pictures_on_series(path, part)
         return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
+    if _is_dicom(path):
+        return read_dicom_geometry(*dicom_address(address, series_uid))
     whole = read_whole_geometry(path)
-    _check_channel(path, int(part), whole.shape)
+    check_channel(path, int(part), whole.shape)
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
 
 
-class _Channels:
-    """Files of several channels, read once for all of them.
-
-    What was read and not yet asked for is kept, of one file at most; a channel leaves the store when it is given, so
-    that whoever takes it may change it, and nothing stays once each was taken.
-    """
-
-    def __init__(self):
-        self._lock, self._file, self._rest = threading.Lock(), None, {}
-
-    def take(self, path, index, read_whole):
-        """Channel `index` of the volume at `path`."""
-        file = _identity(path)
-        with self._lock:
-            if file is not None and file == self._file and index in self._rest:
-                return self._rest.pop(index)
-        volume = read_whole(path)
-        _check_channel(path, index, volume.array.shape)
-        if volume.array.ndim == 3:
-            return volume
-        channels = {k: volume.replace(np.ascontiguousarray(volume.array[..., k]))
-                    for k in range(volume.array.shape[3])}  # fmt: skip
-        taken = channels.pop(index)
-        with self._lock:
-            self._file, self._rest = file, channels
-        return taken
+def dicom_address(address, series_uid=None):
+    """(path, series_uid, volume, whether to search below) of the address of a DICOM series, for `tfmed.io.dicom`."""
+    path, part = split(address)
+    return path, series_uid, int(part) if part.isdecimal() else _volume_in(part), _is_below(part)
 
 
-_CHANNELS = _Channels()
+def _is_below(part):
+    return part.partition(":")[0] == BELOW
 
 
-def _identity(path):
-    """What changes when a file is replaced; None where there is none to look at (reading it tells why)."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return os.path.realpath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _volume_in(part):
+    """Which volume a part below:<n> names, or None."""
+    number = part.partition(":")[2]
+    return int(number) if number else None
 
 
-def _check_channel(path, index, shape):
-    count = shape[3] if len(shape) == 4 else 1
-    if index >= count:
-        raise damage(path, f"it has {count} channel(s), not the number {index} (counted from 0) asked for",
-                     "give another file, or correct the address")  # fmt: skip
+def _is_dicom(path):
+    """Whether a number behind `::` counts the volumes of a DICOM series and not the channels of a file."""
+    return os.path.isdir(path) or path.lower().endswith(DICOM_SUFFIXES) or looks_like_dicom(path)
 
 
 def _slices(folder):
@@ -163,15 +161,8 @@ def _slices(folder):
 
 def _ordered(slices, folder):
     """(slices along their normal, RAS+ affine of the grid)."""
-    slices, affine = ordered(_without_copies(slices), folder)
+    slices, affine = ordered(one_volume(slices, folder), folder)
     return slices, LPS_RAS @ affine
-
-
-def _one_series(folder):
-    slices, affine = _ordered(_slices(folder), folder)
-    check_memory(len(slices) * slices[0].size[0] * slices[0].size[1] * 4, folder)
-    whole = all(one.whole for one in slices)
-    return volume_of(_stacked(slices, np.dtype("i2" if whole else "f4")), affine, folder)
 
 
 def _grey(path):

@@ -5,7 +5,9 @@ import pathlib
 import stat
 
 from tfmed.files import expanded
-from tfmed.io.dicom import dicom_files, read_dicom, read_dicom_geometry
+from tfmed.io.dicom import read_dicom, read_dicom_geometry
+from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
+from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.errors import damage
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
@@ -19,9 +21,10 @@ READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, re
            ".mhd": (read_itk, read_itk_geometry)}  # fmt: skip
 
 
-def read_volume(path, series_uid=None):
-    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a folder with a DICOM series, or in a part of these.
+def read_volume(path, series_uid=None, volume=None):
+    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a DICOM series, or in a part of these.
 
+    DICOM is a folder with the slices of a series, or one file that holds them all (enhanced CT and MR, segmentations).
     A part is named behind `::`, such as channel 1 in `scan.nii.gz::1` or a dataset in `case.h5::image`; all kinds are
     listed in `tfmed.io.parts`.
 
@@ -31,6 +34,8 @@ def read_volume(path, series_uid=None):
     Args:
         path: str or PathLike, with or without a part.
         series_uid: which DICOM series, where a folder holds several.
+        volume: which volume of a DICOM series, where it holds several at the same places (time points, echoes,
+            b-values, segments), counted from 0.
 
     Returns:
         A Volume: array `(z, y, x)` or `(z, y, x, channel)`, dtype as stored, float32 where a NIfTI header scales the
@@ -40,29 +45,33 @@ def read_volume(path, series_uid=None):
         ImageIntegrityError: the file is missing, damaged, incomplete or not a volume; one line says what and how to
             fix it.
     """
-    return _read(path, series_uid, 0)
+    return _read(path, series_uid, volume, 0)
 
 
-def read_geometry(path, series_uid=None):
+def read_geometry(path, series_uid=None, volume=None):
     """The Geometry (shape, affine, dtype) that `read_volume` would return, from the headers alone.
 
     Raises:
         ImageIntegrityError: as `read_volume`, as far as a header shows it.
     """
-    return _read(path, series_uid, 1)
+    return _read(path, series_uid, volume, 1)
 
 
-def _read(path, series_uid, which):
+def _read(path, series_uid, volume, which):
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
     if part_of(path):
-        return (read_part, read_part_geometry)[which](path, lambda file: _read(file, series_uid, which))
+        part = (read_part, read_part_geometry)[which]
+        return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)
+    dicom = (read_dicom, read_dicom_geometry)[which]
     if _is_folder(path):
         _refuse_images(path)
-        return (read_dicom, read_dicom_geometry)[which](path, series_uid)
+        return dicom(path, series_uid, volume)
     name = pathlib.Path(path).name.lower()
     for suffix, readers in READERS.items():
         if name.endswith(suffix):
             return readers[which](path)
+    if name.endswith(DICOM_SUFFIXES) or looks_like_dicom(path):
+        return dicom(path, series_uid, volume)
     raise damage(path, "its suffix is none that a volume has", _advice(name))
 
 
@@ -86,8 +95,6 @@ def _refuse_images(folder):
 def _advice(name):
     if name.endswith(IMAGE_SUFFIXES):
         return "use tfmed.io.read_stack(paths, spacing=(z, y, x)) for images"
-    if name.endswith((".dcm", ".ima")):
-        return "give the folder that holds the series"
     if name.endswith(HDF5_SUFFIXES):
         return "name a dataset in it behind ::, such as case.h5::image"
     return f"give {', '.join(READERS)}, or a folder with a DICOM series"

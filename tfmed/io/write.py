@@ -45,7 +45,10 @@ def write_volume(volume, path):
     if volume.array.size == 0:
         raise UserError(f"{path}: a volume of shape {volume.array.shape} has no voxels; nothing was written")
     with _staged(target) as aside:
-        write(volume, aside / target.name)
+        try:
+            write(volume, aside / target.name)
+        except UserError as error:  # whoever writes knows only the private folder
+            raise UserError(str(error).replace(str(aside / target.name), str(path))) from None
         _move(aside, target)
 
 

@@ -10,10 +10,12 @@ from tfmed.data import preprocess
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
+from tfmed.io.dicom_seg import check_source, write_segmentation
 from tfmed.io.geometry import difference_of_grids, same_grid
 from tfmed.metrics.uncertainty import predictive_entropy
 
 OUTPUTS = ("labels", "probabilities", "entropy")
+DICOM_SEG = "dicom-seg"  # the labels as a DICOM Segmentation of the series that they lie on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Segmenter:
     def predict(self, words, out, outputs=None):
         """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
 
+        Of the output DICOM_SEG `<name>_labels.dcm`; the first image then is a DICOM series.
+
         Raises:
             UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
             DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
@@ -72,6 +76,9 @@ class Segmenter:
         for path in (path for _, paths in cases for path in paths.values()):
             if pathlib.Path(file_of(path)).resolve() in targets:
                 raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        if DICOM_SEG in outputs:
+            for _, paths in cases:
+                check_source(paths[self.modalities[0]])
         return self._predicted(cases, out, outputs)
 
     def _predicted(self, cases, out, outputs):
@@ -91,7 +98,10 @@ class Segmenter:
             }
             for kind in outputs:
                 path = _target(out, name, kind)
-                write_volume(volumes[kind](), path)
+                if kind == DICOM_SEG:
+                    write_segmentation(volumes["labels"](), paths[self.modalities[0]], path, values[values != 0])
+                else:
+                    write_volume(volumes[kind](), path)
                 yield path
 
     def prepared(self, images):
@@ -180,7 +190,7 @@ def _wanted(modalities):
 
 
 def _plain(name):
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm"):
         name = name.removesuffix(suffix)
     return name
 
@@ -191,7 +201,7 @@ def _stem(path, modalities):
 
 
 def _target(out, name, kind):
-    return pathlib.Path(out) / f"{name}_{kind}.nii.gz"
+    return pathlib.Path(out) / (f"{name}_labels.dcm" if kind == DICOM_SEG else f"{name}_{kind}.nii.gz")
 
 
 def check_grids(images, paths):

@@ -2,7 +2,7 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files
+from tfmed.io.dicom_files import dicom_files
 from tfmed.io.parts import ONE_SERIES, ORDERS
 from tfmed.io.stack import images_in
 

@@ -1,43 +1,155 @@
 """A folder of DICOM series."""
 
+import collections
+import dataclasses
+import os
+import pathlib
+import warnings
+
 from tfmed.data.case import Case
-from tfmed.io import list_dicom_series
+from tfmed.errors import DataError
+from tfmed.io import DicomSeries, ImageIntegrityError, list_dicom_series
+from tfmed.io.dicom import NoSlices
+from tfmed.io.dicom_order import ordered
+from tfmed.io.parts import BELOW
 
 from .listing import dicom_folders, folder, identity, nothing, unique
 
 _LAYOUT = "DICOM series, each in a sub-folder (the first level is taken as the patient)"
+_NO_IMAGES = ("SEG",)  # label maps, listed only where they are asked for
 
 
-def dicom_folder(root=None, modality=None, image="ct"):
+def dicom_folder(root=None, modality=None, image="ct", volume=-1):
     """One case per DICOM series at or below a folder; only headers are read.
 
     Ids come from the folders' names, never from the patient fields in the files. A case's image is the folder of its
-    slices and `meta["series_uid"]` tells which series; `meta["slices"]` counts its files.
+    slices (`<folder>::below` where they lie in several folders), and `meta["series_uid"]` tells which series;
+    `meta["slices"]` counts them. Reports, presentation states, screen captures and programs beside the slices are left
+    out with a warning, and so are segmentations unless `modality` is "SEG".
 
     Args:
         root: the folder; each folder just below it is a patient.
         modality: only series of this DICOM modality, such as "CT"; all by default.
         image: name under which a case gives its image.
+        volume: which volume of a series that holds several at the same places (time points, echoes, b-values), counted
+            from 0; by default (-1) such a series is refused when it is read.
 
     Raises:
         DataError: the folder is missing or holds no (such) series.
         ImageIntegrityError: a file among the slices is not readable DICOM.
     """
     base = folder(root, "dicom_folder", _LAYOUT)
-    found = []
-    for place in dicom_folders(base):
-        series = [one for one in list_dicom_series(place) if modality in (None, one.modality)]
-        found += [(place, number if len(series) > 1 else 0, one) for number, one in enumerate(series, 1)]
-    if not found:
-        wanted = f" of modality {modality}" if modality else ""
-        raise nothing(base, "dicom_folder", _LAYOUT + wanted)
-    relative = [place.relative_to(base).parts or (place.name,) for place, _, _ in found]
+    if volume < -1:
+        raise DataError(f"source dicom_folder: volume must be 0 or more, or -1 for series of one volume; got {volume}")
+    series = _whole(_listed(base, modality), base)
+    patients = _patients(series, base)
+    found = _by_place(series)
+    relative = [place.relative_to(base).parts or parts[0].folder.relative_to(base).parts or (place.name,)
+                for place, _, parts in found]  # fmt: skip
     ends = [f"-series{number}" if number else "" for _, number, _ in found]
     ids = unique(
-        [parts[-1] + end for parts, end in zip(relative, ends, strict=True)],
-        ["-".join(parts) + end for parts, end in zip(relative, ends, strict=True)],
+        [names[-1] + end for names, end in zip(relative, ends, strict=True)],
+        ["-".join(names) + end for names, end in zip(relative, ends, strict=True)],
     )
+    groups = [identity(patients.get(names[0], names[0])) for names in relative]
     return [
-        Case(name, identity(parts[0]), {image: str(place)}, None, {"series_uid": one.uid, "slices": len(one.slices)})
-        for name, parts, (place, _, one) in zip(ids, relative, found, strict=True)
+        Case(name, group, {image: _address(place, parts, volume)}, None, _meta(parts))
+        for name, group, (place, _, parts) in zip(ids, groups, found, strict=True)
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What one folder holds of a series."""
+
+    folder: pathlib.Path
+    series: DicomSeries
+
+    def places(self):
+        return {one.place for one in self.series.slices}
+
+
+def _listed(base, modality):
+    """{SeriesInstanceUID: its _Parts}."""
+    found, without = collections.defaultdict(list), None
+    for place in dicom_folders(base):
+        try:
+            series = list_dicom_series(place)
+        except NoSlices as error:  # a folder with reports alone
+            without = error
+            warnings.warn(f"{place}: left out: {str(error).removeprefix(f'{place}: ')}", stacklevel=4)
+            continue
+        for one in series:
+            if modality is None and one.modality in _NO_IMAGES:
+                warnings.warn(f"{place}: left out the series {one.uid}: a segmentation, no image", stacklevel=4)
+            elif modality in (None, one.modality):
+                found[one.uid].append(_Part(place, one))
+    if not found:
+        wanted = f" of modality {modality}" if modality else ""
+        raise without or nothing(base, "dicom_folder", _LAYOUT + wanted)
+    return found
+
+
+def _whole(listed, base):
+    """Lists of the _Parts of one series each.
+
+    Parts of one UID are one series if no slice of one lies where a slice of another does, and, if they lie below
+    different patients' folders (an anonymiser may give all the same UID), if they make one regular grid.
+    """
+    series = []
+    for parts in listed.values():
+        patients = collections.defaultdict(list)
+        for part in parts:
+            patients[_patient(part, base)].append(part)
+        if len(patients) > 1 and _disjoint(parts) and _regular(parts):
+            series.append(parts)
+            continue
+        for own in patients.values():
+            series += [own] if _disjoint(own) else [[part] for part in own]
+    return series
+
+
+def _patient(part, base):
+    return (part.folder.relative_to(base).parts or ("",))[0]
+
+
+def _disjoint(parts):
+    places = [part.places() for part in parts]
+    return len(set().union(*places)) == sum(map(len, places))
+
+
+def _regular(parts):
+    try:
+        ordered([one for part in parts for one in part.series.slices], parts[0].folder)
+    except ImageIntegrityError:
+        return False
+    return True
+
+
+def _patients(series, base):
+    """{name of a folder: the one that stands for it}, for patients whose series lie in several folders below `base`."""
+    one = {}
+    for parts in series:
+        names = [one.get(name, name) for name in sorted({_patient(part, base) for part in parts})]
+        one.update({name: names[0] for name in names})
+        one = {name: names[0] if of in names else of for name, of in one.items()}
+    return one
+
+
+def _by_place(series):
+    """(folder that holds all of it, its number among the series there or 0, _Parts) of each series."""
+    places = collections.defaultdict(list)
+    for parts in sorted(series, key=lambda parts: parts[0].series.uid):
+        places[pathlib.Path(os.path.commonpath([part.folder for part in parts]))].append(parts)
+    return [(place, number if len(found) > 1 else 0, parts)
+            for place, found in sorted(places.items()) for number, parts in enumerate(found, 1)]  # fmt: skip
+
+
+def _address(place, parts, volume):
+    end = [BELOW] if len(parts) > 1 else []
+    end += [str(volume)] if volume >= 0 else []
+    return f"{place}::{':'.join(end)}" if end else str(place)
+
+
+def _meta(parts):
+    return {"series_uid": parts[0].series.uid, "slices": sum(len(part.series.slices) for part in parts)}

@@ -6,14 +6,14 @@ import numpy as np
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files
+from tfmed.io.dicom_files import dicom_files
 
 from .lidc_xml import readings
-from .listing import dicom_folders, folder, header, nothing, unique
+from .listing import dicom_folders, first_slice, folder, header, nothing, unique
 
 _LAYOUT = "LIDC-IDRI-0001/<study>/<series>/*.dcm with the readers' *.xml beside the slices (also below LIDC-IDRI/)"
-_MODALITY, _SERIES = "0008|0060", "0020|000e"
-_SPACING, _POSITION, _AXES = "0028|0030", "0020|0032", "0020|0037"
+_MODALITY, _SERIES = "Modality", "SeriesInstanceUID"
+_SPACING, _POSITION, _AXES = "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"
 
 
 def lidc_idri(root=None):
@@ -52,12 +52,12 @@ def _patient(place, base):
 def _series(place):
     """Modality and meta of the series in one folder."""
     files = dicom_files(place)
-    modality, uid, *frame = header(files[0], (_MODALITY, _SERIES, _SPACING, _POSITION, _AXES))
+    modality, uid, *frame = header(first := first_slice(files), (_MODALITY, _SERIES, _SPACING, _POSITION, _AXES))
     if modality != "CT":
         return modality, None
     tables = sorted(path for path in place.glob("*.xml") if not path.name.startswith("."))
     marks = [mark for path in tables for mark in readings(path)]
-    to_ras = _to_ras(frame, files[0]) if marks else None
+    to_ras = _to_ras(frame, first) if marks else None
     meta = {"series_uid": uid, "slices": len(files), "nodules": [_nodule(mark, to_ras) for mark in marks]}
     return modality, meta
 

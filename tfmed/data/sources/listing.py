@@ -5,9 +5,11 @@ import os
 import pathlib
 import re
 import unicodedata
+import warnings
 
 from tfmed.errors import DataError
-from tfmed.io.dicom import dicom_files, header_reader
+from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
+from tfmed.io.dicom_header import looks_like_dicom, read_header
 
 _BIDS = re.compile(r"(?:^|/)(sub-[^\W_]+)(?=[_/])")
 
@@ -96,31 +98,39 @@ def _walk(root):
 
 
 def dicom_folders(root):
-    """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links."""
+    """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links.
+
+    A folder whose files may be slices by their names and are none is left out with a warning.
+    """
     return sorted(where for where, names in _walk(root) if names and _has_dicom(where))
 
 
 def _has_dicom(path):
     files = dicom_files(path)
-    return any(file.suffix.lower() in (".dcm", ".ima") for file in files) or any(_magic(file) for file in files[:1])
+    if any(file.suffix.lower() in DICOM_SUFFIXES or looks_like_dicom(file) for file in files):
+        return True
+    if files:
+        warnings.warn(f"{path}: left out, as {files[0].name} and {len(files) - 1} more are no DICOM", stacklevel=5)
+    return False
 
 
-def _magic(path):
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def header(path, tags):
-    """The text of some tags ("gggg|eeee") of one DICOM file, "" where absent.
+def first_slice(files):
+    """The first of some DICOM files that is a slice (reports may come before it), else the first.
 
     Raises:
-        ImageIntegrityError: the file is not a readable DICOM image.
+        ImageIntegrityError: a file is not readable DICOM.
     """
-    reader = header_reader(path)
-    return [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+    return next((file for file in files if header(file, ["PixelSpacing"])[0]), files[0])
+
+
+def header(path, names):
+    """The text of some tags, named by their keywords, of one DICOM file, "" where absent.
+
+    Raises:
+        ImageIntegrityError: the file is not readable DICOM.
+    """
+    found = read_header(path, names)
+    return [found.text(name) for name in names]
 
 
 def files_below(root):

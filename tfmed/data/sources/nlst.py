@@ -1,12 +1,12 @@
 """NLST: <PID>/<StudyUID>/<SeriesUID>/ with DICOM slices; several reconstructions and localisers per exam."""
 
 from tfmed.data.case import Case
-from tfmed.io.dicom import dicom_files
+from tfmed.io.dicom_files import dicom_files
 
-from .listing import dicom_folders, folder, header, identity, nothing, unique
+from .listing import dicom_folders, first_slice, folder, header, identity, nothing, unique
 
 _LAYOUT = "<PID>/<StudyUID>/<SeriesUID>/*.dcm (also below a folder NLST/)"
-_MODALITY, _KIND, _DATE, _SERIES = "0008|0060", "0008|0008", "0008|0020", "0020|000e"
+_MODALITY, _KIND, _DATE, _SERIES = "Modality", "ImageType", "StudyDate", "SeriesInstanceUID"
 
 
 def nlst(root=None, smallest=20):
@@ -47,7 +47,7 @@ def _best(places, smallest):
         files = dicom_files(place)
         if len(files) < smallest:
             return None
-        modality, kind, date, uid = header(files[0], (_MODALITY, _KIND, _DATE, _SERIES))
+        modality, kind, date, uid = header(first_slice(files), (_MODALITY, _KIND, _DATE, _SERIES))
         if modality == "CT" and "LOCALIZER" not in kind.upper():
             number = {"1999": 0, "2000": 1, "2001": 2}.get(date[:4])
             return place, {"round": number, "series_uid": uid, "slices": len(files)}
