@@ -210,6 +210,7 @@ def test_validation_equals_direct_computation(method):
             overlap.dice(np.isin(ours, values), np.isin(theirs, values)), abs=1e-12
         )
     assert found["dice"] == pytest.approx(np.mean([found[f"dice_{n}"] for n in ("whole", "core", "enhancing")]))
+    assert list(found) and set(found) == set(method.validated()), "early stopping must know what there is"
 
 
 @pytest.fixture(scope="module")

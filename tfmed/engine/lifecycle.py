@@ -45,6 +45,7 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     worker = placement.worker(strategy)
     _repeatable(settings)
     method = registry.method_class(settings.method)(settings)
+    _check_early_stopping(method)
     method.prepared("train", progress)
     run = _open(settings, run_dir, resume, chief=worker[0] == 0)
     method.records = Records(run.path / "records", writes=worker[0] == 0)
@@ -64,6 +65,27 @@ def _advise_on_cpus(precision):
         log.warning("on some CPUs training is now many times slower than need be: import tfmed before TensorFlow")
     if precision != "float32":
         log.info("train.precision: %s saves no time here: on CPUs convolutions are computed in float32", precision)
+
+
+def _check_early_stopping(method):
+    """RunError where the rule can never be applied: told before the first step, not after hours of training."""
+    rule, known = method.settings.train.early_stopping, method.validated()
+    if rule is None:
+        return
+    if not known:
+        raise RunError(
+            f"train.early_stopping: method {method.settings.method} computes no number on validation cases, by which "
+            "to stop; set it to null"
+        )
+    if rule.metric not in known:
+        raise RunError(
+            f"train.early_stopping.metric: no validation metric {rule.metric!r}; known: {', '.join(sorted(known))}"
+        )
+    if not method.validation_cases():
+        raise RunError(
+            f"train.early_stopping: no validation case that {rule.metric!r} can be computed on; raise "
+            "data.split.validation, or set early_stopping to null"
+        )
 
 
 def _repeatable(settings):

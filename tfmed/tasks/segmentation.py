@@ -200,9 +200,18 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     def _window_fn(self):
         return self.compiled(self.network, functools.partial(window_probabilities, self.network, self.config))
 
+    def validated(self):
+        """Names of what `validation` gives."""
+        nothing = np.zeros(1, np.uint8)
+        return ("cross_entropy", "dice", *self.region_dice(nothing, nothing))
+
+    def validation_cases(self):
+        """The labelled ones."""
+        return [case for case in self.cases["validation"] if case.label is not None]
+
     def validation(self, model):
         """{"cross_entropy", "dice", "dice_<region>"} over all voxels of the labelled validation cases."""
-        cases = [case for case in self.cases["validation"] if case.label is not None]
+        cases = self.validation_cases()
         if not cases:
             return {}
         self.prepared("validation")
