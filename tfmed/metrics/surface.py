@@ -20,8 +20,11 @@ from scipy.spatial import cKDTree
 
 from tfmed.metrics.segmentation import as_masks
 
-DEFINITION = ("surface = mask voxels with a face neighbour outside the mask; "
-              "HD95 = 95th percentile of both directed sets of distances together")  # fmt: skip
+HD95 = "95th percentile of both directed sets of distances together"
+ASSD = "mean of the two directed mean distances, each surface of the same weight"
+MSD = "mean of both directed sets of distances together, each surface voxel of the same weight"
+NSD = "share of both surfaces' voxels that lie within that distance of the other surface"
+DEFINITION = f"surface = mask voxels with a face neighbour outside the mask; HD95 = {HD95}"
 
 _SLACK = 1e-5  # share by which a distance may lie above the tolerance of a surface Dice
 _COLUMNS = 256  # columns that a voxel looks into before it is left to the k-d tree
@@ -94,12 +97,19 @@ class SurfaceDistances:
 
     @property
     def assd(self):
-        """Mean of both directed means, each surface of the same weight: MedPy's `assd`."""
+        """Mean of both directed means, each surface of the same weight: MedPy's `assd` before its version 0.5.
+
+        MedPy since then and MONAI take the mean of all distances, which is `msd`: another number wherever one surface
+        has more voxels than the other.
+        """
         return (self.asd + self.asd_to_prediction) / 2
 
     @property
     def msd(self):
-        """Mean of all distances of both directions, each voxel of the same weight (Heimann et al. 2009)."""
+        """Mean of all distances of both directions, each voxel of the same weight (Heimann et al. 2009).
+
+        MedPy's `assd` since its version 0.5, and MONAI's symmetric average surface distance.
+        """
         return self._of(np.mean, self.both)
 
     def percentile(self, q):

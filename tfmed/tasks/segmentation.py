@@ -40,6 +40,8 @@ class SegmentationConfig(MethodConfig):
     blend: Literal["gaussian", "constant"] = "gaussian"
     flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
     mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
+    # scores
+    nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
 
     @pydantic.model_validator(mode="after")
     def _sections_fit(self):
