@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests.support import ring
+from tfmed.metrics import judge as module
 from tfmed.metrics.judge import Real, judge
+from tfmed.metrics.template_matching import nearest_templates
 
 pytestmark = pytest.mark.current
 SMALL = {"channels": (8, 16), "features": 16, "batch_size": 32, "epochs": 4}
@@ -57,6 +59,25 @@ def test_flags(judged):
         "perfect": False, "blurred": False, "one mode": False, "copier": True}  # fmt: skip
     diversity = column(judged.structure, "mean MS-SSIM")
     assert diversity["one mode"] > diversity["perfect"]
+
+
+@pytest.mark.parametrize("most", [None, 24])
+def test_every_copy_is_found_and_templates_are_drawn_at_random(real, most, monkeypatch):
+    """Also where few images are looked at: the search goes through all training images."""
+    train, templates = real["spots"].train, []
+    monkeypatch.setattr(module, "nearest_templates", lambda *sets: templates.append(sets) or nearest_templates(*sets))
+
+    def copier(n, label, seed):
+        return train[(np.arange(n) + seed) % len(train)]
+
+    found = judge({"copier": copier}, real, runs=1, auxiliary=False, most=most, **SMALL | {"epochs": 1})
+    synthetic, copied, similar = found.nearest["copier", "spots"]
+    assert len(synthetic) == (24 if most else len(train)) and similar.s_r.similarity.min() > 0.9999
+    np.testing.assert_array_equal(synthetic, copied)
+    np.testing.assert_array_equal(train[similar.s_r.index], copied)
+    assert found.structure[0]["memorised"]
+    for drawn, *_ in templates:
+        assert len(drawn) == 100 and not np.array_equal(drawn, train[:100])
 
 
 def test_tables_are_whole(judged, real):
