@@ -6,6 +6,7 @@ import pytest
 from tests.support import ring
 from tfmed.metrics import judge as module
 from tfmed.metrics.judge import Real, judge
+from tfmed.metrics.mahalanobis import null_mahalanobis
 from tfmed.metrics.template_matching import nearest_templates
 
 pytestmark = pytest.mark.current
@@ -109,3 +110,17 @@ def test_what_cannot_be_judged(real):
         judge({"small": lambda n, label, seed: ring.draw(n, seed)[:, :8]}, real, 1, **SMALL)
     with pytest.raises(ValueError, match="'mine' is none of own, shared"):
         judge({"perfect": ring.perfect}, real, 1, feature_net="mine", **SMALL)
+
+
+def test_the_null_value_is_that_of_the_dimensions_that_features_have():
+    """Of 16 units two never fire: a perfect generator's distance is that of 14 dimensions."""
+
+    class Network:
+        probability = staticmethod(lambda images: np.linspace(0, 1, len(images)))
+
+    draw = np.random.default_rng(0)
+    features = [np.hstack([draw.normal(size=(64, 14)), np.zeros((64, 2))]) for _ in range(4)]
+    real = Real(ring.draw(64, 1), ring.draw(64, 2))
+    row = module._scores(Network, real, [real.train, real.test], features, 0)
+    assert row["Mahalanobis null"] == pytest.approx(null_mahalanobis(64, 14))
+    assert row["Mahalanobis"] == pytest.approx(row["Mahalanobis null"], rel=0.1)

@@ -156,15 +156,14 @@ def _features(network, real, made):
 
 def _scores(network, real, made, described, seed):
     _, _, reference, features = described
-    n = len(reference)
+    n, d = reference.shape
     half = n // 2
     test = two_sample_test(network.probability(made[1]), network.probability(real.test))
     order = np.random.default_rng(seed).permutation(n)
     row = dataclasses.asdict(test)
     row["Mahalanobis"] = float(mahalanobis(features, reference).mean())
-    d = dimensions(reference)  # of the features, some units may never fire
-    if n > d + 2:
-        row["Mahalanobis null"] = null_mahalanobis(n, d)
+    if n >= d + 2:  # units that never fire leave fewer dimensions, of one network more than of another
+        row["Mahalanobis null"] = null_mahalanobis(n, dimensions(reference))
     row |= {
         "Mahalanobis half": float(mahalanobis(features, reference[order[:half]]).mean()),
         "Mahalanobis real halves": float(mahalanobis(reference[order[half:]], reference[order[:half]]).mean()),
