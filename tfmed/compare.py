@@ -30,9 +30,11 @@ def main(argv):
     comparison = Comparison(configs, arguments.out, range(arguments.seeds), **how)
     failed = comparison.train_and_score()
     if comparison.scored():
-        from tfmed.engine.terminal import print_table
+        from tfmed.engine.terminal import print_definitions, print_table
 
-        print_table(comparison.table())
+        rows = comparison.table()
+        print_table(rows)
+        print_definitions(rows)
         print(f"table: {comparison.out / 'comparison.csv'}\nreport: {comparison.write()}")
     if failed:
         raise UserError(f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); fix it and repeat the command")

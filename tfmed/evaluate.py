@@ -15,7 +15,7 @@ def main(argv):
     arguments, first, method, (options,) = cli.trained(parser, argv, "CanEvaluate", ("evaluate",))
     from tfmed.engine import previews, report
     from tfmed.engine.run import load_run
-    from tfmed.engine.terminal import print_table
+    from tfmed.engine.terminal import print_definitions, print_table
 
     runs = [first, *(load_run(path) for path in arguments.compare)]
     for run in runs:
@@ -30,6 +30,7 @@ def main(argv):
         _write(first.path / f"{name}.csv", rows)
     previews.write(found.pictures, first.path, None)
     print_table([report.joined({key: str(value) for key, value in row.items()}) for row in found["evaluation"]])
+    print_definitions(found["evaluation"])
     print(f"table: {first.path / 'evaluation.csv'}\nreport: {report.write(first)}")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tfmed.data.preprocess import Orient, Resample, Step, Window, resample, run
+from tfmed.data.preprocess import Orient, Resample, Step, Window, onto_grid, resample, run
 from tfmed.io import Volume, orientation, read_volume, write_volume
 
 pytestmark = pytest.mark.current
@@ -119,6 +119,18 @@ def test_dtypes_and_byte_orders(dtype):
         found = resample(volume, (4, 5, 6), is_label)
         np.testing.assert_array_equal(found.array, resample(native, (4, 5, 6), is_label).array)
         assert found.array.dtype == (native.array.dtype if is_label else np.float32)
+
+
+def test_masks_stay_masks():
+    """Bool, which SimpleITK does not know, is what uint8 gives; as an image it is 0 and 1."""
+    mask = labels().replace(array=labels().array > 0)
+    numbers = mask.replace(array=mask.array.astype("uint8"))
+    turned = mask.affine @ np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0.3], [0, 0, 0, 1.0]])
+    for move in (lambda volume: resample(volume, (5, 6, 7), is_label=True),
+                 lambda volume: onto_grid(volume, (5, 6, 7), turned, is_label=True)):  # fmt: skip
+        assert move(mask).array.dtype == bool
+        np.testing.assert_array_equal(move(mask).array, move(numbers).array.astype(bool))
+    np.testing.assert_array_equal(resample(mask, (5, 6, 7)).array, resample(numbers, (5, 6, 7)).array)
 
 
 def test_a_constant_stays_constant_up_to_the_border():

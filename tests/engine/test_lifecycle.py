@@ -214,10 +214,20 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path, devices):
 
 
 @pytest.mark.one_stack
-def test_early_stopping_by_an_unknown_metric_names_the_known_ones(tmp_path):
-    rule = "train.early_stopping={metric: skore, mode: min}"
-    with pytest.raises(RunError, match="known: score"):
-        fit(settings("train.steps=2", "model.scores=[0]", rule), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("metric", "words", "line"),
+    [
+        ("skore", ("model.scores=[0]",), "known: score"),
+        ("score", ("model.scores=[0]", "data.split.validation=0"), "no validation case.*data.split.validation"),
+        ("score", (), "method toy computes no number on validation cases"),
+    ],
+    ids=["unknown metric", "no cases", "no validation"],
+)
+def test_early_stopping_that_can_never_work_is_told_before_the_first_step(tmp_path, metric, words, line):
+    rule = f"train.early_stopping={{metric: {metric}, mode: min}}"
+    with pytest.raises(RunError, match=line) as caught:
+        fit(settings("train.steps=2", *words, rule), tmp_path / "run")
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.one_stack

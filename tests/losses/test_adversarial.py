@@ -25,6 +25,7 @@ from tfmed.losses.adversarial import (
     wasserstein_generator,
     wgan_gp,
 )
+from tfmed.losses.path_length import path_length_penalty, path_lengths
 
 pytestmark = pytest.mark.current
 
@@ -336,3 +337,47 @@ def test_relativistic_of_a_batch_follows_the_definition():
     expected = [-(np.log(r).mean() + np.log(1 - f).mean()) / 2, -(np.log(f).mean() + np.log(1 - r).mean()) / 2]
     assert relativistic(real, fake) == pytest.approx(expected, rel=1e-5)
     assert relativistic(real + 5, fake + 5) == pytest.approx(expected, rel=1e-5)
+
+
+# --- what does not fit ------------------------------------------------------------------------------------------------
+
+
+def test_one_sample_does_not_stand_for_many():
+    for critic in (*(pair[0] for pair in LOSSES.values()), lambda a, b: relativistic_critic(a, b, 0.0, 0.0)):
+        for call in (critic, tf.function(critic)):
+            with pytest.raises(ValueError, match="differ in their samples"):
+                call(scores(0, (4, 3)), scores(1, (1, 3)))
+    with pytest.raises(ValueError, match="mean_fake of shape"):
+        relativistic_critic(scores(0, (4, 1)), scores(1, (4, 1)), 0.0, scores(1, (4, 1)))
+
+
+def test_class_labels_fit_the_logits():
+    logits = scores(0, (4, 3))
+    for labels in ([0], [[0], [1], [2], [0]], [0, 1, 2]):
+        with pytest.raises(ValueError, match="labels of shape"):
+            class_loss(logits, np.array(labels))
+    with pytest.raises(ValueError, match="labels are not 0 to 2"):
+        class_loss(logits, np.array([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3,), (3, 5, 1, 1), (3, 1, 1)])
+def test_each_sample_needs_its_mix(shape):
+    with pytest.raises(ValueError, match="mix of shape"):
+        wgan_gp(quadratic, images(1), images(2), 10.0, tf.fill(shape, 0.5))
+
+
+def test_images_between_others_need_both_of_one_shape():
+    with pytest.raises(ValueError, match="does not fit"):
+        wgan_gp(quadratic, images(1), images(2)[:1], 10.0, tf.fill([3, 1, 1, 1], 0.5))
+
+
+def test_path_lengths_need_noise_of_the_images_shape():
+    def synthesise(w):
+        return tf.reduce_sum(w, 1)
+
+    w, y = scores(0, (2, 3, 4)), scores(1, (2, 4))
+    np.testing.assert_allclose(path_lengths(synthesise, w, y), np.linalg.norm(y, axis=1) / 2, rtol=1e-5)
+    with pytest.raises(ValueError, match="noise of shape"):
+        path_lengths(synthesise, w, y[:1])
+    with pytest.raises(ValueError, match="mean of shape"):
+        path_length_penalty(scores(0, (2,)), scores(1, (2,)))

@@ -176,3 +176,67 @@ def test_ramps():
     assert [float(f(0, 0)) for f in (s.sigmoid_rampup, s.linear_rampup, s.cosine_rampdown)] == [1, 1, 0]
     graph = tf.function(lambda step: s.sigmoid_rampup(step, 100))
     assert float(graph(tf.constant(100, tf.int64))) == 1.0
+
+
+# --- what does not fit ------------------------------------------------------------------------------------------------
+
+STRETCHED = {"one sample for three": np.s_[:1], "one row for four": np.s_[:, :1], "one column for five": np.s_[..., :1]}
+
+
+@both
+@pytest.mark.parametrize("part", STRETCHED.values(), ids=STRETCHED)
+def test_targets_and_masks_are_not_stretched(loss, part):
+    """NumPy's rules would repeat them in silence, in a graph as well."""
+    for call in (loss, tf.function(loss)):
+        with pytest.raises(ValueError, match="does not fit"):
+            call(LOGITS, LABELS[part])
+        with pytest.raises(ValueError, match="does not fit"):
+            call(LOGITS, LABELS, mask=MASK[part])
+    with pytest.raises(ValueError, match="does not fit"):
+        loss(LOGITS, LABELS, mask=MASK[..., None])
+
+
+@pytest.mark.parametrize("loss", SUPERVISED.values(), ids=SUPERVISED)
+def test_probabilities_are_not_stretched_and_open_sizes_are_looked_at_when_they_are_known(loss):
+    for part in (ONE_HOT[:1], ONE_HOT[..., :1], ONE_HOT[..., :2]):
+        with pytest.raises(ValueError, match="does not fit"):
+            loss(LOGITS, part)
+    signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, None], tf.int64)]
+    graph = tf.function(loss, input_signature=signature, autograph=False)
+    np.testing.assert_allclose(graph(LOGITS, LABELS), loss(LOGITS, LABELS), rtol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="does not fit"):
+        graph(LOGITS, LABELS[:1])
+
+
+@pytest.mark.parametrize("loss", SUPERVISED.values(), ids=SUPERVISED)
+@pytest.mark.parametrize("strange", [255, -1, 3])
+def test_a_label_that_is_no_class_is_an_error_where_it_counts(loss, strange):
+    labels = LABELS.copy()
+    labels[1, 2, 3] = strange
+    with pytest.raises(ValueError, match="labels are not 0 to 2"):
+        loss(LOGITS, labels)
+    graph = tf.function(loss, autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels are not 0 to 2"):
+        graph(tf.constant(LOGITS), tf.constant(labels))
+    mask = np.ones(LABELS.shape, "float32")
+    mask[1, 2, 3] = 0
+    np.testing.assert_allclose(loss(LOGITS, labels, mask=mask), loss(LOGITS, LABELS, mask=mask), rtol=1e-6)
+    with pytest.raises(ValueError, match="labels are not 0 to 2"):
+        loss(LOGITS, labels, mask=1 - mask)
+
+
+@pytest.mark.parametrize("loss", [s.soft_dice, s.batch_dice, s.cross_entropy, s.focal])
+@pytest.mark.parametrize("weights", [(1, 2), (1, 2, 3, 4), (1, -1, 3), (1, np.nan, 1), (1, np.inf, 1), (0, 0, 0), 2.0])
+def test_class_weights_are_one_for_each_class_and_not_negative(loss, weights):
+    with pytest.raises(ValueError, match="class_weights"):
+        loss(LOGITS, LABELS, class_weights=weights)
+
+
+def test_some_class_that_counts_has_a_weight():
+    """Without the background there would be 0 / 0."""
+    with pytest.raises(ValueError, match="class_weights"):
+        s.soft_dice(LOGITS, LABELS, class_weights=(1, 0, 0))
+    only = s.soft_dice(LOGITS, LABELS, class_weights=(1, 0, 0), background=True)
+    p, y = P[..., 0], ONE_HOT[..., 0]
+    expected = 1 - (2 * (p * y).sum((1, 2)) + 1e-5) / ((p + y).sum((1, 2)) + 1e-5)
+    np.testing.assert_allclose(only, expected, rtol=1e-5)

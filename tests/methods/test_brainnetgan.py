@@ -15,7 +15,7 @@ from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError
 from tfmed.io.connectome import read_connectome
 from tfmed.methods.brainnetgan import BrainNetGAN, Config, build_network
-from tfmed.methods.brainnetgan.classification import oversampled
+from tfmed.methods.brainnetgan.classification import GraphClassifier, oversampled
 from tfmed.ops.triangle import to_vector
 
 pytestmark = pytest.mark.current
@@ -228,6 +228,23 @@ def test_classifier_learns_from_real_and_generated_alike():
         parts.append(log_loss(b["label"], probabilities, labels=[0, 1]))
     assert float(loss) == pytest.approx(sum(parts), rel=1e-4) and float(logs["classifier"]) == float(loss)
     assert abs(parts[0] - parts[1]) > 1e-6  # so that one of them twice would be told from their sum
+
+
+@pytest.mark.parametrize("patience", [1, 100])
+def test_the_graph_network_gives_back_its_best_epoch(patience, monkeypatch):
+    """Whether training stops early or runs to its end; learning makes the validation, of opposite labels, worse."""
+    train = real(count=20)
+    validation = Connectomes(train.matrices, 1 - train.labels, train.ids)
+    few = {"graph_epochs": 12, "graph_patience": patience, "graph_learning_rate": 0.02, "graph_batch": 4}
+    classifier = GraphClassifier(Config(regions=10, graph_filters=(8,), **few))
+    histories, fit_it = [], classifier.network.fit
+    monkeypatch.setattr(classifier.network, "fit", lambda *a, **k: histories.append(fit_it(*a, **k)))
+    classifier.scores(train, validation, {}, seed=0)
+    (history,) = histories
+    losses = history.history["val_loss"]
+    assert (len(losses) < 12) == (patience == 1) and losses[-1] > min(losses) * 1.001
+    found = classifier.network.evaluate(validation.matrices, validation.labels, batch_size=4, verbose=0)
+    assert found == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_phantoms_are_connectomes_of_two_groups():

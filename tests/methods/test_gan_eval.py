@@ -234,3 +234,13 @@ def test_a_class_that_the_source_does_not_have():
     with pytest.raises(DataError, match="no train image of class 'benign'; the source has adaptive, non-adaptive: set"):
         method = tfmed.registry.method_class("gan_eval")(settings("dcgan", "model.classes=[benign]"))
         next(iter(method.stages())).train()
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", ZOO)
+def test_every_gan_trains_for_the_papers_1000_epochs(name):
+    """Of RTr: 1024 and 1158 slices, a model for each class; AC-GAN of both at once."""
+    settings = tfmed.load_config(CONFIGS / "gan_eval" / f"{name}.yaml")
+    images = (2182,) if settings.model.class_conditional else (1024, 1158)
+    seen = settings.train.steps * settings.train.batch_size * settings.model.critic_steps
+    assert np.mean([seen / count for count in images]) == pytest.approx(1000, rel=0.06)

@@ -320,6 +320,12 @@ def test_median_distance():
     assert generative.median_distance(x, y) == pytest.approx(expected)
 
 
+def test_median_distance_of_samples_of_which_most_are_alike():
+    x = np.array([[5.0, 1.0]] * 10 + [[5.0, 4.0]])
+    assert generative.median_distance(x[:5], x[5:]) == pytest.approx(3)
+    assert generative.median_distance(x[:5], x[5:10]) == 0
+
+
 def test_kernel_distances_of_blocks():
     x, y = features(0, 43), features(1, 61)
     parts = kernel_distances(x, y, blocks=5)

@@ -122,3 +122,22 @@ def test_similarity_is_zero_for_one_set_and_grows():
 def test_wrong_graphs(matrices, message):
     with pytest.raises(ValueError, match=message):
         graph.node_strength(matrices)
+
+
+def test_a_constant_measure_is_not_apart():
+    """Trees have no triangles: their local efficiency is 0 in both sets, and no bandwidth can be had from that."""
+    trees = np.zeros((6, 5, 5))
+    trees[:, 0, 1:] = trees[:, 1:, 0] = np.linspace(0.1, 0.9, 24).reshape(6, 4)
+    found = graph.similarity(trees[:3], trees[3:])
+    assert found["local efficiency"] == (0, 0) and found["edge weight"][0] > 0.1 and found["edge weight"][1] > 0
+    rounded = np.full(10, 0.1 + 0.2), np.full(10, 0.3)
+    assert graph.histogram_kl(*rounded) == 0
+    full = np.ones((3, 4, 4))
+    assert set(graph.similarity(full, full[:2]).values()) == {(0, 0)}
+
+
+def test_a_collapsed_set_is_apart():
+    """Most pairs of samples are alike, so that the median distance is 0: that of the other pairs is taken."""
+    one, many = np.stack([weighted(6, 0)] * 12), np.stack([weighted(6, seed) for seed in range(3)])
+    for kl, distance in graph.similarity(one, many).values():
+        assert np.isfinite([kl, distance]).all() and distance > 0.1

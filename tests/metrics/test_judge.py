@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from tests.support import ring
+from tfmed.metrics import judge as module
 from tfmed.metrics.judge import Real, judge
+from tfmed.metrics.mahalanobis import null_mahalanobis
+from tfmed.metrics.template_matching import nearest_templates
 
 pytestmark = pytest.mark.current
 SMALL = {"channels": (8, 16), "features": 16, "batch_size": 32, "epochs": 4}
@@ -59,6 +62,25 @@ def test_flags(judged):
     assert diversity["one mode"] > diversity["perfect"]
 
 
+@pytest.mark.parametrize("most", [None, 24])
+def test_every_copy_is_found_and_templates_are_drawn_at_random(real, most, monkeypatch):
+    """Also where few images are looked at: the search goes through all training images."""
+    train, templates = real["spots"].train, []
+    monkeypatch.setattr(module, "nearest_templates", lambda *sets: templates.append(sets) or nearest_templates(*sets))
+
+    def copier(n, label, seed):
+        return train[(np.arange(n) + seed) % len(train)]
+
+    found = judge({"copier": copier}, real, runs=1, auxiliary=False, most=most, **SMALL | {"epochs": 1})
+    synthetic, copied, similar = found.nearest["copier", "spots"]
+    assert len(synthetic) == (24 if most else len(train)) and similar.s_r.similarity.min() > 0.9999
+    np.testing.assert_array_equal(synthetic, copied)
+    np.testing.assert_array_equal(train[similar.s_r.index], copied)
+    assert found.structure[0]["memorised"]
+    for drawn, *_ in templates:
+        assert len(drawn) == 100 and not np.array_equal(drawn, train[:100])
+
+
 def test_tables_are_whole(judged, real):
     assert [row["model"] for row in judged.rows] == ["perfect", "blurred", "one mode", "copier"]
     assert len(judged.auxiliary) == 4 * 5
@@ -88,3 +110,17 @@ def test_what_cannot_be_judged(real):
         judge({"small": lambda n, label, seed: ring.draw(n, seed)[:, :8]}, real, 1, **SMALL)
     with pytest.raises(ValueError, match="'mine' is none of own, shared"):
         judge({"perfect": ring.perfect}, real, 1, feature_net="mine", **SMALL)
+
+
+def test_the_null_value_is_that_of_the_dimensions_that_features_have():
+    """Of 16 units two never fire: a perfect generator's distance is that of 14 dimensions."""
+
+    class Network:
+        probability = staticmethod(lambda images: np.linspace(0, 1, len(images)))
+
+    draw = np.random.default_rng(0)
+    features = [np.hstack([draw.normal(size=(64, 14)), np.zeros((64, 2))]) for _ in range(4)]
+    real = Real(ring.draw(64, 1), ring.draw(64, 2))
+    row = module._scores(Network, real, [real.train, real.test], features, 0)
+    assert row["Mahalanobis null"] == pytest.approx(null_mahalanobis(64, 14))
+    assert row["Mahalanobis"] == pytest.approx(row["Mahalanobis null"], rel=0.1)

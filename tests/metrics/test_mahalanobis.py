@@ -5,7 +5,7 @@ import pytest
 import scipy.spatial
 import sklearn.covariance
 
-from tfmed.metrics.mahalanobis import mahalanobis, null_mahalanobis
+from tfmed.metrics.mahalanobis import dimensions, mahalanobis, null_mahalanobis
 
 pytestmark = pytest.mark.current
 
@@ -75,3 +75,51 @@ def test_shrinkage():
 def test_what_cannot_be_done(x, y, shrinkage, words):
     with pytest.raises(ValueError, match=words):
         mahalanobis(x, y, shrinkage)
+
+
+# --- features of lower rank than their number -------------------------------------------------------------------------
+
+
+def embedded(points, seed=0, more=4):
+    """Points `(n, d)` in d of d + `more` dimensions, turned so that no single feature is constant."""
+    d = points.shape[1]
+    turn = np.linalg.qr(gaussian(d + more, d + more, seed))[0]
+    return points @ turn[:d], turn[d:]
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", "pinv"])
+def test_in_the_span_it_is_the_distance_of_the_points_themselves(shrinkage):
+    x, y = gaussian(7, 3), gaussian(40, 3, 1)
+    (flat, _), (reference, _) = embedded(x), embedded(y)
+    assert dimensions(reference) == 3 and dimensions(y) == 3
+    np.testing.assert_allclose(mahalanobis(flat, reference, shrinkage), mahalanobis(x, y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", "pinv"])
+def test_what_sticks_out_of_the_span_counts(shrinkage):
+    """Closed form: e^2 over a thousandth of the mean variance. The pseudo-inverse alone would not see it."""
+    x, y = gaussian(7, 3), gaussian(40, 3, 1)
+    (flat, outside), (reference, _) = embedded(x), embedded(y)
+    strange = flat + 0.5 * outside[0] - 0.2 * outside[1]
+    mean_variance = y.var(axis=0, ddof=1).mean()
+    expected = np.sqrt(mahalanobis(x, y) ** 2 + (0.5**2 + 0.2**2) / (1e-3 * mean_variance))
+    np.testing.assert_allclose(mahalanobis(strange, reference, shrinkage), expected, rtol=1e-6)
+
+
+def test_no_generator_looks_better_than_a_perfect_one_where_units_are_dead():
+    """A perfect one scores the null value of the dimensions that there are; one with a new direction scores more."""
+    found, strange = [], []
+    for seed in range(20):
+        x, outside = embedded(gaussian(200, 10, seed), more=22)
+        y, _ = embedded(gaussian(60, 10, seed + 99), more=22)
+        found.append(mahalanobis(x, y).mean())
+        strange.append(mahalanobis(x + 0.3 * outside[0], y).mean())
+    null = null_mahalanobis(60, dimensions(y))
+    assert np.mean(found) == pytest.approx(null, rel=0.02)
+    assert null < 0.75 * null_mahalanobis(60, 32)  # by which a bad one had looked better than perfect
+    assert min(strange) > 2 * null
+
+
+def test_a_reference_that_is_one_point():
+    assert dimensions(np.ones((9, 3))) == 0
+    np.testing.assert_allclose(mahalanobis(np.ones((2, 3)), np.ones((9, 3))), 0, atol=1e-6)

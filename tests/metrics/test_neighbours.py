@@ -46,6 +46,15 @@ def test_no_image_is_its_own_neighbour(small_blocks):
     np.testing.assert_array_equal(found.index, expected.argmax(axis=1))
 
 
+def test_some_images_are_looked_for_among_all(small_blocks):
+    a, b = images(8), images(7, 1)
+    chosen = [1, 2, 4, 7]
+    for others in (b, None):
+        every, some = nearest(a, others, measure=small_blocks), nearest(a, others, measure=small_blocks, chosen=chosen)
+        np.testing.assert_allclose(some.similarity, every.similarity[chosen], atol=1e-6)
+        np.testing.assert_array_equal(some.index, every.index[chosen])
+
+
 def test_a_copier_and_a_constant_generator():
     real, fresh = images(12), images(12, 1)
     level = {"level": 0.05}
@@ -68,6 +77,11 @@ def test_flags_of_medians_alone():
     assert flags(found([0.5, 0.6], [0.5, 0.5], [0.6, 0.6]), level=None) == {"memorised": False, "collapsed": False}
     assert flags(found([0.5, 0.6], [0.6, 0.6], [0.6, 0.6]), level=None)["memorised"]
     assert flags(found([0.7, 0.7], [0.5, 0.5], [0.6, 0.6]), level=None)["collapsed"]
+    # As near to each other as real ones: no collapse. As near to real ones as these to each other: that is a copier.
+    assert not flags(found([0.6, 0.6], [0.5, 0.5], [0.6, 0.6]), level=None)["collapsed"]
+    more = Similarities(*(Nearest(np.full(2, value), np.zeros(2, int)) for value in (0.5, 0.65, 0.6, 0.7)))
+    assert not flags(more, level=None)["memorised"]  # real images are as near, where all are looked through
+    assert set(more.medians()) == {"S_S", "S_R", "R_R", "R_all"}
     assert flags(found([0.5, 0.6], [0.5, 0.995], [0.6, 0.6]))["memorised"]
     # Two values of each cannot be significant.
     assert flags(found([0.7, 0.7], [0.7, 0.7], [0.6, 0.6])) == {"memorised": False, "collapsed": False}

@@ -201,3 +201,5 @@ def test_bridging_coefficient():
     for wrong in ([], [np.nan], [np.inf, 1.0]):
         with pytest.raises(ValueError, match="baseline: at least one score"):
             bridging_coefficient([0.5], wrong, [0.7])
+    with pytest.raises(ValueError, match="further axes"):
+        bridging_coefficient([[0.7, 0.8], [0.8, 0.8]], [0.7, 0.7], [[0.8], [0.9]])

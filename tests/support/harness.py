@@ -23,7 +23,7 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 class MethodHarness:
-    """The ten checks.
+    """The eleven checks.
 
     Attributes:
         config: settings file, relative to the repository.
@@ -85,6 +85,11 @@ class MethodHarness:
         assert tfmed.load_run(run.path).settings == run.settings
         values, _ = configuration.read_yaml(run.path / "config.yaml")
         assert values == json.loads(run.settings.model_dump_json())
+
+    def test_validations_give_the_numbers_that_are_promised(self, run):
+        """Before the first step early stopping knows them by name."""
+        rows = run.metrics().query("split == 'validation'").dropna(axis="columns", how="all")
+        assert set(rows.columns[3:]) in (set(), set(run.method().validated()))
 
     def test_save_and_load(self, run):
         """A restored model has bit for bit the weights of the newest checkpoint."""

@@ -33,6 +33,7 @@ SHARED = (
     "train.log_every=1",
     "train.validate_every=2",
     "train.early_stopping=null",
+    "model.nsd_tolerance_mm=3",
     "train.tensorboard=false",
     "model.labelled_batch=1",
     "model.learning_rate=0.02",
@@ -210,6 +211,7 @@ def test_validation_equals_direct_computation(method):
             overlap.dice(np.isin(ours, values), np.isin(theirs, values)), abs=1e-12
         )
     assert found["dice"] == pytest.approx(np.mean([found[f"dice_{n}"] for n in ("whole", "core", "enhancing")]))
+    assert list(found) and set(found) == set(method.validated()), "early stopping must know what there is"
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +242,20 @@ def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
             distances = surface.distances(ours, theirs, images[0].spacing)
             assert row["HD95 mm"] == pytest.approx(distances.hd95)
             assert row["ASSD mm"] == pytest.approx(distances.assd)
+            assert row["MSD mm"] == pytest.approx(distances.msd)
+            assert row["NSD 3 mm"] == pytest.approx(distances.nsd(3.0))
+
+
+@ONE_KIND
+def test_tables_and_reports_name_the_definition_of_each_distance(run, evaluated, capsys):
+    capsys.readouterr()
+    assert cli.run(evaluate.main, [str(run.path)]) == 0
+    printed, report = capsys.readouterr().out, (run.path / "report.html").read_text(encoding="utf-8")
+    for text in (printed, report):
+        for words in ("HD95 mm: 95th percentile of both", "ASSD mm: mean of the two directed", "NSD 3 mm: share of"):
+            assert words in text
+        assert "standard deviation of the sample" in text
+    assert {"MSD mm mean", "NSD 3 mm std"} <= set(evaluated[0].columns)
 
 
 @ONE_KIND

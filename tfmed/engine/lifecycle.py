@@ -50,6 +50,7 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     method = registry.method_class(settings.method)(settings)
     if resume:
         method.split_record = SplitRecord.read(run_dir)
+    _check_early_stopping(method)
     method.prepared("train", progress)
     record = method.split_record or method.record_split()
     if not resume:
@@ -81,6 +82,27 @@ def _advise_on_cpus(precision):
         log.warning("on some CPUs training is now many times slower than need be: import tfmed before TensorFlow")
     if precision != "float32":
         log.info("train.precision: %s saves no time here: on CPUs convolutions are computed in float32", precision)
+
+
+def _check_early_stopping(method):
+    """RunError where the rule can never be applied: told before the first step, not after hours of training."""
+    rule, known = method.settings.train.early_stopping, method.validated()
+    if rule is None:
+        return
+    if not known:
+        raise RunError(
+            f"train.early_stopping: method {method.settings.method} computes no number on validation cases, by which "
+            "to stop; set it to null"
+        )
+    if rule.metric not in known:
+        raise RunError(
+            f"train.early_stopping.metric: no validation metric {rule.metric!r}; known: {', '.join(sorted(known))}"
+        )
+    if not method.validation_cases():
+        raise RunError(
+            f"train.early_stopping: no validation case that {rule.metric!r} can be computed on; raise "
+            "data.split.validation, or set early_stopping to null"
+        )
 
 
 def _repeatable(settings):

@@ -110,6 +110,14 @@ class Method:
 
         return Stage(name, make, samples, steps or train.steps, validation)
 
+    def validated(self):
+        """Names of the numbers that validations give, those that early stopping can go by; () where there are none."""
+        return ()
+
+    def validation_cases(self):
+        """The cases that validations look at; without any there are no such numbers."""
+        return self.cases["validation"]
+
     @property
     def model(self):
         """The newest model, with its trained weights."""

@@ -11,6 +11,7 @@ import yaml
 from tfmed import registry
 from tfmed.engine.log import Table, read_metrics
 from tfmed.files import write_text
+from tfmed.metrics import definitions
 from tfmed.pictures.style import ON_WHITE, panels
 
 _MOST_PICTURES = 6  # of the end, and as many of the way there
@@ -27,6 +28,7 @@ def write(run):
         final=[_picture(*item) for item in final],
         way=[_picture(*item) for item in way],
         evaluation=_evaluation(run.path / "evaluation.csv"),
+        definitions=_definitions(run.path / "evaluation.csv"),
         curves=list(_curves(series)),
         last=_last_values(series),
         timing=_timing(run.path / "timing.csv"),
@@ -59,6 +61,7 @@ def write_comparison(comparison, rows, pictures):
         first=next(iter(comparison.configs)),
         rows=[joined({key: _plain(value) for key, value in row.items()}) for row in rows],
         pictures=shown,
+        definitions=definitions.of_columns(dict.fromkeys(key for row in rows for key in row)),
         missing=[f"{name}, seed {seed}" for name, seed in comparison.settings if (name, seed) not in done],
         links=[{"name": name, "seed": seed, "path": f"{name}/seed-{seed}/report.html"} for name, seed in done],
     )
@@ -110,6 +113,14 @@ def _evaluation(path):
         return []
     with open(path, newline="", encoding="utf-8") as stream:
         return [joined(row) for row in csv.DictReader(stream)]
+
+
+def _definitions(path):
+    """What the columns of evaluation.csv mean."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as stream:
+        return definitions.of_columns(csv.DictReader(stream).fieldnames or ())
 
 
 def joined(row):

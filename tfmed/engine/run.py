@@ -141,6 +141,7 @@ def reopen(run_dir, settings):
         "data.cache_dir",
         "train.checkpoint_every_steps",
         "train.checkpoint_every_minutes",
+        "model.nsd_tolerance_mm",
     )
     different = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(free)]
     if different:

@@ -65,6 +65,14 @@ def print_table(rows):
     output.print(table)
 
 
+def print_definitions(rows):
+    """What the columns of a table mean, where more than one definition is in use, on standard output."""
+    from tfmed.metrics import definitions
+
+    for line in definitions.of_columns(dict.fromkeys(key for row in rows for key in row)):
+        print(line)
+
+
 class StepReport:
     """Progress of a stage: steps, loss, throughput, time left.
 

@@ -1,10 +1,13 @@
 """Adversarial losses on raw critic scores, and gradient penalties. All in float32, whatever dtype the scores have.
 
 Every loss returns one value per sample (scores are averaged over all axes but the first), so that a caller can weigh
-samples and divide by the global batch.
+samples and divide by the global batch. ValueError: not as many real samples as generated ones, or other shapes that
+would be stretched.
 """
 
 import tensorflow as tf
+
+from tfmed.losses import checks
 
 
 def _per_sample(values):
@@ -18,7 +21,7 @@ def js_critic(real, fake, smoothing=0.0):
     Args:
         smoothing: real images are to score 1 - smoothing in place of 1 (one-sided, Salimans et al. 2016, Sect. 3.4).
     """
-    real = _float(real)
+    real, fake = _pair(real, fake)
     return _per_sample(tf.nn.softplus(-real) + smoothing * real) + _per_sample(tf.nn.softplus(_float(fake)))
 
 
@@ -29,6 +32,7 @@ def js_generator(fake):
 
 def wasserstein_critic(real, fake):
     """Critic side of the Wasserstein loss (Arjovsky et al. 2017): D(G(z)) - D(x); (n,)."""
+    real, fake = _pair(real, fake)
     return _per_sample(fake) - _per_sample(real)
 
 
@@ -39,7 +43,8 @@ def wasserstein_generator(fake):
 
 def least_squares_critic(real, fake):
     """Critic side of the least-squares loss (Mao et al. 2017, Eq. 9): ((D(x) - 1)^2 + D(G(z))^2) / 2; (n,)."""
-    return 0.5 * (_per_sample(tf.square(_float(real) - 1.0)) + _per_sample(tf.square(_float(fake))))
+    real, fake = _pair(real, fake)
+    return 0.5 * (_per_sample(tf.square(real - 1.0)) + _per_sample(tf.square(fake)))
 
 
 def least_squares_generator(fake):
@@ -56,8 +61,10 @@ def relativistic_critic(real, fake, mean_real, mean_fake):
         real, fake: scores of as many real images as generated ones.
         mean_real, mean_fake: their means over the whole batch, scalars.
     """
-    above = _per_sample(tf.nn.softplus(mean_fake - _float(real)))
-    return 0.5 * (above + _per_sample(tf.nn.softplus(_float(fake) - mean_real)))
+    real, fake = _pair(real, fake)
+    for name, mean in (("mean_real", mean_real), ("mean_fake", mean_fake)):
+        checks.one_number(name, tf.convert_to_tensor(mean))
+    return 0.5 * (_per_sample(tf.nn.softplus(mean_fake - real)) + _per_sample(tf.nn.softplus(fake - mean_real)))
 
 
 def relativistic_generator(real, fake, mean_real, mean_fake):
@@ -67,11 +74,21 @@ def relativistic_generator(real, fake, mean_real, mean_fake):
 
 def class_loss(logits, labels):
     """Cross-entropy of a critic's class head (Odena et al. 2017, Eq. 3): logits `(n, k)`, labels `(n,)` int; (n,)."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _float(logits))
+    logits, labels = _float(logits), tf.convert_to_tensor(labels)
+    checks.same_shape("labels", labels, "samples", logits[:, 0])
+    checks.known_labels(labels, logits.shape[-1])
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
 def _float(scores):
     return tf.cast(scores, tf.float32)
+
+
+def _pair(real, fake):
+    """The scores of as many real images as generated ones, float32."""
+    real, fake = _float(real), _float(fake)
+    checks.as_many_samples("real scores", real, "generated ones", fake)
+    return real, fake
 
 
 LOSSES = {
@@ -111,6 +128,11 @@ def wgan_gp(critic, real, fake, weight, mix):
     Args:
         mix: uniform numbers in [0, 1], one per sample, `(n, 1, ...)`: the share of the real image.
     """
+    real, fake, mix = (tf.convert_to_tensor(part) for part in (real, fake, mix))
+    checks.same_shape("real images", real, "generated ones", fake)
+    checks.as_many_samples("mix", mix, "images", real)
+    if len(mix.shape) != len(real.shape) or mix.shape[1:].num_elements() not in (None, 1):
+        raise ValueError(f"mix of shape {mix.shape} for images of shape {real.shape}; give one number to a sample")
     between = mix * real + (1.0 - mix) * fake
     norm = tf.sqrt(squared_gradient_norm(critic, between) + 1e-12)
     return weight * tf.square(norm - 1.0)

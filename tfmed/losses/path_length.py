@@ -5,6 +5,8 @@ Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 202
 
 import tensorflow as tf
 
+from tfmed.losses import checks
+
 
 def path_lengths(synthesise, w, y):
     """|J_w^T y| per sample, float32 `(n,)`: the root of the mean over style layers of the squared gradient's sum.
@@ -13,10 +15,16 @@ def path_lengths(synthesise, w, y):
         synthesise: w -> images `(n, ...)`.
         w: `(n, layers, latent)`.
         y: normal noise of the images' shape; it is divided by the root of the number of voxels here.
+
+    Raises:
+        ValueError: noise of another shape than the images', styles of another rank.
     """
+    if len(w.shape) != 3:
+        raise ValueError(f"w of shape {w.shape}; give (n, layers, latent)")
     with tf.GradientTape() as tape:
         tape.watch(w)
         images = tf.cast(synthesise(w), tf.float32)
+        checks.same_shape("noise", tf.convert_to_tensor(y), "images", images)
         voxels = tf.cast(tf.size(images[0]), tf.float32)
         projected = tf.reduce_sum(images * y) * tf.math.rsqrt(voxels)
     gradient = tf.cast(tape.gradient(projected, w), tf.float32)
@@ -24,5 +32,6 @@ def path_lengths(synthesise, w, y):
 
 
 def path_length_penalty(lengths, mean):
-    """(length - a)^2 per sample `(n,)`; no gradient into the running mean a."""
+    """(length - a)^2 per sample `(n,)`; no gradient into the running mean a, one number."""
+    checks.one_number("mean", tf.convert_to_tensor(mean))
     return tf.square(lengths - tf.stop_gradient(mean))

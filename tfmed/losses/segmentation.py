@@ -5,11 +5,16 @@ Shapes, everywhere: `logits` `(n, ..., classes)`; `target` integer labels `(n, .
 the same). Voxels to be ignored are those with mask 0; their labels may be any number.
 Every loss gives one value per sample, `(n,)`, so that a caller can weigh samples and divide by the global batch; only
 `batch_dice` gives one value. A sample of which nothing counts has loss 0 and gradient 0.
+
+ValueError: a target or mask of another shape than the logits', weights of classes that do not fit, or a label of a
+voxel that counts which is none of 0 .. classes - 1 (known only when a graph runs: tf.errors.InvalidArgumentError).
 """
 
 import math
 
 import tensorflow as tf
+
+from tfmed.losses import checks
 
 
 def soft_dice(logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5):
@@ -47,7 +52,7 @@ def generalized_dice(logits, target, mask=None, smooth=1e-5):
     A class with less than one voxel gets the weight of one with one voxel.
     """
     overlap, size = _dice_sums(logits, target, mask, False)
-    volume = tf.reduce_sum(_weigh(_probabilities(target, logits), mask), _inner(logits))
+    volume = tf.reduce_sum(_weigh(_probabilities(target, logits, mask), mask), _inner(logits))
     weight = 1.0 / tf.square(tf.maximum(volume, 1.0))
     overlap, size = tf.reduce_sum(weight * overlap, -1), tf.reduce_sum(weight * size, -1)
     return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
@@ -59,17 +64,17 @@ def cross_entropy(logits, target, mask=None, class_weights=None):
     Args:
         class_weights: one factor per class on its term; the average stays one over voxels.
     """
-    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits)
+    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
     if class_weights is not None:
-        y = y * tf.constant(class_weights, tf.float32)
+        y = y * checks.class_weights(class_weights, logits.shape[-1])
     return _mean(-tf.reduce_sum(y * log_p, -1), mask)
 
 
 def focal(logits, target, mask=None, gamma=2.0, class_weights=None):
     """-sum_c y_c (1 - p_c)^gamma log p_c (Lin et al. 2017), averaged over the voxels that count, per sample `(n,)`."""
-    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits)
+    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
     if class_weights is not None:
-        y = y * tf.constant(class_weights, tf.float32)
+        y = y * checks.class_weights(class_weights, logits.shape[-1])
     rest = tf.maximum(-tf.math.expm1(log_p), 1e-7) if gamma < 1 else -tf.math.expm1(log_p)
     return _mean(-tf.reduce_sum(y * rest**gamma * log_p, -1), mask)
 
@@ -81,7 +86,8 @@ def kl_divergence(target_logits, logits, mask=None):
     side that is to teach. EquiReg (Eq. 9): the target is the augmented prediction, `mask` the augmented image's
     non-zero voxels.
     """
-    log_u, log_v = tf.nn.log_softmax(_float(target_logits)), tf.nn.log_softmax(_float(logits))
+    target_logits, logits = _pair(target_logits, logits)
+    log_u, log_v = tf.nn.log_softmax(target_logits), tf.nn.log_softmax(logits)
     return _mean(tf.reduce_sum(tf.exp(log_u) * (log_u - log_v), -1), mask)
 
 
@@ -90,7 +96,8 @@ def consistency(logits_a, logits_b, mask=None):
 
     Symmetric; gradients flow into both sides (Laine and Aila 2017; Tarvainen and Valpola 2017).
     """
-    difference = tf.nn.softmax(_float(logits_a)) - tf.nn.softmax(_float(logits_b))
+    logits_a, logits_b = _pair(logits_a, logits_b)
+    difference = tf.nn.softmax(logits_a) - tf.nn.softmax(logits_b)
     return _mean(tf.reduce_mean(tf.square(difference), -1), mask)
 
 
@@ -128,39 +135,57 @@ def _inner(logits):
     return list(range(1, len(logits.shape) - 1))
 
 
-def _probabilities(target, logits):
+def _pair(one, other):
+    """Two sets of logits of one shape, as float32."""
+    one, other = _float(one), _float(other)
+    checks.same_shape("logits", one, "other logits", other)
+    return one, other
+
+
+def _probabilities(target, logits, mask):
     """Labels one-hot, probabilities as they are: float32 `(n, ..., classes)`."""
-    target, rank = tf.convert_to_tensor(target), len(logits.shape)
+    target, logits, rank = tf.convert_to_tensor(target), tf.convert_to_tensor(logits), len(logits.shape)
     if len(target.shape) == rank:
+        checks.same_shape("target", target, "logits", logits)
         return _float(target)
     if len(target.shape) != rank - 1 or not (target.dtype.is_integer or target.dtype.is_bool):
         raise ValueError(
             f"target of shape {target.shape} and type {target.dtype.name} for logits of shape {logits.shape}: "
             "give integer labels without, or probabilities with the last axis"
         )
+    checks.same_shape("target", target, "the logits' voxels", logits[..., 0])
+    if mask is not None:
+        mask = tf.convert_to_tensor(mask)
+        checks.same_shape("mask", mask, "the logits' voxels", logits[..., 0])
+    checks.known_labels(target, logits.shape[-1], mask)
     return tf.one_hot(tf.cast(target, tf.int32), logits.shape[-1])
 
 
 def _weigh(values, mask):
-    return values if mask is None else values * _float(mask)[..., None]
+    if mask is None:
+        return values
+    checks.same_shape("mask", _float(mask), "the logits' voxels", values[..., 0])
+    return values * _float(mask)[..., None]
 
 
 def _dice_sums(logits, target, mask, squared):
-    p, y = tf.nn.softmax(_float(logits)), _probabilities(target, logits)
+    p, y = tf.nn.softmax(_float(logits)), _probabilities(target, logits, mask)
     size = tf.square(p) + tf.square(y) if squared else p + y
     return tf.reduce_sum(_weigh(p * y, mask), _inner(logits)), tf.reduce_sum(_weigh(size, mask), _inner(logits))
 
 
 def _dice_loss(overlap, size, class_weights, background, smooth):
     loss = 1.0 - (2.0 * overlap + smooth) / (size + smooth)
-    weights = tf.ones([loss.shape[-1]]) if class_weights is None else tf.constant(class_weights, tf.float32)
-    if not background:
-        loss, weights = loss[..., 1:], weights[1:]
+    counted = slice(0 if background else 1, None)
+    weights = checks.class_weights(class_weights, loss.shape[-1], counted)
+    loss, weights = loss[..., counted], weights[counted]
     return tf.reduce_sum(loss * weights, -1) / tf.reduce_sum(weights)
 
 
 def _mean(values, mask):
     """Mean over all axes but the first, weighted by the mask; 0 where the mask is empty."""
+    if mask is not None:
+        checks.same_shape("mask", _float(mask), "the logits' voxels", values)
     values = tf.reshape(values, [tf.shape(values)[0], -1])
     if mask is None:
         return tf.reduce_mean(values, 1)

@@ -144,7 +144,7 @@ def mmd(samples, reference, bandwidth=None, biased=False):
 
     Args:
         samples, reference: `(n, ...)` and `(m, ...)`, flattened; features or images.
-        bandwidth: sigma; by default the median distance between samples of both sets pooled (at most 1000 of each).
+        bandwidth: sigma; by default the `median_distance` of both sets, which must not be 0.
         biased: the V-statistic, which is never negative and 0 for equal sets; else unbiased.
 
     Raises:
@@ -165,9 +165,19 @@ def mmd(samples, reference, bandwidth=None, biased=False):
 
 
 def median_distance(x, y):
-    """Median Euclidean distance between different samples of both sets; of the first 1000 of each."""
+    """Median Euclidean distance between samples of both sets pooled, of the first 1000 of each.
+
+    Where more than half of the pairs are alike (a generator has collapsed), the median of the others; 0 if all are.
+    """
     pooled = np.concatenate([x[:1000], y[:1000]]).astype(np.float64)
-    return float(np.sqrt(np.median(_squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)])))
+    alike = 1e-18 * np.square(pooled).sum(axis=1).max()  # squares of differences in the last digits
+    pooled -= pooled[0]  # squared distances are differences of squares: of small numbers they round less
+    squares = _squared_distances(pooled, pooled)[np.triu_indices(len(pooled), 1)]
+    median = np.median(squares)
+    if median <= alike:
+        apart = squares[squares > alike]
+        median = np.median(apart) if len(apart) else 0.0
+    return float(np.sqrt(median))
 
 
 def sliced_wasserstein(samples, reference, projections=256, order=2, seed=0):

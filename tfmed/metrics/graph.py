@@ -8,6 +8,8 @@ from scipy.sparse.csgraph import shortest_path
 
 from tfmed.metrics.generative import mmd
 
+_ALIKE = 1e-9  # share of a number by which equal ones may differ
+
 
 def edge_weights(matrices):
     """The weights above the diagonal, `(n, d, d)` -> `(n, d (d - 1) / 2)`."""
@@ -77,7 +79,7 @@ def histogram_kl(values, reference, bins=50, floor=1e-10):
 
     Args:
         values, reference: arrays, flattened.
-        bins: of equal width.
+        bins: of equal width; 0 for sets of one and the same number.
         floor: added to each bin's share.
 
     Raises:
@@ -87,6 +89,8 @@ def histogram_kl(values, reference, bins=50, floor=1e-10):
     for name, part in (("values", q), ("reference", p)):
         if not len(part) or not np.isfinite(part).all():
             raise ValueError(f"{name}: needs at least one value, all finite")
+    if _one_number(p, q):
+        return 0.0  # one bin holds all; what differs are the last digits
     span = min(p.min(), q.min()), max(p.max(), q.max())
     p, q = (np.histogram(part, bins, span)[0] / len(part) + floor for part in (p, q))
     return float(np.sum(p * np.log(p / q)))
@@ -95,6 +99,8 @@ def histogram_kl(values, reference, bins=50, floor=1e-10):
 def similarity(matrices, reference):
     """{measure: (KL, MMD)} of a set of graphs against another: values pooled for KL, graphs as samples for MMD.
 
+    A measure that is one number in all graphs of both sets (local efficiency where nothing clusters: 0) is 0 apart.
+
     Args:
         matrices, reference: `(n, d, d)` and `(m, d, d)`, at least two each.
     """
@@ -102,8 +108,15 @@ def similarity(matrices, reference):
     for name, measure in MEASURES.items():
         ours, theirs = measure(matrices), measure(reference)
         samples = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
-        found[name] = (histogram_kl(ours, theirs), mmd(*samples, biased=True))
+        distance = 0.0 if _one_number(ours, theirs) else mmd(*samples, biased=True)
+        found[name] = (histogram_kl(ours, theirs), distance)
     return found
+
+
+def _one_number(values, reference):
+    """Whether all values of both arrays are equal, to within the rounding of sums in another order."""
+    low, high = min(values.min(), reference.min()), max(values.max(), reference.max())
+    return high - low <= _ALIKE * max(abs(low), abs(high))
 
 
 def _checked(matrices):

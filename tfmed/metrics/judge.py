@@ -11,12 +11,13 @@ from tfmed.metrics import neighbours
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.feature_plane import centre_distance, overlap, pca_ellipses
 from tfmed.metrics.generative import frechet_distance, frechet_distances_at, kernel_distance, sliced_wasserstein
-from tfmed.metrics.mahalanobis import mahalanobis, null_mahalanobis
+from tfmed.metrics.mahalanobis import dimensions, mahalanobis, null_mahalanobis
 from tfmed.metrics.manifold import density_coverage, precision_recall
 from tfmed.metrics.template_matching import nearest_templates
 from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_sample_test
 from tfmed.training.image_discriminator import train_discriminator
 
+TEMPLATES = 100  # images of a set that are matched as templates
 FEWEST = 8  # images of a class in a part of the real data
 
 
@@ -55,7 +56,7 @@ class Judgement:
         structure: of every model and class: medians of nearest similarities, flags, mean MS-SSIM, template matches.
         plane: of every model and class: how its ellipse lies to that of the real images.
         ellipses: class -> {model or "reference": Ellipse}.
-        nearest: (model, class) -> (synthetic images, Similarities).
+        nearest: (model, class) -> (synthetic images, the training image nearest to each, Similarities).
     """
 
     rows: list = dataclasses.field(default_factory=list)
@@ -83,8 +84,8 @@ def _mean_and_std(rows, keys):
     return table
 
 
-def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most=500, flag_level=0.01,
-          progress=list, **training):  # fmt: skip
+def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most=None, flag_level=0.01,
+          progress=list, draw=np.random.default_rng, **training):  # fmt: skip
     """Judge generators; the Judgement holds every score of every run, with what a perfect generator would score.
 
     In each run new synthetic images are drawn, and a network is trained to tell synthetic from real training images; on
@@ -99,9 +100,11 @@ def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most
             models' distances are then on two scales. "shared": of one network per class, trained on real images against
             an equal number of synthetic ones, of all models alike.
         auxiliary: also train plain classifiers on the features.
-        most: images per set whose nearest neighbours are looked for (a seeded choice).
+        most: images per set whose nearest ones are looked for, a random choice; None: all. Copies are always looked
+            for among all training images, so that none is missed.
         flag_level: see `neighbours.flags`.
         progress: wraps the list of (class, run) that is worked through.
+        draw: seed -> numpy Generator, which chooses images for nearest ones and templates.
         training: of `train_discriminator` and its network.
     """
     if feature_net not in ("own", "shared"):
@@ -122,7 +125,7 @@ def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most
                                     auxiliary_classifiers(*described[name], seed=run_seed).items()]  # fmt: skip
         if run == 0:
             _look(found, label, described)
-            _structure(found, label, real[label], samples, seed, most, flag_level)
+            _structure(found, label, real[label], samples, draw(seed), seed, most, flag_level)
     return found
 
 
@@ -159,8 +162,8 @@ def _scores(network, real, made, described, seed):
     order = np.random.default_rng(seed).permutation(n)
     row = dataclasses.asdict(test)
     row["Mahalanobis"] = float(mahalanobis(features, reference).mean())
-    if n >= d + 2:
-        row["Mahalanobis null"] = null_mahalanobis(n, d)
+    if n >= d + 2:  # units that never fire leave fewer dimensions, of one network more than of another
+        row["Mahalanobis null"] = null_mahalanobis(n, dimensions(reference))
     row |= {
         "Mahalanobis half": float(mahalanobis(features, reference[order[:half]]).mean()),
         "Mahalanobis real halves": float(mahalanobis(reference[order[half:]], reference[order[:half]]).mean()),
@@ -190,29 +193,40 @@ def _look(found, label, described):
         found.plane.append({"model": name, "class": str(label)} | numbers)
 
 
-def _structure(found, label, real, samples, seed, most, flag_level):
-    """Nearest similarities of the first run's images; those among real images are looked for once per class."""
-    rng = np.random.default_rng(seed)
-    train, control = (_some(images, most, rng) for images in (real.train, real.test))
-    among_real, real_templates = neighbours.nearest(train), nearest_templates(train[:100])
-    for name, made in samples.items():
-        synthetic = _some(np.clip(made[0], 0, 1), most, rng)
-        similar = neighbours.Similarities(
-            neighbours.nearest(synthetic), neighbours.nearest(synthetic, train), among_real
-        )
-        found.nearest[name, str(label)] = (synthetic, train, similar)
-        templates = nearest_templates(synthetic[:100]), nearest_templates(synthetic[:100], train[:100])
+def _structure(found, label, real, samples, rng, seed, most, flag_level):
+    """Nearest similarities of the first run's images; those among real images are looked for once per class.
+
+    Templates are 100 random images of a set, matched with 100 random ones.
+    """
+    train, control = (np.asarray(images, np.float32) for images in (real.train, real.test))
+    made = {name: np.asarray(np.clip(images, 0, 1), np.float32) for name, (images, _) in samples.items()}
+    some, control = _chosen(train, most, rng), control[_chosen(control, most, rng)]
+    few = {name: images[_chosen(images, most, rng)] for name, images in made.items()}
+    templates = _some(train, rng)
+    among_real, real_templates = neighbours.nearest(train[some]), nearest_templates(templates)
+    among_all = neighbours.nearest(train, chosen=some) if len(some) < len(train) else None
+    for name, synthetic in few.items():
+        copies = neighbours.nearest(synthetic, train)
+        similar = neighbours.Similarities(neighbours.nearest(synthetic), copies, among_real, among_all)
+        found.nearest[name, str(label)] = (synthetic, train[copies.index], similar)
+        own_templates = _some(made[name], rng)
+        matches = nearest_templates(own_templates), nearest_templates(own_templates, templates), real_templates
         found.structure.append(
             {"model": name, "class": str(label)}
             | similar.medians()
             | {"S_test": float(np.median(neighbours.nearest(synthetic, control).similarity))}
             | neighbours.flags(similar, level=flag_level)
-            | {"mean MS-SSIM": neighbours.mean_similarity(synthetic, 500, seed)}
+            | {"mean MS-SSIM": neighbours.mean_similarity(made[name], 500, seed)}
             | {f"template {kind}": float(np.median(part.similarity))
-               for kind, part in zip(("S_S", "S_R", "R_R"), (*templates, real_templates), strict=True)}
+               for kind, part in zip(("S_S", "S_R", "R_R"), matches, strict=True)}
         )  # fmt: skip
 
 
-def _some(images, most, rng):
-    chosen = np.sort(rng.permutation(len(images))[:most])
-    return np.asarray(images[chosen], np.float32)
+def _chosen(images, most, rng):
+    """Numbers of `most` images, drawn at random, or of all."""
+    return np.sort(rng.permutation(len(images))[:most])
+
+
+def _some(images, rng):
+    """`TEMPLATES` images drawn at random, or all: the first ones may be those of few patients."""
+    return images[_chosen(images, TEMPLATES, rng)]

@@ -6,18 +6,23 @@ import scipy.special
 from tfmed.metrics.generative import Moments, _blocks, _comparable
 
 _WORST_CONDITION, _SINGULAR = 1e10, 1e14
+_OUTSIDE = 1e-3  # variance, as a share of the mean one, that is taken for directions in which a reference has none
 
 
 def mahalanobis(features, reference, shrinkage="auto"):
     """d_M(x) = sqrt((x - m)^T S^-1 (x - m)) of every sample, with mean m and covariance S of the reference.
 
+    Units that never fire, or always alike, make S singular. Then S^-1 is its pseudo-inverse in the span of the
+    reference, and what sticks out of the span counts with a small variance: 1e-3 times the mean variance in the span.
+    The pseudo-inverse alone would not see it, and take a generator that invents new directions for a good one.
+
     Args:
         features, reference: `(n, d)` and `(m, d)`, at least two samples in the reference.
-        shrinkage: a in S <- (1 - a) S + a tr(S)/d I; "auto": 0, but 1e-3 for m <= d + 2 or a nearly singular S;
-            "ledoit-wolf"; or "pinv", the pseudo-inverse.
+        shrinkage: a in S <- (1 - a) S + a tr(S)/d I; "auto": none, but 1e-3 for a reference of m <= r + 2 samples in r
+            `dimensions`; "ledoit-wolf"; or "pinv", never shrunk.
 
     Returns:
-        `(n,)`; compare its mean with `null_mahalanobis(m, d)`, the value of a perfect generator.
+        `(n,)`; compare its mean with `null_mahalanobis(m, r)`, the value of a perfect generator; r = `dimensions`.
 
     Raises:
         ValueError: too few samples, another d, NaN, or a covariance that cannot be inverted as asked.
@@ -25,14 +30,13 @@ def mahalanobis(features, reference, shrinkage="auto"):
     x, y = _comparable(features, reference, "Mahalanobis distance", least=1)
     if len(y) < 2:
         raise ValueError(f"reference: a covariance needs at least two samples; got {len(y)}")
-    moments = Moments()
-    for block in _blocks(y):
-        moments.add(block)
+    moments = _moments(y)
     covariance = moments.covariance
-    if shrinkage == "pinv":
-        inverse = np.linalg.pinv(covariance, hermitian=True)
-        gaps = (block - moments.mean for block in _blocks(x))
-        return np.sqrt(np.maximum(np.concatenate([np.sum(gap @ inverse * gap, axis=1) for gap in gaps]), 0))
+    gaps = (block - moments.mean for block in _blocks(x))
+    if shrinkage == "auto" and len(y) <= _rank(covariance) + 2:
+        shrinkage = 1e-3
+    if shrinkage in ("auto", "pinv"):
+        return np.concatenate([_by_span(part, covariance) for part in gaps])
     covariance = _shrunk(covariance, y, shrinkage)
     if np.linalg.cond(covariance) > _SINGULAR:
         raise ValueError(
@@ -40,19 +44,46 @@ def mahalanobis(features, reference, shrinkage="auto"):
             "or shrinkage"
         )
     root = np.linalg.cholesky(covariance)
-    solved = (scipy.linalg.solve_triangular(root, (block - moments.mean).T, lower=True) for block in _blocks(x))
+    solved = (scipy.linalg.solve_triangular(root, part.T, lower=True) for part in gaps)
     return np.concatenate([np.linalg.norm(part, axis=0) for part in solved])
 
 
+def dimensions(reference):
+    """In how many dimensions the samples `(m, d)` of a reference lie: the rank of their covariance, at most d."""
+    return _rank(_moments(_comparable(reference, reference, "rank")[0]).covariance)
+
+
+def _moments(samples):
+    moments = Moments()
+    for block in _blocks(samples):
+        moments.add(block)
+    return moments
+
+
+def _rank(covariance):
+    return int(_spanned(np.linalg.eigvalsh(covariance)).sum())
+
+
+def _spanned(variances):
+    """Which of the variances along the axes of a covariance are more than rounding."""
+    return variances > max(variances.max(), 0.0) / _WORST_CONDITION
+
+
+def _by_span(gaps, covariance):
+    """Distances of differences to the mean `(n, d)`: exact in the span of the covariance, floored outside of it."""
+    variances, axes = np.linalg.eigh(covariance)
+    inside = _spanned(variances)
+    mean = variances[inside].mean() if inside.any() else 1.0
+    squares = np.square(gaps @ axes) / np.where(inside, variances, _OUTSIDE * mean)
+    return np.sqrt(squares.sum(axis=1))
+
+
 def _shrunk(covariance, reference, shrinkage):
-    n, d = reference.shape
+    d = reference.shape[1]
     if shrinkage == "ledoit-wolf":
         from sklearn.covariance import ledoit_wolf
 
         return ledoit_wolf(reference)[0]
-    if shrinkage == "auto":
-        fine = n > d + 2 and np.linalg.cond(covariance) < _WORST_CONDITION
-        shrinkage = 0.0 if fine else 1e-3
     if not isinstance(shrinkage, (int, float)) or not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage: {shrinkage!r} is none of auto, ledoit-wolf, pinv or a number from 0 to 1")
     spread = np.trace(covariance) / d
@@ -64,6 +95,10 @@ def null_mahalanobis(n, d):
 
     d_M^2 is (n^2 - 1) / n / (n - d) times d times an F(d, n - d) variable (Hotelling), so that with few samples the
     mean lies far above sqrt(d): 17.3 for n = 225, d = 128.
+
+    Args:
+        n: samples of the reference.
+        d: the dimensions in which they lie, `dimensions(reference)`; with units that never fire fewer than features.
 
     Raises:
         ValueError: n < d + 2, for which the covariance is singular or the mean infinite.

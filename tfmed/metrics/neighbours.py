@@ -17,18 +17,28 @@ class Nearest:
 
 @dataclasses.dataclass(frozen=True)
 class Similarities:
-    """Synthetic to synthetic, synthetic to real, and real to real images, each a Nearest; self-pairs never count."""
+    """Synthetic to synthetic, synthetic to real, and real to real images, each a Nearest; self-pairs never count.
+
+    Among more images the nearest one is nearer. Where the real images that s_r looks through are more than those of
+    s_s and r_r, r_all is that of real images to all of these; it is what s_r is to be compared with.
+    """
 
     s_s: Nearest
     s_r: Nearest
     r_r: Nearest
+    r_all: Nearest | None = None
+
+    def parts(self):
+        """{"S_S", "S_R", "R_R", and where there is one "R_all"} -> Nearest."""
+        found = {"S_S": self.s_s, "S_R": self.s_r, "R_R": self.r_r, "R_all": self.r_all}
+        return {name: part for name, part in found.items() if part is not None}
 
     def medians(self):
-        """{"S_S", "S_R", "R_R"} -> median similarity."""
-        return {name: float(np.median(getattr(self, name.lower()).similarity)) for name in ("S_S", "S_R", "R_R")}
+        """The names of `parts` -> median similarity."""
+        return {name: float(np.median(part.similarity)) for name, part in self.parts().items()}
 
 
-def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, **options):
+def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, chosen=None, **options):
     """MS-SSIM of every image to the most similar of the others; without others, to the most similar of the rest.
 
     Pairs are compared block by block: memory does not grow with the number of images, time with the number of pairs.
@@ -36,6 +46,8 @@ def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, **options
     Args:
         images, others: `(n, H, W)` and `(m, H, W)` (or volumes), arrays or memory maps.
         value_range: lowest and highest value that images may have.
+        chosen: `(k,)` numbers of the images whose nearest is looked for, among all of the others or of the rest; the
+            result is of length k. None: every image.
         measure: instead of MS-SSIM: an object with `batch`, `read(images)` and `all_pairs(a, b)`, as
             `tfmed.metrics.ms_ssim.Pyramid` has them.
         options: of the Pyramid.
@@ -51,6 +63,9 @@ def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, **options
         raise ValueError(f"images {np.shape(images)[1:]} and {np.shape(others)[1:]} differ in shape; resize one set")
     measure = measure or pyramid_for(np.shape(images)[1:], value_range, **options)
     side = max(1, int(np.sqrt(measure.batch)))
+    if chosen is not None:
+        chosen = np.asarray(chosen, int)
+        return _nearest_of_chosen(images, others, measure, side, chosen, alone)
     best = Nearest(np.full(len(images), -np.inf), np.zeros(len(images), int))
     for i in range(0, len(images), side):
         rows = _block(measure, images, i, side)
@@ -62,6 +77,21 @@ def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, **options
             _improve(best, i, j, found)
             if alone and i != j:
                 _improve(best, j, i, found.T)
+    return best
+
+
+def _nearest_of_chosen(images, others, measure, side, chosen, alone):
+    """`nearest` of some images alone; `alone`: they are among the others, at their own numbers, and do not count."""
+    best = Nearest(np.full(len(chosen), -np.inf), np.zeros(len(chosen), int))
+    queries = images[chosen]
+    for i in range(0, len(chosen), side):
+        rows, numbers = _block(measure, queries, i, side), chosen[i : i + side]
+        for j in range(0, len(others), side):
+            found = np.array(measure.all_pairs(rows, _block(measure, others, j, side)), np.float64)
+            found = found[: len(numbers), : len(others) - j]
+            if alone:
+                found[numbers[:, None] == np.arange(j, j + found.shape[1])] = -np.inf
+            _improve(best, i, j, found)
     return best
 
 
@@ -93,18 +123,20 @@ def flags(found, copy=0.99, level=0.01):
     Args:
         copy: similarity from which an image counts as a copy.
         level: of a one-sided Mann-Whitney test of "nearer". None: medians are compared, which flags a perfect generator
-            every other time.
+            every other time; equal ones count as memorised, and not as collapsed.
     """
     s_s, s_r, r_r = (part.similarity for part in (found.s_s, found.s_r, found.r_r))
+    r_all = r_r if found.r_all is None else found.r_all.similarity
     return {
-        "memorised": bool(_nearer(s_r, r_r, level) or (s_r > copy).any()),
+        "memorised": bool(_nearer(s_r, r_all, level, equal=True) or (s_r > copy).any()),
         "collapsed": bool(_nearer(s_s, r_r, level)),
     }
 
 
-def _nearer(one, other, level):
+def _nearer(one, other, level, equal=False):
+    """Whether one part is nearer than another; `equal`: without a level equal medians are enough."""
     if level is None:
-        return np.median(one) >= np.median(other)
+        return np.median(one) > np.median(other) or (equal and np.median(one) == np.median(other))
     from scipy.stats import mannwhitneyu
 
     return np.median(one) > np.median(other) and mannwhitneyu(one, other, alternative="greater").pvalue < level

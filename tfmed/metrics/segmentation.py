@@ -153,7 +153,7 @@ def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
         float, or an array where there are further axes; nan where there is no gap to close.
 
     Raises:
-        ValueError: no scores, or scores that are not finite.
+        ValueError: no scores, scores that are not finite, or further axes that differ.
     """
     means = []
     for name, values in (("scores", scores), ("baseline", baseline), ("full_baseline", full_baseline)):
@@ -161,6 +161,9 @@ def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
         if values.size == 0 or not np.isfinite(values).all():
             raise ValueError(f"{name}: at least one score is needed, and none may be NaN or infinite")
         means.append(values.mean(axis=axis))
+    if len({np.shape(mean) for mean in means}) > 1:
+        shapes = ", ".join(str(np.shape(mean)) for mean in means)
+        raise ValueError(f"scores, baseline and full_baseline differ in their further axes: {shapes}; give the same")
     gain, gap = means[0] - means[1], means[2] - means[1]
     result = np.divide(gain, gap, out=np.full(np.shape(gain), np.nan), where=gap != 0)
     return float(result) if result.ndim == 0 else result

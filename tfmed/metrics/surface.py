@@ -20,9 +20,13 @@ from scipy.spatial import cKDTree
 
 from tfmed.metrics.segmentation import as_masks
 
-DEFINITION = ("surface = mask voxels with a face neighbour outside the mask; "
-              "HD95 = 95th percentile of both directed sets of distances together")  # fmt: skip
+HD95 = "95th percentile of both directed sets of distances together"
+ASSD = "mean of the two directed mean distances, each surface of the same weight"
+MSD = "mean of both directed sets of distances together, each surface voxel of the same weight"
+NSD = "share of both surfaces' voxels that lie within that distance of the other surface"
+DEFINITION = f"surface = mask voxels with a face neighbour outside the mask; HD95 = {HD95}"
 
+_SLACK = 1e-5  # share by which a distance may lie above the tolerance of a surface Dice
 _COLUMNS = 256  # columns that a voxel looks into before it is left to the k-d tree
 _POINTS = 1 << 17  # surface voxels that search together: their numbers stay in the processor's cache
 _SPARSE = 1000  # a box with so many voxels for each one of the surface is not worth the sweep
@@ -93,12 +97,19 @@ class SurfaceDistances:
 
     @property
     def assd(self):
-        """Mean of both directed means, each surface of the same weight: MedPy's `assd`."""
+        """Mean of both directed means, each surface of the same weight: MedPy's `assd` before its version 0.5.
+
+        MedPy since then and MONAI take the mean of all distances, which is `msd`: another number wherever one surface
+        has more voxels than the other.
+        """
         return (self.asd + self.asd_to_prediction) / 2
 
     @property
     def msd(self):
-        """Mean of all distances of both directions, each voxel of the same weight (Heimann et al. 2009)."""
+        """Mean of all distances of both directions, each voxel of the same weight (Heimann et al. 2009).
+
+        MedPy's `assd` since its version 0.5, and MONAI's symmetric average surface distance.
+        """
         return self._of(np.mean, self.both)
 
     def percentile(self, q):
@@ -108,7 +119,8 @@ class SurfaceDistances:
     def nsd(self, tolerance):
         """Normalised surface Dice: the share of all surface voxels that lie within `tolerance` mm of the other surface.
 
-        Nikolov et al. 2021, with surface voxels counted in place of the area of a mesh.
+        Nikolov et al. 2021, with surface voxels counted in place of the area of a mesh. A distance equals the tolerance
+        to within a share of 1e-5: headers hold spacings in float32, where 1.2 mm is a little more than that.
 
         Raises:
             ValueError: a tolerance that is negative or not finite.
@@ -116,6 +128,7 @@ class SurfaceDistances:
         if not (np.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"the tolerance of a surface Dice is a number of mm >= 0, not {tolerance}")
         count = len(self.to_reference) + len(self.to_prediction)
+        tolerance *= 1 + _SLACK
         near = sum(np.count_nonzero(d <= tolerance) for d in (self.to_reference, self.to_prediction))
         return near / count if count else 1.0
 

@@ -40,6 +40,8 @@ class SegmentationConfig(MethodConfig):
     blend: Literal["gaussian", "constant"] = "gaussian"
     flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
     mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
+    # scores
+    nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
 
     @pydantic.model_validator(mode="after")
     def _sections_fit(self):
@@ -200,9 +202,18 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     def _window_fn(self):
         return self.compiled(self.network, functools.partial(window_probabilities, self.network, self.config))
 
+    def validated(self):
+        """Names of what `validation` gives."""
+        nothing = np.zeros(1, np.uint8)
+        return ("cross_entropy", "dice", *self.region_dice(nothing, nothing))
+
+    def validation_cases(self):
+        """The labelled ones."""
+        return [case for case in self.cases["validation"] if case.label is not None]
+
     def validation(self, model):
         """{"cross_entropy", "dice", "dice_<region>"} over all voxels of the labelled validation cases."""
-        cases = [case for case in self.cases["validation"] if case.label is not None]
+        cases = self.validation_cases()
         if not cases:
             return {}
         self.prepared("validation")

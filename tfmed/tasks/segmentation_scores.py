@@ -1,4 +1,7 @@
-"""Scores of segmentation methods, per case and as the rows of a table."""
+"""Scores of segmentation methods, per case and as the rows of a table.
+
+What the distances are `tfmed.metrics.definitions` says; standard deviations are those of the sample.
+"""
 
 import numpy as np
 
@@ -7,6 +10,7 @@ from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
 from tfmed.errors import DataError, RunError
 from tfmed.metrics import aggregate, surface
+from tfmed.metrics.definitions import nsd_column
 from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
 from tfmed.metrics.uncertainty import expected_calibration_error
 from tfmed.tasks.leaks import refuse_leak
@@ -15,7 +19,8 @@ from tfmed.tasks.leaks import refuse_leak
 def evaluate(methods, part="test", seed=0):
     """{"evaluation": rows per run and region, "cases": rows per run, region and case}; see `SegmentationMethod`.
 
-    All runs are scored on the labelled cases of the first run's `part`, on the grids of their files.
+    All runs are scored on the labelled cases of the first run's `part`, on the grids of their files, with that run's
+    tolerance of surface Dices.
 
     Raises:
         RunError: there are none, a run was trained on one of them, or runs score other regions.
@@ -34,16 +39,25 @@ def evaluate(methods, part="test", seed=0):
         for case in cases:
             if not is_phantom(case) and (problems := check_case(case, case_spec)):
                 raise DataError(problems[0])
-    rows = []
+    rows, tolerance = [], first.config.nsd_tolerance_mm
     for name, method in methods.items():
         segmenter = method.segmenter()
         for case in cases:
-            rows += [{"run": name, "case": case.id} | row for row in case_rows(method, segmenter, case, seed)]
+            found = case_rows(method, segmenter, case, seed, tolerance)
+            rows += [{"run": name, "case": case.id} | row for row in found]
     return {"evaluation": _summaries(rows, list(methods), seed), "cases": rows}
 
 
-def case_rows(method, segmenter, case, seed=0):
-    """A row of scores for each region of one case."""
+def case_rows(method, segmenter, case, seed=0, tolerance=None):
+    """A row of scores for each region of one case.
+
+    Args:
+        method: the Method, and `segmenter` its Segmenter.
+        case: the Case.
+        seed: of stored transformations.
+        tolerance: of surface Dices, mm; None: the method's own.
+    """
+    tolerance = method.config.nsd_tolerance_mm if tolerance is None else tolerance
     images, label = read_case(case, method.case_spec)
     found = segmenter(images)
     reference = class_labels(label, method.config.label_values).array
@@ -61,6 +75,8 @@ def case_rows(method, segmenter, case, seed=0):
             "volume error %": relative_volume_error(ours, theirs),
             "HD95 mm": distances.hd95,
             "ASSD mm": distances.assd,
+            "MSD mm": distances.msd,
+            nsd_column(tolerance): distances.nsd(tolerance),
             "calibration error": calibration,
         }
         rows.append(row | extra.get(name, {}))

@@ -88,6 +88,9 @@ class ToyMethod(GenerationMethod):
         samples = functools.partial(self.whole_images, self.config.shape)
         yield self.stage("gan", Toy, samples, self.config.learning_rate, validation=validation)
 
+    def validated(self):
+        return ("score",) if self.config.scores else ()
+
     def sample(self, count, seed=0):
         for index in range(count):
             array = np.rint(self.window.invert(self.model.volume(seed, index).numpy())).astype(np.int16)

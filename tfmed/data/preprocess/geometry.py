@@ -197,7 +197,9 @@ def _resampled(array, shape, to_old_voxels, is_label):
     """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
     _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize if is_label else 4)
     # SimpleITK takes the machine's own byte order only; files have either.
-    dtype = array.dtype.newbyteorder("=") if is_label else np.float32
+    dtype = array.dtype.newbyteorder("=") if is_label else np.dtype(np.float32)
+    if dtype.kind == "b":  # masks, which SimpleITK does not know
+        return _resampled(array.view(np.uint8), shape, to_old_voxels, is_label).view(bool)
     image = sitk.GetImageFromArray(array.astype(dtype, copy=False), isVector=array.ndim == 4)
     whole = (*shape, *array.shape[3:])  # SimpleITK drops a single channel
     matrix = to_old_voxels[:3, :3]

@@ -65,6 +65,8 @@ class GraphClassifier:
             train.matrices, train.labels, config.graph_batch, config.graph_epochs, verbose=0, callbacks=[stop],
             validation_data=(validation.matrices, validation.labels),
         )  # fmt: skip
+        if stop.best_weights is not None:  # Keras 2 gives them back only where it stops early
+            self.network.set_weights(stop.best_weights)
         return {name: self._score(test) for name, test in tests.items()}
 
     def _score(self, test):

@@ -64,9 +64,17 @@ class NodulesMethod(NoduleScans, CanPreview, CanEvaluate, CanExport):
         """The trained injector and eraser."""
         return Editor(self.config, self.models["injector"], self.models["eraser"])
 
+    def validated(self):
+        """Names of what `validate` gives."""
+        return ("loss", "accuracy")
+
+    def validation_cases(self):
+        """The scans with nodules; there are as many without."""
+        return self.origins["nodules"]["validation"]
+
     def validate(self, model, size):
         """{"loss", "accuracy"} of a classifier on the validation scans; {} where there are none."""
-        if not self.origins["nodules"]["validation"]:
+        if not self.validation_cases():
             return {}
         logits, labels, _ = self.judged(model, "validation", size)
         loss = np.logaddexp(0, np.where(labels == 1, -logits, logits))

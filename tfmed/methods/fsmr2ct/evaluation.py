@@ -11,6 +11,9 @@ from tfmed.pictures.volumes import Picture, Scale
 from tfmed.tasks.leaks import refuse_leak
 
 AIR_HU, BONE_HU = -300.0, 300.0  # the paper shows air, soft tissue and bone by thresholds that it does not name
+TISSUES = ("air", "soft", "bone")
+SCORES = tuple(f"{score}{where}" for where in ("", "_edges") for score in ("mae_hu", "psnr_db", "ssim"))
+SCORES += tuple(f"dice_{tissue}" for tissue in TISSUES)  # the names that `scores` gives
 _MOST = 4  # cases of a joint histogram
 _SHOWN_HU, _DIFFERENCE_HU = (-1000.0, 1500.0), 500.0
 
@@ -47,7 +50,7 @@ def edges(prepared, share):
 
 
 def _tissues(hu):
-    return {"air": hu < AIR_HU, "soft": (hu >= AIR_HU) & (hu <= BONE_HU), "bone": hu > BONE_HU}
+    return dict(zip(TISSUES, (hu < AIR_HU, (hu >= AIR_HU) & (hu <= BONE_HU), hu > BONE_HU), strict=True))
 
 
 def evaluate(own, methods, part="test"):

@@ -113,6 +113,10 @@ class FSMethod(TranslationMethod):
         make = functools.partial(Synthesizer, steps=self.settings.train.steps)
         yield self.stage("synthesis", make, self.samples, self.config.learning_rate, validation=self.validation)
 
+    def validated(self):
+        """Names of what `validation` gives."""
+        return evaluation.SCORES
+
     def validation(self, model):
         """{"mae_hu", "psnr_db", "ssim", ...}: means over the validation cases."""
         cases = self.cases["validation"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfmed.data.sampling import Stream
 from tfmed.engine.terminal import progress
 from tfmed.errors import RunError
 from tfmed.metrics.judge import Real, judge
@@ -10,6 +11,7 @@ from tfmed.pictures.charts import Distributions, FeaturePlane
 from tfmed.pictures.images import HeatMap, ImageGrid
 from tfmed.tasks.leaks import refuse_leak
 
+_CHOSEN = Stream("gan_eval.judged_images")
 _TABLE_4 = ("recall", "specificity", "Mahalanobis", "Mahalanobis null", "Mahalanobis half", "Mahalanobis real halves",
             "Frechet", "Frechet half", "Frechet real halves")  # fmt: skip
 
@@ -21,7 +23,7 @@ def compare(own, methods, seed):
     models = {name: _sampler(method) for name, method in methods.items()}
     found = judge(
         models, real, c.runs, seed, c.feature_net, c.auxiliary, c.most_neighbours, c.flag_level,
-        lambda items: progress(items, "Judging"), epochs=c.evaluator_epochs, batch_size=c.evaluator_batch,
+        lambda items: progress(items, "Judging"), _CHOSEN, epochs=c.evaluator_epochs, batch_size=c.evaluator_batch,
         channels=c.evaluator_channels, features=c.evaluator_features,
     )  # fmt: skip
     whole = found.table()
@@ -68,18 +70,19 @@ def _pictures(found):
     pictures = {"features": FeaturePlane(found.ellipses)}
     caption = (
         "MS-SSIM of every image to its nearest one: synthetic to synthetic (S_S), synthetic to training (S_R), "
-        "training to training images (R_R). S_R above R_R: the generator may copy; S_S above R_R: it makes too few "
-        "kinds of images."
+        "training to training images (R_R; where model.most_neighbours limits these sets, R_all: to all training "
+        "images, as S_R is). S_R above R_R or R_all: the generator may copy; S_S above R_R: it makes too few kinds of "
+        "images."
     )
-    panels = {f"{model}, {label}": {name: getattr(similar, name.lower()).similarity for name in ("S_S", "S_R", "R_R")}
+    panels = {f"{model}, {label}": {name: part.similarity for name, part in similar.parts().items()}
               for (model, label), (_, _, similar) in found.nearest.items()}  # fmt: skip
     pictures["similarity"] = Distributions(panels, "MS-SSIM of the nearest", caption)
     rows, notes = {}, {}
-    for (model, label), (synthetic, train, similar) in found.nearest.items():
+    for (model, label), (synthetic, copied, similar) in found.nearest.items():
         top = np.argsort(similar.s_r.similarity)[::-1][:8]
         title = f"{model}, {label}: synthetic"
         rows[title] = list(synthetic[top])
-        rows[f"{model}, {label}: nearest training image"] = list(train[similar.s_r.index[top]])
+        rows[f"{model}, {label}: nearest training image"] = list(copied[top])
         notes[f"{model}, {label}: nearest training image"] = [f"{similar.s_r.similarity[i]:.3f}" for i in top]
     caption = "The eight synthetic images most like a training image, above that image; the number is their MS-SSIM."
     pictures["nearest"] = ImageGrid(rows, (0, 1), caption, notes)
@@ -88,13 +91,14 @@ def _pictures(found):
 
 
 def _match(entry):
-    synthetic, train, similar = entry
-    template = synthetic[int(similar.s_r.similarity.argmax())]
-    lattice = Lattice.of(train[:36])
+    synthetic, copied, similar = entry
+    order = np.argsort(similar.s_r.similarity)[::-1]
+    template, lattice = synthetic[order[0]], Lattice.of(copied[order[:36]])
     heat = template_match(template, lattice.canvas, centred=True)
     place = np.unravel_index(heat.argmax(), heat.shape)
     caption = (
-        f"The synthetic image most like a training image, matched with 36 training images (centred normalised "
-        f"correlation at every place); the best match, {heat.max():.2f}, is framed."
+        f"The synthetic image most like a training image, matched with {len(order[:36])} training images, of which the "
+        f"first is the one it is most like (centred normalised correlation at every place); the best match, "
+        f"{heat.max():.2f}, is framed."
     )
     return HeatMap(template, lattice.canvas, heat, place, caption)

@@ -60,7 +60,7 @@ class Config(MethodConfig):
     evaluator_batch: PositiveInt = 128
     feature_net: Literal["own", "shared"] = "own"  # [P] own: a network per model
     auxiliary: bool = True  # [P] also plain classifiers on the features
-    most_neighbours: PositiveInt = 500  # images per set whose nearest neighbours are looked for
+    most_neighbours: PositiveInt | None = None  # images per set whose nearest ones are looked for; null: all
     flag_level: float | None = Field(0.01, gt=0, lt=1)  # of a significant flag; null: medians are compared
 
     @pydantic.model_validator(mode="after")

@@ -349,7 +349,7 @@ class USSMethod(SegmentationMethod):
         return scores
 
     def extra_scores(self, case, segmentation, seed):
-        """The unclipped Hausdorff distance; the paper's MSD is ASSD."""
+        """The unclipped Hausdorff distance; what the paper names MSD is the column ASSD."""
         from tfmed.data.preprocess import class_labels
         from tfmed.data.readers import read_case
 

@@ -8,7 +8,7 @@ from tfmed.metrics import aggregate
 from tfmed.tasks import segmentation_scores
 
 WORSE_IF_LOW = ("Dice", "Jaccard")
-SCORES = ("Dice", "volume error %", "ASSD mm", "HD mm")  # the paper's DICE, RVE, MSD and HD
+SCORES = ("Dice", "volume error %", "ASSD mm", "HD mm")  # the paper's DICE, RVE, "MSD" and HD
 FACTORS = {"uvs": (1, 0), "rvs": (0, 0), "uss": (1, 1), "rss": (0, 1)}  # chosen by uncertainty, chosen slice by slice
 
 

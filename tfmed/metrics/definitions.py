@@ -1,0 +1,36 @@
+"""What the columns of tables mean where more than one definition is in use; printed below every table that has them."""
+
+import re
+
+from tfmed.metrics import surface
+
+SPREAD = "std and ±: standard deviation of the sample (divided by n - 1)"
+_SCORES = {  # name of a score, as a regular expression -> what it is
+    r"HD mm": "largest of all distances between the two surfaces",
+    r"HD95 mm": f"{surface.HD95} (MedPy; MONAI takes the larger one of both directed percentiles)",
+    r"ASSD mm": f"{surface.ASSD} (MedPy before 0.5)",
+    r"MSD mm": f"{surface.MSD} (MedPy since 0.5, MONAI)",
+    r"NSD [\d.]+ mm": f"{surface.NSD} (Nikolov et al. 2021, voxels counted in place of areas)",
+}
+
+
+def nsd_column(tolerance):
+    """The name of a column of surface Dices at a tolerance in mm."""
+    return f"NSD {tolerance:g} mm"
+
+
+def of_columns(columns):
+    """A line for each score among the columns of a table that needs one, and one for standard deviations.
+
+    Args:
+        columns: names, such as "Dice mean", "HD95 mm mean", "HD95 mm std".
+
+    Returns:
+        list of str.
+    """
+    columns = list(columns)
+    scores = dict.fromkeys(re.sub(r" (mean|std)$", "", column) for column in columns)
+    lines = [f"{score}: {text}" for score in scores for name, text in _SCORES.items() if re.fullmatch(name, score)]
+    if any(column.endswith(" std") for column in columns):
+        lines += [SPREAD]
+    return lines
