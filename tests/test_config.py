@@ -365,7 +365,7 @@ def test_home_folder_in_settings(write, monkeypatch, tmp_path):
     ("seed=18446744073709551616", "beyond"),
     ("train.batch_size=1000000000", "less than or equal to"),
     ("train.replicas=1000000", "less than or equal to"),
-    ("model.volume_shape=[1e30, 8, 8]", "beyond"),
+    ("model.volume_shape=[1e31, 8, 8]", "beyond reason"),
     ("data.preprocess=[{step: resample, spacing_mm: [1e-9, 1, 1]}]", "spacing_mm"),
     ("base=x.yaml", "'base' cannot be overridden"),
     ("profiles.demo.seed=3", "'profiles' cannot be overridden"),

@@ -19,7 +19,7 @@ from tfmed.files import expanded
 from tfmed.settings_text import parse_value, read_yaml
 
 MAX_BASES = 5
-GREATEST = 2**40  # of any number in settings; what is meant is never larger
+GREATEST, GREATEST_REAL = 2**40, 1e30  # of whole and other numbers in settings; what is meant is never larger
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
 
 
@@ -39,10 +39,10 @@ class Strict(pydantic.BaseModel):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _numbers_within_reason(cls, value, info):
-        """No size, count or value that is meant is beyond 10^12; such numbers overflow, or never come to an end."""
+        """Such sizes, counts and values overflow, or work with them never comes to an end."""
         is_section = isinstance(value, dict) and _model_in(cls.model_fields[info.field_name].annotation)
         if not is_section and _beyond_reason(value):
-            raise ValueError(f"holds a number beyond {GREATEST:.0e}; give a smaller one")
+            raise ValueError("holds a number beyond reason; give a smaller one")
         return value
 
     @pydantic.field_validator("*", mode="before")
@@ -61,7 +61,8 @@ def _beyond_reason(value):
         return any(map(_beyond_reason, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(_beyond_reason, value))
-    return isinstance(value, (int, float)) and GREATEST < abs(value) < math.inf
+    greatest = GREATEST if isinstance(value, int) else GREATEST_REAL
+    return isinstance(value, (int, float)) and greatest < abs(value) < math.inf
 
 
 def _path_text(value):
