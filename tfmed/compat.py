@@ -9,6 +9,11 @@ import tensorflow as tf
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 STACK = "current" if KERAS_3 else "addons"
 
+if KERAS_3:  # what layers make of an Input; here for others
+    from keras import KerasTensor as KerasTensor
+else:
+    from keras.src.engine.keras_tensor import KerasTensor as KerasTensor
+
 
 def tensor_variable(variable):
     """The `tf.Variable` (possibly distributed) behind a Keras variable."""

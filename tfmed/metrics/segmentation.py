@@ -6,12 +6,16 @@ map holds the whole numbers 0 .. classes - 1. Masks of one patient belong into o
 the Dice of a volume is not the mean of the Dices of its slices.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 _BLOCK = 1 << 20  # voxels counted at a time, so that counting takes no memory that grows with the volume
 
 
-def dice(prediction, reference):
+def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
     """2 TP / (2 TP + FP + FN) of two masks (Dice 1945); 1 if both are empty.
 
     Args:
@@ -27,7 +31,7 @@ def dice(prediction, reference):
     return 2.0 * both / (ours + theirs) if ours + theirs else 1.0
 
 
-def jaccard(prediction, reference):
+def jaccard(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FP + FN) of two masks (Jaccard 1912), equal to dice / (2 - dice); 1 if both are empty.
 
     Arguments, result and errors as for `dice`.
@@ -36,19 +40,19 @@ def jaccard(prediction, reference):
     return both / (ours + theirs - both) if ours + theirs else 1.0
 
 
-def precision(prediction, reference):
+def precision(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FP) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
     both, ours, theirs = _sizes(prediction, reference)
     return both / ours if ours else float(not theirs)
 
 
-def recall(prediction, reference):
+def recall(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FN) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
     both, ours, theirs = _sizes(prediction, reference)
     return both / theirs if theirs else float(not ours)
 
 
-def relative_volume_error(prediction, reference):
+def relative_volume_error(prediction: ArrayLike, reference: ArrayLike) -> float:
     """|V_prediction - V_reference| / V_reference * 100 (Heimann et al. 2009, without its sign).
 
     Args:
@@ -66,7 +70,7 @@ def relative_volume_error(prediction, reference):
     return 100.0 * abs(ours - theirs) / theirs
 
 
-def confusion_matrix(prediction, reference, classes):
+def confusion_matrix(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Voxels of every pair of labels, counted in one pass over two label maps.
 
     Args:
@@ -95,7 +99,7 @@ def confusion_matrix(prediction, reference, classes):
     return counts.reshape(classes, classes)
 
 
-def dice_per_class(prediction, reference, classes):
+def dice_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Dice of every class of two label maps, in one pass; 1 for a class that neither of them has.
 
     Arguments and errors as for `confusion_matrix`.
@@ -107,13 +111,15 @@ def dice_per_class(prediction, reference, classes):
     return _ratio(2.0 * both, ours + theirs)
 
 
-def jaccard_per_class(prediction, reference, classes):
+def jaccard_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Jaccard of every class of two label maps, in one pass; otherwise as `dice_per_class`."""
     both, ours, theirs = _sizes_per_class(prediction, reference, classes)
     return _ratio(both, ours + theirs - both)
 
 
-def equivariance_dice(warped_predictions, predictions_of_warped):
+def equivariance_dice(
+    warped_predictions: np.ndarray | Sequence[ArrayLike], predictions_of_warped: np.ndarray | Sequence[ArrayLike]
+) -> float:
     """Dice between A(segment(x)) and segment(A(x)): does the network commute with an augmentation A? (EquiReg)
 
     No ground truth is used. One patient's slices, each with its own A, are stacked before the Dice is taken. A must be
@@ -137,7 +143,9 @@ def equivariance_dice(warped_predictions, predictions_of_warped):
     return float(2.0 * both / (ours + theirs)) if ours + theirs else 1.0
 
 
-def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
+def bridging_coefficient(
+    scores: ArrayLike, baseline: ArrayLike, full_baseline: ArrayLike, axis: int = -1
+) -> float | np.ndarray:
     """How much of the gap between few and all labels a method closes: (s - b) / (b_100 - b) on means (EquiReg).
 
     1: as good as the baseline with all labels; 0: no better than the baseline with the same few labels; below 0: worse.
@@ -169,7 +177,7 @@ def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
     return float(result) if result.ndim == 0 else result
 
 
-def as_mask(array, name="mask"):
+def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
     """A mask as bool, without a copy where that is possible.
 
     Raises:
@@ -191,39 +199,41 @@ def as_mask(array, name="mask"):
     return mask
 
 
-def as_masks(prediction, reference):
+def as_masks(prediction: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both masks as bool arrays of one shape; ValueError otherwise."""
     masks = as_mask(prediction, "prediction"), as_mask(reference, "reference")
     _same_shape(*masks)
     return masks
 
 
-def _same_shape(prediction, reference):
+def _same_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape:
         shapes = f"the prediction's is {prediction.shape}, the reference's {reference.shape}"
         raise ValueError(f"two segmentations of different shapes cannot be compared: {shapes}")
 
 
-def _sizes(prediction, reference):
+def _sizes(prediction: ArrayLike, reference: ArrayLike) -> tuple[int, int, int]:
     """Voxels in both, in the prediction, in the reference."""
     ours, theirs = as_masks(prediction, reference)
     return int(np.count_nonzero(ours & theirs)), int(np.count_nonzero(ours)), int(np.count_nonzero(theirs))
 
 
-def _sizes_per_class(prediction, reference, classes):
+def _sizes_per_class(
+    prediction: ArrayLike, reference: ArrayLike, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matrix = confusion_matrix(prediction, reference, classes)
     return np.diag(matrix).astype(np.float64), matrix.sum(axis=0), matrix.sum(axis=1)
 
 
-def _ratio(part, whole):
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.ones(len(part)), where=whole > 0)
 
 
-def _slices(masks):
+def _slices(masks: np.ndarray | Sequence[ArrayLike]) -> list[Any]:
     return [masks] if isinstance(masks, np.ndarray) else list(masks)
 
 
-def _check_labels(labels, classes, name):
+def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"{name}: a label map holds whole numbers, not {labels.dtype}")
     if labels.size == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def linear_resize(array, axis, size):
+def linear_resize(array: tf.Tensor, axis: int, size: int) -> tf.Tensor:
     """Interpolate linearly to `size` entries over the same field of view; the border entries are continued.
 
     Args:

@@ -2,20 +2,21 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 
-def size_of(regions):
+def size_of(regions: int) -> int:
     """Entries of the vector of a matrix of so many regions."""
     return regions * (regions - 1) // 2
 
 
-def to_vector(matrices):
+def to_vector(matrices: ArrayLike) -> np.ndarray:
     """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries."""
     matrices = np.asarray(matrices)
     return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
 
-def to_matrix(vectors, regions):
+def to_matrix(vectors: tf.Tensor, regions: int) -> tf.Tensor:
     """`(n, d (d - 1) / 2)` -> symmetric `(n, d, d)` with a zero diagonal; graph-safe, differentiable.
 
     Each entry of the result is read from its place in the vector, so both triangles are equal bit for bit.
