@@ -23,10 +23,10 @@ class CaseSpec:
             in the order of `label_values`.
     """
 
-    images: tuple = ("ct",)
+    images: tuple[str, ...] = ("ct",)
     label: str = "none"
-    label_values: tuple | None = None
-    minimum_shape: tuple = (2, 2, 2)
+    label_values: tuple[int, ...] | None = None
+    minimum_shape: tuple[int, ...] = (2, 2, 2)
     stack: bool = False
 
 
