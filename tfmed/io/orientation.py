@@ -14,12 +14,12 @@ from tfmed.errors import UserError
 from tfmed.io.volume import Volume
 
 
-def orientation(volume):
+def orientation(volume: Volume) -> str:
     """The anatomical directions towards which x, y and z grow, such as "RAS" or "LPS" (x is the array's last axis)."""
     return "".join(aff2axcodes(volume.affine))
 
 
-def reorient(volume, codes="RAS"):
+def reorient(volume: Volume, codes: str = "RAS") -> Volume:
     """The same voxels with their axes permuted and flipped so that they run towards `codes`; nothing is resampled.
 
     Args:
@@ -37,6 +37,6 @@ def reorient(volume, codes="RAS"):
     return Volume(array, volume.affine @ inv_ornt_aff(turn, spatial.shape[:3]))
 
 
-def _swapped(array):
+def _swapped(array: np.ndarray) -> np.ndarray:
     """(z, y, x, ...) <-> (x, y, z, ...)"""
     return np.swapaxes(array, 0, 2)
