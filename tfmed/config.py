@@ -96,6 +96,12 @@ def load_config(path: PathLike, overrides: Iterable[str] = (), profile: str = "p
 
     Raises:
         ConfigError: one line with file, line, key and how to fix it.
+
+    Example:
+        >>> import tfmed
+        >>> settings = tfmed.load_config("configs/ctsgan.yaml", ["train.batch_size=2"], profile="demo")
+        >>> settings.method, settings.train.batch_size
+        ('ctsgan', 2)
     """
     file = find_config(expanded(path))
     values, places = _read_with_bases(file)

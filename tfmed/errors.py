@@ -24,7 +24,12 @@ class RunError(UserError):
 
 
 def nearest(word: object, known: Iterable[object]) -> str:
-    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
+    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known.
+
+    Example:
+        >>> nearest("ctsgn", ["ctsgan", "gbdl"])
+        "; did you mean 'ctsgan'?"
+    """
     names = [str(name) for name in known]
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     if close:

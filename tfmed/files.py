@@ -97,6 +97,10 @@ def safe_name(text: str, longest: int = 120) -> str:
     """A file name for any text: letters and digits of all scripts, `.`, `_` and `-` stay, others become %XX.
 
     Different texts have different names. Of a long text the beginning stays, with a digest behind it.
+
+    Example:
+        >>> safe_name("patient 7/T1")
+        'patient%207%2FT1'
     """
     parts = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
              for letter in text]  # fmt: skip

@@ -73,7 +73,13 @@ def install(finder: Any) -> None:
 
 
 def catalog() -> list[MethodInfo]:
-    """Every method of the collection as a `MethodInfo`, in its order; imports none of them."""
+    """Every method of the collection as a `MethodInfo`, in its order; imports none of them.
+
+    Example:
+        >>> import tfmed
+        >>> [row.title for row in tfmed.catalog() if row.name == "ctsgan"]
+        ['CT-SGAN']
+    """
     return list(_ROWS)
 
 

@@ -29,6 +29,10 @@ def scalar(text):
 
     Raises:
         ValueError: a number of more digits than Python reads.
+
+    Example:
+        >>> scalar("1e-4"), scalar("yes"), scalar("0100")
+        (0.0001, True, '0100')
     """
     if text.lower() in _WORDS and text in (text.lower(), text.capitalize(), text.upper()):
         return _WORDS[text.lower()]

@@ -32,6 +32,10 @@ def crop_grid(
 
     Returns:
         float32 array `(size, size, 2)`: the place in the image that each pixel of the result is read from.
+
+    Example:
+        >>> crop_grid(seed=3, shape=(512, 512), size=64).shape
+        (64, 64, 2)
     """
     grid = sample_grid(seed, (size, size), _zoom(tuple(zoom)))
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), _STREAM])))

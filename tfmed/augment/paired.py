@@ -100,6 +100,14 @@ def sample_grid(seed: int, shape: Sequence[int], policy: str | Policy | VolumePo
 
     Raises:
         ValueError: no such policy, or a policy and a shape of different dimensions.
+
+    Example:
+        >>> grid = sample_grid(seed=7, shape=(64, 48), policy="strong")
+        >>> grid.shape, bool((grid == sample_grid(7, (64, 48), "strong")).all())
+        ((64, 48, 2), True)
+        >>> from tfmed.ops.warp import warp_array
+        >>> warp_array(np.ones((64, 48, 1), "uint8"), grid, order=0).shape  # a label: moved, and not blended
+        (64, 48, 1)
     """
     shape = tuple(int(size) for size in shape)
     if isinstance(policy, str):

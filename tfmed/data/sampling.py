@@ -41,7 +41,12 @@ _EPOCHS = Stream("sampling.epochs", 0x5EED)
 
 
 def shuffled(seed: int, index: int, count: int) -> int:
-    """Which of `count` items a running index stands for: each epoch visits every item once, in an order of its own."""
+    """Which of `count` items a running index stands for: each epoch visits every item once, in an order of its own.
+
+    Example:
+        >>> sorted(shuffled(seed=5, index=index, count=4) for index in range(4))  # an epoch: each item once
+        [0, 1, 2, 3]
+    """
     epoch, position = divmod(int(index), count)
     return int(_permutation(int(seed), epoch, count)[position])
 

@@ -105,6 +105,12 @@ def by_group(cases: Sequence[Case], validation: float, test: float, seed: int) -
 
     Raises:
         DataError: too few groups for the shares asked for.
+
+    Example:
+        >>> cases = [Case(f"{person}{k}", person, {}) for person in "abcd" for k in range(2)]  # two scans of each
+        >>> parts = by_group(cases, validation=0.25, test=0.25, seed=1)
+        >>> {name: len(found) for name, found in parts.items()}
+        {'train': 4, 'validation': 2, 'test': 2}
     """
     order = _shuffled_groups(cases, seed)
     counts = {

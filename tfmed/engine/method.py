@@ -149,7 +149,7 @@ class Method:
         parts = self.split({"cases": found}, labelled=self.case_spec.label != "none")["cases"]
         return parts.with_cases(lambda cases: [self.as_used(case) for case in cases])
 
-    def as_used(self, case):
+    def as_used(self, case: Case) -> Case:
         """A Case of the source as this method takes it."""
         return case
 

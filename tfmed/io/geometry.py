@@ -67,6 +67,11 @@ def same_grid(volume: Any, other: Any, tolerance: float = 0.1) -> bool:
 
     Args:
         volume, other: a Volume, a Geometry, or another thing with `shape` and `affine`.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 4, 4)), np.eye(4))
+        >>> same_grid(volume, volume), same_grid(volume, volume.replace(affine=np.diag([2.0, 2.0, 2.0, 1.0])))
+        (True, False)
     """
     if volume.shape[:3] != other.shape[:3]:
         return False

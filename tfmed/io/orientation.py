@@ -15,7 +15,12 @@ from tfmed.io.volume import Volume
 
 
 def orientation(volume: Volume) -> str:
-    """The anatomical directions towards which x, y and z grow, such as "RAS" or "LPS" (x is the array's last axis)."""
+    """The anatomical directions towards which x, y and z grow, such as "RAS" or "LPS" (x is the array's last axis).
+
+    Example:
+        >>> orientation(Volume(np.zeros((2, 3, 4)), np.diag([-1.0, -1.0, 1.0, 1.0])))
+        'LPS'
+    """
     return "".join(aff2axcodes(volume.affine))
 
 
@@ -28,6 +33,11 @@ def reorient(volume: Volume, codes: str = "RAS") -> Volume:
 
     Raises:
         UserError: `codes` is not such a triple.
+
+    Example:
+        >>> volume = Volume(np.arange(4).reshape(1, 1, 4), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        >>> reorient(volume, "RAS").array.tolist()
+        [[[3, 2, 1, 0]]]
     """
     if len(codes) != 3 or not all(sum(code in pair for code in codes) == 1 for pair in ("RL", "AP", "SI")):
         raise UserError(f"orientation {codes!r} is unknown; give one letter of each pair R/L, A/P, S/I, such as RAS")

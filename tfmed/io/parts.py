@@ -57,7 +57,12 @@ _ADDRESS = re.compile(
 
 
 def split(address: PathLike) -> tuple[str, str]:
-    """(path, part) of an address, both text; the part is "" where the address is a path alone."""
+    """(path, part) of an address, both text; the part is "" where the address is a path alone.
+
+    Example:
+        >>> split("scans/t1.nii.gz::1"), split("scans/t1.nii.gz")
+        (('scans/t1.nii.gz', '1'), ('scans/t1.nii.gz', ''))
+    """
     text = os.fspath(address)
     found = _ADDRESS.fullmatch(text)
     if not found:

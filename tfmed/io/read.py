@@ -47,6 +47,16 @@ def read_volume(path: PathLike, series_uid: str | None = None, volume: int | Non
     Raises:
         ImageIntegrityError: the file is missing, damaged, incomplete or not a volume; one line says what and how to
             fix it.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from tfmed.io import Volume, write_volume
+        >>> file = tempfile.mkdtemp() + "/scan.nii.gz"
+        >>> write_volume(Volume(np.ones((20, 64, 64), "int16"), np.diag([0.75, 0.75, 2.5, 1.0])), file)
+        >>> scan = read_volume(file)
+        >>> scan.array.shape, str(scan.array.dtype), scan.spacing
+        ((20, 64, 64), 'int16', (2.5, 0.75, 0.75))
     """
     return _read(path, series_uid, volume, 0)
 

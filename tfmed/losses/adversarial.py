@@ -33,7 +33,12 @@ def js_generator(fake: tf.Tensor) -> tf.Tensor:
 
 
 def wasserstein_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-    """Critic side of the Wasserstein loss (Arjovsky et al. 2017): D(G(z)) - D(x); (n,)."""
+    """Critic side of the Wasserstein loss (Arjovsky et al. 2017): D(G(z)) - D(x); (n,).
+
+    Example:
+        >>> wasserstein_critic(tf.constant([[3.0]]), tf.constant([[1.0]])).numpy().tolist()
+        [-2.0]
+    """
     real, fake = _pair(real, fake)
     return _per_sample(fake) - _per_sample(real)
 

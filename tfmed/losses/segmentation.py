@@ -35,6 +35,11 @@ def soft_dice(
     Args:
         class_weights: one weight per class (the background's included), None for equal ones.
         background: class 0 counts too.
+
+    Example:
+        >>> logits = tf.constant([[[9.0, -9.0], [-9.0, 9.0]]])  # two voxels, sure of class 0 and of class 1
+        >>> [round(float(soft_dice(logits, tf.constant([labels]))[0]), 3) for labels in ([0, 1], [1, 0])]
+        [0.0, 1.0]
     """
     overlap, size = _dice_sums(logits, target, mask, squared)
     return _dice_loss(overlap, size, class_weights, background, smooth)
@@ -83,6 +88,11 @@ def cross_entropy(
 
     Args:
         class_weights: one factor per class on its term; the average stays one over voxels.
+
+    Example:
+        >>> undecided = tf.zeros((1, 4, 2))  # one sample of four voxels, two classes
+        >>> round(float(cross_entropy(undecided, tf.constant([[0, 1, 1, 0]]))[0]), 4)  # ln 2
+        0.6931
     """
     log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
     if class_weights is not None:
@@ -131,7 +141,12 @@ def consistency(logits_a: tf.Tensor, logits_b: tf.Tensor, mask: tf.Tensor | None
 
 
 def sigmoid_rampup(step: float | tf.Tensor, length: float | tf.Tensor) -> tf.Tensor:
-    """exp(-5 (1 - t)^2) with t = step / length cut to [0, 1] (Laine and Aila 2017); float32, 1 if the length is 0."""
+    """exp(-5 (1 - t)^2) with t = step / length cut to [0, 1] (Laine and Aila 2017); float32, 1 if the length is 0.
+
+    Example:
+        >>> float(sigmoid_rampup(100, length=100)), round(float(sigmoid_rampup(0, length=100)), 4)  # exp(-5) at first
+        (1.0, 0.0067)
+    """
     return tf.exp(-5.0 * tf.square(1.0 - _time(step, length)))
 
 

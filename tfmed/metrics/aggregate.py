@@ -54,6 +54,11 @@ def summary(
 
     Raises:
         ValueError: no cases, not one-dimensional, or NaN.
+
+    Example:
+        >>> found = summary([1.0, 2.0, 3.0, float("inf")])
+        >>> found.n, found.undefined, found.mean, found.std
+        (3, 1, 2.0, 1.0)
     """
     values = _vector(values, "values", finite=False)
     if not allow_nan and np.isnan(values).any():
@@ -71,7 +76,12 @@ def summary(
 
 
 def mean_and_std(name: str, values: ArrayLike) -> dict[str, float]:
-    """{"<name> mean", "<name> std"} of numbers, for a row of a table; std of the sample (n - 1), nan for one value."""
+    """{"<name> mean", "<name> std"} of numbers, for a row of a table; std of the sample (n - 1), nan for one value.
+
+    Example:
+        >>> mean_and_std("Dice", [0.5, 1.0, 0.75])
+        {'Dice mean': 0.75, 'Dice std': 0.25}
+    """
     values = np.asarray(values, np.float64)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return {f"{name} mean": float(values.mean()), f"{name} std": spread}
@@ -138,6 +148,10 @@ def wilcoxon(first: ArrayLike, second: ArrayLike, alternative: str = "two-sided"
 
     Raises:
         ValueError: different lengths, no cases, values that are not finite, or an unknown alternative.
+
+    Example:
+        >>> wilcoxon([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+        SignedRank(statistic=0.0, p=1.0, n=0)
     """
     first, second = _vector(first, "first"), _vector(second, "second")
     if len(first) != len(second):

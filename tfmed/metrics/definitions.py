@@ -16,7 +16,12 @@ _SCORES = {  # name of a score, as a regular expression -> what it is
 
 
 def nsd_column(tolerance: float) -> str:
-    """The name of a column of surface Dices at a tolerance in mm."""
+    """The name of a column of surface Dices at a tolerance in mm.
+
+    Example:
+        >>> nsd_column(2.0)
+        'NSD 2 mm'
+    """
     return f"NSD {tolerance:g} mm"
 
 

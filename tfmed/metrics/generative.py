@@ -33,6 +33,11 @@ def frechet_distance(features: ArrayLike, reference: ArrayLike) -> float:
 
     Raises:
         ValueError: fewer than two samples, different d, or values that are not finite.
+
+    Example:
+        >>> reference = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+        >>> round(frechet_distance(reference + [3.0, 0.0], reference), 6)  # moved by 3: 3 * 3
+        9.0
     """
     x, y = _comparable(features, reference, "Frechet distance")
     (a, mean_a), (b, mean_b) = _factor(x), _factor(y)
@@ -156,6 +161,11 @@ def mmd(samples: np.ndarray, reference: np.ndarray, bandwidth: float | None = No
 
     Raises:
         ValueError: fewer than two samples, different sizes, values that are not finite, a bandwidth not above 0.
+
+    Example:
+        >>> samples = np.array([[0.0], [1.0], [2.0]])
+        >>> mmd(samples, samples, biased=True)
+        0.0
     """
     x, y = (np.reshape(part, (len(part), -1)) for part in (samples, reference))
     x, y = _comparable(x, y, "MMD")
@@ -229,6 +239,10 @@ def inception_score(probabilities: ArrayLike) -> float:
 
     Returns:
         float in [1, classes]. Only with Inception's classes is it the published score.
+
+    Example:
+        >>> round(inception_score([[1.0, 0.0], [0.0, 1.0]]), 6)  # two classes, each image sure of its own
+        2.0
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or len(p) < 1 or not np.allclose(p.sum(axis=1), 1.0, atol=1e-3):
@@ -314,6 +328,10 @@ def batch_mmd(images: np.ndarray, reference: np.ndarray) -> float:
 
     Raises:
         ValueError: different sizes, or values that are not finite.
+
+    Example:
+        >>> batch_mmd(np.ones((4, 2, 2)), np.zeros((3, 2, 2)))  # 4 pixels, whose means differ by 1
+        4.0
     """
     x, y = (np.reshape(part, (len(part), -1)) for part in (images, reference))
     x, y = _comparable(x, y, "bMMD^2", 1)

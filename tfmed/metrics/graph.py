@@ -19,7 +19,12 @@ def edge_weights(matrices: ArrayLike) -> np.ndarray:
 
 
 def node_strength(matrices: ArrayLike) -> np.ndarray:
-    """Sum of each region's weights, `(n, d, d)` -> `(n, d)`."""
+    """Sum of each region's weights, `(n, d, d)` -> `(n, d)`.
+
+    Example:
+        >>> node_strength([[[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]]).tolist()
+        [[3.0, 1.0, 2.0]]
+    """
     return _checked(matrices).sum(-1)
 
 

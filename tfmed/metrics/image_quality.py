@@ -16,6 +16,10 @@ def mae(image: ArrayLike, reference: ArrayLike, mask: ArrayLike | None = None) -
 
     Raises:
         ValueError: shapes that differ, an empty mask, values that are not finite.
+
+    Example:
+        >>> mae([10.0, 20.0], [12.0, 24.0])
+        3.0
     """
     image, reference, mask = _checked(image, reference, mask)
     return float(np.abs(image - reference)[mask].mean())
@@ -26,6 +30,10 @@ def psnr(image: ArrayLike, reference: ArrayLike, data_range: float, mask: ArrayL
 
     Args (others as for `mae`):
         data_range: difference between the largest and the smallest value that images may have.
+
+    Example:
+        >>> round(psnr([0.1, 0.9], [0.0, 1.0], data_range=1.0), 6)  # 10 log10(1 / 0.01)
+        20.0
     """
     image, reference, mask = _checked(image, reference, mask, data_range)
     error = float(np.square(image - reference)[mask].mean())

@@ -37,6 +37,11 @@ def precision_recall(features: ArrayLike, reference: ArrayLike, k: int = 3) -> P
 
     Raises:
         ValueError: too few samples, different d, or values that are not finite.
+
+    Example:
+        >>> real = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> precision_recall(real + 100, real, k=1)
+        PrecisionRecall(precision=0.0, recall=0.0)
     """
     x, y = _comparable(features, reference, "precision", least=k + 1)
     radii_x, radii_y = _radii(x, k), _radii(y, k)

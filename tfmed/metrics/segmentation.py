@@ -26,6 +26,10 @@ def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
 
     Raises:
         ValueError: different shapes, or values other than 0 and 1.
+
+    Example:
+        >>> dice([1, 1, 1, 0], [1, 0, 0, 0])  # 2 * 1 / (3 + 1)
+        0.5
     """
     both, ours, theirs = _sizes(prediction, reference)
     return 2.0 * both / (ours + theirs) if ours + theirs else 1.0
@@ -35,6 +39,10 @@ def jaccard(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FP + FN) of two masks (Jaccard 1912), equal to dice / (2 - dice); 1 if both are empty.
 
     Arguments, result and errors as for `dice`.
+
+    Example:
+        >>> jaccard([1, 1, 1, 0], [1, 0, 0, 1])  # 1 of 4
+        0.25
     """
     both, ours, theirs = _sizes(prediction, reference)
     return both / (ours + theirs - both) if ours + theirs else 1.0
@@ -63,6 +71,10 @@ def relative_volume_error(prediction: ArrayLike, reference: ArrayLike) -> float:
 
     Raises:
         ValueError: as for `dice`.
+
+    Example:
+        >>> relative_volume_error([1, 1, 1, 0], [1, 1, 0, 0])  # 3 voxels in place of 2
+        50.0
     """
     _, ours, theirs = _sizes(prediction, reference)
     if not theirs:
@@ -82,6 +94,10 @@ def confusion_matrix(prediction: ArrayLike, reference: ArrayLike, classes: int) 
 
     Raises:
         ValueError: different shapes, or labels that are not 0 .. classes - 1.
+
+    Example:
+        >>> confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2], classes=3).tolist()
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
     """
     ours, theirs = np.asarray(prediction), np.asarray(reference)
     _same_shape(ours, theirs)
@@ -106,6 +122,10 @@ def dice_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) ->
 
     Returns:
         float64 `(classes,)`, the background first.
+
+    Example:
+        >>> dice_per_class([0, 1, 1, 1], [0, 1, 0, 0], classes=3).tolist()  # no voxel of class 2: they agree
+        [0.5, 0.5, 1.0]
     """
     both, ours, theirs = _sizes_per_class(prediction, reference, classes)
     return _ratio(2.0 * both, ours + theirs)
@@ -162,6 +182,10 @@ def bridging_coefficient(
 
     Raises:
         ValueError: no scores, scores that are not finite, or further axes that differ.
+
+    Example:
+        >>> bridging_coefficient([0.75], baseline=[0.5], full_baseline=[1.0])
+        0.5
     """
     means = []
     for name, values in (("scores", scores), ("baseline", baseline), ("full_baseline", full_baseline)):

@@ -34,6 +34,11 @@ def two_sample_test(synthetic: ArrayLike, real: ArrayLike, threshold: float = 0.
 
     Raises:
         ValueError: a set is empty, or outputs are not finite.
+
+    Example:
+        >>> found = two_sample_test(synthetic=[0.9, 0.8], real=[0.1, 0.2])  # told apart every time
+        >>> found.accuracy, found.auc, found.score
+        (1.0, 1.0, 1.0)
     """
     s, r = (np.asarray(part, np.float64).ravel() for part in (synthetic, real))
     if not len(s) or not len(r):

@@ -52,7 +52,12 @@ def aunet(
 
 
 def margin(levels: int = 5) -> tuple[int, ...]:
-    """Voxels (z, y, x) on each side that the output lacks."""
+    """Voxels (z, y, x) on each side that the output lacks.
+
+    Example:
+        >>> margin(levels=5)
+        (20, 92, 92)
+    """
     return tuple(side // 2 for side in _loss(levels, 0))
 
 

@@ -117,7 +117,12 @@ def patch_critic(
 
 
 def receptive_field(layers: int) -> int:
-    """Side in pixels of the patch that one logit of `patch_critic` sees."""
+    """Side in pixels of the patch that one logit of `patch_critic` sees.
+
+    Example:
+        >>> receptive_field(3)
+        70
+    """
     side = 1
     for stride in (1, 1, *[2] * layers):
         side = (side - 1) * stride + 4

@@ -54,6 +54,11 @@ def unet(
         size: (height, width) or (depth, height, width), None where unknown; its length decides between 2-D and 3-D.
         widths: channels of each level, from the finest. Every side is a multiple of factor ** (len(widths) - 1).
         options: see `unet_encoder` and `unet_decoder`, which both get all of them.
+
+    Example:
+        >>> network = unet(channels=1, classes=3, size=(32, 32), widths=(4, 8))
+        >>> network(tf.zeros((2, 32, 32, 1))).shape.as_list()
+        [2, 32, 32, 3]
     """
     known = {*inspect.signature(unet_encoder).parameters, *inspect.signature(unet_decoder).parameters}
     if unknown := sorted(set(options) - known):

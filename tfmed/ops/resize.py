@@ -11,6 +11,10 @@ def linear_resize(array: tf.Tensor, axis: int, size: int) -> tf.Tensor:
         array: float tensor with static shape.
         axis: the axis to resize.
         size: its new length.
+
+    Example:
+        >>> linear_resize(tf.constant([0.0, 2.0]), axis=0, size=4).numpy().tolist()
+        [0.0, 0.5, 1.5, 2.0]
     """
     count = array.shape[axis]
     if count == size:

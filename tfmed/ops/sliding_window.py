@@ -68,6 +68,12 @@ def sliding_window(
 
     Raises:
         ValueError: an argument, the volume or the network's answer is none of the above.
+
+    Example:
+        >>> volume = np.arange(60.0).reshape(3, 4, 5)
+        >>> doubled = sliding_window(lambda windows: 2 * windows, volume, window=2)
+        >>> doubled.shape, bool(np.allclose(doubled, 2 * volume))
+        ((3, 4, 5), True)
     """
     volume = _as_array(volume)
     shape = tuple(volume.shape)

@@ -11,7 +11,12 @@ def size_of(regions: int) -> int:
 
 
 def to_vector(matrices: ArrayLike) -> np.ndarray:
-    """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries."""
+    """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries.
+
+    Example:
+        >>> to_vector([[0, 1, 2], [1, 0, 3], [2, 3, 0]]).tolist()
+        [1, 2, 3]
+    """
     matrices = np.asarray(matrices)
     return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
@@ -24,6 +29,10 @@ def to_matrix(vectors: tf.Tensor, regions: int) -> tf.Tensor:
     Args:
         vectors: tensor.
         regions: d.
+
+    Example:
+        >>> to_matrix([[1, 2, 3]], regions=3).numpy().tolist()
+        [[[0, 1, 2], [1, 0, 3], [2, 3, 0]]]
     """
     places = np.full((regions, regions), size_of(regions))  # the diagonal reads a zero behind the last entry
     rows, columns = np.triu_indices(regions, 1)

@@ -40,6 +40,12 @@ def warp(
     Raises:
         ValueError: the ranks or the batch sizes do not fit, an integer image is to be interpolated, or an argument is
             none of the above.
+
+    Example:
+        >>> image = tf.constant([1.0, 2.0, 3.0], shape=(1, 1, 3, 1))
+        >>> grid = identity_grid((1, 3))[None] + [0, 0.5]  # half a pixel to the right
+        >>> warp(image, grid, fill="edge").numpy().ravel().tolist()
+        [1.5, 2.5, 3.0]
     """
     image, grid = tf.convert_to_tensor(image), tf.cast(tf.convert_to_tensor(grid), tf.float32)
     _check(image, grid, order, fill)
@@ -70,6 +76,12 @@ def warp_array(
 
     Raises:
         ValueError: as `warp` does.
+
+    Example:
+        >>> image = np.float32([[1, 2, 3]])[..., None]  # one row of three pixels, one channel
+        >>> grid = identity_grid((1, 3)) + [0, 1]  # each pixel is read from the one on its right
+        >>> warp_array(image, grid)[..., 0].tolist()
+        [[2.0, 3.0, 0.0]]
     """
     with tf.device("CPU:0"):
         return warp(np.asarray(image)[None], np.asarray(grid, np.float32)[None], order, fill, compiled=True).numpy()[0]
@@ -83,6 +95,10 @@ def identity_grid(shape: Sequence[int]) -> np.ndarray:
 
     Returns:
         float32 array `(*shape, len(shape))` of voxel coordinates.
+
+    Example:
+        >>> identity_grid((2, 2)).tolist()
+        [[[0.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]]
     """
     axes = [np.arange(size, dtype=np.float32) for size in shape]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)

@@ -69,6 +69,12 @@ def open(name, root=None, **options):
     Raises:
         DataError: an unknown source or option; a folder that is missing, empty or laid out otherwise; a file that is of
             two patients.
+
+    Example:
+        >>> from tfmed.data import sources
+        >>> cases = sources.open("phantom_chest_ct", cases=2)
+        >>> [case.id for case in cases], sorted(cases[0].images)
+        (['chest-0000000', 'chest-0000001'], ['ct'])
     """
     if name not in _SOURCES:
         raise DataError(f"no data source {name!r}{nearest(name, _SOURCES)}")
