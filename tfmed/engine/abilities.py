@@ -122,7 +122,7 @@ class CanExport:
         raise NotImplementedError
 
 
-WITHOUT = {  # what is told of a method that lacks an ability
+WITHOUT: dict[type, str] = {  # what is told of a method that lacks an ability
     CanEvaluate: "has no evaluation",
     CanSample: "generates nothing; use 'tfmed predict'",
     CanPredict: "takes no input volumes; use 'tfmed sample'",
