@@ -189,9 +189,9 @@ def trained(
     run = load_run(path)
     kind = registry.method_class(run.method_name)
     require(run, kind, getattr(abilities, ability))
-    functions = [getattr(kind, name) for name in functions]
-    arguments = options.parse(parser, argv, functions, run.method_name)
-    given = [options.given(arguments, function) for function in functions]
+    found = [getattr(kind, name) for name in functions]
+    arguments = options.parse(parser, argv, found, run.method_name)
+    given = [options.given(arguments, function) for function in found]
     run = run if arguments.run == path else load_run(arguments.run)
     return arguments, run, run.restored(), given
 

@@ -183,6 +183,6 @@ class Method:
 
     def prepared(self, part: str, progress: Callable[[Any], Any] | None = None) -> list[Case]:
         """The cases of a part of the split, checked, in the cache."""
-        arguments = {} if progress is None else {"progress": progress}
+        arguments: dict[str, Any] = {} if progress is None else {"progress": progress}
         checks.prepare_cases(self.cases[part], self.cache, self.case_spec, **arguments)
         return self.cases[part]
