@@ -139,7 +139,7 @@ def import_imgaug() -> Any:
     Use `import_imgaug().augmenters`; a plain `import imgaug` fails on stack `current`.
     """
     if not hasattr(np, "sctypes"):
-        np.sctypes = {  # type: ignore[typeddict-item]
+        np.sctypes = {  # type: ignore[attr-defined, typeddict-item]
             "int": [np.int8, np.int16, np.int32, np.int64],
             "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
             "float": [np.float16, np.float32, np.float64, np.longdouble],
