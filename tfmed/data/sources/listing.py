@@ -17,7 +17,7 @@ from tfmed.io.dicom_header import looks_like_dicom, read_header
 _BIDS = re.compile(r"(?:^|/)(sub-[^\W_]+)(?=[_/])")
 
 
-def folder(root: PathLike, source: str, layout: str) -> pathlib.Path:
+def folder(root: PathLike | None, source: str, layout: str) -> pathlib.Path:
     """`root` as an existing folder.
 
     Raises:

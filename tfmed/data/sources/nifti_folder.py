@@ -5,6 +5,7 @@ import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, group_of, hidden, nothing, only_once, unique, volume_suffix
 
@@ -15,8 +16,14 @@ _IMAGE_ENDING = re.compile(r"[._-](image|img|ct|mr)$")
 
 
 def nifti_folder(
-    root=None, pattern="*", images="images", labels="labels", group_pattern=None, modality="ct", channels=None
-):
+    root: PathLike | None = None,
+    pattern: str = "*",
+    images: str = "images",
+    labels: str = "labels",
+    group_pattern: str | None = None,
+    modality: str = "ct",
+    channels: str | None = None,
+) -> list[Case]:
     """Volumes below a folder, found recursively.
 
     If `root` has a folder `images`, the images are in it and their labels in `labels`, under the same relative name; of
