@@ -44,7 +44,7 @@ class Prepared:
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
-    voxels: list | None
+    voxels: list[int] | None
 
 
 class Cache:

@@ -23,7 +23,7 @@ class Connectomes:
 
     matrices: np.ndarray
     labels: np.ndarray
-    ids: tuple
+    ids: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -25,7 +25,7 @@ class Nodule:
         radius_mm: of a sphere of its size.
     """
 
-    centre_mm: tuple
+    centre_mm: tuple[float, ...]
     radius_mm: float
 
     def centre_zyx(self, affine: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ class VOI:
         distance_mm: of each voxel `(size, size, size)` from the nodule's centre, float32.
     """
 
-    start: tuple
+    start: tuple[int, ...]
     distance_mm: np.ndarray
 
     @classmethod
@@ -180,7 +180,7 @@ class Patch:
         values: float32 `(z, y, x)`.
     """
 
-    start: tuple
+    start: tuple[int, ...]
     values: np.ndarray
 
     def paste(self, array: np.ndarray) -> None:

@@ -27,7 +27,7 @@ class FeatureNet:
     """
 
     name: str
-    function: Callable
+    function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     batch_size: int = 32
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfmed.metrics import neighbours
 from tfmed.metrics.aggregate import mean_and_std
-from tfmed.metrics.feature_plane import centre_distance, overlap, pca_ellipses
+from tfmed.metrics.feature_plane import Ellipse, centre_distance, overlap, pca_ellipses
 from tfmed.metrics.generative import frechet_distance, frechet_distances_at, kernel_distance, sliced_wasserstein
 from tfmed.metrics.mahalanobis import dimensions, mahalanobis, null_mahalanobis
 from tfmed.metrics.manifold import density_coverage, precision_recall
@@ -37,8 +37,8 @@ class Real:
 
     train: np.ndarray
     test: np.ndarray
-    train_groups: tuple = ()
-    test_groups: tuple = ()
+    train_groups: Sequence[str] = ()
+    test_groups: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_disjoint(self.train_groups, self.test_groups)
@@ -61,12 +61,14 @@ class Judgement:
         nearest: (model, class) -> (synthetic images, the training image nearest to each, Similarities).
     """
 
-    rows: list = dataclasses.field(default_factory=list)
-    auxiliary: list = dataclasses.field(default_factory=list)
-    structure: list = dataclasses.field(default_factory=list)
-    plane: list = dataclasses.field(default_factory=list)
-    ellipses: dict = dataclasses.field(default_factory=dict)
-    nearest: dict = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    auxiliary: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    structure: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    plane: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    ellipses: dict[str, dict[str, Ellipse]] = dataclasses.field(default_factory=dict)
+    nearest: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, neighbours.Similarities]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def table(
         self, rows: list[dict[str, Any]] | None = None, keys: Sequence[str] = ("model", "class")

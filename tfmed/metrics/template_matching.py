@@ -81,7 +81,7 @@ class Lattice:
     """
 
     canvas: np.ndarray
-    shape: tuple
+    shape: tuple[int, int]
     columns: int
     gap: int
 
