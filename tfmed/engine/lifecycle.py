@@ -56,7 +56,12 @@ def fit(
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)
     _repeatable(settings)
-    method = registry.method_class(settings.method)(settings)
+    kind = registry.method_class(settings.method)
+    stored = None
+    if resume and run_dir and (run_dir / "config.yaml").exists():
+        stored = runs.load_run(run_dir).settings
+    settings = kind.planned(settings, stored, progress)
+    method = kind(settings)
     if resume and run_dir:
         method.split_record = SplitRecord.read(run_dir)
     _check_early_stopping(method)
