@@ -36,6 +36,7 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
+	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
 # What README and the pages of methods take from the source.
