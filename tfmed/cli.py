@@ -19,7 +19,7 @@ from tfmed.files import PathLike, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "catalog",
+    "catalog", "configs",
 )  # fmt: skip
 
 
@@ -241,6 +241,11 @@ def console_script() -> int:
     if not words or words[0] in ("-h", "--help"):
         print("usage: tfmed {" + ",".join(VERBS) + "} ...\n\n'tfmed <verb> --help' tells the rest.")
         return 0 if words else 2
+    if words[0] in ("--version", "-V"):
+        from tfmed.startup import VERSION
+
+        print(f"tfmed {VERSION}")
+        return 0
     if words[0] not in VERBS:
         print(f"tfmed: no verb {words[0]!r}{nearest(words[0], VERBS)}", file=sys.stderr)
         return 2

@@ -133,12 +133,17 @@ def validate(values: dict[str, Any], places: dict[tuple, str], file: pathlib.Pat
         raise ConfigError(_first_line(error, settings_class, places, file)) from None
 
 
+def shipped_folders() -> list[pathlib.Path]:
+    """Where the settings files that come with tfmed may lie: in a checkout, and in an installation."""
+    return [pathlib.Path(__file__).parents[1] / "configs", pathlib.Path(__file__).parent / "configs"]
+
+
 def find_config(path: PathLike) -> pathlib.Path:
     """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none.
 
     A shipped variant whose name is the only one of its kind is found without its method's folder.
     """
-    shipped = pathlib.Path(__file__).parents[1], pathlib.Path(__file__).parent  # of a checkout, and of an installation
+    shipped = [folder.parent for folder in shipped_folders()]
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate
