@@ -9,6 +9,7 @@ import re
 import yaml
 
 from tfmed.errors import ConfigError
+from tfmed.files import open_file
 
 MAX_BYTES, MAX_DEPTH = 1 << 18, 24
 _STRUCTURED = ("[", "{", '"', "'")
@@ -60,7 +61,7 @@ def parse_value(text, where):
 def read_yaml(file):
     """Plain values of a YAML file, and "file:line" of each key path. No tags, no aliases; bounded size and depth."""
     try:
-        with open(file, "rb") as stream:
+        with open_file(file) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None

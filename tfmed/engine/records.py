@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from tfmed.errors import RunError
-from tfmed.files import write_text
+from tfmed.files import own_json, write_text
 
 
 class Records:
@@ -47,6 +47,6 @@ class Records:
         if path is None or not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return own_json(path)
         except (OSError, ValueError):
             raise RunError(f"{path}: is damaged; remove it, and --resume decides it again") from None

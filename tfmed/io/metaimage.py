@@ -5,22 +5,25 @@ import re
 import numpy as np
 
 from tfmed.io.errors import damage
-from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+from tfmed.io.payload import beside, check_payload, check_sizes, check_words, read_header
 from tfmed.io.units import in_millimetres
 
 SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
          "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
+GEOMETRY = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
+            "CenterOfRotation")  # fmt: skip
 REPAIR = "write the file again"
 
 
-def check(path):
-    """Bytes of voxels of an intact file.
+def check(path, voxels=True):
+    """Bytes of voxels of an intact file; without `voxels` only the header is looked at.
 
     Raises:
         ImageIntegrityError: header and data contradict each other, the data are damaged, or are kept in a form
             (text, lists of slices) that is not read.
     """
     fields, end = _fields(path)
+    check_words(fields, GEOMETRY, path)
     itemsize = SIZES.get(fields.get("ElementType", "").removeprefix("MET_"))
     if itemsize is None:
         raise damage(path, f"its ElementType is {fields.get('ElementType', 'missing')}", REPAIR)
@@ -36,7 +39,8 @@ def check(path):
         raise damage(path, "its slices are in many files", "write it again as one .mha")
     local = name.upper() == "LOCAL"
     data, start = (path, end) if local else (beside(path, name), 0)
-    check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
+    if voxels:
+        check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
     return count
 
 

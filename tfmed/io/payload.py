@@ -3,17 +3,22 @@
 import math
 import os
 import pathlib
+import re
 
+from tfmed.files import open_file
 from tfmed.io.compression import GREATEST_RATIO, Damaged, InflateStream
 from tfmed.io.errors import damage
+from tfmed.io.geometry import FARTHEST
 
 LONGEST_HEADER = 1 << 20
+LONGEST_VALUE = 4096
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def read_header(path):
     """The first bytes of a file, or the error that says why there are none."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             block = file.read(LONGEST_HEADER)
     except OSError as error:
         raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
@@ -32,6 +37,24 @@ def beside(path, name):
     return data
 
 
+def check_words(fields, geometry, path):
+    """Refuse what a library's parser cannot hold, or reads as something else: endless words, numbers beyond reason.
+
+    Args:
+        fields: {key: value} of a header.
+        geometry: names of the fields that hold lengths and directions.
+        path: of the file, for messages.
+    """
+    for key, value in fields.items():
+        if len(key) > 200 or len(value) > LONGEST_VALUE:
+            raise damage(path, f"its {key[:40]} is too long")
+        for word in re.split(r"[\s(),]+", value.strip("(), \t")) if key in geometry and value else ():
+            if word.lower().lstrip("+-") in ("none", "nan", "inf", "infinity"):
+                continue  # an axis without direction; as a spacing refused where it is used
+            if not _NUMBER.fullmatch(word) or abs(float(word)) > FARTHEST:
+                raise damage(path, f"its {key} holds {word[:20] or 'nothing'}, which is no length or direction")
+
+
 def check_sizes(sizes, itemsize, path):
     """Bytes of voxels, or the error about axes that are not those of a volume."""
     if not sizes or min(sizes) < 1 or len(sizes) > 8:
@@ -43,7 +66,7 @@ def check_payload(path, data, start, count, compressed):
     """Compare `count` bytes of voxels with what the file `data` holds from byte `start` on, inflated if need be."""
     try:
         held = os.stat(data).st_size - start
-        open(data, "rb").close()
+        open_file(data).close()
     except OSError as error:
         raise damage(data, f"it cannot be read ({error.strerror})", "check the permissions") from None
     if not compressed and held != count:
@@ -56,7 +79,7 @@ def check_payload(path, data, start, count, compressed):
 
 def _check_checksum(path, data, start, count):
     try:
-        with open(data, "rb") as file:
+        with open_file(data) as file:
             file.seek(start)
             stream = InflateStream(file)
             stream.skip(count)

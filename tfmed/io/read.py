@@ -12,7 +12,7 @@ from tfmed.io.errors import damage
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
 from tfmed.io.nifti import read_nifti, read_nifti_geometry
-from tfmed.io.parts import part_of, read_part, read_part_geometry
+from tfmed.io.parts import file_of, part_of, read_part, read_part_geometry
 from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
 from tfmed.io.stack import images_in
 
@@ -59,11 +59,12 @@ def read_geometry(path, series_uid=None, volume=None):
 
 def _read(path, series_uid, volume, which):
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
+    folder = _is_folder(file_of(path))
     if part_of(path):
         part = (read_part, read_part_geometry)[which]
         return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)
     dicom = (read_dicom, read_dicom_geometry)[which]
-    if _is_folder(path):
+    if folder:
         _refuse_images(path)
         return dicom(path, series_uid, volume)
     name = pathlib.Path(path).name.lower()

@@ -1,6 +1,5 @@
 """SavedModels that `tfmed export` wrote, opened again: what predicts with them, whatever their task."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tfmed.data import preprocess
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
+from tfmed.files import own_json
 from tfmed.tasks.prediction import Segmenter, most_probable
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -22,7 +22,7 @@ def open_model(folder):
     """
     folder = pathlib.Path(folder)
     try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = own_json(folder / NOTE)
         steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
         of_task = _TASKS[note.get("task", "segmentation")](note)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from xml.parsers import expat
 
 from tfmed.errors import DataError
+from tfmed.files import open_file
 
 _LARGEST = 64 << 20
 
@@ -33,7 +34,7 @@ def _root(path):
     try:
         if os.path.getsize(path) > _LARGEST:
             raise DataError(f"{path}: larger than {_LARGEST >> 20} MB; not a reader's XML, move it out of the folder")
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             data = stream.read(_LARGEST)
         _refuse_dtd(data, path)
         return ElementTree.fromstring(data)
