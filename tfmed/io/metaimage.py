@@ -10,8 +10,8 @@ from tfmed.io.units import in_millimetres
 
 SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
          "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
-GEOMETRY = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
-            "CenterOfRotation")  # fmt: skip
+GEOMETRY = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation",
+            "Orientation", "CenterOfRotation")  # fmt: skip
 REPAIR = "write the file again"
 
 
@@ -30,6 +30,9 @@ def check(path, voxels=True):
     sizes = _numbers(fields, "DimSize", path)
     if [len(sizes)] != _numbers(fields, "NDims", path):
         raise damage(path, "NDims and DimSize contradict each other", REPAIR)
+    for key in (key for key in GEOMETRY if key in fields):
+        if len(fields[key].split()) not in (len(sizes), len(sizes) ** 2):
+            raise damage(path, f"its {key} is {fields[key][:40]}, which is too short or too long", REPAIR)
     channels = _numbers(fields, "ElementNumberOfChannels", path, "1")
     count = check_sizes(sizes + channels, itemsize, path)
     if _flag(fields, "BinaryData", "True") is False or _numbers(fields, "HeaderSize", path, "0") != [0]:

@@ -29,7 +29,7 @@ def check(path, voxels=True):
             (text, bzip2, lists of files, skipped lines) that is not read.
     """
     fields, end = _fields(path)
-    check_words(fields, GEOMETRY, path)
+    check_words(fields, GEOMETRY, path, unknown=("none", "nan", "+nan", "-nan"))
     itemsize = ITEMSIZE.get(fields.get("type", "").lower())
     if itemsize is None:
         raise damage(path, f"its type is {fields.get('type', 'missing')}", "convert it to a volume of real numbers")

@@ -39,6 +39,7 @@ from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.picture_header import check_picture
+from tfmed.io.stack import SUFFIXES as PICTURES
 from tfmed.io.stack import images_in, natural, read_stack
 
 ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
@@ -181,7 +182,7 @@ def _grey(path):
 
 def _refuse_opacity(path):
     """ITK takes a TIFF of grey and opacity for one channel, and gives wrong pixels without a word."""
-    if check_picture(path).opacity:
+    if path.lower().endswith(PICTURES) and check_picture(path).opacity:
         raise damage(path, "it has an opacity channel beside grey", "save it without")
 
 

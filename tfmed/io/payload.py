@@ -37,20 +37,21 @@ def beside(path, name):
     return data
 
 
-def check_words(fields, geometry, path):
+def check_words(fields, geometry, path, unknown=()):
     """Refuse what a library's parser cannot hold, or reads as something else: endless words, numbers beyond reason.
 
     Args:
         fields: {key: value} of a header.
         geometry: names of the fields that hold lengths and directions.
         path: of the file, for messages.
+        unknown: words that stand for an axis without length or direction.
     """
     for key, value in fields.items():
         if len(key) > 200 or len(value) > LONGEST_VALUE:
             raise damage(path, f"its {key[:40]} is too long")
-        for word in re.split(r"[\s(),]+", value.strip("(), \t")) if key in geometry and value else ():
-            if word.lower().lstrip("+-") in ("none", "nan", "inf", "infinity"):
-                continue  # an axis without direction; as a spacing refused where it is used
+        for word in re.split(r"[\s(),]+", value.strip("(), \t")) if key in geometry else ():
+            if word.lower() in unknown:
+                continue
             if not _NUMBER.fullmatch(word) or abs(float(word)) > FARTHEST:
                 raise damage(path, f"its {key} holds {word[:20] or 'nothing'}, which is no length or direction")
 

@@ -14,7 +14,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits of each, likewise
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # JPEG markers between those of frames, which are none
 _SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF's types of whole numbers
-_WIDTH, _HEIGHT, _BITS, _PACKING, _SAMPLES = 256, 257, 258, 259, 277
+_WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES = 256, 257, 258, 259, 274, 277
+_TAGS = (_WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES)
 _BEST_PACKING = 1 << 16  # of a TIFF: blank pages of a fax
 
 
@@ -108,6 +109,8 @@ def _tiff(file, order, big):
             raise _Broken("its pages form a circle")
         seen.add(offset)
         page = _page(file, order, big, offset)
+        if page.get(_TURN, 1) not in (1, 4):  # ITK turns upside down, and gives four channels for the others
+            raise _Broken("it is stored turned or mirrored")
         bits, samples = page.get(_BITS, 1), page.get(_SAMPLES, 1)
         count += page.get(_HEIGHT, 0) * math.ceil(page.get(_WIDTH, 0) * samples * bits / 8)
         ratio = ratio if page.get(_PACKING, 1) == 1 else _BEST_PACKING
@@ -136,7 +139,7 @@ def _page(file, order, big, offset):
     for at in range(0, entries * length, length):
         tag, kind = struct.unpack_from(order + "HH", block, at)
         (many,) = struct.unpack_from(order + ("Q" if big else "I"), block, at + 4)
-        if tag in (_WIDTH, _HEIGHT, _BITS, _PACKING, _SAMPLES) and kind in _SIZES and many:
+        if tag in _TAGS and kind in _SIZES and many:
             found[tag] = _number(file, order, block[at + inline : at + length], _SIZES[kind], many)
     file.seek(offset + struct.calcsize(order + form) + entries * length)
     return found

@@ -1,5 +1,6 @@
 """One door to every format."""
 
+import contextlib
 import os
 import pathlib
 import stat
@@ -59,12 +60,12 @@ def read_geometry(path, series_uid=None, volume=None):
 
 def _read(path, series_uid, volume, which):
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
-    folder = _is_folder(file_of(path))
     if part_of(path):
+        _refuse_special(file_of(path))
         part = (read_part, read_part_geometry)[which]
         return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)
     dicom = (read_dicom, read_dicom_geometry)[which]
-    if folder:
+    if _is_folder(path):
         _refuse_images(path)
         return dicom(path, series_uid, volume)
     name = pathlib.Path(path).name.lower()
@@ -82,9 +83,16 @@ def _is_folder(path):
     except (OSError, ValueError) as error:
         reason = "there is no such file or folder" if isinstance(error, FileNotFoundError) else "it cannot be reached"
         raise damage(path, reason, "check the path and the permissions") from None
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise damage(path, "it is neither a file nor a folder", "check the path")
+    _refuse_special(path)
     return stat.S_ISDIR(mode)
+
+
+def _refuse_special(path):
+    """Who reads a FIFO waits for ever; a device has no end. What is missing is told by whoever reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise damage(path, "it is neither a file nor a folder", "check the path")
 
 
 def _refuse_images(folder):

@@ -7,6 +7,7 @@ from xml.parsers import expat
 
 from tfmed.errors import DataError
 from tfmed.files import open_file
+from tfmed.io.xml import Refused, count_elements
 
 _LARGEST = 64 << 20
 
@@ -36,23 +37,14 @@ def _root(path):
             raise DataError(f"{path}: larger than {_LARGEST >> 20} MB; not a reader's XML, move it out of the folder")
         with open_file(path) as stream:
             data = stream.read(_LARGEST)
-        _refuse_dtd(data, path)
+        count_elements(data)
         return ElementTree.fromstring(data)
+    except Refused as reason:
+        raise DataError(f"{path}: {reason}, which is refused; the data set's own XML has none, copy it again") from None
     except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
         raise DataError(f"{path}: not well-formed XML ({error}); copy it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-
-
-def _refuse_dtd(data, path):
-    """Entities that a DTD declares can grow without bound or read other files; the readers' XML has none."""
-
-    def refuse(*_):
-        raise DataError(f"{path}: has a DTD, which is refused; the data set's own XML has none, copy it again")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(data, True)
 
 
 def _named(element, name):
