@@ -94,9 +94,11 @@ def _label_problems(case, first, case_spec):
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
-    strange = sorted(set(values.astype(int).tolist()) - set(case_spec.label_values or values.astype(int).tolist()))
+    strange = sorted(set(values.tolist()) - set(case_spec.label_values or values.tolist()))
     if strange:
-        expected = f"{strange[:5]} where {list(case_spec.label_values)} are expected"
+        expected = (
+            f"[{', '.join(f'{value:.20g}' for value in strange[:5])}] where {list(case_spec.label_values)} are expected"
+        )
         return [f"{case.label}: holds the label values {expected}; map them to these or remove the case"]
     return []
 

@@ -12,6 +12,7 @@ from tfmed.io.geometry import check_memory
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits of each, likewise
+_LONGEST_JPEG = 65500  # what libjpeg reads
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # JPEG markers between those of frames, which are none
 _SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF's types of whole numbers
 _WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES = 256, 257, 258, 259, 274, 277
@@ -96,6 +97,8 @@ def _jpeg(file, size):
             at += 1
         elif 0xC0 <= code <= 0xCF and code not in _NO_FRAME:
             _, height, width, channels = struct.unpack(">BHHB", file.read(6))
+            if max(height, width) > _LONGEST_JPEG:
+                raise _Broken(f"it has more than {_LONGEST_JPEG} pixels in a row or column")
             return Kind(height * width * channels, GREATEST_RATIO, False)
         else:
             at += 2 + length

@@ -108,7 +108,7 @@ class Segmenter:
         """(first image, all images as channels float32) after preprocessing."""
         prepared, _ = preprocess.run_together(self.steps, images)
         arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
-        return prepared[0], np.concatenate(arrays, -1).astype(np.float32, copy=False)
+        return prepared[0], preprocess.as_float32(np.concatenate(arrays, -1))
 
 
 def back(probabilities, image):

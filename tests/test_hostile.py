@@ -1,0 +1,198 @@
+"""Hostile files through every door: a clear line or the true voxels; no traceback, no hang, nothing silent."""
+
+import contextlib
+import faulthandler
+import functools
+import os
+import pathlib
+import shutil
+import signal
+import traceback
+import warnings
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from tests.support import hostile
+from tfmed.data import sources
+from tfmed.data.cache import Cache
+from tfmed.data.case import Case
+from tfmed.data.checks import CaseSpec, check_case, fill
+from tfmed.data.connectomes import read_all
+from tfmed.data.preprocess import Orient, Resample
+from tfmed.errors import UserError
+from tfmed.io import read_geometry, read_volume
+from tfmed.io.connectome import read_connectome
+from tfmed.tasks.prediction import Segmenter
+
+pytestmark = pytest.mark.current
+SECONDS = 10
+STEPS = (Orient(to="RAS"), Resample(spacing_mm=(3.0, 2.0, 1.0)))
+
+
+@contextlib.contextmanager
+def watched(what):
+    """Whatever takes longer than SECONDS fails; a library that does not come back ends the process with a traceback."""
+
+    def late(*_):
+        raise AssertionError(f"{what}: takes more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
+
+
+def outcome(door, address):
+    """What a door gives; None where it refuses, which it does in one line that begins with the file."""
+    with watched(address), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return door(address)
+        except UserError as error:
+            line = str(error)
+            assert "\n" not in line and line.isprintable(), repr(line)
+            assert len(line) < 1000 + len(str(address)), line
+            assert os.path.basename(str(address).partition("::")[0]) in line, line
+            return None
+
+
+def assert_none_fails(inputs, check):
+    """All that is wrong with any of the inputs, in one failure."""
+    failed = []
+    for name, make in inputs:
+        try:
+            check(name, make)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            failed.append(f"{name}: {type(error).__name__}: {str(error)[:300]} ({place.filename}:{place.lineno})")
+    assert not failed, "\n".join(failed)
+
+
+def made(make, folder, name):
+    """The path of a generated file, in a folder of its own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    make(folder / name)
+    return folder / name
+
+
+# --- doors -------------------------------------------------------------------------------------------------------------
+
+
+def checked(folder, address):
+    """The image as training takes it: from a table of cases through the checks and the cache; None where refused."""
+    table = folder / "table.csv"
+    table.write_text(f'id,ct\nx,"{address}"\n', encoding="utf-8")
+    case = next(iter(sources.open("csv_list", str(table))))
+    spec = CaseSpec(minimum_shape=(1, 1, 1))
+    problems = check_case(case, spec)
+    cache = Cache(folder / "cache", STEPS)
+    problems = problems or fill(case, cache, spec)
+    if problems:
+        raise UserError(problems[0])
+    return cache.get(case.images["ct"]).array
+
+
+def predicted(folder, address):
+    """What a network was given, in the stead of whose answer it is."""
+    seen = []
+
+    def labels(stack):
+        seen.append(stack)
+        return (stack[..., 0] > stack.mean()).astype(np.uint8)
+
+    def probabilities(stack):
+        return np.stack([1 - labels(stack), labels(stack)], -1).astype(np.float32)
+
+    list(Segmenter(["ct"], [0, 1], STEPS, probabilities, labels).predict([address], folder / "out", ["labels"]))
+    return seen[0]
+
+
+def listed(folder, path):
+    """The cases of the source that looks through folders for such files, and what it finds wrong with them."""
+    source = "image_folder" if path.suffix in (".png", ".jpg", ".tif") else "nifti_folder"
+    source = "dicom_folder" if path.suffix == ".dcm" else source
+    cases = sources.open(source, str(folder))
+    return [check_case(case, CaseSpec(images=tuple(case.images))) for case in cases]
+
+
+# --- other readers -----------------------------------------------------------------------------------------------------
+
+
+def by_nibabel(path):
+    image = nibabel.load(path)
+    array = np.asanyarray(image.dataobj)
+    return array.reshape(array.shape[:3]).T, image.affine
+
+
+def by_itk(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), None
+
+
+def by_h5py(path):
+    with h5py.File(path) as file:
+        return file["image"][()].T, None
+
+
+def by_pillow(path):
+    with Image.open(path) as image:
+        if image.mode not in ("L", "I;16", "F", "1"):
+            return None, None
+        array = np.asarray(image)
+        return (255 * array.astype(np.uint8) if image.mode == "1" else array)[None], None
+
+
+OTHERS = {".nii": by_nibabel, ".gz": by_nibabel, ".nrrd": by_itk, ".mha": by_itk, ".mhd": by_itk, ".h5": by_h5py,
+          ".png": by_pillow, ".tif": by_pillow}  # fmt: skip
+
+
+def assert_true(volume, path):
+    """The voxels are those that another reader finds."""
+    array, affine = OTHERS.get(path.suffix, lambda path: (None, None))(path)
+    if array is not None:
+        np.testing.assert_allclose(volume.array.astype(np.float64), array.astype(np.float64), rtol=1e-6, atol=1e-44)
+    if affine is not None:
+        np.testing.assert_allclose(volume.affine, affine)
+
+
+def through_all_doors(make, folder, name):
+    path = made(make, folder, name)
+    address = hostile.address(path)
+    volume, geometry = outcome(read_volume, address), outcome(read_geometry, address)
+    if volume is not None:
+        assert (geometry.shape, geometry.dtype) == (volume.array.shape, volume.array.dtype)
+        np.testing.assert_array_equal(geometry.affine, volume.affine)
+        assert_true(volume, path)
+    for door in (checked, predicted):
+        image = outcome(functools.partial(door, folder), address)
+        if image is not None:
+            assert volume is not None and np.isfinite(image).all() and image.min() < image.max()
+    with watched(address), contextlib.suppress(UserError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for problems in listed(folder, path):
+            assert all("\n" not in problem for problem in problems)
+    return volume is not None
+
+
+VOLUMES = {
+    "special": functools.partial(hostile.special, hostile.VOLUMES),
+    "nifti": hostile.nifti,
+    "text headed": hostile.text_headed,
+    "hdf5": hostile.hdf5,
+    "pictures": hostile.pictures,
+}
+
+
+@pytest.mark.parametrize("kind", VOLUMES)
+def test_volumes(kind, tmp_path, capfd):
+    assert_none_fails(VOLUMES[kind](), lambda name, make: through_all_doors(make, tmp_path / "d", name))
