@@ -4,7 +4,6 @@ import contextlib
 import faulthandler
 import functools
 import os
-import pathlib
 import shutil
 import signal
 import traceback
@@ -15,18 +14,15 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from tests.support import hostile
 from tfmed.data import sources
 from tfmed.data.cache import Cache
-from tfmed.data.case import Case
 from tfmed.data.checks import CaseSpec, check_case, fill
-from tfmed.data.connectomes import read_all
 from tfmed.data.preprocess import Orient, Resample
 from tfmed.errors import UserError
 from tfmed.io import read_geometry, read_volume
-from tfmed.io.connectome import read_connectome
 from tfmed.tasks.prediction import Segmenter
 
 pytestmark = pytest.mark.current
@@ -86,7 +82,7 @@ def made(make, folder, name):
     return folder / name
 
 
-# --- doors -------------------------------------------------------------------------------------------------------------
+# --- doors ---------------------------------------------------------------------------------------------------------
 
 
 def checked(folder, address):
@@ -126,7 +122,7 @@ def listed(folder, path):
     return [check_case(case, CaseSpec(images=tuple(case.images))) for case in cases]
 
 
-# --- other readers -----------------------------------------------------------------------------------------------------
+# --- other readers -------------------------------------------------------------------------------------------------
 
 
 def by_nibabel(path):
@@ -145,9 +141,13 @@ def by_h5py(path):
 
 
 def by_pillow(path):
-    with Image.open(path) as image:
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        return None, None
+    with image:
         if image.mode not in ("L", "I;16", "F", "1"):
-            return None, None
+            return None, None  # colour, which becomes grey
         array = np.asarray(image)
         return (255 * array.astype(np.uint8) if image.mode == "1" else array)[None], None
 

@@ -12,7 +12,7 @@ import sys
 import types
 import warnings
 
-from tfmed.errors import UserError, nearest
+from tfmed.errors import UserError, nearest, one_line
 from tfmed.files import expanded
 
 VERBS = (
@@ -55,7 +55,7 @@ def run(main, argv=None):
 
 
 def _refused(line):
-    print(f"tfmed: {' '.join(str(line).split())}", file=sys.stderr)
+    print(f"tfmed: {one_line(line)}", file=sys.stderr)
     return 2
 
 

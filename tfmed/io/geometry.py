@@ -11,7 +11,7 @@ from tfmed.io.volume import Volume
 # Anisotropic voxels reach a condition number of about 1e4; beyond this limit float32 headers cannot be inverted.
 WORST_CONDITION = 1e7
 # What no scanner makes, in mm: beyond, products of lengths overflow, or places cannot be told from one another.
-SMALLEST, LARGEST, FARTHEST = 1e-7, 1e6, 1e9
+SMALLEST, LARGEST, FARTHEST = 1e-7, 1e4, 1e9
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,9 @@ _LONGEST_JPEG = 65500  # what libjpeg reads
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # JPEG markers between those of frames, which are none
 _SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF's types of whole numbers
 _WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES = 256, 257, 258, 259, 274, 277
-_TAGS = (_WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES)
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_TAGS = (_WIDTH, _HEIGHT, _BITS, _PACKING, _TURN, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT)
+_LONGEST_TILE = 1 << 15
 _BEST_PACKING = 1 << 16  # of a TIFF: blank pages of a fax
 
 
@@ -114,6 +116,8 @@ def _tiff(file, order, big):
         page = _page(file, order, big, offset)
         if page.get(_TURN, 1) not in (1, 4):  # ITK turns upside down, and gives four channels for the others
             raise _Broken("it is stored turned or mirrored")
+        if max(page.get(_TILE_WIDTH, 0), page.get(_TILE_HEIGHT, 0)) > _LONGEST_TILE:
+            raise _Broken("its tiles are too large")
         bits, samples = page.get(_BITS, 1), page.get(_SAMPLES, 1)
         count += page.get(_HEIGHT, 0) * math.ceil(page.get(_WIDTH, 0) * samples * bits / 8)
         ratio = ratio if page.get(_PACKING, 1) == 1 else _BEST_PACKING

@@ -195,7 +195,7 @@ def onto_grid(volume, shape, affine, is_label=False):
 
 def _resampled(array, shape, to_old_voxels, is_label):
     """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
-    _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize if is_label else 4)
+    _check_memory((*shape, *array.shape[3:]), 2 * (array.dtype.itemsize if is_label else 4))  # SimpleITK's, and ours
     # SimpleITK takes the machine's own byte order only; files have either.
     dtype = array.dtype.newbyteorder("=") if is_label else np.dtype(np.float32)
     if dtype.kind == "b":  # masks, which SimpleITK does not know
