@@ -10,9 +10,11 @@ import traceback
 import warnings
 
 import h5py
+import networkx
 import nibabel
 import numpy as np
 import pytest
+import scipy.io
 import SimpleITK as sitk
 from PIL import Image, UnidentifiedImageError
 
@@ -20,9 +22,11 @@ from tests.support import hostile
 from tfmed.data import sources
 from tfmed.data.cache import Cache
 from tfmed.data.checks import CaseSpec, check_case, fill
+from tfmed.data.connectomes import read_all
 from tfmed.data.preprocess import Orient, Resample
 from tfmed.errors import UserError
 from tfmed.io import read_geometry, read_volume
+from tfmed.io.connectome import read_connectome
 from tfmed.tasks.prediction import Segmenter
 
 pytestmark = pytest.mark.current
@@ -82,7 +86,7 @@ def made(make, folder, name):
     return folder / name
 
 
-# --- doors ---------------------------------------------------------------------------------------------------------
+# --- doors ------------------------------------------------------------------------------------------------------------
 
 
 def checked(folder, address):
@@ -122,7 +126,7 @@ def listed(folder, path):
     return [check_case(case, CaseSpec(images=tuple(case.images))) for case in cases]
 
 
-# --- other readers -------------------------------------------------------------------------------------------------
+# --- other readers ----------------------------------------------------------------------------------------------------
 
 
 def by_nibabel(path):
@@ -182,6 +186,37 @@ def through_all_doors(make, folder, name):
         for problems in listed(folder, path):
             assert all("\n" not in problem for problem in problems)
     return volume is not None
+
+
+def matrix_through_all_doors(make, folder, name):
+    path = made(make, folder / "control", name)
+    with watched(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        matrix = outcome(read_connectome, path)
+        if matrix is not None:
+            assert matrix.dtype == np.float64 and np.isfinite(matrix).all()
+            np.testing.assert_array_equal(matrix, by_another(path))
+        try:
+            found = read_all(sources.open("connectome_folder", str(folder)), ["control"])
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert np.isfinite(found.matrices).all() and found.matrices.any((1, 2)).all()
+
+
+def by_another(path):
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    if path.suffix == ".mat":
+        return scipy.io.loadmat(path)["sc"]
+    if path.suffix == ".graphml":
+        return networkx.to_numpy_array(networkx.read_graphml(path), weight="weight")
+    return np.loadtxt(path, delimiter={".csv": ",", ".tsv": "\t"}.get(path.suffix), ndmin=2)
+
+
+def test_connectomes(tmp_path):
+    inputs = [*hostile.special(hostile.MATRICES), *hostile.matrices()]
+    assert_none_fails(inputs, lambda name, make: matrix_through_all_doors(make, tmp_path / "d", name))
 
 
 VOLUMES = {

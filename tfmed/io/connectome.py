@@ -96,7 +96,7 @@ def _mat(file, name):
     found = square_matrices(file, MOST_REGIONS)
     if name:
         if name not in found:
-            raise ImageIntegrityError(f"{file}: has no square matrix {name!r}; it has {', '.join(found) or 'none'}")
+            raise ImageIntegrityError(f"{file}: has no {name!r}; it has {', '.join(found) or 'no square matrix'}")
         return found[name]
     if len(found) != 1:
         raise ImageIntegrityError(f"{file}: has {len(found)} square matrices; name one, as in x.mat::sc")

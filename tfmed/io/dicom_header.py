@@ -151,7 +151,7 @@ def read_header(path, more=()):
                 raise damage(path, "the file is empty")
             headless = not has_preamble(file)
             if headless and not any(file.peek(132)[:132]):  # zeros read as empty elements, to the end of the file
-                raise damage(path, "it begins with zeros")
+                raise damage(path, "it is not a readable DICOM image, as it begins with zeros")
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=headless)
             syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             little = bool(dataset.original_encoding[1])
