@@ -3,13 +3,12 @@
 import csv
 import io
 import itertools
-import math
-import os
 import pathlib
 
 import numpy as np
 
 from tfmed.files import open_file
+from tfmed.io import npy
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.matlab import square_matrices
 from tfmed.io.tables import read_text
@@ -68,18 +67,9 @@ def write_connectome(matrix, path):
 
 def _npy(file):
     with open_file(file) as stream:
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        version = np.lib.format.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"its version {version} is not that of numbers")
-        shape, columns_first, dtype = readers[version](stream)
-        if dtype.kind not in "biuf" or dtype.itemsize > 8:
-            raise ValueError(f"its entries are of type {dtype}")
+        shape, first_fastest, dtype = npy.read_header(stream)
         _check_shape(file, shape)
-        count = math.prod(shape) * dtype.itemsize
-        if count != os.fstat(stream.fileno()).st_size - stream.tell():
-            raise ValueError("it has more or fewer bytes than its header announces")
-        return np.frombuffer(stream.read(count), dtype).reshape(shape, order="F" if columns_first else "C")
+        return npy.read_numbers(stream, shape, first_fastest, dtype)
 
 
 def _check_shape(file, shape):
