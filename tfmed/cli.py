@@ -66,8 +66,8 @@ def _words(argv):
     """The arguments, `~` replaced where the shell leaves it alone: behind `--out=`, `t1=` and in quotes."""
     words = list(argv)
     for word in words:
-        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise UserError(f"{word!r}: is not UTF-8; rename the file")
+        if "\0" in word or (not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word)):
+            raise UserError(f"{word!r}: is not UTF-8 without null characters; rename the file")
     return [_HOME.sub(lambda found: (found[1] or "") + str(expanded(found[2] or found[3])), word) for word in words]
 
 

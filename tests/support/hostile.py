@@ -9,6 +9,7 @@ import itertools
 import os
 import socket
 import struct
+import zipfile
 import zlib
 
 import h5py
@@ -38,7 +39,7 @@ def written(data):
     return lambda path: path.write_bytes(data)
 
 
-# --- what is no regular file ---------------------------------------------------------------------------------------
+# --- what is no regular file ------------------------------------------------------------------------------------------
 
 
 def _socket(path):
@@ -77,7 +78,7 @@ def special(suffixes=VOLUMES + MATRICES):
         yield f"{kind}{suffix}", make
 
 
-# --- NIfTI ---------------------------------------------------------------------------------------------------------
+# --- NIfTI ------------------------------------------------------------------------------------------------------------
 
 
 def nifti_bytes(kind=nibabel.Nifti1Header, dtype="int16", array=None, **fields):
@@ -164,7 +165,7 @@ def nifti():
     )
 
 
-# --- text headers --------------------------------------------------------------------------------------------------
+# --- text headers -----------------------------------------------------------------------------------------------------
 
 NRRD = {"type": "short", "dimension": "3", "space": "left-posterior-superior", "sizes": "8 6 4",
         "space directions": "(1,0,0) (0,2,0) (0,0,3)", "kinds": "domain domain domain", "endian": "little",
@@ -253,7 +254,7 @@ def _with_data_file(kind, head):
     return make
 
 
-# --- HDF5 ----------------------------------------------------------------------------------------------------------
+# --- HDF5 -------------------------------------------------------------------------------------------------------------
 
 
 def _dataset(*args, fill=None, **options):
@@ -344,7 +345,7 @@ def _virtual(file, path):
     file.create_virtual_dataset("image", layout)
 
 
-# --- pictures ------------------------------------------------------------------------------------------------------
+# --- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def png_bytes(width=8, height=6, depth=8, colour=0, rows=None, chunks=()):
@@ -439,7 +440,7 @@ def pictures():
     yield "only end.jpg", written(bytes(64) + b"\xff\xd9")
 
 
-# --- connectomes ---------------------------------------------------------------------------------------------------
+# --- connectomes ------------------------------------------------------------------------------------------------------
 
 
 def npy_bytes(shape, descr="'<f8'", order="False", data=b"", raw=None):
@@ -591,3 +592,129 @@ def matrices():
     yield "utf-7.graphml", written(b'<?xml version="1.0" encoding="utf-7"?><graphml/>')
     yield "no graph.graphml", written(b"<graphml/>")
     yield "two edges.graphml", written(GRAPH.format(NODES.format(1) + NODES.format(2)).encode())
+
+
+# --- texts and notes --------------------------------------------------------------------------------------------------
+
+_TEXTS = {
+    "nothing": b"",
+    "a word": b"word",
+    "null": b"null",
+    "a number": b"1",
+    "a long number": b"9" * 5000,
+    "a list": b"[1, 2]",
+    "a mapping": b'{"a": 1}',
+    "infinite": b'{"version": Infinity, "steps": NaN, "files": 1e999}',
+    "deep": b"[" * 100_000,
+    "deep mapping": b'{"a":' * 100_000,
+    "deep and closed": b"[" * 5000 + b"]" * 5000,
+    "nulls": bytes(1000),
+    "latin": "é".encode("latin-1") * 100,
+    "utf-16": '{"a": 1}'.encode("utf-16"),
+    "surrogate": b'{"a": "\\ud800"}',
+    "long key": b'{"' + b"k" * 100_000 + b'": 1}',
+    "aliases": b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+    "tag": b"a: !!python/object/apply:os.getpid []",
+    "merge": b"<<: {a: 1}\nmethod: ctsgan",
+    "quote": b'id,ct\n"x,1',
+    "no columns": b"id\nx\n",
+    "many columns": b",".join(b"c%d" % k for k in range(20_000)),
+    "same columns": b"id,ct,ct\nx,1,2\n",
+    "long cell": b"id,ct\nx," + b"y" * 200_000,
+    "long path": b"id,ct\nx," + b"y/" * 3000,
+    "null path": b"id,ct\nx,a\0b",
+    "no user": b"id,ct\nx,~nobody-of-this-name/x.nii",
+    "device": b"id,ct\nx,/dev/zero/x",
+    "entities": b'<!DOCTYPE x [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><x>&b;</x>',
+    "outside": b'<!DOCTYPE x SYSTEM "file:///dev/zero"><x/>',
+    "deep tags": b"<x>" * 100_000,
+    "deep closed tags": b"<x>" * 3000 + b"</x>" * 3000,
+    "many tags": b"<x>" + b"<y/>" * 100_000 + b"</x>",
+    "many attributes": b"<x " + b" ".join(b'a%d="1"' % k for k in range(50_000)) + b"/>",
+    "unknown encoding": b'<?xml version="1.0" encoding="utf-7"?><x/>',
+    "encoding lies": b'<?xml version="1.0" encoding="utf-16"?><x/>',
+}  # fmt: skip
+_XML = """<LidcReadMessage><readingSession><unblindedReadNodule><noduleID>1</noduleID><roi>
+<imageZposition>{}</imageZposition><inclusion>TRUE</inclusion><edgeMap><xCoord>{}</xCoord><yCoord>1</yCoord></edgeMap>
+</roi></unblindedReadNodule></readingSession></LidcReadMessage>"""
+_NOTE = ('{{"task": "segmentation", "modalities": {}, "label_values": {}, "steps": {}, "version": 1, "kinds": {{}}, '
+         '"sha256": "x"}}')  # fmt: skip
+
+
+def texts(suffix):
+    """Text files that are not what their suffix says, or hold numbers beyond reason."""
+    yield from special([suffix])
+    for name, data in _TEXTS.items():
+        yield f"{name}{suffix}", written(data)
+    if suffix == ".xml":
+        for word in ("nan", "inf", "1e400", "9" * 5000, "1_0", "", "x", "1e30"):
+            yield f"place {word[:9]}.xml", written(_XML.format(word, 1).encode())
+            yield f"edge {word[:9]}.xml", written(_XML.format(1, word).encode())
+    if suffix == ".json":
+        for values in ("[]", "[0, 1e30]", f"[0, {10**30}]", "[0, -99999999]", "[0.5, 1]", "[null]", "{}", "[[0]]",
+                       str(list(range(300)))):  # fmt: skip
+            yield f"labels {values[:12]}.json", written(_NOTE.format('["mr"]', values, "[]").encode())
+        for names in ("[]", "[1]", "null", '{"mr": 1}', "[null]"):
+            yield f"names {len(names)}.json", written(_NOTE.format(names, "[0, 1]", "[]").encode())
+        for steps in ('[{"step": "crop", "shape": [1000000000000, 1, 1]}]', '[{"step": "x"}]', "[1]", "{}",
+                      '[{"step": "resample", "spacing_mm": [1e-300, 1, 1]}]'):  # fmt: skip
+            yield f"steps {len(steps)}.json", written(_NOTE.format('["mr"]', "[0, 1]", steps).encode())
+        for task in ("segmentation", "translation", "other", ""):
+            yield f"task {task}.json", written(f'{{"task": "{task}", "steps": []}}'.encode())
+        for name in ("../x", "/x", "", ".x", "a/b", "a\\nb", "x" * 200):
+            note = (f'{{"task": "translation", "steps": [], "modality": "mr", "usual": ["{name}"], "outputs": '
+                    f'{{"{name}": {{}}}}, "signatures": {{"{name}": "x"}}}}')  # fmt: skip
+            yield f"output {len(name)} {name[:1].replace('/', '-')}.json", written(note.encode())
+
+
+# --- latents ----------------------------------------------------------------------------------------------------------
+
+
+def _archive(members, packing=zipfile.ZIP_DEFLATED):
+    def make(path):
+        with zipfile.ZipFile(path, "w", packing) as file:
+            for name, data in members.items():
+                file.writestr(name, data)
+
+    return make
+
+
+def _latents(styles="(1, 2, 3)", data=None, descr="'<f4'", **more):
+    data = np.arange(6).astype("f4").tobytes() if data is None else data
+    noise = npy_bytes("(1, 2, 2, 2, 1)", "'<f4'", data=np.arange(8).astype("f4").tobytes())
+    return {"styles.npy": npy_bytes(styles, descr, data=data), "noise_00.npy": noise} | more
+
+
+LATENTS = {kind: make for kind, make in SPECIAL.items() if kind != "folder"} | {
+    "true": _archive(_latents()),
+    "stored": _archive(_latents("(2, 3)"), zipfile.ZIP_STORED),
+    "other shape": _archive(_latents("(1, 3, 2)")),
+    "huge shape": _archive(_latents(f"(1, {10**12}, 3)")),
+    "negative shape": _archive(_latents("(1, -2, -3)")),
+    "too short": _archive(_latents(data=b"1")),
+    "bomb": _archive(_latents(data=bytes(1 << 25))),
+    "header bomb": _archive(_latents() | {"styles.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1 << 25)}),
+    "objects": _archive(_latents(descr="'|O'")),
+    "complex": _archive(_latents(descr="'<c16'")),
+    "nan": _archive(_latents(data=np.full(6, np.nan, "f4").tobytes())),
+    "beyond float32": _archive(_latents(data=np.full(6, 1e300).tobytes(), descr="'<f8'")),
+    "further": _archive(_latents(**{"more.npy": b""})),
+    "many": _archive({f"{k}.npy": b"" for k in range(5000)}),
+    "none": _archive({}),
+    "no array": _archive(_latents() | {"styles.npy": b"x"}),
+    "bzip2": _archive(_latents(data=b""), zipfile.ZIP_BZIP2),
+    "lzma": _archive(_latents(data=b""), zipfile.ZIP_LZMA),
+}
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+NAMES = {
+    "line break": "a\nb.nii", "tab": "a\tb.nii", "escape": "a\x1b[31mb.nii", "colons": "a::b.nii", "part": "a::0.nii",
+    "comma": "a,b.nii", "equals": "a=b.nii", "assignment": "ct2=a.nii", "dash": "-a.nii", "option": "--out.nii",
+    "emoji": "\U0001f9e0.nii", "joined": "\U0001f468\u200d\U0001f469.nii", "right to left": "a\u202eb.nii",
+    "latin": os.fsdecode(b"a\xe9.nii"), "stars": "a*[b]?.nii", "user": "~nobody.nii", "quotes": "a'\"b.nii",
+    "braces": "a%s{x}.nii", "blanks": " a .nii", "dots": "...nii", "long": "x" * 251 + ".nii",
+    "too long": "x" * 300 + ".nii", "much too long": "x/" * 3000 + ".nii", "null": "a\0b.nii", "hash": "a #b.nii",
+    "backslash": "a\\b.nii", "combining": "e\u0301.nii", "dollar": "$HOME.nii", "markup": "a&b<c>.nii",
+    "hebrew": "\u05d0\u05d1.nii", "zero width": "a\u200bb.nii", "next line": "a\x85b.nii", "separator": "a\u2028b.nii",
+}  # fmt: skip

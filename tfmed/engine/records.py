@@ -1,6 +1,7 @@
 """What a method decides between its stages (which slices to annotate): kept in the run directory, decided once."""
 
 import json
+import os
 import pathlib
 
 from tfmed.errors import RunError
@@ -44,7 +45,7 @@ class Records:
 
     def _read(self, name):
         path = None if self.folder is None else self.folder / f"{name}.json"
-        if path is None or not path.exists():
+        if path is None or not os.path.lexists(path):
             return None
         try:
             return own_json(path)

@@ -36,7 +36,7 @@ class SplitRecord:
             RunError: it is damaged.
         """
         path = pathlib.Path(folder) / FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             found = own_json(path)

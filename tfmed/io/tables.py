@@ -38,10 +38,10 @@ def read_rows(path):
     """
     lines = read_text(path).splitlines(keepends=True)
     head = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
     kept = ["\n" if line.startswith("#") else line for line in lines]
-    reader = csv.reader(kept, delimiter=delimiter, strict=True)
     try:
+        delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
+        reader = csv.reader(kept, delimiter=delimiter, strict=True)
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except csv.Error as error:
         raise damage(path, f"it cannot be read as a table ({error})", "save it as CSV in UTF-8") from None

@@ -10,6 +10,7 @@ from tfmed.files import open_file
 from tfmed.io.xml import Refused, count_elements
 
 _LARGEST = 64 << 20
+_FARTHEST = 1e6  # pixels, or mm
 
 
 def readings(path):
@@ -67,10 +68,11 @@ def _contour(roi, path):
 
 
 def _number(element, name, path):
+    text = _text(element, name)
     try:
-        value = float(_text(element, name))
+        value = math.nan if "_" in text else float(text)  # Python reads 1_000 as well
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= _FARTHEST:
         raise DataError(f"{path}: a contour lacks a number in {name}; copy the file again")
     return value
