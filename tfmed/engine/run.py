@@ -55,6 +55,7 @@ class Run:
         """
         from tfmed import compat
         from tfmed.engine.checkpoint import Checkpoints
+        from tfmed.engine.memory import bounded_weights
         from tfmed.engine.records import Records
 
         compat.set_precision(self.settings.train.precision)
@@ -70,7 +71,8 @@ class Run:
                 raise RunError(
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
-            method.models[stage.name] = stage.model()
+            with bounded_weights(self.method_name):
+                method.models[stage.name] = stage.model()
             checkpoints.restore(method.models[stage.name], *found, weights_only=True)
         return method
 
