@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import functools
+import itertools
 import os
 import pathlib
 import shutil
@@ -24,6 +25,7 @@ import SimpleITK as sitk
 from PIL import Image, UnidentifiedImageError
 
 from tests.support import hostile
+from tests.test_bad_input_segmentation import QUICK
 from tfmed.data import sources
 from tfmed.data.cache import Cache
 from tfmed.data.checks import CaseSpec, check_case, fill
@@ -50,7 +52,7 @@ def watched(what):
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
@@ -240,6 +242,49 @@ def test_volumes(kind, tmp_path, capfd):
     assert_none_fails(VOLUMES[kind](), lambda name, make: through_all_doors(make, tmp_path / "d", name))
 
 
+# --- commands, of a trained run ---------------------------------------------------------------------------------------
+
+COMMANDS = (
+    "fifo.nii.gz", "zero.mha", "sparse.dcm", "bomb.nii.gz", "f8 one 1e+39.nii", "f4 all 1e-45.nii", "offset nan.mha",
+    "next self.tif", "empty chunks 1000000000.h5",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A network of one step for one image, `ct`."""
+    from tfmed import load_config
+    from tfmed.engine.lifecycle import fit
+
+    words = "model.modalities=[ct]", "model.label_values=[0, 1, 2]", "model.regions={all: [1, 2]}"
+    source = "data.source=phantom_liver_ct", "data.options={cases: 4, shape: [8, 32, 32]}"
+    split = "data.split={validation: 0, test: 0.4}"
+    config = str(REPOSITORY / "configs" / "equireg.yaml")
+    return fit(load_config(config, [*QUICK, *words, *source, split]), tmp_path_factory.mktemp("run") / "run").path
+
+
+def test_commands(run, tmp_path, capsys):
+    """`tfmed predict` and `tfmed prepare` end with status 2 and one line."""
+    from tfmed import cli, predict, prepare
+
+    makers = dict(itertools.chain.from_iterable(kind() for kind in VOLUMES.values()))
+
+    def check(name, _):
+        address = hostile.address(made(makers[name], tmp_path / "d", name))
+        table = tmp_path / "d" / "table.csv"
+        table.write_text(f'id,ct\nx,"{address}"\ny,"{address}"\n', encoding="utf-8")
+        prepared = [str(run / "config.yaml"), "data.source=csv_list", f"data.root={table}", "data.options={}"]
+        for main, words in ((predict.main, [str(run), address, "--out", str(tmp_path / "out")]),
+                            (prepare.main, prepared)):  # fmt: skip
+            capsys.readouterr()
+            with watched(address):
+                status = cli.run(main, words)
+            lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfmed: ")]
+            assert status == 2 and len(lines) == 1, lines
+
+    assert_none_fails([(name, None) for name in COMMANDS], check)
+
+
 # --- texts, notes and settings ----------------------------------------------------------------------------------------
 
 
@@ -368,6 +413,7 @@ def test_rights(tmp_path):
 RIGHTS = """
 import pathlib, sys
 from tests.support import hostile
+from tests.test_bad_input_segmentation import QUICK
 from tfmed.data import sources
 from tfmed.data.sources import lidc_xml
 from tfmed.errors import UserError
@@ -399,3 +445,12 @@ for path in sorted(root.iterdir()):
             if not str(address).endswith("folder111/x.nii"):
                 print(address, door, "is read")
 """
+
+
+def test_weights_beyond_memory():
+    import keras
+
+    from tfmed.engine.memory import bounded_weights
+
+    with pytest.raises(Exception, match=r"lower the sizes|OOM when allocating"), bounded_weights("x"):
+        keras.layers.Dense(10**7).build((None, 10**7))

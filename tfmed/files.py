@@ -105,10 +105,9 @@ def own_text(path, longest=1 << 28):
         ValueError: it is too long, or not UTF-8.
     """
     with open_file(path) as stream:
-        data = stream.read(longest + 1)
-    if len(data) > longest:
-        raise ValueError(f"{path}: is longer than {longest} bytes")
-    return data.decode("utf-8")
+        if os.fstat(stream.fileno()).st_size > longest:
+            raise ValueError(f"{path}: is longer than {longest} bytes")
+        return stream.read(longest).decode("utf-8")
 
 
 def own_json(path):

@@ -72,12 +72,17 @@ def _image_problems(case, address, volume, case_spec):
     if any(have < need for have, need in zip(volume.shape, case_spec.minimum_shape, strict=True)):
         need = " x ".join(map(str, case_spec.minimum_shape))
         return [f"{address}: shape {volume.shape} is smaller than the {need} voxels needed; remove the case"]
-    if not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        return [f"{address}: {count} voxels are NaN or infinite; replace them (for CT by -1000 HU) or remove the case"]
+    if count := beyond_float32(array):
+        what = "beyond float32" if np.isfinite(array).all() else "NaN or infinite"
+        return [f"{address}: {count} voxels are {what}; replace them (for CT by -1000 HU) or remove the case"]
     if array.min() == array.max():
         return [f"{address}: every voxel is {array.flat[0]:g}; the image is empty, remove the case"]
     return []
+
+
+def beyond_float32(array):
+    """How many values are NaN, infinite, or larger than float32 holds, in which everything is computed."""
+    return int((~(np.abs(array) <= np.finfo(np.float32).max)).sum()) if array.dtype.kind == "f" else 0
 
 
 def _label_problems(case, first, case_spec):

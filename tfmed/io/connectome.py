@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import os
 import pathlib
 
 import numpy as np
@@ -97,9 +98,9 @@ def _graphml(file):
     import networkx
 
     with open_file(file) as stream:
-        data = stream.read(_LARGEST_GRAPH + 1)
-    if len(data) > _LARGEST_GRAPH:
-        raise ValueError(f"it is larger than {_LARGEST_GRAPH >> 20} MiB")
+        if os.fstat(stream.fileno()).st_size > _LARGEST_GRAPH:
+            raise ValueError(f"it is larger than {_LARGEST_GRAPH >> 20} MiB")
+        data = stream.read(_LARGEST_GRAPH)
     nodes = count_elements(data)["node"]
     _check_shape(file, (max(nodes, 2),) * 2)
     graph = networkx.read_graphml(io.BytesIO(data))

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from tfmed.data import preprocess
+from tfmed.data.checks import beyond_float32
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
@@ -209,8 +210,8 @@ def check_grids(images, paths):
     for image, path in zip(images, paths, strict=True):
         if image.array.ndim == 4:
             raise DataError(f"{path}: has {image.array.shape[3]} channels where one is needed; split it into files")
-        if not np.isfinite(image.array).all():
-            raise DataError(f"{path}: some voxels are NaN or infinite; replace them first")
+        if beyond_float32(image.array):
+            raise DataError(f"{path}: some voxels are NaN, infinite or beyond float32; replace them first")
         if not same_grid(images[0], image):
             raise DataError(
                 f"{path}: {difference_of_grids(image, images[0])} {paths[0]}; resample it to that image's grid"
