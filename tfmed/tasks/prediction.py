@@ -211,7 +211,7 @@ def check_grids(images, paths):
         if image.array.ndim == 4:
             raise DataError(f"{path}: has {image.array.shape[3]} channels where one is needed; split it into files")
         if beyond_float32(image.array):
-            raise DataError(f"{path}: some voxels are NaN, infinite or beyond float32; replace them first")
+            raise DataError(f"{path}: some voxels are NaN or infinite, or beyond float32; replace them first")
         if not same_grid(images[0], image):
             raise DataError(
                 f"{path}: {difference_of_grids(image, images[0])} {paths[0]}; resample it to that image's grid"
