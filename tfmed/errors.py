@@ -2,6 +2,7 @@
 
 import difflib
 import unicodedata
+from collections.abc import Iterable
 
 _TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # of the direction of reading
 
@@ -10,7 +11,7 @@ class UserError(Exception):
     """Wrong usage, settings or data; the command line prints the message alone and exits with status 2."""
 
 
-def one_line(text):
+def one_line(text: object) -> str:
     """`text` as one line that a terminal shows as it stands: line breaks become blanks, what steers a terminal or
     turns the direction of reading is written out.
     """
@@ -18,7 +19,7 @@ def one_line(text):
     return words if words.isprintable() else "".join(map(_shown, words))
 
 
-def _shown(letter):
+def _shown(letter: str) -> str:
     steers = unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in _TURNS
     return letter.encode("unicode_escape").decode() if steers else letter
 
@@ -26,7 +27,7 @@ def _shown(letter):
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type, out of range, or in conflict with another."""
 
-    def __init__(self, message):
+    def __init__(self, message: object) -> None:
         super().__init__(one_line(message))  # names from a file may hold line breaks
 
 
@@ -38,10 +39,15 @@ class RunError(UserError):
     """A run directory or a checkpoint is absent, damaged, or belongs to something else."""
 
 
-def nearest(word, known):
-    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
-    known = [str(name) for name in known]
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+def nearest(word: object, known: Iterable[object]) -> str:
+    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known.
+
+    Example:
+        >>> nearest("ctsgn", ["ctsgan", "gbdl"])
+        "; did you mean 'ctsgan'?"
+    """
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    return f"; known: {', '.join(sorted(names))}" if names else ""

@@ -3,19 +3,24 @@
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from tfmed.errors import RunError, UserError
+
+PathLike = str | os.PathLike[str]
 
 ASIDE = ".tmp-"  # what names of files and folders that are still being written begin with
 
 
-def expanded(path):
+def expanded(path: PathLike) -> pathlib.Path:
     """A path with `~` as the home folder, as the shell would have it; a str or Path becomes a Path.
 
     Raises:
@@ -30,7 +35,7 @@ def expanded(path):
     return pathlib.Path(home)
 
 
-def clean(folder):
+def clean(folder: PathLike) -> None:
     """Remove what killed processes left half-written below a folder that nobody writes to any more."""
     for path in pathlib.Path(folder).rglob(f"{ASIDE}*"):
         if path.is_dir():
@@ -39,7 +44,7 @@ def clean(folder):
             path.unlink(missing_ok=True)
 
 
-def folder_aside(parent=None):
+def folder_aside(parent: PathLike | None = None) -> pathlib.Path:
     """A new folder in `parent` (default: the system's temporary folder) to write into before it is renamed."""
     path = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=parent))
     path.chmod(0o777 & ~_umask())
@@ -47,7 +52,7 @@ def folder_aside(parent=None):
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     """Yield a temporary path in the target's folder; it becomes `path` on success and is removed on failure.
 
     Raises:
@@ -72,7 +77,7 @@ def atomic_path(path):
             temporary.unlink(missing_ok=True)
 
 
-def open_file(path):
+def open_file(path: PathLike) -> io.BufferedReader:
     """A regular file, open for reading bytes.
 
     Nothing else is opened: who reads a FIFO waits for ever, a device never comes to its end, and some act on it.
@@ -85,7 +90,7 @@ def open_file(path):
     return open(path, "rb")
 
 
-def is_regular(path):
+def is_regular(path: PathLike) -> bool:
     """Whether a regular file lies at a path.
 
     Raises:
@@ -97,7 +102,7 @@ def is_regular(path):
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
 
 
-def own_text(path, longest=1 << 28):
+def own_text(path: PathLike, longest: int = 1 << 28) -> str:
     """The text of a file that tfmed wrote, of whatever lies there now.
 
     Raises:
@@ -110,7 +115,7 @@ def own_text(path, longest=1 << 28):
         return stream.read(longest).decode("utf-8")
 
 
-def own_json(path):
+def own_json(path: PathLike) -> Any:
     """The plain values of a JSON file that tfmed wrote, of whatever lies there now.
 
     Raises:
@@ -123,16 +128,20 @@ def own_json(path):
         raise ValueError(f"{path}: is nested too deep") from None
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Write UTF-8 text in one piece."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def safe_name(text, longest=120):
+def safe_name(text: str, longest: int = 120) -> str:
     """A file name for any text: letters and digits of all scripts, `.`, `_` and `-` stay, others become %XX.
 
     Different texts have different names. Of a long text the beginning stays, with a digest behind it.
+
+    Example:
+        >>> safe_name("patient 7/T1")
+        'patient%207%2FT1'
     """
     parts = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
              for letter in text]  # fmt: skip
@@ -144,7 +153,7 @@ def safe_name(text, longest=120):
     return f"{name.encode()[: longest - 17].decode(errors='ignore')}~{digest}"
 
 
-def sync(path):
+def sync(path: PathLike) -> None:
     """Push a file (or a folder's list of names) to the disk, so that a rename never overtakes the content."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -153,7 +162,7 @@ def sync(path):
         os.close(handle)
 
 
-def write_error(path, error):
+def write_error(path: PathLike, error: OSError) -> RunError:
     """The one-line error for a failed write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path)):
         return RunError(f"{path}: no space left on the disk; free some, then go on with --resume")
@@ -161,7 +170,7 @@ def write_error(path, error):
     return RunError(f"{path}: cannot be written ({reason}); check the folder's permissions or choose another")
 
 
-def _is_full(path):
+def _is_full(path: PathLike) -> bool:
     """Whether the disk of a path is full; libraries that write by themselves do not always tell."""
     try:
         return shutil.disk_usage(pathlib.Path(path).parent).free < 1 << 20
@@ -169,7 +178,7 @@ def _is_full(path):
         return False
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

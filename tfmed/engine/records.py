@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from tfmed.errors import RunError
-from tfmed.files import own_json, write_text
+from tfmed.files import PathLike, own_json, write_text
 
 
 class Records:
@@ -21,12 +23,12 @@ class Records:
         frozen: nothing is made: the run is only looked at.
     """
 
-    def __init__(self, folder=None, writes=True, frozen=False):
+    def __init__(self, folder: PathLike | None = None, writes: bool = True, frozen: bool = False) -> None:
         self.folder = None if folder is None else pathlib.Path(folder)
         self.writes, self.frozen = writes, frozen
-        self._values = {}
+        self._values: dict[str, Any] = {}
 
-    def recall(self, name, make=None):
+    def recall(self, name: str, make: Callable[[], Any] | None = None) -> Any:
         """The value of this name; made by `make()` where there is none. None if there is none and nothing may be made.
 
         Raises:
@@ -43,7 +45,7 @@ class Records:
             self._values[name] = value
         return self._values[name]
 
-    def _read(self, name):
+    def _read(self, name: str) -> Any:
         path = None if self.folder is None else self.folder / f"{name}.json"
         if path is None or not os.path.lexists(path):
             return None

@@ -7,6 +7,8 @@ import os
 import pathlib
 import platform
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,7 +17,11 @@ from tfmed import registry, startup
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
-from tfmed.files import expanded, write_error, write_text
+from tfmed.files import PathLike, expanded, write_error, write_text
+
+if TYPE_CHECKING:
+    from tfmed.engine.method import Method
+    from tfmed.engine.settings import Settings
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
 
@@ -28,18 +34,18 @@ class Run:
         settings: the resolved settings, as written to its config.yaml.
     """
 
-    def __init__(self, path, settings):
+    def __init__(self, path: PathLike, settings: "Settings") -> None:
         self.path = pathlib.Path(path)
         self.settings = settings
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
     @property
-    def method_name(self):
+    def method_name(self) -> str:
         return self.settings.method
 
-    def method(self):
+    def method(self) -> "Method":
         """A fresh Method for this run's settings and split; its models are not restored yet."""
         method = registry.method_class(self.settings.method)(self.settings)
         method.split_record = SplitRecord.read(self.path)
@@ -47,7 +53,7 @@ class Run:
             log.warning("%s: is of a tfmed that kept no split; it is drawn anew from what lies there now", self.path)
         return method
 
-    def restored(self, best=True):
+    def restored(self, best: bool = True) -> "Method":
         """The Method with its trained models, from the best or else the newest checkpoint of each stage.
 
         Raises:
@@ -73,21 +79,23 @@ class Run:
                 )
             with bounded_weights(self.method_name):
                 method.models[stage.name] = stage.model()
-            checkpoints.restore(method.models[stage.name], *found, weights_only=True)
+            path, state = found
+            checkpoints.restore(method.models[stage.name], path, state, weights_only=True)
         return method
 
-    def metrics(self):
+    def metrics(self) -> Any:
         """metrics.csv as a pandas DataFrame."""
         import pandas
 
         return pandas.read_csv(self.path / "metrics.csv")
 
-    def sample(self, count, seed=0, **options):
+    def sample(self, count: int, seed: int = 0, **options: Any) -> Iterator[Any]:
         """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
-        return self.restored().sample(count, seed, **options)
+        method: Any = self.restored()
+        return method.sample(count, seed, **options)
 
 
-def load_run(path):
+def load_run(path: PathLike) -> Run:
     """Open a run directory.
 
     Raises:
@@ -103,7 +111,7 @@ def load_run(path):
     return Run(path, configuration.validate(values, places, path / "config.yaml"))
 
 
-def start(settings, run_dir=None):
+def start(settings: "Settings", run_dir: PathLike | None = None) -> Run:
     """Make a new run directory and write what it needs before the first step.
 
     Raises:
@@ -124,7 +132,7 @@ def start(settings, run_dir=None):
     return Run(path, settings)
 
 
-def reopen(run_dir, settings):
+def reopen(run_dir: PathLike, settings: "Settings") -> Run:
     """The run of an existing directory, which must have been made with the same settings.
 
     Raises:
@@ -158,16 +166,16 @@ def reopen(run_dir, settings):
     return Run(run_dir, settings)
 
 
-def _as_yaml(settings):
+def _as_yaml(settings: "Settings") -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def onednn():
+def onednn() -> Any:
     """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed and chose by itself."""
     return None if startup.imported_after_tensorflow else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
-def environment():
+def environment() -> dict[str, Any]:
     """Versions and machine, without names of people or hosts."""
     versions = {}
     for name in _PACKAGES:
@@ -186,7 +194,7 @@ def environment():
     }
 
 
-def _fresh_name(method):
+def _fresh_name(method: str) -> pathlib.Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     candidates = (
         pathlib.Path("runs") / f"{method}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(1, 100)))
@@ -194,8 +202,8 @@ def _fresh_name(method):
     return next(path for path in candidates if not path.exists())
 
 
-def _flat(values, prefix=""):
-    flat = {}
+def _flat(values: Any, prefix: str = "") -> Any:
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

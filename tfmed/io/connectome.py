@@ -5,10 +5,12 @@ import io
 import itertools
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tfmed.files import open_file
+from tfmed.files import PathLike, open_file
 from tfmed.io import npy
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.matlab import square_matrices
@@ -20,7 +22,7 @@ MOST_REGIONS = 1 << 14
 _LARGEST_GRAPH = 1 << 28  # bytes
 
 
-def read_connectome(path):
+def read_connectome(path: PathLike) -> np.ndarray:
     """A connectome as it lies in its file, float64 `(regions, regions)`.
 
     Text files hold a row per region, with commas, semicolons, tabs or blanks between the numbers (with decimal commas
@@ -54,7 +56,7 @@ def read_connectome(path):
     return matrix
 
 
-def write_connectome(matrix, path):
+def write_connectome(matrix: ArrayLike, path: PathLike) -> None:
     """Write a matrix as .npy, or as text with commas (.csv); never half of it."""
     from tfmed.files import atomic_path
 
@@ -66,14 +68,14 @@ def write_connectome(matrix, path):
             np.savetxt(temporary, matrix, fmt="%.8g", delimiter=",")
 
 
-def _npy(file):
+def _npy(file: PathLike) -> np.ndarray:
     with open_file(file) as stream:
         shape, first_fastest, dtype = npy.read_header(stream)
         _check_shape(file, shape)
         return npy.read_numbers(stream, shape, first_fastest, dtype)
 
 
-def _check_shape(file, shape):
+def _check_shape(file: PathLike, shape: Sequence[int]) -> None:
     """Refuse an array that is no square matrix, or too large, before it is made."""
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0] > 1:
         raise ImageIntegrityError(f"{file}: is {' x '.join(map(str, shape))}, not square; export the whole matrix")
@@ -83,7 +85,7 @@ def _check_shape(file, shape):
         )
 
 
-def _mat(file, name):
+def _mat(file: PathLike, name: str) -> np.ndarray:
     found = square_matrices(file, MOST_REGIONS)
     if name:
         if name not in found:
@@ -94,7 +96,7 @@ def _mat(file, name):
     return next(iter(found.values()))
 
 
-def _graphml(file):
+def _graphml(file: PathLike) -> np.ndarray:
     import networkx
 
     with open_file(file) as stream:
@@ -108,7 +110,7 @@ def _graphml(file):
     return networkx.to_numpy_array(graph, weight="weight")
 
 
-def _text(file):
+def _text(file: PathLike) -> np.ndarray:
     lines = [line for line in read_text(file).splitlines() if line.strip() and not line.lstrip().startswith(("#", "%"))]
     if not lines:
         raise ValueError("it is empty")
@@ -124,7 +126,7 @@ def _text(file):
     return np.array([[float(cell) for cell in row] for row in rows], np.float64)
 
 
-def _cells(lines):
+def _cells(lines: list[str]) -> list[list[str]]:
     """The cells of each line; decimal commas become points where semicolons or tabs stand between the cells."""
     mark = next((mark for mark in (";", "\t", ",") if any(mark in line for line in lines)), None)
     if mark is None:
@@ -136,11 +138,11 @@ def _cells(lines):
     return rows if mark == "," else [[_with_point(cell) for cell in row] for row in rows]
 
 
-def _with_point(cell):
+def _with_point(cell: str) -> str:
     return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
 
 
-def _without_names(rows):
+def _without_names(rows: list[list[str]]) -> list[list[str]]:
     """Rows without a first row and a first column of names, or of numbers of regions."""
     inner = [row[1:] for row in rows[1:]]
     if len(rows) > 1 and len(rows[0]) == len(rows[1]) - 1:  # a first row of names, without a corner
@@ -161,7 +163,7 @@ def _without_names(rows):
     return [row[1:] for row in rows] if numbered or named else rows
 
 
-def _count_up(cells):
+def _count_up(cells: list[str]) -> bool:
     """Whether cells are whole numbers that rise, as those of regions do."""
     return (
         len(cells) > 2
@@ -170,11 +172,11 @@ def _count_up(cells):
     )
 
 
-def _is_name(cell):
+def _is_name(cell: str) -> bool:
     return bool(cell) and not _is_number(cell)
 
 
-def _is_number(cell):
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:

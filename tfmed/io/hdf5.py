@@ -6,18 +6,21 @@ The arrays are (x, y, z) and tell neither position nor voxel size: they are turn
 
 import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from tfmed.files import open_file
+from tfmed.files import PathLike, open_file
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
+from tfmed.io.volume import Volume
 
 SPACING = 0.625  # mm
 SUFFIXES = (".h5", ".hdf5")
 
 
-def read_hdf5(path, name):
+def read_hdf5(path: PathLike, name: str) -> Volume:
     """A Volume `(z, y, x)` from the dataset `name` of an HDF5 file; dtype as stored, bool as uint8, float16 as
     float32.
 
@@ -33,22 +36,24 @@ def read_hdf5(path, name):
     return volume_of(array.astype(_dtype(array), copy=False), _affine(), path)
 
 
-def read_hdf5_geometry(path, name):
+def read_hdf5_geometry(path: PathLike, name: str) -> Geometry:
     """The Geometry of a dataset, without reading its voxels."""
     with _opened(path, name) as dataset:
         return Geometry(dataset.shape[::-1], _affine(), _dtype(dataset))
 
 
-def _affine():
+def _affine() -> np.ndarray:
     return np.diag([SPACING, SPACING, SPACING, 1.0])
 
 
-def _dtype(array):
-    return {"bool": np.dtype("u1"), "float16": np.dtype("f4")}.get(array.dtype.name, array.dtype.newbyteorder("="))
+def _dtype(array: Any) -> np.dtype:
+    if array.dtype.name == "float16":
+        return np.dtype("f4")
+    return np.dtype("u1") if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
 
 
 @contextlib.contextmanager
-def _opened(path, name):
+def _opened(path: PathLike, name: str) -> Iterator[Any]:
     """The dataset, checked; whatever h5py finds wrong becomes an ImageIntegrityError."""
     import h5py
 
@@ -64,11 +69,11 @@ def _opened(path, name):
         raise damage(path, f"HDF5 cannot read {name} in it ({_reason(error)})") from None
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     return (" ".join(str(error).strip("'\"").split()) or type(error).__name__)[:200]
 
 
-def _checked(file, path, name):
+def _checked(file: Any, path: PathLike, name: str) -> Any:
     import h5py
 
     at = file
@@ -92,17 +97,17 @@ def _checked(file, path, name):
     return at
 
 
-def _chunks_are_whole(dataset, whole):
+def _chunks_are_whole(dataset: Any, whole: int) -> bool:
     places = set()
 
-    def look(chunk):  # a value other than None ends the iteration
+    def look(chunk: Any) -> bool | None:  # a value other than None ends the iteration
         places.add(chunk.chunk_offset)
         return None if chunk.filter_mask == 0 or chunk.size == whole else True
 
     return dataset.id.chunk_iter(look) is None and len(places) == dataset.id.get_num_chunks()
 
 
-def _check_written(dataset, path, name):
+def _check_written(dataset: Any, path: PathLike, name: str) -> None:
     """HDF5 gives zeros where nothing was written, and stored bytes where its index says that none were compressed."""
     whole = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     if dataset.chunks is None:

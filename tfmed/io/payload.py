@@ -4,8 +4,9 @@ import math
 import os
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
 
-from tfmed.files import open_file
+from tfmed.files import PathLike, open_file
 from tfmed.io.compression import GREATEST_RATIO, Damaged, InflateStream
 from tfmed.io.errors import damage
 from tfmed.io.geometry import FARTHEST
@@ -15,7 +16,7 @@ LONGEST_VALUE = 4096
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
-def read_header(path):
+def read_header(path: PathLike) -> bytes:
     """The first bytes of a file, or the error that says why there are none."""
     try:
         with open_file(path) as file:
@@ -27,7 +28,7 @@ def read_header(path):
     return block
 
 
-def beside(path, name):
+def beside(path: PathLike, name: str) -> pathlib.Path:
     """The data file that a header names, which must lie in the header's own folder."""
     if pathlib.PurePath(name).name != name or name in ("", ".", ".."):
         raise damage(path, f"its data file {name!r} is not in its own folder", "move it there, name it without a path")
@@ -37,7 +38,9 @@ def beside(path, name):
     return data
 
 
-def check_words(fields, geometry, path, unknown=()):
+def check_words(
+    fields: Mapping[str, str], geometry: Sequence[str], path: PathLike, unknown: Sequence[str] = ()
+) -> None:
     """Refuse what a library's parser cannot hold, or reads as something else: endless words, numbers beyond reason.
 
     Args:
@@ -56,14 +59,14 @@ def check_words(fields, geometry, path, unknown=()):
                 raise damage(path, f"its {key} holds {word[:20] or 'nothing'}, which is no length or direction")
 
 
-def check_sizes(sizes, itemsize, path):
+def check_sizes(sizes: Sequence[int], itemsize: int, path: PathLike) -> int:
     """Bytes of voxels, or the error about axes that are not those of a volume."""
     if not sizes or min(sizes) < 1 or len(sizes) > 8:
         raise damage(path, f"its axes have lengths {tuple(sizes)}", "write the file again")
     return math.prod(sizes) * itemsize
 
 
-def check_payload(path, data, start, count, compressed):
+def check_payload(path: PathLike, data: PathLike, start: int, count: int, compressed: bool) -> None:
     """Compare `count` bytes of voxels with what the file `data` holds from byte `start` on, inflated if need be."""
     try:
         held = os.stat(data).st_size - start
@@ -78,7 +81,7 @@ def check_payload(path, data, start, count, compressed):
         _check_checksum(path, data, start, count)
 
 
-def _check_checksum(path, data, start, count):
+def _check_checksum(path: PathLike, data: PathLike, start: int, count: int) -> None:
     try:
         with open_file(data) as file:
             file.seek(start)
