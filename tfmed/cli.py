@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from tfmed.errors import UserError, nearest
+from tfmed.errors import UserError, nearest, one_line
 from tfmed.files import PathLike, expanded
 
 VERBS = (
@@ -58,7 +58,7 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
 
 
 def _refused(line: object) -> int:
-    print(f"tfmed: {' '.join(str(line).split())}", file=sys.stderr)
+    print(f"tfmed: {one_line(line)}", file=sys.stderr)
     return 2
 
 
@@ -69,8 +69,8 @@ def _words(argv: Sequence[str]) -> list[str]:
     """The arguments, `~` replaced where the shell leaves it alone: behind `--out=`, `t1=` and in quotes."""
     words = list(argv)
     for word in words:
-        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise UserError(f"{word!r}: is not UTF-8; rename the file")
+        if "\0" in word or (not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word)):
+            raise UserError(f"{word!r}: is not UTF-8 without null characters; rename the file")
     return [_HOME.sub(lambda found: (found[1] or "") + str(expanded(found[2] or found[3])), word) for word in words]
 
 

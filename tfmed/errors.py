@@ -1,18 +1,34 @@
 """The errors that a user can fix: each is one line that says what, where and how to fix it (exit status 2)."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # of the direction of reading
 
 
 class UserError(Exception):
     """Wrong usage, settings or data; the command line prints the message alone and exits with status 2."""
 
 
+def one_line(text: object) -> str:
+    """`text` as one line that a terminal shows as it stands: line breaks become blanks, what steers a terminal or
+    turns the direction of reading is written out.
+    """
+    words = " ".join(str(text).split())
+    return words if words.isprintable() else "".join(map(_shown, words))
+
+
+def _shown(letter: str) -> str:
+    steers = unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in _TURNS
+    return letter.encode("unicode_escape").decode() if steers else letter
+
+
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type, out of range, or in conflict with another."""
 
     def __init__(self, message: object) -> None:
-        super().__init__(" ".join(str(message).split()))  # names from a file may hold line breaks
+        super().__init__(one_line(message))  # names from a file may hold line breaks
 
 
 class DataError(UserError):

@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import hashlib
+import io
+import json
 import os
 import pathlib
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from tfmed.errors import RunError, UserError
 
@@ -74,17 +77,55 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
             temporary.unlink(missing_ok=True)
 
 
+def open_file(path: PathLike) -> io.BufferedReader:
+    """A regular file, open for reading bytes.
+
+    Nothing else is opened: who reads a FIFO waits for ever, a device never comes to its end, and some act on it.
+
+    Raises:
+        OSError: there is none of this name, it is no regular file, or it may not be read.
+    """
+    if not is_regular(path):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open(path, "rb")
+
+
+def is_regular(path: PathLike) -> bool:
+    """Whether a regular file lies at a path.
+
+    Raises:
+        OSError: there is nothing of this name, or it cannot be reached.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError:  # a null character, or what no file system can write
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
+
+
 def own_text(path: PathLike, longest: int = 1 << 28) -> str:
     """The text of a file that tfmed wrote, of whatever lies there now.
 
     Raises:
-        OSError: it is missing or cannot be read.
-        ValueError: it is no regular file (a reader of a FIFO would wait for ever), is too long, or not UTF-8.
+        OSError: it is missing, cannot be read, or is no regular file.
+        ValueError: it is too long, or not UTF-8.
     """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > longest:
-        raise ValueError(f"{path}: is no regular file, or longer than {longest} bytes")
-    return pathlib.Path(path).read_text(encoding="utf-8")
+    with open_file(path) as stream:
+        if os.fstat(stream.fileno()).st_size > longest:
+            raise ValueError(f"{path}: is longer than {longest} bytes")
+        return stream.read(longest).decode("utf-8")
+
+
+def own_json(path: PathLike) -> Any:
+    """The plain values of a JSON file that tfmed wrote, of whatever lies there now.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no regular file.
+        ValueError: it is no JSON, or nested beyond reason.
+    """
+    try:
+        return json.loads(own_text(path))
+    except RecursionError:
+        raise ValueError(f"{path}: is nested too deep") from None
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tfmed.errors import ConfigError
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 
 MAX_BYTES, MAX_DEPTH = 1 << 18, 24
 _STRUCTURED = ("[", "{", '"', "'")
@@ -66,7 +66,7 @@ def parse_value(text: str, where: str) -> Any:
 def read_yaml(file: PathLike) -> tuple[dict[str, Any], dict[tuple, str]]:
     """Plain values of a YAML file, and "file:line" of each key path. No tags, no aliases; bounded size and depth."""
     try:
-        with open(file, "rb") as stream:
+        with open_file(file) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its permissions") from None

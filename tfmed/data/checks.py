@@ -77,12 +77,17 @@ def _image_problems(case: Case, address: str, volume: Volume, case_spec: CaseSpe
     if any(have < need for have, need in zip(volume.shape, case_spec.minimum_shape, strict=True)):
         need = " x ".join(map(str, case_spec.minimum_shape))
         return [f"{address}: shape {volume.shape} is smaller than the {need} voxels needed; remove the case"]
-    if not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        return [f"{address}: {count} voxels are NaN or infinite; replace them (for CT by -1000 HU) or remove the case"]
+    if count := beyond_float32(array):
+        what = "beyond float32" if np.isfinite(array).all() else "NaN or infinite"
+        return [f"{address}: {count} voxels are {what}; replace them (for CT by -1000 HU) or remove the case"]
     if array.min() == array.max():
         return [f"{address}: every voxel is {array.flat[0]:g}; the image is empty, remove the case"]
     return []
+
+
+def beyond_float32(array: np.ndarray) -> int:
+    """How many values are NaN, infinite, or larger than float32 holds, in which everything is computed."""
+    return int((~(np.abs(array) <= np.finfo(np.float32).max)).sum()) if array.dtype.kind == "f" else 0
 
 
 def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
@@ -99,9 +104,10 @@ def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
-    strange = sorted(set(values.astype(int).tolist()) - set(case_spec.label_values or values.astype(int).tolist()))
+    strange = sorted(set(values.tolist()) - set(case_spec.label_values or values.tolist()))
     if strange:
-        expected = f"{strange[:5]} where {list(case_spec.label_values or ())} are expected"
+        found, known = ", ".join(f"{value:.20g}" for value in strange[:5]), list(case_spec.label_values or ())
+        expected = f"[{found}] where {known} are expected"
         return [f"{case.label}: holds the label values {expected}; map them to these or remove the case"]
     return []
 

@@ -128,4 +128,9 @@ def read_all(
     matrices = np.log1p(matrices) if log_counts else matrices
     divisor = matrices.max((1, 2), keepdims=True) if scale == "own" else scale
     labels = [classes.index(case.meta["class"]) for case in cases]
-    return Connectomes((matrices / divisor).astype(np.float32), np.array(labels, np.int32), tuple(c.id for c in cases))
+    with np.errstate(over="ignore"):
+        scaled = (matrices / divisor).astype(np.float32)
+    for case, matrix in zip(cases, scaled, strict=True):
+        if not np.isfinite(matrix).all() or not matrix.any():
+            raise DataError(f"{case.images[image]}: float32 does not hold its scaled entries; choose another scale")
+    return Connectomes(scaled, np.array(labels, np.int32), tuple(c.id for c in cases))

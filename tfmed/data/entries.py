@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmed.files import PathLike, atomic_path, own_text, write_text
+from tfmed.files import PathLike, atomic_path, own_json, write_text
 
 log = logging.getLogger("tfmed")
 _CHUNK = 1 << 24  # bytes
@@ -88,8 +88,8 @@ class Entries:
         if not path.exists():
             return None
         try:
-            note = json.loads(own_text(path))
-        except (OSError, ValueError, RecursionError):
+            note = own_json(path)
+        except (OSError, ValueError):
             raise _Damaged(f"{path}: is damaged") from None
         if not _is_note(note):
             return None

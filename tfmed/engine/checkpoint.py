@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import ASIDE, folder_aside, sync, write_error, write_text
+from tfmed.files import ASIDE, folder_aside, own_json, sync, write_error, write_text
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
@@ -129,13 +129,11 @@ class Checkpoints:
             if path.name.startswith(ASIDE):
                 continue
             try:
-                state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-                yield (
-                    path,
-                    {"stage": state["stage"], "step": state["step"], "stage_index": state["stage_index"], **state},
-                )
-            except (OSError, ValueError, KeyError):
+                state = _checked(own_json(path / _STATE))
+            except (OSError, ValueError):
                 log.warning("%s: is not a whole checkpoint; skipped", path)
+                continue
+            yield path, state
 
     def _prune(self, stage):
         own = sorted(
@@ -165,6 +163,14 @@ def _write(folder, model, state):
     (folder / _STATE).write_text(json.dumps(record), encoding="utf-8")
     for path in (*files, folder / _STATE):
         sync(path)
+
+
+def _checked(state):
+    """A checkpoint's note as it is read from its file; ValueError where it is none."""
+    kinds = {"stage": str, "step": int, "stage_index": int, "variables": list, "sha256": dict}
+    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError("it is no note of a checkpoint")
+    return state
 
 
 def _damage(path, state):

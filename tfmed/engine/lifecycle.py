@@ -16,6 +16,7 @@ from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import Table
 from tfmed.engine.loop import Loop
+from tfmed.engine.memory import bounded_weights
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 from tfmed.engine.split_record import SplitRecord
@@ -149,7 +150,7 @@ def _train_stages(run, method, strategy, worker, shown):
         _drop_later_rows(timing, newest)
     for index, stage in enumerate(method.stages()):
         keras.utils.set_random_seed(run.settings.seed + index)
-        with strategy.scope():
+        with strategy.scope(), bounded_weights(run.method_name):
             model = method.models[stage.name] = stage.model()
         loop = Loop(
             stage,

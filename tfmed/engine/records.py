@@ -1,12 +1,13 @@
 """What a method decides between its stages (which slices to annotate): kept in the run directory, decided once."""
 
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 from tfmed.errors import RunError
-from tfmed.files import PathLike, write_text
+from tfmed.files import PathLike, own_json, write_text
 
 
 class Records:
@@ -46,9 +47,9 @@ class Records:
 
     def _read(self, name: str) -> Any:
         path = None if self.folder is None else self.folder / f"{name}.json"
-        if path is None or not path.exists():
+        if path is None or not os.path.lexists(path):
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return own_json(path)
         except (OSError, ValueError):
             raise RunError(f"{path}: is damaged; remove it, and --resume decides it again") from None

@@ -61,6 +61,7 @@ class Run:
         """
         from tfmed import compat
         from tfmed.engine.checkpoint import Checkpoints
+        from tfmed.engine.memory import bounded_weights
         from tfmed.engine.records import Records
 
         compat.set_precision(self.settings.train.precision)
@@ -76,7 +77,8 @@ class Run:
                 raise RunError(
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
-            method.models[stage.name] = stage.model()
+            with bounded_weights(self.method_name):
+                method.models[stage.name] = stage.model()
             path, state = found
             checkpoints.restore(method.models[stage.name], path, state, weights_only=True)
         return method

@@ -13,7 +13,7 @@ from tfmed.data.case import Case
 from tfmed.data.splits import PARTS, Parts
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, RunError
-from tfmed.files import PathLike, write_text
+from tfmed.files import PathLike, own_json, write_text
 
 FILE = "split.json"
 _VERSION = 1
@@ -38,13 +38,13 @@ class SplitRecord:
             RunError: it is damaged.
         """
         path = pathlib.Path(folder) / FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = own_json(path)
             if found["version"] != _VERSION or found["sha256"] != _digest(found["kinds"]):
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise RunError(
                 f"{path}: is damaged, and it alone tells which cases the run was trained on; put a copy back, or train "
                 "a new run"

@@ -17,7 +17,7 @@ from tfmed.engine.abilities import CanEvaluate
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError, UserError
-from tfmed.files import atomic_path, expanded, write_text
+from tfmed.files import atomic_path, expanded, own_json, write_text
 from tfmed.metrics.aggregate import wilcoxon
 
 _DONE = "scored.json"  # in a run directory: with which settings it was trained and which part of the split was scored
@@ -111,7 +111,7 @@ class Comparison:
 
     def _is_scored(self, name, seed):
         try:
-            done = json.loads((self.folder(name, seed) / _DONE).read_text(encoding="utf-8"))
+            done = own_json(self.folder(name, seed) / _DONE)
         except (OSError, ValueError):
             return False
         return done == json.loads(json.dumps(self._wanted(name, seed)))

@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -14,7 +14,7 @@ def data_files(path: PathLike) -> list[pathlib.Path]:
     path = pathlib.Path(path)
     if path.suffix.lower() not in (".mhd", ".nrrd") or not path.is_file():
         return []
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         named = _DATA_FILE.search(stream.read(1 << 16))
     companion = path.parent / os.fsdecode(named[1]) if named else None
     return [companion] if companion and companion.is_file() else []

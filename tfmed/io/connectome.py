@@ -1,17 +1,25 @@
 """Connectomes: square matrices of connections between brain regions, from CSV, TSV, NPY, MATLAB and GraphML files."""
 
 import csv
+import io
 import itertools
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
+from tfmed.io import npy
 from tfmed.io.errors import ImageIntegrityError
+from tfmed.io.matlab import square_matrices
 from tfmed.io.tables import read_text
+from tfmed.io.xml import count_elements
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".mat", ".graphml")
+MOST_REGIONS = 1 << 14
+_LARGEST_GRAPH = 1 << 28  # bytes
 
 
 def read_connectome(path: PathLike) -> np.ndarray:
@@ -36,12 +44,12 @@ def read_connectome(path: PathLike) -> np.ndarray:
         raise ImageIntegrityError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except ImageIntegrityError:
         raise
-    except Exception as error:  # scipy, networkx and the XML parser have no common one
+    except Exception as error:  # numpy, networkx and the XML parser have no common one
         what = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise ImageIntegrityError(f"{path}: holds no connectome ({what}); export the matrix again") from None
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
-        shape = " x ".join(map(str, matrix.shape))
-        raise ImageIntegrityError(f"{path}: is {shape}, not square; export the whole matrix")
+    _check_shape(path, matrix.shape)
+    if np.abs(matrix[np.isfinite(matrix)]).max(initial=0) > np.finfo(np.float32).max:
+        raise ImageIntegrityError(f"{path}: has entries beyond float32; divide them by a number")
     if not np.isfinite(matrix).all():
         count = int((~np.isfinite(matrix)).sum())
         raise ImageIntegrityError(f"{path}: {count} entries are NaN or infinite; replace them by 0 or remove the file")
@@ -61,27 +69,44 @@ def write_connectome(matrix: ArrayLike, path: PathLike) -> None:
 
 
 def _npy(file: PathLike) -> np.ndarray:
-    return np.load(file, allow_pickle=False)
+    with open_file(file) as stream:
+        shape, first_fastest, dtype = npy.read_header(stream)
+        _check_shape(file, shape)
+        return npy.read_numbers(stream, shape, first_fastest, dtype)
+
+
+def _check_shape(file: PathLike, shape: Sequence[int]) -> None:
+    """Refuse an array that is no square matrix, or too large, before it is made."""
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0] > 1:
+        raise ImageIntegrityError(f"{file}: is {' x '.join(map(str, shape))}, not square; export the whole matrix")
+    if shape[0] > MOST_REGIONS:
+        raise ImageIntegrityError(
+            f"{file}: has {shape[0]} regions, more than {MOST_REGIONS}; give a matrix of the regions of an atlas"
+        )
 
 
 def _mat(file: PathLike, name: str) -> np.ndarray:
-    from scipy.io import loadmat
-
-    found = {key: value for key, value in loadmat(file).items() if not key.startswith("__")}
+    found = square_matrices(file, MOST_REGIONS)
     if name:
         if name not in found:
-            raise ImageIntegrityError(f"{file}: has no {name!r}; it has {', '.join(found) or 'nothing'}")
+            raise ImageIntegrityError(f"{file}: has no {name!r}; it has {', '.join(found) or 'no square matrix'}")
         return found[name]
-    square = [value for value in found.values() if value.ndim == 2 and value.shape[0] == value.shape[1] > 1]
-    if len(square) != 1:
-        raise ImageIntegrityError(f"{file}: has {len(square)} square matrices; name one, as in x.mat::sc")
-    return square[0]
+    if len(found) != 1:
+        raise ImageIntegrityError(f"{file}: has {len(found)} square matrices; name one, as in x.mat::sc")
+    return next(iter(found.values()))
 
 
 def _graphml(file: PathLike) -> np.ndarray:
     import networkx
 
-    graph = networkx.read_graphml(file)
+    with open_file(file) as stream:
+        if os.fstat(stream.fileno()).st_size > _LARGEST_GRAPH:
+            raise ValueError(f"it is larger than {_LARGEST_GRAPH >> 20} MiB")
+        data = stream.read(_LARGEST_GRAPH)
+    nodes = count_elements(data)["node"]
+    _check_shape(file, (max(nodes, 2),) * 2)
+    graph = networkx.read_graphml(io.BytesIO(data))
+    _check_shape(file, (max(len(graph), 2),) * 2)  # edges may name further ones
     return networkx.to_numpy_array(graph, weight="weight")
 
 
@@ -96,7 +121,8 @@ def _text(file: PathLike) -> np.ndarray:
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row, 1):
             if not _is_number(cell):
-                raise ValueError(f"row {number}, column {column} is {cell!r} and no number")
+                raise ValueError(f"row {number}, column {column} is {cell[:40]!r} and no number")
+    _check_shape(file, (len(rows), *lengths))
     return np.array([[float(cell) for cell in row] for row in rows], np.float64)
 
 
@@ -121,7 +147,7 @@ def _without_names(rows: list[list[str]]) -> list[list[str]]:
     inner = [row[1:] for row in rows[1:]]
     if len(rows) > 1 and len(rows[0]) == len(rows[1]) - 1:  # a first row of names, without a corner
         return inner
-    top, left = rows[0][1:], [row[0] for row in rows[1:]]
+    corner, top, left = rows[0][0], rows[0][1:], [row[0] for row in rows[1:]]
     if _count_up(top) and _count_up(left) and top == left:
         if _is_number(rows[0][0]):
             raise ValueError(
@@ -131,14 +157,17 @@ def _without_names(rows: list[list[str]]) -> list[list[str]]:
     header = any(map(_is_name, top))
     rows = rows[1:] if header else rows
     numbered = header and len(rows[:1]) and len(rows[0]) == len(rows) + 1 and _count_up(left)
-    return [row[1:] for row in rows] if numbered or any(_is_name(row[0]) for row in rows) else rows
+    named = any(_is_name(row[0]) for row in rows)
+    if header and named and _is_number(corner) and any(map(_is_number, top)):
+        raise ValueError("its first row and column hold both numbers and other words")
+    return [row[1:] for row in rows] if numbered or named else rows
 
 
 def _count_up(cells: list[str]) -> bool:
     """Whether cells are whole numbers that rise, as those of regions do."""
     return (
         len(cells) > 2
-        and all(cell.isdigit() for cell in cells)
+        and all(cell.isdecimal() and len(cell) < 20 for cell in cells)
         and all(int(before) < int(after) for before, after in itertools.pairwise(cells))
     )
 
@@ -152,4 +181,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell  # Python reads 1_000 and digits of other scripts as well

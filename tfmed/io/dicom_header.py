@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
+from tfmed.files import open_file
 from tfmed.io.dicom_tags import (
     DEFLATED,
     GROUPS,
@@ -144,11 +145,13 @@ def read_header(path, more=()):
     names = {**TAGS, **{name: tag_for_keyword(name) for name in more}}
     tags = [*names.values(), *PRIVATE_TAGS.values()]
     try:
-        with _READING, open(path, "rb") as file, warnings.catch_warnings():
+        with _READING, open_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a value is told where the value is used
             if os.fstat(file.fileno()).st_size == 0:
                 raise damage(path, "the file is empty")
             headless = not has_preamble(file)
+            if headless and not any(file.peek(132)[:132]):  # zeros read as empty elements, to the end of the file
+                raise damage(path, "it is not a readable DICOM image, as it begins with zeros")
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=headless)
             syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             little = bool(dataset.original_encoding[1])
@@ -177,7 +180,7 @@ def has_preamble(file):
 def looks_like_dicom(path):
     """Whether a file begins as DICOM does: with "DICM" behind its preamble, or with a tag of group 8 or 2."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start = file.read(132)
     except OSError:
         return False

@@ -16,6 +16,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders import RLELosslessDecoder
 from pydicom.uid import UID, RLELossless
 
+from tfmed.files import open_file
 from tfmed.io.dicom_header import AGAIN
 from tfmed.io.dicom_tags import DEFLATED, described
 from tfmed.io.errors import damage
@@ -175,7 +176,7 @@ def _inflated(pixels):
 def _fragments(pixels):
     """The compressed bytes of each frame."""
     try:
-        with open(pixels.path, "rb") as file:
+        with open_file(pixels.path) as file:
             file.seek(pixels.start)
             found = list(generate_frames(file.read(), number_of_frames=pixels.frames))
     except Exception as error:

@@ -1,6 +1,6 @@
 """What every reader raises when a file cannot be trusted."""
 
-from tfmed.errors import UserError
+from tfmed.errors import UserError, one_line
 
 
 class ImageIntegrityError(UserError):
@@ -9,4 +9,4 @@ class ImageIntegrityError(UserError):
 
 def damage(path: object, wrong: str, fix: str = "copy or download the file again") -> ImageIntegrityError:
     """The error for `path`, its message kept to one line whatever the path or a library's text contains."""
-    return ImageIntegrityError(" ".join(f"{path}: {wrong}; {fix}".split()))
+    return ImageIntegrityError(one_line(f"{path}: {wrong}; {fix}"))

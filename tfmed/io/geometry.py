@@ -13,6 +13,8 @@ from tfmed.io.volume import Volume
 
 # Anisotropic voxels reach a condition number of about 1e4; beyond this limit float32 headers cannot be inverted.
 WORST_CONDITION = 1e7
+# What no scanner makes, in mm: beyond, products of lengths overflow, or places cannot be told from one another.
+SMALLEST, LARGEST, FARTHEST = 1e-7, 1e4, 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,13 @@ def check_affine(affine: ArrayLike, path: PathLike) -> np.ndarray:
     with np.errstate(all="ignore"):
         sizes = np.linalg.norm(affine[:3, :3], axis=0)
         invertible = sizes.min() > 0 and np.linalg.cond(affine[:3, :3]) < WORST_CONDITION
-    if not invertible or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    farthest = np.abs(affine[:3, 3]).max()
+    if sizes.min() > 0 and not SMALLEST <= sizes.min() <= sizes.max() <= LARGEST:
+        shown = " x ".join(f"{size:g}" for size in sizes)
+        raise damage(path, f"its voxels are said to be {shown} mm large", "repair the header's geometry")
+    if farthest > FARTHEST:
+        raise damage(path, f"its first voxel is said to lie {farthest:g} mm away", "repair the header's geometry")
+    if not invertible:
         raise damage(path, "the affine in its header cannot be inverted", "repair the header's geometry")
     return affine
 

@@ -5,14 +5,13 @@ The arrays are (x, y, z) and tell neither position nor voxel size: they are turn
 """
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
 from tfmed.io.volume import Volume
@@ -22,7 +21,8 @@ SUFFIXES = (".h5", ".hdf5")
 
 
 def read_hdf5(path: PathLike, name: str) -> Volume:
-    """A Volume `(z, y, x)` from the dataset `name` of an HDF5 file; dtype as stored, bool as uint8.
+    """A Volume `(z, y, x)` from the dataset `name` of an HDF5 file; dtype as stored, bool as uint8, float16 as
+    float32.
 
     Compressed chunks carry a checksum, which is compared; uncompressed ones, and the file's own index, have none.
     Nothing outside the file is followed (links to other files, external storage).
@@ -32,7 +32,6 @@ def read_hdf5(path: PathLike, name: str) -> Volume:
             numbers.
     """
     with _opened(path, name) as dataset:
-        check_memory(math.prod(dataset.shape) * dataset.dtype.itemsize, path)
         array = np.ascontiguousarray(dataset[()].T)
     return volume_of(array.astype(_dtype(array), copy=False), _affine(), path)
 
@@ -48,6 +47,8 @@ def _affine() -> np.ndarray:
 
 
 def _dtype(array: Any) -> np.dtype:
+    if array.dtype.name == "float16":
+        return np.dtype("f4")
     return np.dtype("u1") if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
 
 
@@ -57,6 +58,7 @@ def _opened(path: PathLike, name: str) -> Iterator[Any]:
     import h5py
 
     try:
+        open_file(path).close()
         with h5py.File(path, "r") as file:
             yield _checked(file, path, name)
     except FileNotFoundError:
@@ -82,15 +84,27 @@ def _checked(file: Any, path: PathLike, name: str) -> Any:
         if not isinstance(at.get(step, getlink=True), h5py.HardLink):
             raise damage(path, f"its {name!r} is a link", "store the array itself in the file")
         at = at[step]
-    if not isinstance(at, h5py.Dataset) or len(at.shape or ()) != 3 or 0 in at.shape or at.dtype.kind not in "biuf":
+    is_array = isinstance(at, h5py.Dataset) and len(at.shape or ()) == 3 and 0 not in at.shape
+    if not is_array or at.dtype.kind not in "biuf" or at.dtype.itemsize > 8:
         raise damage(path, f"its {name!r} is not an array with three axes of real numbers", "store such an array")
     if at.id.get_type() != h5py.h5t.py_create(at.dtype, logical=True):
         # A header has no checksum, and HDF5 knows numbers of any layout: a flipped bit there would give other voxels.
         raise damage(path, f"the numbers of its {name!r} are laid out as no processor stores them")
+    check_memory(math.prod(at.shape) * at.dtype.itemsize, path)
     if at.is_virtual or at.external:
         raise damage(path, f"the voxels of its {name!r} lie in other files", "store the array itself in the file")
     _check_written(at, path, name)
     return at
+
+
+def _chunks_are_whole(dataset: Any, whole: int) -> bool:
+    places = set()
+
+    def look(chunk: Any) -> bool | None:  # a value other than None ends the iteration
+        places.add(chunk.chunk_offset)
+        return None if chunk.filter_mask == 0 or chunk.size == whole else True
+
+    return dataset.id.chunk_iter(look) is None and len(places) == dataset.id.get_num_chunks()
 
 
 def _check_written(dataset: Any, path: PathLike, name: str) -> None:
@@ -99,8 +113,9 @@ def _check_written(dataset: Any, path: PathLike, name: str) -> None:
     if dataset.chunks is None:
         written = dataset.id.get_storage_size() == whole
     else:
-        starts = (range(0, size, chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        chunks = [dataset.id.get_chunk_info_by_coord(start) for start in itertools.product(*starts)]
-        written = all(c.byte_offset is not None and (c.filter_mask == 0 or c.size == whole) for c in chunks)
+        # Counted first: how many a header announces has no bound, how many were written the file's length bounds.
+        pairs = zip(dataset.shape, dataset.chunks, strict=True)
+        written = dataset.id.get_num_chunks() == math.prod(-(-size // chunk) for size, chunk in pairs)
+        written = written and _chunks_are_whole(dataset, whole)
     if not written:
         raise damage(path, f"parts of its {name!r} were never written", "write or copy the file again")

@@ -14,7 +14,6 @@ from tfmed.files import PathLike
 from tfmed.io import metaimage, nrrd
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, check_affine, check_memory, volume_of
-from tfmed.io.payload import read_header
 from tfmed.io.volume import Volume
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -42,7 +41,7 @@ def read_itk(path: PathLike) -> Volume:
 
 def read_itk_geometry(path: PathLike) -> Geometry:
     """The Geometry from the header of a .nrrd, .mha or .mhd."""
-    read_header(path)
+    check_memory(_format(path).check(path, voxels=False), path)
     with quiet(path):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
@@ -57,9 +56,10 @@ def read_itk_geometry(path: PathLike) -> Geometry:
 def affine_of(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     """The RAS+ affine `(4, 4)` in mm of a 3-D SimpleITK image or image reader."""
     affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return LPS_RAS @ affine
+    with np.errstate(all="ignore"):  # what is not finite is told by `check_affine`
+        affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+        affine[:3, 3] = image.GetOrigin()
+        return LPS_RAS @ affine
 
 
 def image_of(volume: Volume) -> sitk.Image:
@@ -106,7 +106,8 @@ def _format(path: PathLike) -> Any:
 
 def _in_millimetres(affine: np.ndarray, path: PathLike) -> np.ndarray:
     """ITK passes over the units that a header names."""
-    return np.diag([*_format(path).millimetres(path), 1.0]) @ affine
+    with np.errstate(all="ignore"):
+        return np.diag([*_format(path).millimetres(path), 1.0]) @ affine
 
 
 def _require_volume(image: sitk.Image | sitk.ImageFileReader, path: PathLike) -> None:

@@ -6,28 +6,34 @@ import numpy as np
 
 from tfmed.files import PathLike
 from tfmed.io.errors import damage
-from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+from tfmed.io.payload import beside, check_payload, check_sizes, check_words, read_header
 from tfmed.io.units import in_millimetres
 
 SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
          "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # fmt: skip
+GEOMETRY = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "TransformMatrix", "Rotation",
+            "Orientation", "CenterOfRotation")  # fmt: skip
 REPAIR = "write the file again"
 
 
-def check(path: PathLike) -> int:
-    """Bytes of voxels of an intact file.
+def check(path: PathLike, voxels: bool = True) -> int:
+    """Bytes of voxels of an intact file; without `voxels` only the header is looked at.
 
     Raises:
         ImageIntegrityError: header and data contradict each other, the data are damaged, or are kept in a form
             (text, lists of slices) that is not read.
     """
     fields, end = _fields(path)
+    check_words(fields, GEOMETRY, path)
     itemsize = SIZES.get(fields.get("ElementType", "").removeprefix("MET_"))
     if itemsize is None:
         raise damage(path, f"its ElementType is {fields.get('ElementType', 'missing')}", REPAIR)
     sizes = _numbers(fields, "DimSize", path)
     if [len(sizes)] != _numbers(fields, "NDims", path):
         raise damage(path, "NDims and DimSize contradict each other", REPAIR)
+    for key in (key for key in GEOMETRY if key in fields):
+        if len(fields[key].split()) not in (len(sizes), len(sizes) ** 2):
+            raise damage(path, f"its {key} is {fields[key][:40]}, which is too short or too long", REPAIR)
     channels = _numbers(fields, "ElementNumberOfChannels", path, "1")
     count = check_sizes(sizes + channels, itemsize, path)
     if _flag(fields, "BinaryData", "True") is False or _numbers(fields, "HeaderSize", path, "0") != [0]:
@@ -37,7 +43,8 @@ def check(path: PathLike) -> int:
         raise damage(path, "its slices are in many files", "write it again as one .mha")
     local = name.upper() == "LOCAL"
     data, start = (path, end) if local else (beside(path, name), 0)
-    check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
+    if voxels:
+        check_payload(path, data, start, count, _flag(fields, "CompressedData", "False"))
     return count
 
 

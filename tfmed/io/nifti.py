@@ -17,7 +17,7 @@ import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 from tfmed.io.compression import Damaged, GzipFile, PlainFile
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, allocate, check_affine, volume_of
@@ -84,7 +84,7 @@ def read_nifti_geometry(path: PathLike) -> Geometry:
 def _opened(path: PathLike) -> Iterator[tuple[PlainFile | GzipFile, Header]]:
     """(stream behind the header, validated header); whatever goes wrong inside becomes an ImageIntegrityError."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise damage(path, "the file is empty")

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfmed.files import PathLike
 from tfmed.io.errors import damage
-from tfmed.io.payload import beside, check_payload, check_sizes, read_header
+from tfmed.io.payload import beside, check_payload, check_sizes, check_words, read_header
 from tfmed.io.units import in_millimetres
 
 SIZES = {
@@ -18,17 +18,19 @@ SIZES = {
        "unsigned long long, unsigned long long int, uint64, uint64_t, double",
 }  # fmt: skip
 ITEMSIZE = {name: size for size, names in SIZES.items() for name in names.split(", ")}
+GEOMETRY = ("spacings", "spacedirections", "spaceorigin", "thicknesses", "axismins", "axismaxs", "measurementframe")
 REPAIR = "write the file again"
 
 
-def check(path: PathLike) -> int:
-    """Bytes of voxels of an intact file.
+def check(path: PathLike, voxels: bool = True) -> int:
+    """Bytes of voxels of an intact file; without `voxels` only the header is looked at.
 
     Raises:
         ImageIntegrityError: header and data contradict each other, the data are damaged, or are kept in a form
             (text, bzip2, lists of files, skipped lines) that is not read.
     """
     fields, end = _fields(path)
+    check_words(fields, GEOMETRY, path, unknown=("none", "nan", "+nan", "-nan"))
     itemsize = ITEMSIZE.get(fields.get("type", "").lower())
     if itemsize is None:
         raise damage(path, f"its type is {fields.get('type', 'missing')}", "convert it to a volume of real numbers")
@@ -42,7 +44,8 @@ def check(path: PathLike) -> int:
     if any(fields.get(skip, "0") != "0" for skip in ("lineskip", "byteskip")):
         raise damage(path, "its voxels stand behind skipped lines or bytes", REPAIR)
     data, start = (beside(path, fields["datafile"]), 0) if "datafile" in fields else (path, end)
-    check_payload(path, data, start, count, encoding != "raw")
+    if voxels:
+        check_payload(path, data, start, count, encoding != "raw")
     return count
 
 

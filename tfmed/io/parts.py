@@ -42,6 +42,8 @@ from tfmed.io.geometry import Geometry, volume_of
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
+from tfmed.io.picture_header import check_picture
+from tfmed.io.stack import SUFFIXES as PICTURES
 from tfmed.io.stack import images_in, natural, read_stack
 from tfmed.io.volume import Volume
 
@@ -192,14 +194,7 @@ def _grey(path: PathLike) -> Volume:
 
 def _refuse_opacity(path: PathLike) -> None:
     """ITK takes a TIFF of grey and opacity for one channel, and gives wrong pixels without a word."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-    except (OSError, ValueError, UnidentifiedImageError):
-        return  # the reader says what is wrong
-    if mode in ("LA", "La"):
+    if os.fspath(path).lower().endswith(PICTURES) and check_picture(path).opacity:
         raise damage(path, "it has an opacity channel beside grey", "save it without")
 
 

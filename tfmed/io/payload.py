@@ -3,19 +3,23 @@
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 from tfmed.io.compression import GREATEST_RATIO, Damaged, InflateStream
 from tfmed.io.errors import damage
+from tfmed.io.geometry import FARTHEST
 
 LONGEST_HEADER = 1 << 20
+LONGEST_VALUE = 4096
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def read_header(path: PathLike) -> bytes:
     """The first bytes of a file, or the error that says why there are none."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             block = file.read(LONGEST_HEADER)
     except OSError as error:
         raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
@@ -34,6 +38,27 @@ def beside(path: PathLike, name: str) -> pathlib.Path:
     return data
 
 
+def check_words(
+    fields: Mapping[str, str], geometry: Sequence[str], path: PathLike, unknown: Sequence[str] = ()
+) -> None:
+    """Refuse what a library's parser cannot hold, or reads as something else: endless words, numbers beyond reason.
+
+    Args:
+        fields: {key: value} of a header.
+        geometry: names of the fields that hold lengths and directions.
+        path: of the file, for messages.
+        unknown: words that stand for an axis without length or direction.
+    """
+    for key, value in fields.items():
+        if len(key) > 200 or len(value) > LONGEST_VALUE:
+            raise damage(path, f"its {key[:40]} is too long")
+        for word in re.split(r"[\s(),]+", value.strip("(), \t")) if key in geometry else ():
+            if word.lower() in unknown:
+                continue
+            if not _NUMBER.fullmatch(word) or abs(float(word)) > FARTHEST:
+                raise damage(path, f"its {key} holds {word[:20] or 'nothing'}, which is no length or direction")
+
+
 def check_sizes(sizes: Sequence[int], itemsize: int, path: PathLike) -> int:
     """Bytes of voxels, or the error about axes that are not those of a volume."""
     if not sizes or min(sizes) < 1 or len(sizes) > 8:
@@ -45,7 +70,7 @@ def check_payload(path: PathLike, data: PathLike, start: int, count: int, compre
     """Compare `count` bytes of voxels with what the file `data` holds from byte `start` on, inflated if need be."""
     try:
         held = os.stat(data).st_size - start
-        open(data, "rb").close()
+        open_file(data).close()
     except OSError as error:
         raise damage(data, f"it cannot be read ({error.strerror})", "check the permissions") from None
     if not compressed and held != count:
@@ -58,7 +83,7 @@ def check_payload(path: PathLike, data: PathLike, start: int, count: int, compre
 
 def _check_checksum(path: PathLike, data: PathLike, start: int, count: int) -> None:
     try:
-        with open(data, "rb") as file:
+        with open_file(data) as file:
             file.seek(start)
             stream = InflateStream(file)
             stream.skip(count)

@@ -1,5 +1,6 @@
 """One door to every format."""
 
+import contextlib
 import os
 import pathlib
 import stat
@@ -14,7 +15,7 @@ from tfmed.io.geometry import Geometry
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
 from tfmed.io.nifti import read_nifti, read_nifti_geometry
-from tfmed.io.parts import part_of, read_part, read_part_geometry
+from tfmed.io.parts import file_of, part_of, read_part, read_part_geometry
 from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
 from tfmed.io.stack import images_in
 from tfmed.io.volume import Volume
@@ -73,6 +74,7 @@ def read_geometry(path: PathLike, series_uid: str | None = None, volume: int | N
 def _read(path: PathLike, series_uid: str | None, volume: int | None, which: int) -> Any:
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
     if part_of(path):
+        _refuse_special(file_of(path))
         part = (read_part, read_part_geometry)[which]
         return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)
     dicom = (read_dicom, read_dicom_geometry)[which]
@@ -94,9 +96,16 @@ def _is_folder(path: PathLike) -> bool:
     except (OSError, ValueError) as error:
         reason = "there is no such file or folder" if isinstance(error, FileNotFoundError) else "it cannot be reached"
         raise damage(path, reason, "check the path and the permissions") from None
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise damage(path, "it is neither a file nor a folder", "check the path")
+    _refuse_special(path)
     return stat.S_ISDIR(mode)
+
+
+def _refuse_special(path: PathLike) -> None:
+    """Who reads a FIFO waits for ever; a device has no end. What is missing is told by whoever reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise damage(path, "it is neither a file nor a folder", "check the path")
 
 
 def _refuse_images(folder: PathLike) -> None:

@@ -13,6 +13,7 @@ from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.geometry import volume_of
 from tfmed.io.itk import LPS_RAS, TYPES, quiet
+from tfmed.io.picture_header import check_picture
 from tfmed.io.volume import Volume
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -77,22 +78,10 @@ def _image(path: pathlib.Path) -> np.ndarray:
     """One file as `(z, y, x[, channel])`."""
     if path.suffix.lower() not in SUFFIXES:
         raise damage(path, "it is not an image by its name", f"give files that end in {', '.join(SUFFIXES)}")
-    _check_end(path)
+    check_picture(path)
     with quiet(path):
         image = sitk.ReadImage(str(path))
     if image.GetPixelID() not in TYPES:
         raise damage(path, "its pixels are not real numbers", "convert it")
     array = sitk.GetArrayFromImage(image)
     return array[None] if image.GetDimension() == 2 else array
-
-
-def _check_end(path: pathlib.Path) -> None:
-    """libjpeg fills what is missing with grey and only mutters about it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
-    if not data:
-        raise damage(path, "the file is empty")
-    if path.suffix.lower() in (".jpg", ".jpeg") and b"\xff\xd9" not in data[-64:]:
-        raise damage(path, "the JPEG ends too early")

@@ -2,9 +2,8 @@
 
 import csv
 import os
-import stat
 
-from tfmed.files import PathLike
+from tfmed.files import PathLike, open_file
 from tfmed.io.errors import damage
 
 DELIMITERS = (",", ";", "\t")
@@ -18,13 +17,10 @@ def read_text(path: PathLike) -> str:
         ImageIntegrityError: no such regular file, none of UTF-8, or one of more than 256 MiB.
     """
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise damage(path, "it is no regular file", "check the path")
-        if found.st_size > _LARGEST:
-            raise damage(path, f"it has {found.st_size >> 20} MiB, too much for a table", "is this the right file?")
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            return stream.read()
+        with open_file(path) as stream:
+            if (size := os.fstat(stream.fileno()).st_size) > _LARGEST:
+                raise damage(path, f"it has {size >> 20} MiB, too much for a table", "is this the right file?")
+            return stream.read(_LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
     except UnicodeDecodeError:
@@ -42,10 +38,10 @@ def read_rows(path: PathLike) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """
     lines = read_text(path).splitlines(keepends=True)
     head = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
     kept = ["\n" if line.startswith("#") else line for line in lines]
-    reader = csv.reader(kept, delimiter=delimiter, strict=True)
     try:
+        delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
+        reader = csv.reader(kept, delimiter=delimiter, strict=True)
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except csv.Error as error:
         raise damage(path, f"it cannot be read as a table ({error})", "save it as CSV in UTF-8") from None

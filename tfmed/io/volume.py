@@ -32,7 +32,9 @@ class Volume:
             raise ValueError(f"a Volume's array has axes (z, y, x[, channel]); got shape {self.array.shape}")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError("a Volume's affine is a finite 4 x 4 matrix")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        # of axes of length 1, so that it does not matter how small voxels are
+        if not sizes.all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-12:
             raise ValueError("a Volume's affine must be invertible")
         object.__setattr__(self, "affine", affine)
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfmed.errors import DataError
+from tfmed.errors import DataError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def open_features(address: str) -> FeatureNet:
         DataError: unknown kind, or a file that is not there or holds other weights.
     """
     kind, _, value = address.partition(":")
-    if kind == "random" and value.isdecimal():
+    if kind == "random" and value.isdecimal() and len(value) <= 10:
         return FeatureNet(f"random-{value}", _random_network(int(value)))
     if kind == "inception":
         return FeatureNet("inception", _inception(value))
@@ -94,8 +94,8 @@ def _inception(file: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     try:
         model = keras.applications.InceptionV3(weights=None)
         model.load_weights(file)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file}: does not hold InceptionV3 weights ({str(error).splitlines()[0][:80]})") from None
+    except Exception as error:  # Keras and h5py have no common one
+        raise DataError(f"{file}: does not hold InceptionV3 weights ({_reason(error)}); give its file") from None
     pool = model.get_layer("avg_pool")
     both = keras.Model(model.input, [pool.output, model.output])
 
@@ -106,13 +106,17 @@ def _inception(file: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     return function
 
 
+def _reason(error: Exception) -> str:
+    return one_line(str(error)[:200])[:80] or type(error).__name__
+
+
 def _saved_model(folder: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     if not (pathlib.Path(folder) / "saved_model.pb").is_file():
         raise DataError(f"{folder}: is not a SavedModel folder (it has no saved_model.pb)")
     try:
         loaded = tf.saved_model.load(folder)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError(f"{folder}: cannot be loaded ({str(error).splitlines()[0][:80]}); export it again") from None
+    except Exception as error:  # TensorFlow and protobuf have no common one
+        raise DataError(f"{folder}: cannot be loaded ({_reason(error)}); export it again") from None
     if "serving_default" not in loaded.signatures:
         raise DataError(f"{folder}: has no signature 'serving_default'; export it with one that takes images")
     signature = loaded.signatures["serving_default"]

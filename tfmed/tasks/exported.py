@@ -1,7 +1,7 @@
 """SavedModels that `tfmed export` wrote, opened again: what predicts with them, whatever their task."""
 
-import json
 import pathlib
+from typing import Annotated
 
 import numpy as np
 import pydantic
@@ -10,8 +10,17 @@ import tensorflow as tf
 from tfmed.data import preprocess
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
+from tfmed.files import own_json
 from tfmed.tasks.prediction import Segmenter, most_probable
 from tfmed.tasks.translation import Output, VolumeTranslator
+
+# What a note may hold: outputs become names of files, label values become voxels.
+_TEXTS = pydantic.TypeAdapter(Annotated[list[str], pydantic.Field(min_length=1)])
+_OUTPUT_NAMES = pydantic.TypeAdapter(list[Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$", max_length=100)]])
+_LABEL_VALUES = pydantic.TypeAdapter(
+    Annotated[list[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)]], pydantic.Field(min_length=2, max_length=256)]
+)
+_OUTPUT = pydantic.TypeAdapter(Output)
 
 
 def open_model(folder):
@@ -22,7 +31,7 @@ def open_model(folder):
     """
     folder = pathlib.Path(folder)
     try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = own_json(folder / NOTE)
         steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
         of_task = _TASKS[note.get("task", "segmentation")](note)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -40,7 +49,8 @@ def open_model(folder):
 
 
 def _segmenter(note):
-    modalities, label_values = [str(m) for m in note["modalities"]], [int(v) for v in note["label_values"]]
+    modalities = _TEXTS.validate_python(note["modalities"])
+    label_values = _LABEL_VALUES.validate_python(note["label_values"])
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -61,9 +71,14 @@ def _segmenter(note):
 
 
 def _translator(note):
-    outputs = {str(name): Output(**kind) for name, kind in note["outputs"].items()}
+    outputs = {
+        name: _OUTPUT.validate_python(note["outputs"][name])
+        for name in _OUTPUT_NAMES.validate_python([*note["outputs"]])
+    }
     names = {name: str(note["signatures"][name]) for name in outputs}
-    modality, usual = str(note["modality"]), tuple(note["usual"])
+    (modality,), usual = _TEXTS.validate_python([note["modality"]]), tuple(note["usual"])
+    if not usual or not set(usual) <= set(outputs):
+        raise ValueError("usual: names no outputs")
 
     def opened(folder, steps, signatures):
         used = {name: signatures[name] for name in names.values()}

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from tfmed.data import preprocess
+from tfmed.data.checks import beyond_float32
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
@@ -108,7 +109,7 @@ class Segmenter:
         """(first image, all images as channels float32) after preprocessing."""
         prepared, _ = preprocess.run_together(self.steps, images)
         arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
-        return prepared[0], np.concatenate(arrays, -1).astype(np.float32, copy=False)
+        return prepared[0], preprocess.as_float32(np.concatenate(arrays, -1))
 
 
 def back(probabilities, image):
@@ -191,7 +192,7 @@ def _wanted(modalities):
 
 def _plain(name):
     for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm"):
-        name = name.removesuffix(suffix)
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name
 
 
@@ -209,8 +210,8 @@ def check_grids(images, paths):
     for image, path in zip(images, paths, strict=True):
         if image.array.ndim == 4:
             raise DataError(f"{path}: has {image.array.shape[3]} channels where one is needed; split it into files")
-        if not np.isfinite(image.array).all():
-            raise DataError(f"{path}: some voxels are NaN or infinite; replace them first")
+        if beyond_float32(image.array):
+            raise DataError(f"{path}: some voxels are NaN or infinite, or beyond float32; replace them first")
         if not same_grid(images[0], image):
             raise DataError(
                 f"{path}: {difference_of_grids(image, images[0])} {paths[0]}; resample it to that image's grid"

@@ -53,7 +53,7 @@ class VolumeTranslator:
             raise DataError(f"every voxel is {image.array.flat[0]:g}; the image is empty, give {article(what)} {what}")
         prepared = preprocess.run(self.steps, image)
         found = {}
-        for name, values in self.compute(np.asarray(prepared.array, np.float32)).items():
+        for name, values in self.compute(preprocess.as_float32(prepared.array)).items():
             kind = self.kinds[name]
             made = on_grid(prepared.replace(array=np.asarray(values, np.float32)), image, kind.outside)
             found[name] = whole_hu(made) if kind.hounsfield else made

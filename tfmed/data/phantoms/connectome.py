@@ -46,8 +46,8 @@ def connectome(seed, regions=90, group=0, effect=0.35, streamlines=60.0):
     """
     if regions % 2 or not 10 <= regions <= 1000:
         raise UserError(f"phantom connectome: regions must be even, from 10 to 1000; got {regions}")
-    if group not in (0, 1) or not 0 <= effect <= 0.95 or not streamlines > 0:
-        raise UserError("phantom connectome: group is 0 or 1, effect from 0 to 0.95, streamlines above 0")
+    if group not in (0, 1) or not 0 <= effect <= 0.95 or not 0 < streamlines <= 1e6:
+        raise UserError("phantom connectome: group is 0 or 1, effect from 0 to 0.95, streamlines above 0, up to 1e6")
     expected, lobe = _average(regions)
     draw = _SUBJECTS(seed)
     strength = draw.lognormal(0, 0.2)

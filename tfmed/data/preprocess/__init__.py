@@ -22,7 +22,7 @@ VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
     "N4", "Crop", "CropForeground", "Equalize", "Orient", "PercentileScale", "Resample", "Step", "VERSION",
-    "Window", "ZScore", "class_labels", "onto_grid", "resample", "run", "run_together",
+    "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_together",
 ]  # fmt: skip
 
 
@@ -67,6 +67,23 @@ def run_together(
         label = None if label is None else step.apply(label, is_label=True)
         images = [step.apply(image) for image in images]
     return images, label
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """An image's values as networks take them.
+
+    Raises:
+        DataError: some are NaN, infinite or beyond float32, or all are one.
+    """
+    with np.errstate(over="ignore"):
+        values = np.asarray(array).astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise DataError("some voxels are NaN or infinite after preprocessing; check the image's values and units")
+    if values.size and (values.min((0, 1, 2)) == values.max((0, 1, 2))).any():
+        raise DataError(
+            f"every voxel is {values.flat[0]:g} after preprocessing; check the image's units and the window"
+        )
+    return values
 
 
 def class_labels(volume: Volume, values: Sequence[int]) -> Volume:

@@ -198,7 +198,7 @@ def onto_grid(volume: Volume, shape: Sequence[int], affine: np.ndarray, is_label
 
 def _resampled(array: np.ndarray, shape: Sequence[int], to_old_voxels: np.ndarray, is_label: bool) -> np.ndarray:
     """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
-    _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize if is_label else 4)
+    _check_memory((*shape, *array.shape[3:]), 2 * (array.dtype.itemsize if is_label else 4))  # SimpleITK's, and ours
     # SimpleITK takes the machine's own byte order only; files have either.
     dtype = array.dtype.newbyteorder("=") if is_label else np.dtype(np.float32)
     if dtype.kind == "b":  # masks, which SimpleITK does not know

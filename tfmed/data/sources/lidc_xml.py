@@ -6,8 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from xml.parsers import expat
 
 from tfmed.errors import DataError
+from tfmed.files import open_file
+from tfmed.io.xml import Refused, count_elements
 
 _LARGEST = 64 << 20
+_FARTHEST = 1e6  # pixels, or mm
 
 
 def readings(path):
@@ -33,25 +36,16 @@ def _root(path):
     try:
         if os.path.getsize(path) > _LARGEST:
             raise DataError(f"{path}: larger than {_LARGEST >> 20} MB; not a reader's XML, move it out of the folder")
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             data = stream.read(_LARGEST)
-        _refuse_dtd(data, path)
+        count_elements(data)
         return ElementTree.fromstring(data)
+    except Refused as reason:
+        raise DataError(f"{path}: {reason}, which is refused; the data set's own XML has none, copy it again") from None
     except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
         raise DataError(f"{path}: not well-formed XML ({error}); copy it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-
-
-def _refuse_dtd(data, path):
-    """Entities that a DTD declares can grow without bound or read other files; the readers' XML has none."""
-
-    def refuse(*_):
-        raise DataError(f"{path}: has a DTD, which is refused; the data set's own XML has none, copy it again")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(data, True)
 
 
 def _named(element, name):
@@ -74,10 +68,11 @@ def _contour(roi, path):
 
 
 def _number(element, name, path):
+    text = _text(element, name)
     try:
-        value = float(_text(element, name))
+        value = math.nan if "_" in text else float(text)  # Python reads 1_000 as well
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= _FARTHEST:
         raise DataError(f"{path}: a contour lacks a number in {name}; copy the file again")
     return value

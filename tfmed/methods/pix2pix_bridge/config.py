@@ -24,7 +24,7 @@ class Config(MethodConfig):
     feature_weight: float = Field(10.0, ge=0)  # [C] of pix2pixHD: feature matching
     # networks
     downs: int = Field(9, ge=1, le=10)  # [P] unet_512; pix2pixHD: 4
-    blocks: PositiveInt = 9  # [P] pix2pixHD's residual blocks
+    blocks: int = Field(9, ge=1, le=100)  # [P] pix2pixHD's residual blocks
     critic_scales: int = Field(2, ge=1, le=4)  # [P] pix2pixHD's critics, each of images half as large as the one before
     generator_first: PositiveInt = 64  # [C] channels
     dropout: float = Field(0.5, ge=0, lt=1)  # [C] middle levels of the decoder, in training

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-import pathlib
 import zipfile
 
 import numpy as np
 import tensorflow as tf
 
+from tfmed.engine.options import GREATEST
 from tfmed.errors import DataError, UserError
-from tfmed.files import atomic_path
+from tfmed.files import atomic_path, expanded
+from tfmed.io import npy
 from tfmed.methods.stylegan3d.model import mix_styles, to_unit
 
 
@@ -50,24 +51,46 @@ def of_word(model, word, psi=1.0):
         UserError: neither; DataError: the file is damaged, or was made with other networks.
     """
     if str(word).isdecimal():
+        if len(str(word)) > 10 or int(word) > GREATEST:
+            raise UserError(f"{str(word)[:20]}: is beyond reason; give a seed of at most {GREATEST}")
         return of_seed(model, int(word), psi)
-    path = pathlib.Path(word)
+    path = expanded(word)
     if not path.is_file():
         raise UserError(f"{word}: is neither a seed (a whole number) nor a latent.npz that 'tfmed project' wrote")
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise DataError(f"{path}: is not a whole latent.npz; project the volume again") from None
     shapes = [(1, *shape) for shape in model.synthesis.noise_shapes] if model.config.noise else []
     expected = {"styles": (1, model.layers_w, model.config.latent_size)}
     expected |= {f"noise_{i:02d}": shape for i, shape in enumerate(shapes)}
-    if {name: array.shape for name, array in arrays.items()} != expected:
-        raise DataError(f"{path}: was made with other networks; project the volume with this run")
+    try:
+        arrays = _arrays(path, expected)
+    except DataError:
+        raise
+    except Exception:  # zip files and their packings have no common one
+        raise DataError(f"{path}: is not a whole latent.npz; project the volume again") from None
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise DataError(f"{path}: holds values that are NaN or infinite; project the volume again")
-    styles, *noise = (tf.constant(arrays[name], tf.float32) for name in expected)
+        raise DataError(f"{path}: holds values that are NaN, infinite or beyond float32; project the volume again")
+    styles, *noise = map(tf.constant, arrays.values())
     return Latents(str(path), styles, tuple(noise))
+
+
+def _arrays(path, expected):
+    """{name: float32 array} of a .npz that holds arrays of these names and shapes; nothing larger is read.
+
+    Raises:
+        DataError: it holds others.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        same = sorted(archive.namelist()) == sorted(f"{name}.npy" for name in expected)
+        for name, shape in expected.items() if same else ():
+            with archive.open(f"{name}.npy") as stream:
+                header = npy.read_header(stream)
+                same = same and header[0] == shape
+                if same:
+                    with np.errstate(over="ignore"):
+                        found[name] = npy.read_numbers(stream, *header).astype(np.float32)
+    if not same:
+        raise DataError(f"{path}: was made with other networks; project the volume with this run")
+    return found
 
 
 def mix(coarse, fine, crossover):

@@ -40,7 +40,7 @@ class Config(MethodConfig):
     # networks
     filter_depth: PositiveInt = 96  # [P] channels at every level
     latent_size: PositiveInt = 96  # [P] entries of z, w and the mapping's hidden layers
-    mapping_layers: PositiveInt = 8  # [P]
+    mapping_layers: int = Field(8, ge=1, le=100)  # [P]
     generator_architecture: Literal["orig", "skip", "resnet"] = "orig"  # [P]
     critic_architecture: Literal["resnet", "orig"] = "resnet"  # [P]
     noise: bool = True  # [P] false: no noise in the generator
