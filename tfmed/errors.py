@@ -22,6 +22,14 @@ class RunError(UserError):
     """A run directory or a checkpoint is absent, damaged, or belongs to something else."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that is not Ctrl-C asks to end; `signum` is the signal."""
+
+    def __init__(self, signum):
+        super().__init__()
+        self.signum = signum
+
+
 def nearest(word, known):
     """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
     known = [str(name) for name in known]

@@ -3,8 +3,7 @@
 import json
 import pathlib
 
-from tfmed.errors import RunError
-from tfmed.files import write_text
+from tfmed.files import own_json, write_text
 
 
 class Records:
@@ -25,14 +24,19 @@ class Records:
         self.writes, self.frozen = writes, frozen
         self._values = {}
 
-    def recall(self, name, make=None):
+    def recall(self, name, make=None, valid=None):
         """The value of this name; made by `make()` where there is none. None if there is none and nothing may be made.
+
+        Args:
+            name: of the value.
+            make: function that gives it.
+            valid: function of a value that was read: whether it has the form of those that `make` gives.
 
         Raises:
             RunError: the file is damaged or cannot be written.
         """
         if name not in self._values:
-            value = self._read(name)
+            value = self._read(name, valid)
             if value is None:
                 if make is None or self.frozen:
                     return None
@@ -42,11 +46,8 @@ class Records:
             self._values[name] = value
         return self._values[name]
 
-    def _read(self, name):
+    def _read(self, name, valid):
         path = None if self.folder is None else self.folder / f"{name}.json"
         if path is None or not path.exists():
             return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise RunError(f"{path}: is damaged; remove it, and --resume decides it again") from None
+        return own_json(path, "remove it, and --resume decides it again", valid)

@@ -12,11 +12,14 @@ import yaml
 
 from tfmed import config as configuration
 from tfmed import registry, startup
+from tfmed.engine import lock
+from tfmed.engine.log import METRICS, Table
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
-from tfmed.files import expanded, write_error, write_text
+from tfmed.files import ASIDE, expanded, write_error, write_text
 
+_ENVIRONMENT = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
 
 
@@ -60,25 +63,32 @@ class Run:
         compat.set_precision(self.settings.train.precision)
         method = self.method()
         method.records = Records(self.path / "records", frozen=True)
-        checkpoints = Checkpoints(self.path / "checkpoints")
+        checkpoints = Checkpoints(self.path / "checkpoints", method=self.method_name)
         for stage in method.stages():
             found = checkpoints.latest(stage.name, best=best)
             if found is None:
                 if method.models:
                     log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
                     break
-                raise RunError(
-                    f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
-                )
+                what = "no whole checkpoint" if checkpoints.any_there() else "no checkpoint"
+                raise RunError(f"{self.path}: has {what}; train it first: python -m tfmed.fit {self.path} --resume")
             method.models[stage.name] = stage.model()
             checkpoints.restore(method.models[stage.name], *found, weights_only=True)
         return method
 
     def metrics(self):
-        """metrics.csv as a pandas DataFrame."""
+        """metrics.csv as a pandas DataFrame.
+
+        Raises:
+            RunError: it is not there, or damaged.
+        """
         import pandas
 
-        return pandas.read_csv(self.path / "metrics.csv")
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            raise RunError(f"{path}: is not there; train the run first: python -m tfmed.fit {self.path} --resume")
+        Table(path, METRICS)
+        return pandas.read_csv(path)
 
     def sample(self, count, seed=0, **options):
         """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
@@ -101,24 +111,41 @@ def load_run(path):
     return Run(path, configuration.validate(values, places, path / "config.yaml"))
 
 
-def start(settings, run_dir=None):
-    """Make a new run directory and write what it needs before the first step.
+def vacant(method, run_dir=None):
+    """Make the directory of a new run, and return its path.
+
+    Args:
+        method: its name.
+        run_dir: the path; default `runs/<method>-<time>`.
 
     Raises:
-        RunError: the directory holds something already, or cannot be written.
+        RunError: it holds something already, or cannot be made.
     """
-    path = expanded(run_dir) if run_dir else _fresh_name(settings.method)
+    path = expanded(run_dir) if run_dir else _fresh_name(method)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another --run-dir")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            hint = "add --resume to go on with it, or choose another --run-dir"
-            raise RunError(f"{path}: is not empty; {hint}")
+        found = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise write_error(path, error) from error
-    write_text(path / "environment.json", json.dumps(environment(), indent=1))
-    write_text(path / "config.yaml", _as_yaml(settings))
+    if (path / "config.yaml").exists():
+        raise RunError(f"{path}: is not empty; add --resume to go on with it, or choose another --run-dir")
+    if strange := sorted(name for name in found - {lock.FILE} if not name.startswith(ASIDE)):
+        raise RunError(f"{path}: is not empty and no run (it has {strange[0]!r}, and no config.yaml); choose another "
+                       "--run-dir")  # fmt: skip
+    return path
+
+
+def start(settings, path):
+    """Write what a new run needs before the first step.
+
+    Raises:
+        RunError: somebody was quicker, or the directory cannot be written.
+    """
+    path = vacant(settings.method, path)
+    write_text(path / "config.yaml", _as_yaml(settings))  # first: from here on it is a run, which can be resumed
+    write_text(path / _ENVIRONMENT, json.dumps(environment(), indent=1))
     return Run(path, settings)
 
 
@@ -153,6 +180,8 @@ def reopen(run_dir, settings):
         )
     if old != new:
         write_text(run.path / "config.yaml", _as_yaml(settings))
+    if not os.path.lexists(run.path / _ENVIRONMENT):  # killed before it was written
+        write_text(run.path / _ENVIRONMENT, json.dumps(environment(), indent=1))
     return Run(run_dir, settings)
 
 

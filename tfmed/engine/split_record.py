@@ -11,10 +11,11 @@ from tfmed.data.case import Case
 from tfmed.data.splits import PARTS, Parts
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, RunError
-from tfmed.files import write_text
+from tfmed.files import own_json, write_text
 
 FILE = "split.json"
 _VERSION = 1
+_WAY_BACK = "it alone tells which cases the run was trained on: put a copy back, or train a new run"
 
 
 class SplitRecord:
@@ -36,17 +37,9 @@ class SplitRecord:
             RunError: it is damaged.
         """
         path = pathlib.Path(folder) / FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["version"] != _VERSION or found["sha256"] != _digest(found["kinds"]):
-                raise ValueError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise RunError(
-                f"{path}: is damaged, and it alone tells which cases the run was trained on; put a copy back, or train "
-                "a new run"
-            ) from None
+        found = own_json(path, _WAY_BACK, _is_record)
         return cls(found["kinds"], path)
 
     def write(self, folder):
@@ -172,6 +165,11 @@ def _place(images, root):
 
 def _written(entry):
     return json.dumps(entry["images"], sort_keys=True)
+
+
+def _is_record(found):
+    known = isinstance(found, dict) and found.get("version") == _VERSION and isinstance(found.get("kinds"), dict)
+    return known and found.get("sha256") == _digest(found["kinds"])
 
 
 def _sha256(text):
