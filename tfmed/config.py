@@ -27,7 +27,7 @@ def name_tag(value):
     return TAG + str(value.get("name") if isinstance(value, dict) else getattr(value, "name", value))
 
 
-FREE_NAMES = {"regions"}  # mappings whose keys are the user's own
+FREE_NAMES = {"labels", "regions"}  # mappings whose keys are the user's own
 
 
 class Strict(pydantic.BaseModel):

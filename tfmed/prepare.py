@@ -26,7 +26,7 @@ def main(argv):
     cases = sources.open(data.source, data.root, **data.options)
     table, problems = Table("case", Column("problem", overflow="fold"), box=None), 0
     for case in progress(cases, "Checking cases"):
-        found = method.problems(case)
+        found = method.problems(method.as_used(case))
         problems += len(found)
         for problem in found:
             table.add_row(case.id, problem)

@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 import tfmed
-from tests.support.harness import MethodHarness
+from tests.support.harness import MethodHarness, change_split
 from tfmed import cli, evaluate, sample
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
@@ -207,12 +207,14 @@ def refused(capsys, verb, arguments, *words):
 
 def test_runs_that_cannot_be_compared(runs, tmp_path, capsys):
     for override, words in (
-        ("data.split.seed=9", ("other", "was trained on patient", "data.split.seed")),
+        ("train.log_every=7", ("other", "was trained on patient", "data.split.seed")),
         ("model.window=[-900, 400]", ("trained with window", "compare runs of one data set")),
     ):
         shutil.copytree(runs / "acgan", tmp_path / "other")
         changed = settings("acgan", override).model_dump(mode="json")
         (tmp_path / "other" / "config.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+        if "patient" in words[1]:
+            change_split(tmp_path / "other", lambda parts: parts | {"train": parts["test"], "test": parts["train"]})
         refused(capsys, evaluate, [runs / "dcgan", "--compare", tmp_path / "other"], *words)
         shutil.rmtree(tmp_path / "other")
     few = tfmed.registry.method_class("gan_eval")(settings("dcgan", "data.split.test=0.05"))

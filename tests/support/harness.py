@@ -17,6 +17,7 @@ from tfmed import config as configuration
 from tfmed.engine import placement
 from tfmed.engine.checkpoint import Checkpoints, state_variables
 from tfmed.engine.lifecycle import fit
+from tfmed.engine.split_record import SplitRecord
 from tfmed.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -194,6 +195,12 @@ class MethodHarness:
             self.settings(override)
         message = str(caught.value)
         assert "\n" not in message and word in message
+
+
+def change_split(folder, change):
+    """Give a run another split, as if it had been trained on that."""
+    record = SplitRecord.read(folder)
+    SplitRecord({kind: change(parts) for kind, parts in record.kinds.items()}).write(folder)
 
 
 def killed_before(run, folder, lost):

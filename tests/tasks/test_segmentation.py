@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 import tfmed
-from tests.support.harness import REPOSITORY, in_fresh_process
+from tests.support.harness import REPOSITORY, change_split, in_fresh_process
 from tfmed import cli, evaluate, predict
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_address, read_case
@@ -305,7 +305,8 @@ def refused(capsys, *argv):
 @ONE_KIND
 def test_a_leak_between_runs_is_refused(run, evaluated, other, capsys):
     before = (run.path / "evaluation.csv").read_bytes()
-    leaky = other("leaky", ("    seed: null", "    seed: 5"))
+    leaky = other("leaky")
+    change_split(leaky, lambda parts: parts | {"train": parts["test"], "test": parts["train"]})
     line = refused(capsys, run.path, "--compare", leaky)
     assert "leaky: was trained on patient" in line and "data.split.seed" in line
     assert (run.path / "evaluation.csv").read_bytes() == before
@@ -321,7 +322,8 @@ def test_comparisons_that_mean_nothing_are_refused(run, other, capsys):
 
 @ONE_KIND
 def test_nothing_to_score(run, other, capsys):
-    untested = other("untested", ("    test: 0.3", "    test: 0.0"))
+    untested = other("untested")
+    change_split(untested, lambda parts: parts | {"train": parts["train"] + parts["test"], "test": []})
     assert "no labelled case is in the part 'test'" in refused(capsys, untested)
 
 

@@ -7,8 +7,7 @@ from a case's name to the list of its slices that are asked for, in ascending or
 import collections
 
 import numpy as np
-import scipy.ndimage
-import scipy.signal
+import scipy
 
 DISTANCE = 5  # slices between two candidates of one volume
 BOX = 11  # voxels, of the box that dilates a mask

@@ -79,7 +79,7 @@ class Cache:
             ImageIntegrityError: a source file is damaged.
             DataError: the label map holds unknown values, or a step cannot be done; the line names the case.
         """
-        memo = (case.id, *case.images.items(), case.label, repr(case.meta.get("label_values")), repr(case_spec))
+        memo = (case.id, *case.images.items(), case.label, repr(_mapping(case)), repr(case_spec))
         if memo not in self._keys:
             self._keys[memo] = self._stack_key(case, case_spec)
         key = self._keys[memo]
@@ -93,7 +93,7 @@ class Cache:
         parts = [
             content,
             case.meta.get("series_uid"),
-            case.meta.get("label_values"),
+            _mapping(case),
             case_spec.label_values,
             bool(label),
         ]
@@ -208,6 +208,12 @@ def _digest_in(note):
         log.warning("%s: is damaged; the file that it tells of is read again", note)
         return None
     return text
+
+
+def _mapping(case):
+    """What is done to the numbers of a case's label map."""
+    groups = case.meta.get("label_groups")
+    return case.meta.get("label_values") if groups is None else [case.meta.get("label_values"), groups]
 
 
 def _with_channels(array):

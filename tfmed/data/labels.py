@@ -1,4 +1,4 @@
-"""Label maps whose files store other numbers than the classes' own."""
+"""Label maps whose files store other numbers than the classes' own, or more of them."""
 
 import numpy as np
 
@@ -32,6 +32,23 @@ def relabel(volume, mapping, where="label map"):
         if classes.min() < 0 or (part.dtype.kind == "f" and not np.array_equal(places + lowest, part)):
             raise _strange(part[(classes < 0) | (places + lowest != part)], mapping, where)
         result[index] = classes
+    return volume.replace(array=result)
+
+
+def grouped(volume, groups):
+    """The label map with several stored numbers as one; whatever no group names is background.
+
+    Args:
+        volume: Volume of whole numbers.
+        groups: list of (number that is written, stored numbers); None for the stored numbers means all but 0.
+
+    Returns:
+        A Volume of the same shape and affine; uint8 where every number fits, else uint16.
+    """
+    highest = max(number for number, _ in groups)
+    result = np.zeros(volume.array.shape, np.uint8 if highest < 256 else np.uint16)
+    for number, stored in groups:
+        result[volume.array != 0 if stored is None else np.isin(volume.array, stored)] = number
     return volume.replace(array=result)
 
 

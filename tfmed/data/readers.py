@@ -1,7 +1,7 @@
 """From the paths and addresses of a case to its images and its label map: every reader of a case goes through here."""
 
 from tfmed.data import phantoms
-from tfmed.data.labels import relabel
+from tfmed.data.labels import grouped, relabel
 from tfmed.io import read_volume
 
 
@@ -22,7 +22,9 @@ def read_case(case, case_spec):
 
 
 def read_label(case):
-    """A case's label map; where its source knows other numbers in the files, with those replaced."""
+    """A case's label map; where its source knows other numbers in the files, with those replaced; joined
+    where the settings ask for it."""
     label = read_address(case.label)
-    mapping = case.meta.get("label_values")
-    return label if mapping is None else relabel(label, mapping, case.label)
+    mapping, groups = case.meta.get("label_values"), case.meta.get("label_groups")
+    label = label if mapping is None else relabel(label, mapping, case.label)
+    return label if groups is None else grouped(label, groups)

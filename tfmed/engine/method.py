@@ -133,7 +133,12 @@ class Method:
         """`Parts`: "train", "validation", "test" -> list of Case, split by patient group."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
-        return self.split({"cases": found}, labelled=self.case_spec.label != "none")["cases"]
+        parts = self.split({"cases": found}, labelled=self.case_spec.label != "none")["cases"]
+        return parts.with_cases(lambda cases: [self.as_used(case) for case in cases])
+
+    def as_used(self, case):
+        """A Case of the source as this method takes it."""
+        return case
 
     def split(self, kinds, labelled=False):
         """{kind: `Parts`} of {kind: list of Case}: each kind split alike; in a run's method as when the run was made.

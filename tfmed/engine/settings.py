@@ -13,7 +13,7 @@ from tfmed.data.settings import DataConfig
 class ScheduleConfig(Strict):
     """Learning rate over the steps: warm up linearly, hold, then decay to `final` times the base rate."""
 
-    kind: Literal["constant", "linear", "cosine"] = "constant"
+    kind: Literal["constant", "linear", "cosine", "polynomial"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     decay_from: float = Field(0.0, ge=0, lt=1)  # share of the steps after which the decay begins
     final: float = Field(0.0, ge=0, le=1)

@@ -5,7 +5,7 @@ import uuid
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
 
 from tfmed.errors import UserError
 from tfmed.io.itk import LPS_RAS
@@ -64,7 +64,7 @@ def _file(one):
     """The file of one slice, as bytes: where a disk is full, pydicom raises errors of many lines."""
     one["PixelData"].VR = "OW"
     one.file_meta = FileMetaDataset()
-    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     file = io.BytesIO()
     one.save_as(file, enforce_file_format=True)
     return file.getvalue()

@@ -8,7 +8,7 @@ import dataclasses
 import math
 
 import numpy as np
-import scipy.stats
+import scipy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Mahalanobis distance of features to a reference, and what it is for samples of the reference's own distribution."""
 
 import numpy as np
-import scipy.special
+import scipy
 
 from tfmed.metrics.generative import Moments, _blocks, _comparable
 

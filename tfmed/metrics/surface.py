@@ -15,8 +15,7 @@ left after some hundred columns ask a k-d tree.
 import dataclasses
 
 import numpy as np
-from scipy.ndimage import find_objects
-from scipy.spatial import cKDTree
+import scipy
 
 from tfmed.metrics.segmentation import as_masks
 
@@ -204,7 +203,8 @@ def surface(mask):
 def _each_class(maps, spacing, labels):
     """Yield what `distances_per_class` promises."""
     small = [label for label in labels if 0 < label < 1 << 16]  # labels that scipy finds in one pass
-    boxes = [find_objects(array, max_label=max(small)) for array in maps] if small and maps[0].size else None
+    found = small and maps[0].size
+    boxes = [scipy.ndimage.find_objects(array, max_label=max(small)) for array in maps] if found else None
     everything = (slice(None),) * maps[0].ndim
     for label in labels:
         box = everything
@@ -273,7 +273,7 @@ def _directed(points, targets, mask, spacing):
 
 
 def _by_tree(points, targets, spacing):
-    tree = cKDTree(targets * spacing, leafsize=32, balanced_tree=False, compact_nodes=False)
+    tree = scipy.spatial.cKDTree(targets * spacing, leafsize=32, balanced_tree=False, compact_nodes=False)
     return tree.query(points * spacing)[0]
 
 

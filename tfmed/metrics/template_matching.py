@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from tfmed.metrics.neighbours import Nearest
 

@@ -4,7 +4,7 @@ import dataclasses
 import warnings
 
 import numpy as np
-import scipy.stats
+import scipy
 
 
 @dataclasses.dataclass(frozen=True)

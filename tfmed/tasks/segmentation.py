@@ -1,5 +1,6 @@
 """What segmentation methods share: data, patches, inference, validation, scores, pictures and export."""
 
+import dataclasses
 import functools
 from typing import Literal
 
@@ -29,6 +30,7 @@ class SegmentationConfig(MethodConfig):
     """What every segmentation method has in its `model` section, beside its own numbers."""
 
     modalities: tuple[str, ...] = Field(("mr",), min_length=1)  # names of a case's images: the network's channels
+    labels: dict[str, Literal["any"] | int | tuple[int, ...]] = Field(default_factory=dict)  # see `_from_labels`
     label_values: tuple[int, ...] = (0, 1)  # the number of each class in files, background first
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
     patch: tuple[PositiveInt, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
@@ -42,6 +44,45 @@ class SegmentationConfig(MethodConfig):
     mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
     # scores
     nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_labels(cls, values):
+        """`labels: {liver: 1, kidneys: [2, 3], lesions: any}` names the classes: numbers in files that count as one.
+
+        All others are background. A class is written as the first of its numbers (any: 1), and scored by its name.
+        """
+        labels = values.get("labels") if isinstance(values, dict) else None
+        if not isinstance(labels, dict) or not labels:
+            return values
+        numbers = [_numbers(stored) for stored in labels.values()]
+        first = [found[0] for found in numbers if found]
+        if len(first) == len(numbers):
+            given = values.get("label_values")
+            if given is not None and tuple(given) != (0, *first):
+                raise ValueError(f"label_values: labels make them {[0, *first]}; give labels alone")
+            known = {"regions": {name: (one,) for name, one in zip(labels, first, strict=True)}}
+            return known | values | {"label_values": (0, *first)}
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _labels_differ(self):
+        numbers = [number for stored in self.labels.values() for number in _numbers(stored)]
+        if "any" in self.labels.values() and len(self.labels) > 1:
+            raise ValueError("labels: `any` is all numbers but 0, so there can be no other class beside it")
+        if any(not _numbers(stored) for stored in self.labels.values()) or len(set(numbers)) < len(numbers):
+            raise ValueError("labels: each class needs numbers of its own")
+        if any(number <= 0 for number in numbers):
+            raise ValueError("labels: numbers of classes are above 0; what no class names is background")
+        return self
+
+    @property
+    def label_groups(self):
+        """[(number of a class, numbers in files or None for any)], or None where files hold the classes' numbers."""
+        groups = [
+            (_numbers(stored)[0], None if stored == "any" else _numbers(stored)) for stored in self.labels.values()
+        ]
+        return groups or None
 
     @pydantic.model_validator(mode="after")
     def _sections_fit(self):
@@ -85,6 +126,11 @@ class SegmentationConfig(MethodConfig):
         return {name: [self.label_values.index(value) for value in values] for name, values in regions.items()}
 
 
+def _numbers(stored):
+    """The numbers in files that a class of `labels` has."""
+    return [1] if stored == "any" else [stored] if isinstance(stored, int) else list(stored)
+
+
 class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
@@ -108,6 +154,11 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         return config.network.build(len(config.modalities), config.classes, len(config.patch), seed)
 
     # --- data ---------------------------------------------------------------------------------------------------------
+
+    def as_used(self, case):
+        """The Case with the settings' `labels`."""
+        groups = self.config.label_groups
+        return case if groups is None else dataclasses.replace(case, meta={**case.meta, "label_groups": groups})
 
     def open(self, case):
         """The Prepared case."""

@@ -12,7 +12,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         base: the learning rate itself.
         steps: updates over which the schedule runs.
-        kind: "constant", "linear" or "cosine".
+        kind: "constant", "linear", "cosine" or "polynomial" (with power 0.9).
         warmup_steps, decay_from, final: as in `ScheduleConfig`.
     """
 
@@ -26,9 +26,12 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         step = tf.cast(step, tf.float32)
         start = a["decay_from"] * a["steps"]
         progress = tf.clip_by_value((step - start) / max(a["steps"] - start, 1.0), 0.0, 1.0)
-        left = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + tf.cos(math.pi * progress))}[
-            a["kind"]
-        ]
+        left = {
+            "constant": 1.0,
+            "linear": 1.0 - progress,
+            "cosine": 0.5 * (1.0 + tf.cos(math.pi * progress)),
+            "polynomial": (1.0 - progress) ** 0.9,
+        }[a["kind"]]
         factor = a["final"] + (1.0 - a["final"]) * left
         warm = tf.minimum(1.0, (step + 1.0) / a["warmup_steps"]) if a["warmup_steps"] else 1.0
         return a["base"] * factor * warm

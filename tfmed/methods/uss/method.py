@@ -145,19 +145,15 @@ class USSMethod(SegmentationMethod):
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def cases(self):
-        """As `Method.cases`, label values merged."""
-        merge = dict(self.config.merge)
+    def as_used(self, case):
+        """As for all segmentation methods, label values merged."""
+        case, merge = super().as_used(case), dict(self.config.merge)
+        if not merge:
+            return case
+        mapping = case.meta.get("label_values")
         known = {value: value for value in self.config.label_values} | merge
-
-        def merged(case):
-            mapping = case.meta.get("label_values")
-            mapping = known if mapping is None else {k: merge.get(v, v) for k, v in mapping.items()}
-            return dataclasses.replace(case, meta={**case.meta, "label_values": mapping})
-
-        found = super().cases
-        return found.with_cases(lambda cases: [merged(case) for case in cases]) if merge else found
+        mapping = known if mapping is None else {k: merge.get(v, v) for k, v in mapping.items()}
+        return dataclasses.replace(case, meta={**case.meta, "label_values": mapping})
 
     @functools.cached_property
     def pool_cases(self):
