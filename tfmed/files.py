@@ -115,15 +115,12 @@ def own_json(path, way_back, valid=None, longest=1 << 26):
         longest: more bytes than this are no such file.
 
     Raises:
-        FileNotFoundError: it is not there.
         RunError: it cannot be read or is damaged.
     """
     try:
         values = json.loads(own_text(path, longest))
         if valid is not None and not valid(values):
             raise ValueError("of another form")
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError, RecursionError) as error:
         line = damage(path, error)
         raise RunError(line if isinstance(error, OSError) else f"{line}; {way_back}") from None
