@@ -143,7 +143,7 @@ def own_csv(path, fault=None):
     text = own_text(path)
     if "\0" in text:
         raise ValueError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds null characters")
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:

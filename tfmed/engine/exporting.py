@@ -89,12 +89,18 @@ def _check_replaceable(out, target, run):
         )
 
 
-def _stranger(folder):
-    """The first thing in a SavedModel that `export` does not write, or None."""
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
+def _stranger(folder, inside=""):
+    """The first thing in a SavedModel that `export` does not write, or None.
+
+    Raises:
+        OSError: a folder may not be read.
+    """
+    for path in sorted(folder.iterdir()):
+        name = f"{inside}{path.name}"
         if path.is_symlink() or not (_FILES.fullmatch(name) if path.is_file() else name in ("variables", "assets")):
             return path
+        if path.is_dir() and (found := _stranger(path, f"{name}/")) is not None:
+            return found
     return None
 
 

@@ -70,10 +70,8 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
 
 def _train(run, method, strategy, worker, record):
     chief = worker[0] == 0
-    if chief:
-        _check_rights(run)
-        if not method.split_record:
-            record.write(run.path)
+    if chief and not method.split_record:
+        record.write(run.path)
     method.records = Records(run.path / "records", writes=chief)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
@@ -86,10 +84,10 @@ def _train(run, method, strategy, worker, record):
         report.write(run)
 
 
-def _check_rights(run):
+def _check_rights(folder, train):
     """What cannot be written is told before the first step, not at the first checkpoint or picture."""
-    for name in ("", "checkpoints", "previews", *(["tensorboard"] if run.settings.train.tensorboard else [])):
-        check_writable(run.path / name)
+    for name in ("", "checkpoints", "previews", *(["tensorboard"] if train.tensorboard else [])):
+        check_writable(pathlib.Path(folder) / name)
 
 
 def _tell_unused(method):
@@ -140,12 +138,15 @@ def _open(settings, run_dir, resume, chief, until_the_end):
         return runs.Run(run_dir or "runs/worker", settings)
     if resume and os.path.lexists(pathlib.Path(run_dir) / "config.yaml"):
         until_the_end.enter_context(lock.held(run_dir))
+        _check_rights(run_dir, settings.train)
         return runs.reopen(run_dir, settings)
     path = runs.vacant(settings.method, run_dir)
     if resume:
         log.info("%s: nothing to resume yet, starting", run_dir)
     until_the_end.enter_context(lock.held(path))
-    return runs.start(settings, path)
+    run = runs.start(settings, path)
+    _check_rights(path, settings.train)
+    return run
 
 
 def _train_stages(run, method, strategy, worker, observers):
