@@ -157,6 +157,8 @@ def _train_stages(run, method, strategy, worker, observers):
     newest = checkpoints.latest()
     if newest is None and chief:
         _check_nothing_is_lost(run, checkpoints, metrics)
+    if chief:
+        runs.renew(run)
     timing = Table.anew(run.path / "timing.csv", TIMING) if chief else None
     begun = newest[1]["stage_index"] if newest else -1
     if chief:
@@ -252,10 +254,11 @@ class _TensorBoard:
     """
 
     def __init__(self, folder, drawn):
-        self.folder, self.drawn = folder, drawn
-        self.writer = tf.summary.create_file_writer(str(folder))
+        self.folder, self.drawn, self.writer = folder, drawn, None
 
     def __call__(self, event, step, values):
+        if self.writer is None:  # not before there is something to write: a run that is refused is left as it was
+            self.writer = tf.summary.create_file_writer(str(self.folder))
         with self.writer.as_default(step):
             for name, value in (values or {}).items():
                 tf.summary.scalar(f"{event}/{name}".replace("row", "train"), value)

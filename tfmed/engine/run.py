@@ -150,7 +150,7 @@ def start(settings, path):
 
 
 def reopen(run_dir, settings):
-    """The run of an existing directory, which must have been made with the same settings.
+    """The run of an existing directory, which must have been made with the same settings; nothing is written yet.
 
     Raises:
         RunError: the settings differ in more than how far and how loudly to train.
@@ -178,11 +178,15 @@ def reopen(run_dir, settings):
             f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, "
             "or start a new run with another --run-dir"
         )
-    if old != new:
-        write_text(run.path / "config.yaml", _as_yaml(settings))
+    return Run(run_dir, settings)
+
+
+def renew(run):
+    """Write the settings of a reopened run, if they are others than before."""
+    if load_run(run.path).settings != run.settings:
+        write_text(run.path / "config.yaml", _as_yaml(run.settings))
     if not os.path.lexists(run.path / _ENVIRONMENT):  # killed before it was written
         write_text(run.path / _ENVIRONMENT, json.dumps(environment(), indent=1))
-    return Run(run_dir, settings)
 
 
 def _as_yaml(settings):
