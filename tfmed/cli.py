@@ -18,7 +18,8 @@ from tfmed.errors import Stopped, UserError, nearest
 from tfmed.files import expanded
 
 VERBS = (
-    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "catalog",
+    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
+    "catalog",
 )  # fmt: skip
 
 

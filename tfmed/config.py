@@ -4,6 +4,7 @@ A settings file has the sections `method`, `seed`, `data`, `train`, `model`, and
 starts from) and `profiles` (named sets of changes; `paper` is the file as it stands).
 """
 
+import difflib
 import functools
 import math
 import os
@@ -128,13 +129,20 @@ def find_config(path):
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate
+    word = os.fspath(path)
+    for root in shipped:  # `segmentation` and `equireg/volumes` are enough
+        if not word.endswith(".yaml") and os.path.isfile(root / "configs" / f"{word}.yaml"):
+            return root / "configs" / f"{word}.yaml"
     variants = [file for root in shipped for file in sorted((root / "configs").glob("*/*.yaml"))]
     named = [file for file in variants if pathlib.Path("configs", file.name) == pathlib.Path(path)]
     if len(named) == 1:  # configs/uamt.yaml is configs/gbdl/uamt.yaml
         return named[0]
     if os.path.isdir(path):
         raise ConfigError(f"{path}: is a folder; give a settings file such as configs/ctsgan.yaml")
-    raise ConfigError(f"{path}: no such settings file; 'tfmed catalog' lists the methods and their files")
+    known = sorted({file.stem for root in shipped for file in (root / "configs").glob("*.yaml")})
+    guess = difflib.get_close_matches(pathlib.Path(word).stem, known, n=1, cutoff=0.6)
+    meant = f"did you mean {guess[0]!r}? " if guess else ""
+    raise ConfigError(f"{path}: no such settings file; {meant}'tfmed catalog' lists the methods and their files")
 
 
 def _read_with_bases(file, depth=0):

@@ -50,7 +50,10 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)
     _repeatable(settings)
-    method = registry.method_class(settings.method)(settings)
+    kind = registry.method_class(settings.method)
+    goes_on = resume and (run_dir / "config.yaml").exists()
+    settings = kind.planned(settings, runs.load_run(run_dir).settings if goes_on else None, progress)
+    method = kind(settings)
     if resume:
         method.split_record = SplitRecord.read(run_dir)
     _check_early_stopping(method)

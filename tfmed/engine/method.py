@@ -66,6 +66,16 @@ class Method:
         return pydantic.create_model("Settings", __base__=Settings, model=(cls.Config, cls.Config()))
 
     @classmethod
+    def planned(cls, settings, stored=None, progress=lambda items, text: items):
+        """The settings with what they leave open chosen by looking at the data; most methods leave nothing open.
+
+        Args:
+            settings: the run's.
+            stored: the settings of the run that goes on, whose choices hold; None for a new run.
+        """
+        return settings
+
+    @classmethod
     def check(cls, settings):
         """Rules that join several sections; raise ValueError with a message that says how to fix it."""
 

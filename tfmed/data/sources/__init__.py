@@ -16,8 +16,10 @@ from .brats2019 import brats2019
 from .chaos import chaos
 from .connectome_folder import connectome_folder
 from .csv_list import csv_list
+from .detection import detect
 from .dicom_folder import dicom_folder
 from .image_folder import image_folder
+from .image_pairs import image_pairs
 from .kits19 import kits19
 from .la2018 import la2018
 from .lidc_idri import lidc_idri
@@ -39,15 +41,15 @@ from .phantom_pelvis import phantom_pelvis
 _SOURCES = {
     function.__name__: function
     for function in (
-        brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, kits19, la2018, lidc_idri,
-        lits, luna16, modality_folders, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour,
+        brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, image_pairs, kits19, la2018,
+        lidc_idri, lits, luna16, modality_folders, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour,
         phantom_chest_ct, phantom_connectome, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_pelvis,
     )
 }  # fmt: skip
 
 
-__all__ = ["names", "open", "unused"]
+__all__ = ["detect", "names", "open", "unused"]
 
 
 def names():

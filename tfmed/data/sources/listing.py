@@ -72,6 +72,39 @@ def unique(short, long):
     return result
 
 
+LABEL_ENDING = re.compile(r"[._-](seg|segmentation|label|labels|mask|gt|roi)$", re.IGNORECASE)
+_IMAGE_ENDING = re.compile(r"[._-](image|img|ct|mr)$")
+
+
+def match_labels(images, labels, some=False):
+    """{key of an image: its label}: under the same key, or under one that differs in case or in an ending as `_seg`.
+
+    Args:
+        images: keys (paths without suffix) of the images.
+        labels: {key: label}.
+        some: the images are a choice, so that labels without an image are no fault.
+
+    Raises:
+        DataError: a label that belongs to no image, or may belong to several.
+    """
+    found, others = {}, {}
+    for key, label in labels.items():
+        (found if key in images else others)[key] = label
+    loosely = {}
+    for key in images:
+        loosely.setdefault(_IMAGE_ENDING.sub("", key.casefold()), []).append(key)
+    for key, label in others.items():
+        plain = key.removesuffix("_0000")
+        names = [plain] if plain in images else loosely.get(LABEL_ENDING.sub("", key.casefold()), [])
+        if some and not names:
+            continue
+        if len(names) != 1 or names[0] in found:
+            why = f"two labels fit {names[0]}" if names else "no image has this name"
+            raise DataError(f"{label}: is a label, but {why}; give it the name of its image, or move it away")
+        found[names[0]] = label
+    return found
+
+
 def hidden(path, root):
     """Whether a part of the path below `root` begins with a dot (as the shadow files of some archives do)."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)

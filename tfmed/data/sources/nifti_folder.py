@@ -6,12 +6,21 @@ import re
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 
-from .listing import files_below, folder, group_of, hidden, nothing, only_once, unique, volume_suffix
+from .listing import (
+    LABEL_ENDING,
+    files_below,
+    folder,
+    group_of,
+    hidden,
+    match_labels,
+    nothing,
+    only_once,
+    unique,
+    volume_suffix,
+)
 
 _LAYOUT = "volumes (.nii, .nii.gz, .nrrd, .mha, .mhd) in any sub-folders, or images/ and labels/ with matching names"
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's name of the images of one examination
-_LABEL_ENDING = re.compile(r"[._-](seg|segmentation|label|labels|mask|gt|roi)$")
-_IMAGE_ENDING = re.compile(r"[._-](image|img|ct|mr)$")
 
 
 def nifti_folder(
@@ -130,29 +139,14 @@ def _with_channels(found, names):
 def _masks(cases, place, pattern):
     """{key of a case: path of its label}."""
     labels = only_once([(_relative(path, place), path) for path in _files(place, "*")], "nifti_folder")
-    masks, others = {}, {}
-    for key, path in labels.items():
-        (masks if key in cases else others)[key] = path
-    loosely = {}
-    for key in cases:
-        loosely.setdefault(_IMAGE_ENDING.sub("", key.casefold()), []).append(key)
-    for key, path in others.items():
-        plain = key.removesuffix("_0000")
-        names = [plain] if plain in cases else loosely.get(_LABEL_ENDING.sub("", key.casefold()), [])
-        if len(names) != 1 or names[0] in masks:
-            if pattern != "*" and not names:
-                continue  # of an image that the pattern leaves out
-            why = f"two labels fit {names[0]}" if names else "no image has this name"
-            raise DataError(f"{path}: is a label, but {why}; give it the name of its image, or move it away")
-        masks[names[0]] = path
-    return masks
+    return match_labels(cases, labels, some=pattern != "*")
 
 
 def _refuse_labels_among(found):
     """A file that is called as another one with `_seg` behind is no image."""
     plain = {key.casefold(): path for key, path in found.items()}
     for key, path in found.items():
-        stem = _LABEL_ENDING.sub("", key.casefold())
+        stem = LABEL_ENDING.sub("", key.casefold())
         if stem != key.casefold() and stem in plain:
             ending = key[len(stem) :]
             raise DataError(

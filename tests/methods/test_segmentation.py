@@ -1,0 +1,229 @@
+"""The self-configuring segmenter: the harness, its loss, labels by name, and a plan from a folder to a run."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfmed
+from tests.support.harness import MethodHarness
+from tests.support.volumes import AFFINE
+from tfmed import cli, plan, predict
+from tfmed.data import sources
+from tfmed.data.sampling import generator
+from tfmed.engine.lifecycle import fit
+from tfmed.errors import ConfigError, RunError
+from tfmed.io import Volume, read_volume, write_volume
+from tfmed.losses import segmentation as losses
+from tfmed.methods.segmentation import Config, SelfConfigured, at_level, build_network
+
+pytestmark = pytest.mark.current
+
+NETWORK = "model.network={name: unet, widths: [4, 8, 8], norm: instance, activation: leaky_relu}"
+TINY = (
+    "data.source=phantom_left_atrium",
+    "data.options={cases: 6, shape: [12, 20, 24]}",
+    "data.split={validation: 0.17, test: 0.17}",
+    "data.preprocess=[{step: zscore}]",
+    "train.batch_size=2",
+    "train.validate_every=2",
+    "model.plan=false",
+    "model.modalities=[mr]",
+    "model.patch=[8, 16, 16]",
+    NETWORK,
+)
+
+
+class TestHarness(MethodHarness):
+    config = "configs/segmentation.yaml"
+    tiny = TINY
+    bad = ("model.patch=[8, 17, 16]", "multiple of 4")
+
+    def parity(self, run):
+        method = run.restored()
+        image = np.random.default_rng(1).uniform(0, 400, (9, 18, 21, 1)).astype("float32")
+        prepared = method.preprocessing()[-1].graph(tf.constant(image)).numpy()
+        return [np.array(method.config.label_values)[method.labels(prepared)]], [{"image": image}]
+
+    def assert_parity(self, found, expected):
+        assert (found != expected).mean() < 1e-3  # equally probable classes may be told apart by the last digit
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def model(**changes):
+    config = Config(**{"plan": False, "patch": (8, 16), "network": {"name": "unet", "widths": (4, 8, 8)}} | changes)
+    return SelfConfigured(config, 1e-3, seed=3, per_step=2)
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    image = tf.constant(rng.normal(size=(2, 8, 16, 1)), tf.float32)
+    return {
+        "index": tf.constant([4, 5], tf.int64),
+        "image": image,
+        "label": tf.constant(rng.integers(0, 2, (2, 8, 16))),
+    }
+
+
+def test_levels_weigh_half_as_much_each():
+    found, data = model(intensities=False), batch()
+    logits = found.trained(data["image"], training=True)
+    terms = []
+    for level in logits:
+        labels = data["label"][:, :: 8 // level.shape[1], :: 16 // level.shape[2]]
+        terms.append(
+            float(tf.reduce_mean(losses.soft_dice(level, labels)) + tf.reduce_mean(losses.cross_entropy(level, labels)))
+        )
+    loss, logs = found.network_loss(data)
+    assert len(terms) == 2  # the third level is the deepest, which has no head
+    assert float(loss) == pytest.approx((terms[0] + terms[1] / 2) / 1.5, rel=1e-5)
+    assert float(logs["dice_loss"] + logs["cross_entropy"]) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_deep_supervision_adds_a_head_for_each_level():
+    plain, deep = model(deep_supervision=0), model(deep_supervision=2)
+    assert plain.trained.count_params() == build_network(plain.config).count_params()
+    assert deep.trained.count_params() == plain.trained.count_params() + 2 * (8 + 1)
+
+
+def test_labels_of_a_level_lie_where_its_voxels_begin():
+    labels = tf.reshape(tf.range(64), (1, 8, 8))
+    np.testing.assert_array_equal(at_level(labels, tf.zeros((1, 4, 2, 3)))[0], np.arange(64).reshape(8, 8)[::2, ::4])
+
+
+def test_intensities_depend_on_the_sample_alone():
+    """The same sample looks the same in another batch; another one does not."""
+    found, data = model(), batch()
+    first = found.changed(data["image"], data["index"])
+    swapped = found.changed(data["image"][::-1], data["index"][::-1])
+    np.testing.assert_allclose(first, swapped[::-1], atol=1e-6)
+    assert not np.allclose(first, found.changed(data["image"], data["index"] + 2), atol=1e-3)
+    assert not np.allclose(first, data["image"], atol=1e-3)
+
+
+# --- labels by name ---------------------------------------------------------------------------------------------------
+
+
+def folder_of(root, count=6, shape=(10, 20, 24)):
+    """Scans with three structures, of the numbers 1, 4 and 7, as bright as their number."""
+    for number in range(count):
+        draw = generator(7, number)
+        label = np.zeros(shape, "u1")
+        for value, z in ((1, 0), (4, 3), (7, 6)):
+            y, x = draw.integers(0, 8, 2)
+            label[z : z + 3, y : y + 9, x : x + 10] = value
+        image = draw.normal(0, 10, shape) + 40.0 * label
+        write_volume(Volume(image.astype("i2"), AFFINE), root / "images" / f"p{number}.nii.gz")
+        write_volume(Volume(label, AFFINE), root / "labels" / f"p{number}.nii.gz")
+    return root
+
+
+def by_folder(root, *words):
+    shared = (f"data.root={root}", f"data.cache_dir={root / 'cache'}", "train.tensorboard=false")
+    return tfmed.load_config("segmentation", (*shared, *words))
+
+
+OPEN = ("data.source=nifti_folder", "data.options={modality: mr}", "model.plan=false", "model.modalities=[mr]",
+        "model.patch=[8, 16, 16]", NETWORK, "train.steps=1", "data.preprocess=[{step: zscore}]")  # fmt: skip
+
+
+def test_several_numbers_are_one_class(tmp_path):
+    folder_of(tmp_path)
+    settings = by_folder(tmp_path, *OPEN, "model.labels={bright: [4, 7]}")
+    assert settings.model.label_values == (0, 4) and settings.model.scored == {"bright": [1]}
+    method = tfmed.registry.method_class("segmentation")(settings)
+    case = method.prepared("train")[0]
+    stored = read_volume(case.label).array
+    np.testing.assert_array_equal(method.open(case).label, stored >= 4)
+    whole = tfmed.registry.method_class("segmentation")(by_folder(tmp_path, *OPEN, "model.labels={all: any}"))
+    np.testing.assert_array_equal(whole.open(whole.prepared("train")[0]).label, stored > 0)
+
+
+@pytest.mark.parametrize("labels, said", [
+    ("{a: 1, b: [1, 2]}", "numbers of its own"), ("{a: any, b: 1}", "no other class beside it"),
+    ("{a: 0}", "above 0"), ("{a: []}", "numbers of its own"), ("{a: [-1]}", "above 0"), ("{a: some}", "labels.a"),
+])  # fmt: skip
+def test_labels_that_mean_nothing(labels, said):
+    with pytest.raises(ConfigError, match=said):
+        tfmed.load_config("segmentation", [f"model.labels={labels}"])
+
+
+def test_labels_and_label_values_must_agree():
+    with pytest.raises(ConfigError, match="give labels alone"):
+        tfmed.load_config("segmentation", ["model.labels={a: 3}", "model.label_values=[0, 1]"])
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A run of a folder of which nothing is said but how deep the network is, and how long it trains."""
+    root = folder_of(tmp_path_factory.mktemp("planned"), count=8)
+    return root, fit(by_folder(root, NETWORK, "train.steps=120", "train.batch_size=2"), root / "run")
+
+
+def test_a_folder_is_enough(planned):
+    root, run = planned
+    settings = tfmed.load_run(root / "run").settings
+    assert (settings.data.source, settings.data.options) == ("nifti_folder", {"modality": "image"})
+    assert settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7} and not settings.model.plan
+    assert settings.train.steps == 120 and settings.model.network.widths == (4, 8, 8)  # as they were said
+    assert len(settings.model.patch) == 2 and settings.train.schedule.kind == "polynomial"
+    table = run.metrics()
+    assert table["dice"].dropna().iloc[-1] > 0.5  # bright boxes are soon found; a network that learns nothing has 0
+
+
+def test_the_plan_of_a_run_holds_when_it_goes_on(planned):
+    """Other data in the folder would lead to another plan; a run goes on with its own."""
+    root, _ = planned
+    label = read_volume(root / "labels" / "p0.nii.gz")
+    write_volume(label.replace(array=(label.array > 0).astype("u1") * 9), root / "labels" / "q9.nii.gz")
+    write_volume(label.replace(array=label.array.astype("i2") * 40), root / "images" / "q9.nii.gz")
+    try:
+        run = fit(by_folder(root, NETWORK, "train.steps=121", "train.batch_size=2"), root / "run", resume=True)
+        assert run.settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7}
+        with pytest.raises(RunError, match=r"model\.patch"):
+            fit(by_folder(root, NETWORK, "train.steps=121", "model.patch=[4, 4, 4]"), root / "run", resume=True)
+    finally:
+        (root / "labels" / "q9.nii.gz").unlink()
+        (root / "images" / "q9.nii.gz").unlink()
+
+
+def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):
+    root, run = planned
+    words = [str(run.path), str(root / "images" / "p0.nii.gz"), "--out", str(tmp_path), "--outputs", "labels"]
+    assert cli.run(predict.main, words) == 0
+    assert set(np.unique(read_volume(tmp_path / "p0_labels.nii.gz").array)) <= {0, 1, 4, 7}
+
+
+def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):
+    root, _ = planned
+    words = [str(root), "--minutes", "0.1", "--out", str(tmp_path / "plan.yaml"), NETWORK, "train.batch_size=2",
+             f"data.cache_dir={root / 'cache'}"]  # fmt: skip
+    assert cli.run(plan.main, words) == 0
+    said = capsys.readouterr().out
+    for words in ("8 cases of 8 patients", "labels: 1 (8 cases), 4", "data.preprocess", "[{step: zscore}]", "because"):
+        assert words in said
+    settings = tfmed.load_config(tmp_path / "plan.yaml")
+    assert settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7} and not settings.model.plan
+    assert settings.data.root == str(root) and settings.train.steps >= 50
+    assert settings.model.network.widths == (4, 8, 8) and settings.train.batch_size == 2
+    text = (tmp_path / "plan.yaml").read_text(encoding="utf-8")
+    assert "# the numbers in the label maps" in text and "minutes at" in text
+
+
+def test_pictures_are_segmented_as_they_are(tmp_path):
+    import PIL.Image
+
+    for number in range(4):
+        label = np.zeros((24, 32), "u1")
+        label[6:14, 8 : 14 + number] = 200
+        for folder, array in (("images", label // 2 + 20), ("masks", label)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            PIL.Image.fromarray(array).save(tmp_path / folder / f"a{number}.png")
+    assert sources.detect(tmp_path) == ("image_pairs", {"labels": "masks", "modality": "image"})
+    cases = sources.open("image_pairs", tmp_path, labels="masks")
+    assert [case.id for case in cases] == ["a0", "a1", "a2", "a3"]
+    assert read_volume(cases[1].label).array.max() == 200 and read_volume(cases[1].label).shape == (1, 24, 32)

@@ -1,0 +1,134 @@
+"""Plans: what is chosen for data of known kinds, that the choices fit together, and what cannot be planned."""
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.volumes import AFFINE
+from tfmed.data import sources
+from tfmed.errors import DataError
+from tfmed.io import Volume, write_volume
+from tfmed.methods.segmentation import Config
+from tfmed.tasks import planning
+
+pytestmark = pytest.mark.current
+
+
+def fingerprint(shape=(60, 200, 200), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=None, foreground=0.02, **changes):
+    values = {"image": (10.0, 300.0, 120.0, 50.0, lowest, 400.0)}
+    known = dict(modalities=("image",), shapes=[shape] * 5, spacings=[spacing] * 5, values=values,
+                 labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground)  # fmt: skip
+    return planning.Fingerprint(**known | changes)
+
+
+def chosen(found, minutes=10, seconds=1e-6):
+    return {choice.key: choice.value for choice in planning.plan(found, minutes, seconds)}
+
+
+def settings_of(values):
+    """The `model` section that a plan makes: it must be valid as it stands."""
+    return Config(**{key.partition(".")[2]: value for key, value in values.items() if key.startswith("model.")})
+
+
+@pytest.mark.parametrize("shape, spacing, axes", [
+    ((60, 200, 200), (2.0, 0.8, 0.8), 3), ((20, 512, 512), (5.0, 0.7, 0.7), 2), ((1, 256, 256), (1.0, 1.0, 1.0), 2),
+    ((88, 144, 176), (1.0, 1.0, 1.0), 3), ((4, 64, 64), (1.0, 1.0, 1.0), 2), ((300, 300, 300), (0.5, 0.5, 0.5), 3),
+])  # fmt: skip
+def test_two_or_three_dimensions(shape, spacing, axes):
+    config = settings_of(chosen(fingerprint(shape, spacing)))
+    assert len(config.patch) == axes
+    assert np.prod(config.patch) <= 1.3 * planning._BUDGET[axes]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_plan_is_valid(seed):
+    """Whatever the sizes, the patch fits the network, and no side of it is much longer than the images."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(size) for size in np.exp(rng.uniform(np.log(2), np.log(600), 3)))
+    spacing = tuple(float(size) for size in np.exp(rng.uniform(np.log(0.3), np.log(8), 3)))
+    values = chosen(fingerprint(shape, spacing, lowest=rng.choice([0.0, -1024.0])))
+    config = settings_of(values)
+    sides = shape[-len(config.patch) :]
+    assert all(side <= max(1.6 * have, 8) for side, have in zip(config.patch, sides, strict=True)), (
+        sides,
+        config.patch,
+    )
+    assert values["train.steps"] >= 50 and values["train.batch_size"] >= 2
+
+
+def test_ct_is_clipped_and_mr_is_not():
+    ct = chosen(fingerprint(lowest=-1024.0))["data.preprocess"]
+    assert ct == [{"step": "window", "window_hu": [10.0, 300.0], "range": [-2.2, 3.6]}]
+    assert chosen(fingerprint())["data.preprocess"] == [{"step": "zscore"}]
+
+
+def test_resampled_only_where_voxels_differ():
+    mixed = fingerprint(spacings=[(2.0, 0.8, 0.8)] * 3 + [(3.0, 1.0, 1.0)] * 2)
+    assert chosen(mixed)["data.preprocess"][0] == {"step": "resample", "spacing_mm": [2.0, 0.8, 0.8]}
+    coarse = fingerprint(
+        spacings=[(10.0, 0.8, 0.8), (9.0, 0.8, 0.8), (8.0, 0.8, 0.8), (5.0, 0.8, 0.8), (10.0, 0.8, 0.8)]
+    )
+    assert chosen(coarse)["data.preprocess"][0]["spacing_mm"][0] == pytest.approx(6.2)
+
+
+def test_numbers_that_count_objects_are_one_class():
+    objects = {number: (50, max(1, 12 - number // 4)) for number in range(1, 41)}
+    assert chosen(fingerprint(labels=objects))["model.labels"] == {"foreground": "any"}
+    organs = {number: (50, 5) for number in range(1, 14)}
+    assert chosen(fingerprint(labels=organs))["model.labels"]["label 13"] == 13
+    assert list(settings_of(chosen(fingerprint(labels=organs))).label_values) == list(range(14))
+
+
+def test_steps_follow_from_minutes():
+    slow, fast = (chosen(fingerprint(), 100, seconds)["train.steps"] for seconds in (4e-6, 2e-6))
+    assert fast == pytest.approx(2 * slow, rel=0.05)
+    assert chosen(fingerprint(), 200, 4e-6)["train.steps"] == pytest.approx(2 * slow, rel=0.05)
+
+
+class TestFolders:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for number in range(6):
+            label = np.zeros((12, 20, 24), "u1")
+            label[4:8, 6:14, 5:15] = 1 + number % 2
+            image = rng.normal(0, 20, label.shape) + 100 * label
+            write_volume(Volume(image.astype("i2"), AFFINE), tmp_path / "images" / f"p{number}.nii.gz")
+            write_volume(Volume(label, AFFINE), tmp_path / "masks" / f"p{number}.nii.gz")
+        return tmp_path
+
+    def test_what_is_found(self, folder):
+        source, options = sources.detect(folder)
+        found = planning.fingerprint(sources.open(source, folder, **options))
+        assert (source, found.cases, found.labelled, found.patients) == ("nifti_folder", 6, 6, 6)
+        assert found.labels == {1: (3 * 320, 3), 2: (3 * 320, 3)}
+        assert found.foreground == pytest.approx(320 / 5760)
+        low, high, mean, *_ = found.values["image"]
+        assert mean == pytest.approx(150, abs=5) and low < 80 and high > 220
+        assert "labels: 1 (3 cases), 2 (3 cases)" in list(planning.described(found))
+
+    def test_nothing_labelled(self, folder):
+        for path in (folder / "masks").iterdir():
+            path.unlink()
+        cases = sources.open("nifti_folder", folder, labels="masks")
+        with pytest.raises(DataError, match="no case has a label map"):
+            planning.fingerprint(cases)
+
+    def test_layouts(self, folder):
+        assert sources.detect(folder) == ("nifti_folder", {"labels": "masks", "modality": "image"})
+        pairs = folder / "pairs" / "test"
+        pairs.mkdir(parents=True)
+        for number in range(3):
+            (folder / "images" / f"p{number}.nii.gz").rename(pairs / f"p{number}.nii.gz")
+            (folder / "masks" / f"p{number}.nii.gz").rename(pairs / f"p{number}-label.nii.gz")
+        assert sources.detect(folder / "pairs") == (
+            "paired_folder",
+            {"image_suffix": "", "label_suffix": "-label", "modality": "image", "test_folder": "test"},
+        )
+        with pytest.raises(DataError, match="no layout that is known"):
+            sources.detect(folder / "images")
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": [1, "x"]}, 3, 0.5, "word", [], [{"step": "zscore"}]])
+def test_values_in_one_line_read_back(value):
+    assert yaml.safe_load(planning.inline(value)) == value and "\n" not in planning.inline(value)

@@ -1,0 +1,271 @@
+"""Segmentation: a U-Net that sets itself up for a folder of scans and label maps.
+
+Paper: Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
+Nature Methods 18, 2021. A reimplementation of its idea, not of its code; one of the collection's tools.
+
+Task: supervised segmentation, 2-D and 3-D
+
+Idea: what a network for a data set has to be like follows by rules from what the data are: voxel size, patch, depth,
+normalisation. `tfmed plan FOLDER` shows the choices with their reasons; `tfmed fit segmentation data.root=FOLDER` makes
+them, and what the settings say stays as it is.
+
+Reproduces: nothing; docs/results/segmentation.md compares it with nnU-Net v2 at equal times.
+
+Deviates: one network and no cross-validation of several configurations; Adam and instance norm with a budget of
+minutes in place of 1000 epochs; transforms are drawn once per sample for image and label together, intensities are
+changed inside the training step.
+"""
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from pydantic import Field, NonNegativeInt
+
+from tfmed.augment import intensity
+from tfmed.augment.paired import Policy, VolumePolicy, sample_grid
+from tfmed.data import sources
+from tfmed.data.pipeline import Samples
+from tfmed.data.sampling import Stream
+from tfmed.losses import segmentation as losses
+from tfmed.nn.adam import Adam
+from tfmed.nn.unet import unet
+from tfmed.ops.warp import warp_array
+from tfmed.tasks import planning
+from tfmed.tasks.backbones import UNet
+from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.training.model import TrainingModel
+
+_MOVES = Stream("segmentation.moves")
+_TIMED = 5  # steps by which a step's time is measured
+
+
+class Config(SegmentationConfig):
+    """Whatever the settings leave open is chosen by looking at the data, as long as `plan` is true."""
+
+    plan: bool = True  # a run's own settings say false: its choices are made
+    minutes: float = Field(20.0, gt=0, le=60 * 24 * 30)  # of training, for the plan's number of steps
+    network: UNet = UNet()
+    deep_supervision: NonNegativeInt = 2  # coarser levels that learn as well, each with half the weight
+    learning_rate: float = Field(2e-3, gt=0)  # of Adam
+    flip: bool = True  # mirror samples along all axes; false where left and right are classes of their own
+    rotate_degrees: float = Field(20.0, ge=0, le=180)
+    scale: tuple[float, float] = (0.8, 1.25)  # magnification
+    intensities: bool = True  # change gamma, contrast, noise and sharpness of samples
+
+
+def build_network(config, deep_supervision=0, seed=0):
+    """Images `(n, *patch, channels)` -> logits `(n, *patch, classes)`, or a list of them from the finest level."""
+    options = config.network.model_dump(exclude={"name", "widths"})
+    size = (None,) * len(config.patch)
+    return unet(len(config.modalities), config.classes, size, config.network.widths, seed=seed,
+                deep_supervision=deep_supervision, **options)  # fmt: skip
+
+
+class SelfConfigured(TrainingModel):
+    """A U-Net trained by Dice plus cross-entropy at several levels.
+
+    Args:
+        config: the method's `Config`.
+        rate: learning rate or schedule.
+
+    A batch holds `image` `(n, *patch, channel)` and `label` `(n, *patch)`.
+    """
+
+    def __init__(self, config, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        levels = min(config.deep_supervision, len(config.network.widths) - 2)
+        self.trained = build_network(config, max(levels, 0), self.noise_seed)
+        outputs = self.trained.outputs if levels > 0 else self.trained.outputs[:1]
+        self.network = keras.Model(self.trained.inputs, outputs[0])
+        self.shares = [0.5**level for level in range(len(outputs))]
+        self.finish_building({"network": (Adam(rate), [self.trained])}, ["loss", "dice_loss", "cross_entropy"])
+
+    def call(self, images, training=False):
+        """Images -> logits."""
+        return self.network(images, training=training)
+
+    @property
+    def objectives(self):
+        return {"network": self.network_loss}
+
+    def network_loss(self, batch):
+        """sum_k 2^-k (L_Dice + L_CE) over the levels k, the weights made to add up to 1."""
+        images = self.changed(batch["image"], batch["index"]) if self.config.intensities else batch["image"]
+        found = self.trained(images, training=True)
+        found = found if isinstance(found, (list, tuple)) else [found]
+        terms = [self.terms(logits, at_level(batch["label"], logits)) for logits in found]
+        weights = np.array(self.shares) / sum(self.shares)
+        dice, entropy = (tf.add_n([float(w) * term for w, term in zip(weights, column, strict=True)])
+                         for column in zip(*terms, strict=True))  # fmt: skip
+        return dice + entropy, {"loss": dice + entropy, "dice_loss": dice, "cross_entropy": entropy}
+
+    @staticmethod
+    def terms(logits, labels):
+        """(Dice loss, cross-entropy), means over the samples."""
+        return tf.reduce_mean(losses.soft_dice(logits, labels)), tf.reduce_mean(losses.cross_entropy(logits, labels))
+
+    def changed(self, images, index):
+        """Images with other intensities, each by its own sample index."""
+        seeds = tf.stack([index, tf.fill(tf.shape(index), tf.cast(self.noise_seed, index.dtype))], 1)
+        images = intensity.contrast(images, seeds, (0.75, 1.3))
+        images = intensity.gamma(images, seeds, (0.7, 1.5))
+        return intensity.noise(images, seeds, (0.0, 0.15))
+
+
+def at_level(labels, logits):
+    """Labels `(n, *size)` at the resolution of a level's logits: every second voxel, or every fourth, ..."""
+    steps = [full // part for full, part in zip(labels.shape[1:], logits.shape[1:-1], strict=True)]
+    return labels[(slice(None), *(slice(None, None, step) for step in steps))]
+
+
+class SegmentationByPlan(SegmentationMethod):
+    """Supervised segmentation whose settings follow from the data."""
+
+    Config = Config
+
+    @classmethod
+    def planned(cls, settings, stored=None, progress=lambda items, text: items):
+        """The settings with every choice made that they leave open.
+
+        Args:
+            settings: the run's.
+            stored: the settings of the run that goes on: its choices hold.
+            progress: shows what is looked at.
+        """
+        if not settings.model.plan:
+            return settings
+        if stored is not None:
+            keys = [choice for choice in PLANNED if not _is_set(settings, choice)]
+            return _with(settings, {key: _get(stored, key) for key in keys} | {"model.plan": False})
+        settings = with_source(settings)
+        choices = cls.choices(settings, progress)
+        return _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
+
+    @classmethod
+    def choices(cls, settings, progress=lambda items, text: items, found=None):
+        """The `Choice`s of a plan that the settings leave open, for their data or a `Fingerprint` of them."""
+        data = settings.data
+        found = found or planning.fingerprint(sources.open(data.source, data.root, **data.options), progress)
+
+        model = settings.model
+        said = {name: getattr(model, name) for name in ("network", "patch") if _is_set(settings, f"model.{name}")}
+
+        def left_open(seconds=None):
+            return [c for c in planning.plan(found, model.minutes, seconds, **said) if not _is_set(settings, c.key)]
+
+        choices = left_open()
+        if any(choice.key == "train.steps" for choice in choices):
+            first = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
+            choices = left_open(cls.seconds_per_voxel(first))
+        return choices
+
+    @classmethod
+    def seconds_per_voxel(cls, settings):
+        """What a training step takes on this machine, reading its samples included, for each voxel of its batch."""
+        method = cls(settings)
+        stage = next(iter(method.stages()))
+        method.prepared("train")
+        model, samples = stage.model(), stage.train()
+        step = tf.function(model.train_step, autograph=False)
+        begun = None
+        for number, batch in enumerate(samples.batches(0, _TIMED + 2)):
+            step(batch)
+            if number == 1:  # the graph is made, and the kernels chosen
+                begun = time.perf_counter()
+        taken = (time.perf_counter() - begun) / _TIMED
+        return taken / (settings.train.batch_size * np.prod(settings.model.patch))
+
+    def stages(self):
+        options = {"validation": self.validation}
+        yield self.stage("segmenter", SelfConfigured, self.samples, self.config.learning_rate, **options)
+
+    def samples(self):
+        """Samples `image` `(*patch, channel)` float32 and `label` `(*patch)` int32, moved together."""
+        config, seed = self.config, self.settings.seed
+        labelled, _ = self.training_cases
+        draw, shape = self.patches(labelled), config.patch
+        policy = moves(config)
+
+        def read(index):
+            image, label, _ = draw(index)
+            image, label = self.flat(image).astype(np.float32), self.flat(label)
+            grid = sample_grid(_MOVES(seed, index).integers(2**31), shape, policy)
+            return {"image": warp_array(image, grid, order=1, fill="edge"),
+                    "label": warp_array(label[..., None], grid, 0, "edge")[..., 0]}  # fmt: skip
+
+        spec = {"image": ((*shape, len(config.modalities)), "float32"), "label": (shape, "int32")}
+        return Samples(read, spec, self.settings.train.batch_size)
+
+
+def moves(config):
+    """How samples are moved: turned, magnified and, if allowed, mirrored."""
+    turn = (-config.rotate_degrees, config.rotate_degrees)
+    if len(config.patch) == 2:
+        return Policy(flip=0.5 if config.flip else None, shift=None, rotate=turn, scale=config.scale)
+    flip = (0.5, 0.5, 0.5) if config.flip else None
+    return VolumePolicy(flip=flip, shift=None, rotate=turn, scale=config.scale)
+
+
+def as_file(settings, choices):
+    """The text of a settings file that says what a plan chose, each choice with its reason."""
+    reasons = {choice.key: choice.reason for choice in choices}
+    whole = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
+    lines = [f"# Chosen by looking at {settings.data.root}, where a reason is given.", "method: segmentation"]
+    for section, values in whole.model_dump(mode="json", exclude_unset=True).items():
+        if not isinstance(values, dict):
+            continue
+        lines.append(f"{section}:")
+        for name, value in values.items():
+            reason = reasons.get(f"{section}.{name}")
+            lines += ([f"  # {reason}"] if reason else []) + [f"  {name}: {planning.inline(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+# --- settings that are left open --------------------------------------------------------------------------------------
+
+PLANNED = (
+    "data.source", "data.options", "data.split", "data.preprocess", "model.modalities", "model.labels", "model.patch",
+    "model.network", "model.foreground", "train.steps", "train.batch_size", "train.schedule", "train.validate_every",
+    "train.preview_every", "train.log_every", "train.checkpoint_every_steps",
+)  # fmt: skip
+_INSTEAD = {"model.labels": ("model.labels", "model.label_values")}  # names of what was said in another way
+
+
+def with_source(settings):
+    """The settings with the source that reads their folder, found by looking at it."""
+    if settings.data.root is None or _is_set(settings, "data.source"):
+        return settings
+    source, options = sources.detect(settings.data.root)
+    found = {"data.source": source, "data.options": options | dict(settings.data.options)}
+    if "test_folder" in options and not _is_set(settings, "data.split"):
+        found["data.split"] = {"given": True}
+    return _with(settings, found)
+
+
+def _is_set(settings, key):
+    return any(_says(settings, name) for name in _INSTEAD.get(key, (key,)))
+
+
+def _says(settings, key):
+    section, name = key.split(".")
+    return name in getattr(settings, section).model_fields_set
+
+
+def _get(settings, key):
+    section, name = key.split(".")
+    return settings.model_dump(mode="python")[section][name]
+
+
+def _with(settings, values):
+    """The settings with some values changed, by their dotted names."""
+    plain = settings.model_dump(mode="python", exclude_unset=True)
+    for key, value in values.items():
+        section, name = key.split(".")
+        plain.setdefault(section, {})[name] = value
+    return type(settings)(**plain)
+
+
+METHOD = SegmentationByPlan

@@ -1,0 +1,288 @@
+"""A plan for a segmentation network from what the data are: every choice with its reason.
+
+The idea, to derive the settings from a fingerprint of the data set by fixed rules, is nnU-Net's (Isensee et al.,
+Nature Methods 2021); the rules here are for a budget of time on the machine at hand.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import yaml
+
+from tfmed.data.readers import read_address, read_label
+from tfmed.data.sampling import Stream
+from tfmed.errors import DataError, UserError
+
+_CHOSEN = Stream("planning.cases")
+_MOST_CASES = 24  # whose voxels are looked at
+_MOST_CLASSES = 64
+_BUDGET = {2: 224 * 224, 3: 64 * 64 * 64}  # voxels of a patch
+_COARSE = 3.0  # times as far between slices as between pixels: what then a 3-D kernel sees is mostly one slice
+_CT_AIR = -500.0  # HU; nothing but CT reaches down there
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """What a data set is like.
+
+    Attributes:
+        modalities: names of the images of a case.
+        shapes, spacings: (z, y, x) of each case that was looked at; voxels and mm.
+        values: {image: (0.5, 99.5 percentile, mean, standard deviation) of the labelled voxels, lowest, highest}.
+        labels: {number in label maps: (voxels, cases)} without the background.
+        cases, labelled, patients: how many there are.
+        foreground: median share of labelled voxels in a case.
+    """
+
+    modalities: tuple
+    shapes: list
+    spacings: list
+    values: dict
+    labels: dict
+    cases: int
+    labelled: int
+    patients: int
+    foreground: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One setting of a plan: its dotted name, its value, and why."""
+
+    key: str
+    value: object
+    reason: str
+
+
+def fingerprint(cases, progress=lambda items, text: items):
+    """The `Fingerprint` of a list of Case; up to 24 labelled cases are read.
+
+    Raises:
+        DataError: no case has a label map, or images differ in their names.
+    """
+    labelled = [case for case in cases if case.label is not None]
+    if not labelled:
+        raise DataError("no case has a label map; a plan needs some (see data.root and data.options)")
+    names = tuple(labelled[0].images)
+    for case in cases:
+        if tuple(case.images) != names:
+            raise DataError(f"{case.id}: has the images {', '.join(case.images)}, others {', '.join(names)}")
+    order = _CHOSEN(0, len(labelled)).permutation(len(labelled))[:_MOST_CASES]
+    chosen = [labelled[index] for index in sorted(order)]
+    shapes, spacings, shares, labels = [], [], [], {}
+    values = {name: [] for name in names}
+    ranges = {name: [] for name in names}
+    for case in progress(chosen, "Looking at cases"):
+        label = read_label(case).array
+        found, counts = np.unique(label, return_counts=True)
+        for value, count in zip(found.tolist(), counts.tolist(), strict=True):
+            if value:
+                voxels, times = labels.get(int(value), (0, 0))
+                labels[int(value)] = voxels + count, times + 1
+        inside = np.flatnonzero(label)
+        shares.append(inside.size / label.size)
+        for name in names:
+            volume = read_address(case.images[name], case.meta.get("series_uid"))
+            if volume.shape != label.shape:
+                raise DataError(f"{case.images[name]}: has {volume.shape} voxels, its label map {label.shape}")
+            flat = volume.array.reshape(label.size, -1)[:, 0]
+            step = max(1, inside.size // 20_000)
+            values[name].append(flat[inside[::step]].astype(np.float64))
+            ranges[name].append((float(flat.min()), float(flat.max())))
+        shapes.append(volume.shape)
+        spacings.append(volume.spacing)
+    return Fingerprint(
+        names, shapes, spacings, {name: _statistics(values[name], ranges[name]) for name in names}, labels, len(cases),
+        len(labelled), len({case.group for case in cases}), float(np.median(shares)),
+    )  # fmt: skip
+
+
+def described(found):
+    """Lines about a data set: sizes, voxels, values, labels."""
+    shapes, spacings = np.array(found.shapes), np.array(found.spacings)
+    yield f"voxels (z, y, x): {_range(shapes, '.0f')}; spacing: {_range(spacings, '.3g')} mm"
+    for name, (low, high, mean, deviation, lowest, highest) in found.values.items():
+        yield (f"{name}: {lowest:g} to {highest:g}; of labelled voxels 0.5 to 99.5 %: {low:g} to {high:g}, "
+               f"mean {mean:.4g}, deviation {deviation:.4g}")  # fmt: skip
+    numbers = sorted(found.labels)
+    shown = ", ".join(f"{number} ({found.labels[number][1]} cases)" for number in numbers[:10])
+    yield f"labels: {shown}{f' and {len(numbers) - 10} more' if len(numbers) > 10 else ''}"
+
+
+def inline(value):
+    """A plain value as YAML in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("...\n").strip()
+
+
+def _range(rows, form):
+    low, high = rows.min(0), rows.max(0)
+    return " x ".join(f"{a:{form}}" if a == b else f"{a:{form}}-{b:{form}}" for a, b in zip(low, high, strict=True))
+
+
+def _statistics(values, ranges):
+    together = np.concatenate(values) if values else np.zeros(1)
+    together = together if together.size else np.zeros(1)
+    low, high = np.percentile(together, (0.5, 99.5))
+    lowest, highest = np.median(np.array(ranges), axis=0)
+    return float(low), float(high), float(together.mean()), float(together.std()), float(lowest), float(highest)
+
+
+def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
+    """The choices for a data set, in the order in which they follow from each other: a list of `Choice`.
+
+    Args:
+        found: its `Fingerprint`.
+        minutes: of training.
+        seconds_per_voxel: what a step costs for each voxel of its batch on this machine; None: a guess.
+        network, patch: those of the settings, where they are not to be chosen.
+    """
+    spacing, resampled = _spacing(found)
+    shape = _median_shape(found, spacing)
+    axes = _axes(shape, spacing)
+    if patch is None:
+        patch, factors, levels = _patch(shape, spacing, axes.value, network)
+    else:
+        levels, factors = _levels_of(patch)
+    batch = _batch(patch)
+    chosen = {
+        "name": "unet", "widths": [min(16 * 2**level, 256) for level in range(levels)], "factors": factors,
+        "norm": "instance", "activation": "leaky_relu",
+    }  # fmt: skip
+    voxels = batch * math.prod(patch)
+    seconds = voxels * (seconds_per_voxel or 1e-6)
+    steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000))
+    steps = steps // 50 * 50
+    small = found.foreground < 0.05
+    labels = _labels(found)
+    return [
+        Choice("model.modalities", list(found.modalities), "the images of a case"),
+        *labels,
+        Choice("data.preprocess", [*([resampled.value] if resampled.value else []), *_intensity(found)],
+               f"{resampled.reason}; {_intensity_reason(found)}"),
+        Choice("model.patch", list(patch), f"{axes.reason}; up to {_BUDGET[axes.value]} voxels in the images' shape"),
+        Choice("model.network", chosen, f"{levels} levels: halved while a side of the patch keeps 4 voxels"),
+        Choice("train.batch_size", batch, "2 volumes, or slices of about as many pixels"),
+        Choice("model.foreground", 0.5 if small else 0.33,
+               f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
+        Choice("train.steps", steps, f"{minutes:g} minutes at {seconds:.2g} s a step, a seventh for validations"),
+        Choice("train.schedule", {"kind": "polynomial"}, "down to 0 at the last step"),
+        Choice("train.validate_every", max(50, steps // 8), "eight times"),
+        Choice("train.preview_every", max(50, steps // 2), "at half time and at the end"),
+        Choice("train.log_every", max(1, min(50, steps // 40)), "for a smooth curve"),
+        Choice("train.checkpoint_every_steps", max(50, steps // 8), "with the validations"),
+    ]  # fmt: skip
+
+
+def _labels(found):
+    numbers = sorted(found.labels)
+    if not numbers:
+        raise DataError("the label maps are empty; is this the right folder?")
+    many = len(numbers) > _MOST_CLASSES or _are_instances(found)
+    if many:
+        return [Choice("model.labels", {"foreground": "any"},
+                       f"{len(numbers)} numbers that count the objects of each image: all are one class")]  # fmt: skip
+    return [Choice("model.labels", {f"label {number}": number for number in numbers}, "the numbers in the label maps")]
+
+
+def _are_instances(found):
+    """Whether the numbers count objects, 1 to n in each image: then high ones are rarer than low ones."""
+    numbers = sorted(found.labels)
+    times = [found.labels[number][1] for number in numbers]
+    return len(numbers) > 8 and numbers == list(range(1, len(numbers) + 1)) and times == sorted(times, reverse=True) \
+        and times[-1] < times[0]  # fmt: skip
+
+
+def _spacing(found):
+    """(target spacing in mm, Choice whose value is the resampling step or None)."""
+    spacings = np.array(found.spacings)
+    median = np.median(spacings, axis=0)
+    if (np.abs(spacings / median - 1) < 0.02).all():
+        return median, Choice("", None, "all voxels have one size, so that nothing is resampled")
+    coarse = int(median.argmax())
+    target = median.copy()
+    if median[coarse] > _COARSE * np.delete(median, coarse).max():
+        target[coarse] = np.percentile(spacings[:, coarse], 10)
+    step = {"step": "resample", "spacing_mm": [round(float(value), 4) for value in target]}
+    return target, Choice("", step, "resampled to the median voxel size (of coarse slices to a fine one)")
+
+
+def _median_shape(found, spacing):
+    sizes = np.array(found.shapes) * np.array(found.spacings) / spacing
+    return np.maximum(np.rint(np.median(sizes, axis=0)).astype(int), 1)
+
+
+def _axes(shape, spacing):
+    if shape[0] < 8:
+        return Choice("", 2, f"2-D, for there are {shape[0]} slices")
+    ratio = spacing[0] / spacing[1:].max()
+    if ratio > _COARSE:
+        return Choice("", 2, f"2-D, for slices lie {ratio:.1f} times as far apart as pixels")
+    return Choice("", 3, "3-D, for voxels are about as long as wide")
+
+
+def _patch(shape, spacing, axes, network=None):
+    """(patch, factors by which levels shrink, number of levels), for a network if one is given."""
+    shape, spacing = np.array(shape[-axes:], float), np.array(spacing[-axes:])
+    sides = shape.copy()
+    while np.prod(sides) > _BUDGET[axes]:  # the side that is longest in mm is cut first, so that patches become cubes
+        longest = int((sides * spacing).argmax())
+        sides[longest] *= 0.95
+    if network is not None:
+        levels, factors = len(network.widths), network.factors
+        factors = [factors] * axes if isinstance(factors, int) else list(factors)
+    else:
+        levels, factors = _levels(sides)
+    multiples = [factor ** (levels - 1) for factor in factors]
+    patch = [max(1, round(side / multiple)) * multiple for side, multiple in zip(sides, multiples, strict=True)]
+    return patch, factors, levels
+
+
+def _levels(sides):
+    """(number of levels, factors by which they shrink): as deep as the longest side allows, short sides left alone."""
+    levels = int(np.clip(math.log2(sides.max() / 4) + 1, 2, 6))
+    while True:
+        factors = [2 if side >= 3 * 2 ** (levels - 1) else 1 for side in sides]
+        if levels <= 3 or all(factor == 2 or side < 8 for factor, side in zip(factors, sides, strict=True)):
+            return levels, factors
+        levels -= 1
+
+
+def _levels_of(patch):
+    """The same for a patch that is given: every level halves each side that it can."""
+    levels = 1
+    while levels < 6 and max(patch) >= 8 * 2 ** (levels - 1) and any(side % 2**levels == 0 for side in patch):
+        levels += 1
+    return levels, [2 if side % 2 ** (levels - 1) == 0 and side >= 2**levels else 1 for side in patch]
+
+
+def _batch(patch):
+    return 2 if len(patch) == 3 else int(np.clip(round(4 * 128 * 128 / math.prod(patch)), 2, 16))
+
+
+def _intensity(found):
+    """The step that brings images to a mean of 0 and a deviation of 1."""
+    if not _is_ct(found):
+        return [{"step": "zscore"}]
+    (low, high, mean, deviation, *_), *_ = found.values.values()
+    high, deviation = max(high, low + 1), max(deviation, 1.0)
+    scaled = [round((edge - mean) / deviation, 4) for edge in (low, high)]
+    return [{"step": "window", "window_hu": [round(low, 1), round(high, 1)], "range": scaled}]
+
+
+def _intensity_reason(found):
+    if _is_ct(found):
+        return "CT (values reach down to air): clipped to 0.5 and 99.5 % of the labelled voxels, scaled by their mean"
+    return "no HU: each image by its own mean and standard deviation"
+
+
+def _is_ct(found):
+    return len(found.values) == 1 and all(lowest < _CT_AIR for *_, lowest, _ in found.values.values())
+
+
+def check_minutes(minutes):
+    """`minutes` itself; UserError where no training can be made of it."""
+    if not 0.1 <= minutes <= 60 * 24 * 30:
+        raise UserError(f"{minutes:g} minutes: give from 0.1 to 43200")
+    return minutes
