@@ -69,6 +69,7 @@ class TestHarness(MethodHarness):
         assert (resumed.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
         assert_same_weights(resumed, run)
 
+    @pytest.mark.long
     @pytest.mark.one_stack
     def test_a_run_killed_at_a_best_checkpoint_draws_the_pictures_of_an_unbroken_one(self, tmp_path, monkeypatch):
         """Of both stages, whichever checkpoint is the last before the kill."""
