@@ -70,8 +70,12 @@ class Run:
                 if method.models:
                     log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
                     break
-                what = "no whole checkpoint" if checkpoints.any_there() else "no checkpoint"
-                raise RunError(f"{self.path}: has {what}; train it first: python -m tfmed.fit {self.path} --resume")
+                if checkpoints.any_there():
+                    raise RunError(f"{checkpoints.folder}: has no checkpoint of stage {stage.name!r} that is whole; put "
+                                   "a copy of one back, or train a new run")  # fmt: skip
+                raise RunError(
+                    f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
+                )
             method.models[stage.name] = stage.model()
             checkpoints.restore(method.models[stage.name], *found, weights_only=True)
         return method
