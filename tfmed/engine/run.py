@@ -71,8 +71,10 @@ class Run:
                     log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
                     break
                 if checkpoints.any_there():
-                    raise RunError(f"{checkpoints.folder}: has no checkpoint of stage {stage.name!r} that is whole; put "
-                                   "a copy of one back, or train a new run")  # fmt: skip
+                    raise RunError(
+                        f"{checkpoints.folder}: has no checkpoint of stage {stage.name!r} that is whole; put a copy of "
+                        "one back, or train a new run"
+                    )
                 raise RunError(
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
