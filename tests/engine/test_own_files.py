@@ -21,7 +21,7 @@ from tests.support import toy
 from tests.support.harness import REPOSITORY, assert_same_weights
 from tests.test_bad_input import snapshot
 from tfmed import cli, evaluate, export, files, fit, sample
-from tfmed.engine import checkpoint, lifecycle, lock, log, previews, report
+from tfmed.engine import checkpoint, lifecycle, lock, log, previews, report, study
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.records import Records
 from tfmed.engine.split_record import SplitRecord
@@ -567,6 +567,29 @@ def test_a_signal_while_a_verb_writes(moment, run, monkeypatch, capsys):
     one_line(capsys.readouterr().err, "repeat the command")
     assert snapshot(run) == before and not list(run.rglob(".tmp-*"))
     assert verb(run) == 0
+
+
+def test_a_signal_to_a_comparison_reaches_the_run_that_goes_on(tmp_path, monkeypatch):
+    """A scheduler's SIGTERM comes to the parent alone: it hands it on, and waits until the run has saved."""
+    script = tmp_path / "training"
+    script.write_text(
+        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 143' TERM\necho > {tmp_path}/ready\n"
+        "while :; do sleep 0.05; done\n",
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(study.sys, "executable", str(script))
+
+    def stop():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), TERM)
+
+    worker = threading.Thread(target=stop)
+    worker.start()
+    assert cli.run(lambda argv: study._process("fit"), []) == 128 + TERM
+    worker.join()
+    assert (tmp_path / "saved").exists()
 
 
 def test_handlers_are_put_back(run):
