@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 comma := ,
 EXTRAS := $(if $(filter addons,$(STACK)),addons$(comma)test,test$(comma)notebooks)
 MARKS ?= not long
-# Tests trace graphs for most of their time, on one core each.
-WORKERS ?= 2
+# Tests trace graphs for most of their time, on one core each; a worker comes to hold up to 4 GiB.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30; \
+	print(max(1, min(os.cpu_count() or 1, gib // 4)))' 2>/dev/null)
 STAMP := $(VENV)/.installed-$(STACK)
 
 .PHONY: demo test test-current test-all lint docs setup check-python
@@ -36,6 +37,7 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
+	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
 # What README and the pages of methods take from the source.

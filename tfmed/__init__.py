@@ -1,6 +1,7 @@
 """tfmed: published medical-imaging methods in TensorFlow/Keras, each trainable from one YAML file with one command."""
 
 import importlib
+from typing import Any
 
 from tfmed import methods as _methods  # noqa: F401 - tells the registry what methods there are
 from tfmed._lazy import submodules
@@ -11,7 +12,7 @@ __all__ = [*_LAZY, "fit", "catalog", "__version__"]
 _submodule, __dir__ = submodules(__name__, __all__)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import on first use: `import tfmed` stays fast and does not load TensorFlow."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,11 +1,12 @@
 """python -m tfmed.catalog: the table of methods."""
 
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli, registry
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     parser = cli.parser("catalog", "List the methods, then further experiments.")
     parser.parse_args(argv)
     from rich.table import Table

@@ -13,17 +13,19 @@ import signal
 import sys
 import types
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from tfmed.errors import Stopped, UserError, nearest
-from tfmed.files import expanded
+from tfmed.files import PathLike, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "catalog",
+    "catalog", "configs",
 )  # fmt: skip
 
 
-def run(main, argv=None):
+def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Call a verb's `main(argv)` and turn what happens into an exit status.
 
     Args:
@@ -59,10 +61,10 @@ def run(main, argv=None):
 
 
 @contextlib.contextmanager
-def _told_to_end():
+def _told_to_end() -> Iterator[None]:
     """SIGTERM ends a verb as Ctrl-C does, so that what is half-written is taken away; a second one ends it at once."""
 
-    def note(signum, frame):
+    def note(signum: int, frame: Any) -> NoReturn:
         signal.signal(signum, signal.SIG_DFL)
         raise Stopped(signum)
 
@@ -77,7 +79,7 @@ def _told_to_end():
             signal.signal(signal.SIGTERM, before)
 
 
-def _refused(line):
+def _refused(line: object) -> int:
     print(f"tfmed: {' '.join(str(line).split())}", file=sys.stderr)
     return 2
 
@@ -85,7 +87,7 @@ def _refused(line):
 _HOME = re.compile(r"(^|[=,:])(~[^/=,:]*)(?=/)|^(~[^/=,:]*)$")
 
 
-def _words(argv):
+def _words(argv: Sequence[str]) -> list[str]:
     """The arguments, `~` replaced where the shell leaves it alone: behind `--out=`, `t1=` and in quotes."""
     words = list(argv)
     for word in words:
@@ -94,7 +96,7 @@ def _words(argv):
     return [_HOME.sub(lambda found: (found[1] or "") + str(expanded(found[2] or found[3])), word) for word in words]
 
 
-def _refusal_of_tensorflow(error):
+def _refusal_of_tensorflow(error: Exception) -> str | None:
     """A line for what the file system or the memory refused to TensorFlow; None for any other error."""
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     if errors is None or not isinstance(error, errors.OpError):
@@ -106,36 +108,36 @@ def _refusal_of_tensorflow(error):
     return f"{what}; check the path, its permissions and the disk" if isinstance(error, files) else None
 
 
-def _print_what_the_terminal_can():
+def _print_what_the_terminal_can() -> None:
     """Characters that the output's encoding lacks become question marks, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # streams of notebooks and test runners may not have it
             stream.reconfigure(errors="replace")
 
 
-def _warn_in_one_line():
+def _warn_in_one_line() -> None:
     """Our warnings are about a user's files: where in our code they were raised is nothing to a user."""
     usual, here = warnings.formatwarning, os.path.dirname(os.path.abspath(__file__))
     if getattr(usual, "in_one_line", False):
         return
 
-    def one_line(message, category, filename, lineno, line=None):
+    def one_line(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
         if issubclass(category, UserWarning) and os.path.abspath(filename).startswith(here):
             return f"tfmed: warning: {' '.join(str(message).split())}\n"
         return usual(message, category, filename, lineno, line)
 
-    one_line.in_one_line = True
+    one_line.in_one_line = True  # type: ignore[attr-defined]
     warnings.formatwarning = one_line
 
 
 class Parser(argparse.ArgumentParser):
     """Usage errors in one line, like all others."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see '{self.prog} --help'")
 
 
-def start_tensorflow():
+def start_tensorflow() -> None:
     """Import TensorFlow without the start-up messages that would hide ours."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
@@ -149,15 +151,15 @@ def start_tensorflow():
         os.close(stderr)
 
 
-def parser(verb, description):
+def parser(verb: str, description: str) -> Parser:
     """An argument parser for a verb."""
     return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
 
 
-def at_least(lowest, highest=2**31 - 1):
+def at_least(lowest: int, highest: int = 2**31 - 1) -> Callable[[str], int]:
     """What reads an argument that is a whole number from `lowest` to `highest`."""
 
-    def number(word):
+    def number(word: str) -> int:
         try:
             value = int(word)
         except ValueError:
@@ -171,7 +173,7 @@ def at_least(lowest, highest=2**31 - 1):
     return number
 
 
-def number(word):
+def number(word: str) -> float:
     """What reads an argument that is a finite number."""
     try:
         value = float(word)
@@ -182,7 +184,9 @@ def number(word):
     return value
 
 
-def trained(parser, argv, ability, functions=()):
+def trained(
+    parser: Parser, argv: Sequence[str], ability: str, functions: Sequence[str] = ()
+) -> tuple[argparse.Namespace, Any, Any, list[dict[str, Any]]]:
     """(arguments, run, its Method with the trained weights, [{argument: value} of each function's options]) of a verb.
 
     The first run directory among the words says which method it is, and so which options there are.
@@ -208,18 +212,18 @@ def trained(parser, argv, ability, functions=()):
     run = load_run(path)
     kind = registry.method_class(run.method_name)
     require(run, kind, getattr(abilities, ability))
-    functions = [getattr(kind, name) for name in functions]
-    arguments = options.parse(parser, argv, functions, run.method_name)
-    given = [options.given(arguments, function) for function in functions]
+    found = [getattr(kind, name) for name in functions]
+    arguments = options.parse(parser, argv, found, run.method_name)
+    given = [options.given(arguments, function) for function in found]
     run = run if arguments.run == path else load_run(arguments.run)
     return arguments, run, run.restored(), given
 
 
-def _is_run(word):
+def _is_run(word: str) -> bool:
     return os.path.isfile(os.path.join(word, "config.yaml"))
 
 
-def require(run, kind, ability):
+def require(run: Any, kind: type, ability: type) -> None:
     """Raise RunError where the method of a run, a class, lacks an ability."""
     from tfmed.engine.abilities import WITHOUT
     from tfmed.errors import RunError
@@ -228,7 +232,7 @@ def require(run, kind, ability):
         raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[ability]}")
 
 
-def new_folder(path):
+def new_folder(path: PathLike) -> pathlib.Path:
     """The folder at a path, made if need be; RunError when it cannot be."""
     from tfmed.files import write_error
 
@@ -240,12 +244,12 @@ def new_folder(path):
     return path
 
 
-def callable_module(name, function):
+def callable_module(name: str, function: Callable[..., Any]) -> None:
     """Make `tfmed.fit(...)` work although `tfmed.fit` is a module (so that `python -m tfmed.fit` works as well)."""
 
     class Verb(types.ModuleType):
         @functools.wraps(function)
-        def __call__(self, *args, **kwargs):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
         __signature__ = inspect.signature(function)
@@ -253,12 +257,17 @@ def callable_module(name, function):
     sys.modules[name].__class__ = Verb
 
 
-def console_script():
+def console_script() -> int:
     """`tfmed <verb> ...`."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         print("usage: tfmed {" + ",".join(VERBS) + "} ...\n\n'tfmed <verb> --help' tells the rest.")
         return 0 if words else 2
+    if words[0] in ("--version", "-V"):
+        from tfmed.startup import VERSION
+
+        print(f"tfmed {VERSION}")
+        return 0
     if words[0] not in VERBS:
         print(f"tfmed: no verb {words[0]!r}{nearest(words[0], VERBS)}", file=sys.stderr)
         return 2

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli
 from tfmed.errors import UserError
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> int | None:
     parser = cli.parser("compare", "Train several settings files with several seeds each, and compare their scores.")
     parser.add_argument(
         "words", nargs="+", metavar="CONFIG", help="settings files, the baseline first, and key=value for all of them"

@@ -1,6 +1,8 @@
 """The only file that knows which stack is installed: the few things that differ between Keras 2.15 and Keras 3."""
 
 import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,13 +11,18 @@ import tensorflow as tf
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 STACK = "current" if KERAS_3 else "addons"
 
+if KERAS_3:  # what layers make of an Input; here for others
+    from keras import KerasTensor as KerasTensor
+else:
+    from keras.src.engine.keras_tensor import KerasTensor as KerasTensor
 
-def tensor_variable(variable):
+
+def tensor_variable(variable: Any) -> tf.Variable:
     """The `tf.Variable` (possibly distributed) behind a Keras variable."""
     return variable.value if KERAS_3 and isinstance(variable, keras.Variable) else variable
 
 
-def optimizer_variables(optimizer):
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """All state of an optimizer, the dynamic loss scale included."""
     variables = list(optimizer.variables)
     scale = getattr(optimizer, "_loss_scale", None)
@@ -24,18 +31,18 @@ def optimizer_variables(optimizer):
     return variables
 
 
-def moments(adam, variable):
+def moments(adam: keras.optimizers.Adam, variable: Any) -> tuple[Any, Any]:
     """The running means of a variable's gradients and of their squares, as an Adam keeps them."""
     place = adam._get_variable_index(variable) if KERAS_3 else adam._index_dict[adam._var_key(variable)]
     return adam._momentums[place], adam._velocities[place]
 
 
-def metric_variables(model):
+def metric_variables(model: keras.Model) -> list[Any]:
     """State of the running means that a model logs."""
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
-def weights(model):
+def weights(model: keras.layers.Layer) -> list[Any]:
     """The weights of a model, or a layer, in an order that both stacks share: its own, then those of its layers.
 
     Without the state of metrics, optimizers and seed generators.
@@ -50,39 +57,41 @@ def weights(model):
     return found
 
 
-def _layers_of(layer):
+def _layers_of(layer: keras.layers.Layer) -> list[Any]:
     return list(layer._layers if KERAS_3 else layer._flatten_layers(recursive=False, include_self=False))
 
 
-def _with_layers_inside(layer):
+def _with_layers_inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     yield layer
     for below in _layers_of(layer):
         if isinstance(below, keras.layers.Layer):
             yield from _with_layers_inside(below)
 
 
-def scaled_for_float16(optimizer):
+def scaled_for_float16(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer with dynamic loss scaling, which float16 gradients need."""
     if KERAS_3:
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
 
-def scale_loss(optimizer, loss):
+def scale_loss(optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
     """The loss as it must be differentiated: scaled up when the optimizer scales losses."""
     if isinstance(optimizer, _loss_scale_class()):
         return optimizer.scale_loss(loss) if KERAS_3 else optimizer.get_scaled_loss(loss)
     return loss
 
 
-def apply_gradients(optimizer, gradients, variables):
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor], variables: Sequence[Any]
+) -> None:
     """One update; gradients are of the scaled loss and are summed over replicas."""
     if not KERAS_3 and isinstance(optimizer, _loss_scale_class()):
         gradients = optimizer.get_unscaled_gradients(gradients)
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
-def set_precision(policy):
+def set_precision(policy: str) -> None:
     """Set the global dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`."""
     if KERAS_3:
         keras.config.set_dtype_policy(policy)
@@ -90,16 +99,16 @@ def set_precision(policy):
         keras.mixed_precision.set_global_policy(policy)
 
 
-def precision():
+def precision() -> str:
     """Name of the global dtype policy."""
     return keras.config.dtype_policy().name if KERAS_3 else keras.mixed_precision.global_policy().name
 
 
-def _loss_scale_class():
+def _loss_scale_class() -> Any:
     return keras.optimizers.LossScaleOptimizer if KERAS_3 else keras.mixed_precision.LossScaleOptimizer
 
 
-def leaky_relu(slope, name=None):
+def leaky_relu(slope: float, name: str | None = None) -> keras.layers.Layer:
     """A LeakyReLU layer; its argument has another name on each stack."""
     argument = "negative_slope" if KERAS_3 else "alpha"
     return keras.layers.LeakyReLU(**{argument: slope}, name=name)
@@ -112,25 +121,25 @@ class _SampleNormalization(keras.layers.GroupNormalization):
     Keras 2 multiplies by an array of ones first; a training graph is half as large without, and as fast.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         values = tf.cast(inputs, tf.float32)
         mean, variance = tf.nn.moments(values, list(range(1, len(inputs.shape))), keepdims=True)
         scale, offset = (None if w is None else tf.cast(w, tf.float32) for w in (self.gamma, self.beta))
         return tf.cast(tf.nn.batch_normalization(values, mean, variance, offset, scale, self.epsilon), inputs.dtype)
 
 
-def sample_normalization(**options):
+def sample_normalization(**options: Any) -> keras.layers.Layer:
     """A GroupNormalization layer of `(b, ..., channel)` over all of a sample."""
     return (keras.layers.GroupNormalization if KERAS_3 else _SampleNormalization)(groups=1, **options)
 
 
-def import_imgaug():
+def import_imgaug() -> Any:
     """The imgaug package, made to work with numpy 2, for which its last release was not written.
 
     Use `import_imgaug().augmenters`; a plain `import imgaug` fails on stack `current`.
     """
     if not hasattr(np, "sctypes"):
-        np.sctypes = {
+        np.sctypes = {  # type: ignore[attr-defined, typeddict-item]
             "int": [np.int8, np.int16, np.int32, np.int64],
             "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
             "float": [np.float16, np.float32, np.float64, np.longdouble],
@@ -143,7 +152,7 @@ def import_imgaug():
     return imgaug
 
 
-def _map_with_float32_shifts(image, dx, dy, **options):
+def _map_with_float32_shifts(image: np.ndarray, dx: np.ndarray, dy: np.ndarray, **options: Any) -> np.ndarray:
     """OpenCV takes float32 maps only; under numpy 2 imgaug makes float64 ones."""
     elastic = importlib.import_module("imgaug.augmenters").ElasticTransformation
     shifts = (np.asarray(shift, np.float32) for shift in (dx, dy))

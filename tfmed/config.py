@@ -9,21 +9,22 @@ import functools
 import math
 import os
 import pathlib
-from typing import Annotated, get_args, get_origin
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
 
 from tfmed import registry
 from tfmed.errors import ConfigError, UserError, nearest
-from tfmed.files import expanded
+from tfmed.files import PathLike, expanded
 from tfmed.settings_text import parse_value, read_yaml
 
 MAX_BASES = 5
-GREATEST = 2**40  # of any number in settings; what is meant is never larger
+GREATEST, GREATEST_REAL = 2**40, 1e30  # of whole and other numbers in settings; what is meant is never larger
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
 
 
-def name_tag(value):
+def name_tag(value: Any) -> str:
     """The tag of settings that `name` tells apart; a bare name will do."""
     return TAG + str(value.get("name") if isinstance(value, dict) else getattr(value, "name", value))
 
@@ -38,33 +39,39 @@ class Strict(pydantic.BaseModel):
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _numbers_within_reason(cls, value, info):
-        """No size, count or value that is meant is beyond 10^12; such numbers overflow, or never come to an end."""
-        is_section = isinstance(value, dict) and _model_in(cls.model_fields[info.field_name].annotation)
+    def _numbers_within_reason(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Such sizes, counts and values overflow, or work with them never comes to an end."""
+        is_section = isinstance(value, dict) and _model_in(_annotation(cls, info))
         if not is_section and _beyond_reason(value):
-            raise ValueError(f"holds a number beyond {GREATEST:.0e}; give a smaller one")
+            raise ValueError("holds a number beyond reason; give a smaller one")
         return value
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _numbers_are_not_truth_values(cls, value, info):
+    def _numbers_are_not_truth_values(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         """`steps: yes` is a slip and not one step."""
-        annotation = cls.model_fields[info.field_name].annotation
+        annotation = _annotation(cls, info)
         kinds = {annotation, *get_args(annotation)}
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("must be a number")
         return value
 
 
-def _beyond_reason(value):
+def _annotation(cls: type[pydantic.BaseModel], info: pydantic.ValidationInfo) -> Any:
+    """Of the field that is being validated."""
+    return cls.model_fields[str(info.field_name)].annotation
+
+
+def _beyond_reason(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_beyond_reason, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(_beyond_reason, value))
-    return isinstance(value, (int, float)) and GREATEST < abs(value) < math.inf
+    greatest = GREATEST if isinstance(value, int) else GREATEST_REAL
+    return isinstance(value, (int, float)) and greatest < abs(value) < math.inf
 
 
-def _path_text(value):
+def _path_text(value: Any) -> Any:
     try:
         return str(expanded(value)) if isinstance(value, (str, os.PathLike)) else value
     except UserError as error:
@@ -78,7 +85,7 @@ class MethodConfig(Strict):
     """Base of a method's `Config` (the `model` section): every number of its paper, typed, with default and unit."""
 
 
-def load_config(path, overrides=(), profile="paper"):
+def load_config(path: PathLike, overrides: Iterable[str] = (), profile: str = "paper") -> Any:
     """Read, merge and validate a settings file.
 
     Args:
@@ -91,12 +98,18 @@ def load_config(path, overrides=(), profile="paper"):
 
     Raises:
         ConfigError: one line with file, line, key and how to fix it.
+
+    Example:
+        >>> import tfmed
+        >>> settings = tfmed.load_config("configs/ctsgan.yaml", ["train.batch_size=2"], profile="demo")
+        >>> settings.method, settings.train.batch_size
+        ('ctsgan', 2)
     """
     file = find_config(expanded(path))
     values, places = _read_with_bases(file)
     profiles = values.pop("profiles", None) or {}
     _merge_profile(values, places, profiles, profile, file)
-    layer = {}
+    layer: dict[str, Any] = {}
     for override in overrides:
         key, value = _parse_override(override)
         _overlay(layer, functools.reduce(lambda inner, part: {part: inner}, reversed(key), value))
@@ -104,7 +117,7 @@ def load_config(path, overrides=(), profile="paper"):
     return validate(values, places, file, profile)
 
 
-def validate(values, places, file, profile="paper"):
+def validate(values: dict[str, Any], places: dict[tuple, str], file: pathlib.Path, profile: str = "paper") -> Any:
     """Turn merged plain values into the method's `Settings`; `places` maps a key path to "file:line"."""
     name = values.get("method")
     if not isinstance(name, str):
@@ -120,12 +133,17 @@ def validate(values, places, file, profile="paper"):
         raise ConfigError(_first_line(error, settings_class, places, file)) from None
 
 
-def find_config(path):
+def shipped_folders() -> list[pathlib.Path]:
+    """Where the settings files that come with tfmed may lie: in a checkout, and in an installation."""
+    return [pathlib.Path(__file__).parents[1] / "configs", pathlib.Path(__file__).parent / "configs"]
+
+
+def find_config(path: PathLike) -> pathlib.Path:
     """The file itself, or the one of that relative path shipped with tfmed; ConfigError when there is none.
 
     A shipped variant whose name is the only one of its kind is found without its method's folder.
     """
-    shipped = pathlib.Path(__file__).parents[1], pathlib.Path(__file__).parent  # of a checkout, and of an installation
+    shipped = [folder.parent for folder in shipped_folders()]
     for candidate in (pathlib.Path(path), *(root / path for root in shipped)):
         if os.path.isfile(candidate):
             return candidate
@@ -145,7 +163,7 @@ def find_config(path):
     raise ConfigError(f"{path}: no such settings file; {meant}'tfmed catalog' lists the methods and their files")
 
 
-def _read_with_bases(file, depth=0):
+def _read_with_bases(file: pathlib.Path, depth: int = 0) -> tuple[dict[str, Any], dict[tuple, str]]:
     if depth > MAX_BASES:
         raise ConfigError(f"{file}: more than {MAX_BASES} files build on each other through 'base'; is there a circle?")
     values, places = read_yaml(file)
@@ -160,7 +178,9 @@ def _read_with_bases(file, depth=0):
     return base_values, base_places
 
 
-def _merge_profile(values, places, profiles, profile, file):
+def _merge_profile(
+    values: dict[str, Any], places: dict[tuple, str], profiles: dict[str, Any], profile: str, file: pathlib.Path
+) -> None:
     if not isinstance(profiles, dict):
         raise ConfigError(f"{places.get(('profiles',), file)}: profiles: must map names to settings")
     if profile == "paper":
@@ -174,7 +194,9 @@ def _merge_profile(values, places, profiles, profile, file):
     _merge(values, layer, places, {path[2:]: place for path, place in places.items() if path[:2] == prefix})
 
 
-def _merge(below, above, places, above_places):
+def _merge(
+    below: dict[str, Any], above: dict[str, Any], places: dict[tuple, str], above_places: dict[tuple, str]
+) -> None:
     """Lay `above` over `below` in place. Another data source brings its own options: the old one's are dropped."""
     new_source = _section(above, "data").get("source")
     if new_source is not None and _section(below, "data").get("source") != new_source:
@@ -186,7 +208,7 @@ def _merge(below, above, places, above_places):
     places.update(above_places)
 
 
-def _is_another(key, old, new):
+def _is_another(key: str, old: Any, new: Any) -> bool:
     """Whether a mapping replaces the old one: a table of free names, or a thing of another name (a network) or source.
 
     The `data` section stays when its source changes: see `_merge`.
@@ -195,12 +217,12 @@ def _is_another(key, old, new):
     return key in FREE_NAMES or any(kind in new and kind in old and new[kind] != old[kind] for kind in kinds)
 
 
-def _section(values, name):
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     found = values.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def _overlay(below, above):
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
     for key, value in above.items():
         if isinstance(value, dict) and isinstance(below.get(key), dict) and not _is_another(key, below[key], value):
             _overlay(below[key], value)
@@ -208,7 +230,7 @@ def _overlay(below, above):
             below[key] = value
 
 
-def _parse_override(text):
+def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{text!r}: an override is written key=value, for example train.batch_size=2")
@@ -218,21 +240,23 @@ def _parse_override(text):
     return path, parse_value(value, f"command line {text!r}")
 
 
-def _paths(layer, path=()):
+def _paths(layer: Any, path: tuple = ()) -> Iterator[tuple]:
     yield path
     if isinstance(layer, dict):
         for key, value in layer.items():
             yield from _paths(value, (*path, key))
 
 
-def _first_line(error, settings_class, places, file):
+def _first_line(
+    error: pydantic.ValidationError, settings_class: type, places: dict[tuple, str], file: pathlib.Path
+) -> str:
     # A misspelt key first: it is why another one is "required".
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return _describe(problems[0], settings_class, places, file) + more
 
 
-def _describe(problem, settings_class, places, file):
+def _describe(problem: Any, settings_class: type, places: dict[tuple, str], file: pathlib.Path) -> str:
     location = tuple(part for part in problem["loc"] if not _is_tag(part))
     dotted = ".".join(map(str, location)) or "settings"
     where = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), str(file))
@@ -248,7 +272,7 @@ def _describe(problem, settings_class, places, file):
     return f"{where}: {dotted}: {message[:1].lower() + message[1:]}{_shown(problem.get('input'))}"
 
 
-def _shown(given):
+def _shown(given: Any) -> str:
     if not isinstance(given, (str, int, float, list, tuple, type(None))):
         return ""
     try:
@@ -258,14 +282,14 @@ def _shown(given):
     return f" (got {text if len(text) <= 80 else text[:77] + '...'})"
 
 
-def _is_tag(part):
+def _is_tag(part: object) -> bool:
     """A discriminated union puts the tag of the chosen member into an error's location."""
     return isinstance(part, str) and part.startswith(TAG)
 
 
-def _fields_at(settings_class, location):
+def _fields_at(settings_class: type, location: tuple) -> list[str]:
     """Names of the settings that are valid below `location`."""
-    kind = settings_class
+    kind: Any = settings_class
     for part in location:
         if isinstance(part, int):
             kind = get_args(kind)[0]
@@ -273,12 +297,13 @@ def _fields_at(settings_class, location):
             members = get_args(kind) if get_origin(kind) is not Annotated else get_args(get_args(kind)[0])
             kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == part)
         else:
-            kind = _model_in(kind).model_fields[part].annotation
+            section: Any = _model_in(kind)
+            kind = section.model_fields[part].annotation
     model = _model_in(kind)
     return list(model.model_fields) if model else []
 
 
-def _model_in(annotation):
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
     """The settings class inside an annotation such as `Early | None`."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)), None)

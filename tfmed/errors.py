@@ -1,6 +1,7 @@
 """The errors that a user can fix: each is one line that says what, where and how to fix it (exit status 2)."""
 
 import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -10,7 +11,7 @@ class UserError(Exception):
 class ConfigError(UserError):
     """A setting is unknown, of the wrong type, out of range, or in conflict with another."""
 
-    def __init__(self, message):
+    def __init__(self, message: object) -> None:
         super().__init__(" ".join(str(message).split()))  # names from a file may hold line breaks
 
 
@@ -25,15 +26,20 @@ class RunError(UserError):
 class Stopped(KeyboardInterrupt):
     """A signal that is not Ctrl-C asks to end; `signum` is the signal."""
 
-    def __init__(self, signum):
+    def __init__(self, signum: int) -> None:
         super().__init__()
         self.signum = signum
 
 
-def nearest(word, known):
-    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known."""
-    known = [str(name) for name in known]
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+def nearest(word: object, known: Iterable[object]) -> str:
+    """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known.
+
+    Example:
+        >>> nearest("ctsgn", ["ctsgan", "gbdl"])
+        "; did you mean 'ctsgan'?"
+    """
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    return f"; known: {', '.join(sorted(names))}" if names else ""

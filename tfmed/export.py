@@ -1,11 +1,12 @@
 """python -m tfmed.export RUN [--out DIR]: write the trained model as a SavedModel that works without tfmed."""
 
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     parser = cli.parser("export", "Write a trained model as a SavedModel that works without tfmed.")
     parser.add_argument("run", help="run directory")
     parser.add_argument("--out", help="folder to write (default: RUN/export)")

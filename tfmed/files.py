@@ -14,8 +14,11 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 
 from tfmed.errors import RunError, UserError
+
+PathLike = str | os.PathLike[str]
 
 ASIDE = ".tmp-"  # what names of files and folders that are still being written begin with
 _ASIDE_NAME = re.compile(re.escape(ASIDE) + r"[a-z0-9_]{8}(\..*)?", re.DOTALL)  # as `tempfile` completes them
@@ -24,7 +27,7 @@ _HERE = -100  # AT_FDCWD: paths are told from the working directory
 log = logging.getLogger("tfmed")
 
 
-def expanded(path):
+def expanded(path: PathLike) -> pathlib.Path:
     """A path with `~` as the home folder, as the shell would have it; a str or Path becomes a Path.
 
     Raises:
@@ -39,7 +42,7 @@ def expanded(path):
     return pathlib.Path(home)
 
 
-def clean(folder):
+def clean(folder: PathLike) -> None:
     """Remove what killed processes left half-written below a folder that nobody writes to any more."""
     for path in pathlib.Path(folder).rglob(f"{ASIDE}*"):
         if not _ASIDE_NAME.fullmatch(path.name):  # a name that a person gave
@@ -51,7 +54,7 @@ def clean(folder):
             path.unlink(missing_ok=True)
 
 
-def folder_aside(parent=None):
+def folder_aside(parent: PathLike | None = None) -> pathlib.Path:
     """A new folder in `parent` (default: the system's temporary folder) to write into before it is renamed."""
     path = pathlib.Path(tempfile.mkdtemp(prefix=ASIDE, dir=parent))
     path.chmod(0o777 & ~_umask())
@@ -59,7 +62,7 @@ def folder_aside(parent=None):
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     """Yield a temporary path in the target's folder; it becomes `path` on success and is removed on failure.
 
     Raises:
@@ -84,7 +87,7 @@ def atomic_path(path):
             temporary.unlink(missing_ok=True)
 
 
-def own_text(path, longest=1 << 28):
+def own_text(path: PathLike, longest: int = 1 << 28) -> str:
     """The text of a file that tfmed wrote, of whatever lies there now.
 
     Raises:
@@ -243,16 +246,20 @@ def check_writable(folder):
         raise write_error(folder, error) from error
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Write UTF-8 text in one piece."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def safe_name(text, longest=120):
+def safe_name(text: str, longest: int = 120) -> str:
     """A file name for any text: letters and digits of all scripts, `.`, `_` and `-` stay, others become %XX.
 
     Different texts have different names. Of a long text the beginning stays, with a digest behind it.
+
+    Example:
+        >>> safe_name("patient 7/T1")
+        'patient%207%2FT1'
     """
     parts = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
              for letter in text]  # fmt: skip
@@ -264,7 +271,7 @@ def safe_name(text, longest=120):
     return f"{name.encode()[: longest - 17].decode(errors='ignore')}~{digest}"
 
 
-def sync(path):
+def sync(path: PathLike) -> None:
     """Push a file (or a folder's list of names) to the disk, so that a rename never overtakes the content."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -273,7 +280,7 @@ def sync(path):
         os.close(handle)
 
 
-def write_error(path, error):
+def write_error(path: PathLike, error: OSError) -> RunError:
     """The one-line error for a failed write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path)):
         return RunError(f"{path}: no space left on the disk; free some, then go on with --resume")
@@ -281,7 +288,7 @@ def write_error(path, error):
     return RunError(f"{path}: cannot be written ({reason}); check the folder's permissions or choose another")
 
 
-def _is_full(path):
+def _is_full(path: PathLike) -> bool:
     """Whether the disk of a path is full; libraries that write by themselves do not always tell."""
     try:
         return shutil.disk_usage(pathlib.Path(path).parent).free < 1 << 20
@@ -289,7 +296,7 @@ def _is_full(path):
         return False
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

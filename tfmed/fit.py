@@ -2,11 +2,18 @@
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from tfmed import cli
+from tfmed.files import PathLike
+
+if TYPE_CHECKING:
+    from tfmed.engine.run import Run
+    from tfmed.engine.settings import Settings
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> int:
     parser = cli.parser("fit", "Train a method from one settings file.")
     parser.add_argument("config", help="settings file, e.g. configs/ctsgan.yaml; with --resume also a run directory")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="e.g. data.root=scans")
@@ -40,7 +47,13 @@ def main(argv):
     return 0
 
 
-def _fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
+def _fit(
+    config: "PathLike | Settings",
+    run_dir: PathLike | None = None,
+    resume: bool = False,
+    overrides: Iterable[str] = (),
+    profile: str = "paper",
+) -> "Run":
     """Train a method; the same as `tfmed.engine.lifecycle.fit`.
 
     Args:

@@ -8,6 +8,8 @@ layer's convolution and its gradients go through the operations below; float32 i
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 OPERATIONS = {  # name in TensorFlow's module -> the arguments that are tensors of numbers
     "conv2d": (0, 1),
@@ -22,7 +24,7 @@ OPERATIONS = {  # name in TensorFlow's module -> the arguments that are tensors 
 }
 
 
-def install(operations):
+def install(operations: Any) -> None:
     """Replace the convolutions of TensorFlow's module of operations (`gen_nn_ops`) by those of this one, once."""
     for name, numbers in OPERATIONS.items():
         operation = getattr(operations, name)
@@ -30,11 +32,11 @@ def install(operations):
             setattr(operations, name, _in_float32(operation, numbers))
 
 
-def _in_float32(operation, numbers):
+def _in_float32(operation: Callable[..., Any], numbers: tuple[int, ...]) -> Callable[..., Any]:
     names = list(inspect.signature(operation).parameters)
 
     @functools.wraps(operation)
-    def convolution(*args, **kwargs):
+    def convolution(*args: Any, **kwargs: Any) -> Any:
         import tensorflow as tf
 
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -45,11 +47,11 @@ def _in_float32(operation, numbers):
         given |= {names[i]: tf.cast(given[names[i]], tf.float32) for i in numbers}
         return tf.cast(operation(**given), dtype)
 
-    convolution.in_float32 = True
+    convolution.in_float32 = True  # type: ignore[attr-defined]
     return convolution
 
 
-def _on_gpu(tensor):
+def _on_gpu(tensor: Any) -> bool:
     """Whether a tensor is on a GPU, or, where a graph leaves that open, whether there is one."""
     import tensorflow as tf
 

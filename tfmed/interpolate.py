@@ -1,12 +1,13 @@
 """python -m tfmed.interpolate RUN A B --out DIR: the way from one generated or projected volume to another."""
 
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli
 from tfmed.files import atomic_path
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     parser = cli.parser("interpolate", "Volumes on the way from one style to another.")
     parser.add_argument("run", help="run directory")
     what = "a seed, or a latent.npz that 'tfmed project' wrote"

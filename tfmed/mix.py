@@ -1,13 +1,14 @@
 """python -m tfmed.mix RUN --rows 1 2 --columns 3 4 --out DIR: mix the styles of generated or projected volumes."""
 
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli
 from tfmed.errors import UserError
 from tfmed.files import atomic_path
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     parser = cli.parser("mix", "Mix the styles of volumes: coarse shape of the rows, fine detail of the columns.")
     parser.add_argument("run", help="run directory")
     what = "seeds, or latent.npz files that 'tfmed project' wrote"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 _DGM, _DALI = "DGM4MICCAI 2021", "DALI 2021"
 
@@ -16,7 +17,7 @@ class MethodInfo:
     paper: str
 
     @property
-    def status(self):
+    def status(self) -> str:
         return "ready" if self.name in _finder.names() else "planned"
 
 
@@ -61,48 +62,54 @@ _ROWS = (
 _EXPERIMENTS = (  # of papers that the collection has a method of; trained like one
     MethodInfo("ctsgan_nodules", "CT-SGAN's nodules", "detection of nodules", f"Pesaranghader et al., {_DGM}"),
 )
-_finder = None  # a module (or object) with `names()`, `described(name)` and `method_class(name)`
+_finder: Any = None  # a module (or object) with `names()`, `described(name)` and `method_class(name)`
 
 
-def install(finder):
+def install(finder: Any) -> None:
     """Say who finds methods; `tfmed.methods` does when it is imported."""
     global _finder
     _finder = finder
     settings_class.cache_clear()
 
 
-def catalog():
-    """Every method of the collection as a `MethodInfo`, in its order; imports none of them."""
+def catalog() -> list[MethodInfo]:
+    """Every method of the collection as a `MethodInfo`, in its order; imports none of them.
+
+    Example:
+        >>> import tfmed
+        >>> [row.title for row in tfmed.catalog() if row.name == "ctsgan"]
+        ['CT-SGAN']
+    """
     return list(_ROWS)
 
 
-def experiments():
+def experiments() -> list[MethodInfo]:
     """What else can be trained: further experiments of the collection's papers, and methods that it does not name."""
     named = {row.name for row in (*_ROWS, *_EXPERIMENTS)}
     return [*_EXPERIMENTS, *(_row(name) for name in _finder.names() if name not in named)]
 
 
-def _row(name):
+def _row(name: str) -> MethodInfo:
     found = described(name)
     return MethodInfo(name, found[""].partition(":")[0].rstrip("."), found.get("Task", ""), found.get("Paper", ""))
 
 
-def described(name):
+def described(name: str) -> dict[str, str]:
     """What a method's docstring says: {"": its first line, "Paper": ..., "Task": ..., ...}, without importing it."""
     return _finder.described(name)
 
 
-def names():
+def names() -> list[str]:
     """Names of the methods, and experiments, that can be trained."""
     return [row.name for row in (*catalog(), *experiments()) if row.status == "ready"]
 
 
-def info(name):
+def info(name: str) -> MethodInfo:
     """The catalogue's row of a method; KeyError when unknown."""
     return {row.name: row for row in (*catalog(), *experiments())}[name]
 
 
-def method_class(name):
+def method_class(name: str) -> Any:
     """The `Method` subclass of a method's module; KeyError when there is no such method yet."""
     if name not in _finder.names():
         raise KeyError(name)
@@ -110,6 +117,6 @@ def method_class(name):
 
 
 @functools.cache
-def settings_class(name):
+def settings_class(name: str) -> Any:
     """The type of a method's whole settings: `data`, `train`, and its own `model` section."""
     return method_class(name).settings_class()

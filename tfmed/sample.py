@@ -1,11 +1,12 @@
 """python -m tfmed.sample RUN -n 8 --out DIR [--seed 0]: write what a generator makes as files."""
 
 import sys
+from collections.abc import Sequence
 
 from tfmed import cli
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     parser = cli.parser("sample", "Write what a generator makes; 'tfmed sample RUN --help' shows a run's options.")
     parser.add_argument("run", help="run directory")
     parser.add_argument("-n", "--count", type=cli.at_least(1), default=1, help="number of items (default: 1)")

@@ -5,10 +5,12 @@ of base 60, `2026-01-31` no date; all three are text, and `1e-4` is a number.
 """
 
 import re
+from typing import Any
 
 import yaml
 
 from tfmed.errors import ConfigError
+from tfmed.files import PathLike
 
 MAX_BYTES, MAX_DEPTH = 1 << 18, 24
 _STRUCTURED = ("[", "{", '"', "'")
@@ -24,18 +26,22 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "yes": True, "on": Tr
           "off": False}  # fmt: skip
 
 
-def scalar(text):
+def scalar(text: str) -> Any:
     """The value of a word without quotes: a number, a truth value, None, or the text itself.
 
     Raises:
         ValueError: a number of more digits than Python reads.
+
+    Example:
+        >>> scalar("1e-4"), scalar("yes"), scalar("0100")
+        (0.0001, True, '0100')
     """
     if text.lower() in _WORDS and text in (text.lower(), text.capitalize(), text.upper()):
         return _WORDS[text.lower()]
     return next((make(text) for make, pattern in _NUMBERS if pattern.fullmatch(text)), text)
 
 
-def parse_value(text, where):
+def parse_value(text: str, where: str) -> Any:
     """The value of one `key=value` word: a list, mapping or quoted text as YAML, anything else as it stands.
 
     So a path may hold ` #`, and a pattern may begin with `*`.
@@ -57,7 +63,7 @@ def parse_value(text, where):
         raise ConfigError(f"{where}: holds a value that cannot be read ({error}); fix it") from None
 
 
-def read_yaml(file):
+def read_yaml(file: PathLike) -> tuple[dict[str, Any], dict[tuple, str]]:
     """Plain values of a YAML file, and "file:line" of each key path. No tags, no aliases; bounded size and depth."""
     try:
         with open(file, "rb") as stream:
@@ -73,14 +79,14 @@ def read_yaml(file):
     return parse(text, str(file))
 
 
-def parse(text, file):
+def parse(text: str, file: str) -> tuple[dict[str, Any], dict[tuple, str]]:
     """(plain values, {path of a key: "file:line"}) of YAML text that holds a mapping."""
     try:
         _check_events(text, file)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise ConfigError(f"{file}: is empty; start from one of the files in configs/")
-        places = {}
+        places: dict[tuple, str] = {}
         _collect_places(node, (), places, file)
         values = _values(node)
     except yaml.YAMLError as error:
@@ -98,7 +104,7 @@ def parse(text, file):
     return values, places
 
 
-def _check_events(text, file):
+def _check_events(text: str, file: str) -> None:
     """Refuse aliases (a few lines can expand to gigabytes), tags and absurd nesting before anything is built."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -119,7 +125,7 @@ def _check_events(text, file):
             depth -= 1
 
 
-def _values(node):
+def _values(node: yaml.Node) -> Any:
     """The plain values of a node."""
     if isinstance(node, yaml.MappingNode):
         return {_values(key): _values(value) for key, value in node.value if isinstance(key, yaml.ScalarNode)}
@@ -128,7 +134,7 @@ def _values(node):
     return scalar(node.value) if node.style is None else node.value
 
 
-def _collect_places(node, path, places, file):
+def _collect_places(node: yaml.Node, path: tuple, places: dict[tuple, str], file: str) -> None:
     places[path] = f"{file}:{node.start_mark.line + 1}"
     if isinstance(node, yaml.MappingNode):
         seen = set()

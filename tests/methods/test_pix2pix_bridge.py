@@ -440,7 +440,7 @@ def test_a_table_of_ones_own_scans(tmp_path):
 
 
 @pytest.mark.parametrize("arrays, said", [
-    ({"mrcat": np.random.default_rng(0).uniform(-1000, 0, (2, 24, 20))}, "shape (2, 24, 20) differs from that of"),
+    ({"mrcat": np.random.default_rng(0).uniform(-1000, 0, (2, 24, 20))}, "its shape (2, 24, 20) is not the"),
     ({"mr": np.ones((2, 24, 24))}, "every voxel is 1"),
     ({"mr": np.full((2, 24, 24), np.nan)}, "NaN or infinite"),
     ({"mr": -np.random.default_rng(0).uniform(1, 2, (2, 24, 24))}, "no voxel is above 0"),

@@ -72,9 +72,7 @@ def test_levels_weigh_half_as_much_each():
     terms = []
     for level in logits:
         labels = data["label"][:, :: 8 // level.shape[1], :: 16 // level.shape[2]]
-        terms.append(
-            float(tf.reduce_mean(losses.soft_dice(level, labels)) + tf.reduce_mean(losses.cross_entropy(level, labels)))
-        )
+        terms.append(float(losses.batch_dice(level, labels) + tf.reduce_mean(losses.cross_entropy(level, labels))))
     loss, logs = found.network_loss(data)
     assert len(terms) == 2  # the third level is the deepest, which has no head
     assert float(loss) == pytest.approx((terms[0] + terms[1] / 2) / 1.5, rel=1e-5)
@@ -110,9 +108,9 @@ def folder_of(root, count=6, shape=(10, 20, 24)):
     for number in range(count):
         draw = generator(7, number)
         label = np.zeros(shape, "u1")
-        for value, z in ((1, 0), (4, 3), (7, 6)):
-            y, x = draw.integers(0, 8, 2)
-            label[z : z + 3, y : y + 9, x : x + 10] = value
+        for value, x in zip((1, 4, 7), draw.permutation(3) * 8, strict=True):
+            y = draw.integers(0, 12)
+            label[1:9, y : y + 8, x : x + 7] = value
         image = draw.normal(0, 10, shape) + 40.0 * label
         write_volume(Volume(image.astype("i2"), AFFINE), root / "images" / f"p{number}.nii.gz")
         write_volume(Volume(label, AFFINE), root / "labels" / f"p{number}.nii.gz")
@@ -161,7 +159,7 @@ def test_labels_and_label_values_must_agree():
 def planned(tmp_path_factory):
     """A run of a folder of which nothing is said but how deep the network is, and how long it trains."""
     root = folder_of(tmp_path_factory.mktemp("planned"), count=8)
-    return root, fit(by_folder(root, NETWORK, "train.steps=120", "train.batch_size=2"), root / "run")
+    return root, fit(by_folder(root, NETWORK, "train.steps=150", "train.batch_size=8"), root / "run")
 
 
 def test_a_folder_is_enough(planned):
@@ -169,7 +167,7 @@ def test_a_folder_is_enough(planned):
     settings = tfmed.load_run(root / "run").settings
     assert (settings.data.source, settings.data.options) == ("nifti_folder", {"modality": "image"})
     assert settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7} and not settings.model.plan
-    assert settings.train.steps == 120 and settings.model.network.widths == (4, 8, 8)  # as they were said
+    assert settings.train.steps == 150 and settings.model.network.widths == (4, 8, 8)  # as they were said
     assert len(settings.model.patch) == 2 and settings.train.schedule.kind == "polynomial"
     table = run.metrics()
     assert table["dice"].dropna().iloc[-1] > 0.5  # bright boxes are soon found; a network that learns nothing has 0
@@ -182,10 +180,10 @@ def test_the_plan_of_a_run_holds_when_it_goes_on(planned):
     write_volume(label.replace(array=(label.array > 0).astype("u1") * 9), root / "labels" / "q9.nii.gz")
     write_volume(label.replace(array=label.array.astype("i2") * 40), root / "images" / "q9.nii.gz")
     try:
-        run = fit(by_folder(root, NETWORK, "train.steps=121", "train.batch_size=2"), root / "run", resume=True)
+        run = fit(by_folder(root, NETWORK, "train.steps=151", "train.batch_size=8"), root / "run", resume=True)
         assert run.settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7}
         with pytest.raises(RunError, match=r"model\.patch"):
-            fit(by_folder(root, NETWORK, "train.steps=121", "model.patch=[4, 4, 4]"), root / "run", resume=True)
+            fit(by_folder(root, NETWORK, "train.steps=151", "model.patch=[4, 4, 4]"), root / "run", resume=True)
     finally:
         (root / "labels" / "q9.nii.gz").unlink()
         (root / "images" / "q9.nii.gz").unlink()

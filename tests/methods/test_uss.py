@@ -353,6 +353,7 @@ class BrokenOff(Exception):
 
 
 @pytest.mark.one_stack
+@pytest.mark.long
 def test_a_run_broken_off_in_a_round_goes_on_with_the_same_slices(run, tmp_path):
     """Broken off without any saving: while the first round trains, and again after its end."""
     broken = tmp_path / "run"

@@ -1,6 +1,7 @@
 """Zoom, random crop and horizontal flip of 2-D images: one sampling grid per sample, for `tfmed.ops.warp`."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,11 +11,13 @@ _STREAM = 0xC209
 
 
 @functools.cache
-def _zoom(zoom):
+def _zoom(zoom: tuple[float, float]) -> Policy:
     return Policy(flip=None, shift=None, scale=zoom)
 
 
-def crop_grid(seed, shape, size, zoom=(0.6, 1.4), flip=0.5):
+def crop_grid(
+    seed: int, shape: Sequence[int], size: int, zoom: tuple[float, float] = (0.6, 1.4), flip: float = 0.5
+) -> np.ndarray:
     """The grid of one sample: a square of `size` pixels, cut anywhere out of the zoomed image, perhaps mirrored.
 
     A square larger than the zoomed image holds all of it, anywhere; what lies around it is `warp`'s to fill. Along
@@ -29,6 +32,10 @@ def crop_grid(seed, shape, size, zoom=(0.6, 1.4), flip=0.5):
 
     Returns:
         float32 array `(size, size, 2)`: the place in the image that each pixel of the result is read from.
+
+    Example:
+        >>> crop_grid(seed=3, shape=(512, 512), size=64).shape
+        (64, 64, 2)
     """
     grid = sample_grid(seed, (size, size), _zoom(tuple(zoom)))
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), _STREAM])))

@@ -7,13 +7,15 @@ Strengths are ranges (low, high), drawn uniformly, one draw per image. Computed 
 dtype; graph-safe and differentiable. Integer images raise ValueError: cast them first.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import tensorflow as tf
 
 from tfmed.ops import elastic
 
 
-def gamma(image, seed, power=(0.7, 1.5)):
+def gamma(image: tf.Tensor, seed: tf.Tensor, power: tuple[float, float] = (0.7, 1.5)) -> tf.Tensor:
     """Bend the values between an image's own minimum and maximum, which stay: `low + span * ((v - low) / span)^g`.
 
     g = exp(u), with u uniform between the logarithms of `power`, so that brightening and darkening balance.
@@ -28,14 +30,14 @@ def gamma(image, seed, power=(0.7, 1.5)):
     return tf.cast(low + span * bent, image.dtype)
 
 
-def contrast(image, seed, factor=(0.75, 1.25)):
+def contrast(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.75, 1.25)) -> tf.Tensor:
     """Stretch the values about the mean of each channel: `mean + f * (v - mean)`."""
     values, seed = _checked(image, seed)
     mean = tf.reduce_mean(values, list(range(1, values.shape.rank - 1)), keepdims=True)
     return tf.cast(mean + _uniform(seed, 2, factor, values) * (values - mean), image.dtype)
 
 
-def noise(image, seed, deviation=(0.0, 0.1)):
+def noise(image: tf.Tensor, seed: tf.Tensor, deviation: tuple[float, float] = (0.0, 0.1)) -> tf.Tensor:
     """Add white Gaussian noise; `deviation` is in the units of the image."""
     values, seed = _checked(image, seed)
     shape = tf.shape(values)[1:]
@@ -43,7 +45,7 @@ def noise(image, seed, deviation=(0.0, 0.1)):
     return tf.cast(values + _uniform(seed, 3, deviation, values) * tf.ensure_shape(white, values.shape), image.dtype)
 
 
-def blur(image, seed, sigma=(0.5, 1.0)):
+def blur(image: tf.Tensor, seed: tf.Tensor, sigma: tuple[float, float] = (0.5, 1.0)) -> tf.Tensor:
     """Smooth with a Gaussian of `sigma` voxels, the same along each axis; the border is continued."""
     values, seed = _checked(image, seed)
     reach = max(1, int(np.ceil(3 * max(sigma))))
@@ -59,7 +61,7 @@ def blur(image, seed, sigma=(0.5, 1.0)):
     return tf.cast(values, image.dtype)
 
 
-def bias_field(image, seed, strength=0.3, knots=5):
+def bias_field(image: tf.Tensor, seed: tf.Tensor, strength: float = 0.3, knots: int = 5) -> tf.Tensor:
     """Multiply with a smooth field around 1, as of an MR coil: `v * exp(b)`, b a cubic B-spline.
 
     Args:
@@ -75,7 +77,7 @@ def bias_field(image, seed, strength=0.3, knots=5):
     return tf.cast(values * tf.exp(elastic.bspline_field(control, size)), image.dtype)
 
 
-def _checked(image, seed):
+def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(float32 values, int64 seeds `(batch, 2)`)."""
     if not tf.as_dtype(image.dtype).is_floating:
         raise ValueError(f"the values of an image of dtype {tf.as_dtype(image.dtype).name} are not changed; cast it")
@@ -88,11 +90,11 @@ def _checked(image, seed):
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 
-def _each(seed, draw):
+def _each(seed: tf.Tensor, draw: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     return tf.map_fn(draw, seed, fn_output_signature=tf.float32)
 
 
-def _uniform(seed, tag, bounds, values):
+def _uniform(seed: tf.Tensor, tag: int, bounds: Iterable[float], values: tf.Tensor) -> tf.Tensor:
     """One draw per image, shaped to multiply the images."""
     low, high = (float(bound) for bound in bounds)
     drawn = _each(seed, lambda s: tf.random.stateless_uniform((), s + [0, tag], 0.0, 1.0))

@@ -17,6 +17,8 @@ import dataclasses
 import functools
 import importlib
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +70,7 @@ class VolumePolicy:
 
     flip: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
     shift: tuple[float, float] | None = (-0.1, 0.1)
-    rotate: tuple | None = None
+    rotate: tuple[float, float] | tuple[tuple[float, float], ...] | None = None
     shear: tuple[float, float] | None = None
     scale: tuple[float, float] | None = None
     elastic: float | None = None
@@ -84,7 +86,7 @@ STRONG_VOLUME = VolumePolicy(rotate=(-20, 20), shear=(-0.2, 0.2), scale=(0.9, 1.
 POLICIES = {("weak", 2): WEAK, ("strong", 2): STRONG, ("weak", 3): WEAK_VOLUME, ("strong", 3): STRONG_VOLUME}
 
 
-def sample_grid(seed, shape, policy):
+def sample_grid(seed: int, shape: Sequence[int], policy: str | Policy | VolumePolicy) -> np.ndarray:
     """The sampling grid of one sample: a pure function of its arguments.
 
     Args:
@@ -98,6 +100,14 @@ def sample_grid(seed, shape, policy):
 
     Raises:
         ValueError: no such policy, or a policy and a shape of different dimensions.
+
+    Example:
+        >>> grid = sample_grid(seed=7, shape=(64, 48), policy="strong")
+        >>> grid.shape, bool((grid == sample_grid(7, (64, 48), "strong")).all())
+        ((64, 48, 2), True)
+        >>> from tfmed.ops.warp import warp_array
+        >>> warp_array(np.ones((64, 48, 1), "uint8"), grid, order=0).shape  # a label: moved, and not blended
+        (64, 48, 1)
     """
     shape = tuple(int(size) for size in shape)
     if isinstance(policy, str):
@@ -116,11 +126,11 @@ def sample_grid(seed, shape, policy):
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-def _image_grid(seed, shape, policy):
+def _image_grid(seed: int, shape: tuple[int, ...], policy: Policy) -> np.ndarray:
     """The places of a chain of transforms: what is affine is kept as a matrix until something elastic needs places."""
     places, (matrix, offset) = None, _about_centre(shape, np.eye(2))
     for transform, strength in _drawn(seed, policy):
-        if transform == "elastic":
+        if policy.alpha is not None and transform == "elastic":
             places = _moved(places, matrix, offset, shape)
             places += _elastic(policy.alpha, policy.sigma, places, strength)
             matrix, offset = _about_centre(shape, np.eye(2))
@@ -130,7 +140,7 @@ def _image_grid(seed, shape, policy):
     return _moved(places, matrix, offset, shape)
 
 
-def _drawn(seed, policy):
+def _drawn(seed: int, policy: Policy) -> list[tuple[str, float]]:
     """[(transform, strength)] of a sample, in the order in which they are run: an imgaug pipeline draws them."""
     chain = _chain(policy)
     chain.seed_(seed)
@@ -138,7 +148,7 @@ def _drawn(seed, policy):
     return chain.augment_batch_(batch).images[0]
 
 
-def _chain(policy):
+def _chain(policy: Policy) -> Any:
     """The imgaug pipeline of a policy, one per thread: seeding it for a sample is cheaper than building it."""
     chains = _THREAD.__dict__.setdefault("chains", {})
     if policy not in chains:
@@ -153,7 +163,7 @@ def _chain(policy):
 _THREAD = threading.local()
 
 
-def _moves(policy):
+def _moves(policy: Policy) -> list[Any]:
     """The transforms of a policy as imgaug augmenters, whose "image" is the list of what has been drawn."""
     move, parameters = _move_class(), import_imgaug().parameters
     moves = []
@@ -170,58 +180,58 @@ def _moves(policy):
 
 
 @functools.cache
-def _move_class():
-    augmenter = import_imgaug().augmenters.Augmenter
+def _move_class() -> type:
+    augmenter: Any = import_imgaug().augmenters.Augmenter
 
     class Move(augmenter):
         """One transform, with a strength drawn by imgaug."""
 
-        def __init__(self, transform, strength):
+        def __init__(self, transform: str, strength: Any) -> None:
             super().__init__(seed=0)  # the chain seeds its transforms
             self.transform, self.strength = transform, strength
 
-        def seed_(self, entropy=None, deterministic_too=False):
+        def seed_(self, entropy: Any = None, deterministic_too: bool = False) -> None:
             self.random_state = entropy  # the chain's derived generator; imgaug would copy it, which takes long
 
-        def _augment_batch_(self, batch, random_state, parents, hooks):
+        def _augment_batch_(self, batch: Any, random_state: Any, parents: Any, hooks: Any) -> Any:
             strengths = self.strength.draw_samples((batch.nb_rows,), random_state=random_state)
             for drawn, strength in zip(batch.images, strengths, strict=True):
                 drawn.append((self.transform, strength))
             return batch
 
-        def get_parameters(self):
+        def get_parameters(self) -> list[Any]:
             return [self.strength]
 
     return Move
 
 
-def _flip(axis, shape, flipped):
+def _flip(axis: int, shape: tuple[int, ...], flipped: float) -> tuple[np.ndarray, np.ndarray]:
     matrix = np.eye(2)
     if flipped:
         matrix[axis, axis] = -1
     return _about_centre(shape, matrix)
 
 
-def _shift(axis, shape, fraction):
+def _shift(axis: int, shape: tuple[int, ...], fraction: float) -> tuple[np.ndarray, np.ndarray]:
     offset = np.zeros(2)
     offset[axis] = -fraction * shape[axis]
     return np.eye(2), offset
 
 
-def _rotate(shape, degrees):
+def _rotate(shape: tuple[int, ...], degrees: float) -> tuple[np.ndarray, np.ndarray]:
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return _about_centre(shape, np.array([[cos, -sin], [sin, cos]]))
 
 
-def _shear(shape, fraction):
+def _shear(shape: tuple[int, ...], fraction: float) -> tuple[np.ndarray, np.ndarray]:
     return _about_centre(shape, np.array([[1, 0], [-fraction, 1]]))
 
 
-def _scale(shape, factor):
+def _scale(shape: tuple[int, ...], factor: float) -> tuple[np.ndarray, np.ndarray]:
     return _about_centre(shape, np.eye(2) / factor)
 
 
-_AFFINE = {
+_AFFINE: dict[str, Callable[[tuple[int, ...], float], tuple[np.ndarray, np.ndarray]]] = {
     "flip x": functools.partial(_flip, 1),
     "flip y": functools.partial(_flip, 0),
     "shift x": functools.partial(_shift, 1),
@@ -232,24 +242,24 @@ _AFFINE = {
 }  # (shape, strength) -> (matrix, offset), from places to places
 
 
-def _about_centre(shape, matrix):
+def _about_centre(shape: tuple[int, ...], matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(matrix, offset) that leaves the centre of an image where it is."""
     centre = (np.array(shape) - 1) / 2
     return matrix, centre - matrix @ centre
 
 
-def _moved(places, matrix, offset, shape):
+def _moved(places: np.ndarray | None, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """matrix @ place + offset, float32 `(*shape, axes)`; places None: at every voxel."""
     if places is None:
         return _affine_grid(matrix, offset, shape)
     if np.array_equal(matrix, np.eye(2)) and not offset.any():
         return places
     y, x = places[..., 0], places[..., 1]
-    rows = zip(np.float32(matrix), np.float32(offset), strict=True)
+    rows = zip(np.asarray(matrix, np.float32), np.asarray(offset, np.float32), strict=True)
     return np.stack([y * along_y + (x * along_x + shift) for (along_y, along_x), shift in rows], -1)
 
 
-def _elastic(alpha, sigma, places, seed):
+def _elastic(alpha: float, sigma: float, places: np.ndarray, seed: float) -> np.ndarray:
     shape = places.shape[:2]
     weights = [elastic.gaussian_weights(size, float(sigma)) for size in shape]
     generator = np.random.Generator(np.random.Philox(int(seed)))
@@ -259,7 +269,7 @@ def _elastic(alpha, sigma, places, seed):
     return _read(pairs, places)
 
 
-def _read(pairs, places):
+def _read(pairs: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Pairs of numbers, as complex `(H, W)`, at places `(..., 2)`, bilinear, `(..., 2)`; the border is continued."""
     height, width = pairs.shape
     y, x = (np.clip(places[..., axis], 0, size - 1) for axis, size in enumerate((height, width)))
@@ -274,7 +284,7 @@ def _read(pairs, places):
     return lower[..., None].view(np.float32)
 
 
-def _between(pairs, first, second, share):
+def _between(pairs: np.ndarray, first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
     start = pairs.take(first, mode="clip")
     mixed = pairs.take(second, mode="clip")
     mixed -= start
@@ -286,7 +296,7 @@ def _between(pairs, first, second, share):
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
 
-def _volume_grid(seed, shape, policy):
+def _volume_grid(seed: int, shape: tuple[int, ...], policy: VolumePolicy) -> np.ndarray:
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
     names = [name for name in ("flip", "shift", "rotate", "shear", "scale", "elastic") if getattr(policy, name)]
     names = [names[i] for i in generator.permutation(len(names))]
@@ -300,26 +310,30 @@ def _volume_grid(seed, shape, policy):
     centre = (np.array(shape) - 1) / 2
     offset += centre - matrix @ centre
     grid = _affine_grid(matrix, offset, shape)
-    if "elastic" in names:  # places = affine(voxel + displacement): the affine part acts on the few control points
+    if policy.elastic and "elastic" in names:
+        # places = affine(voxel + displacement): the affine part acts on the few control points
         weights = [elastic.bspline_weights(size, max(4, int(np.ceil(size / policy.knots)) + 3)) for size in shape]
         control = generator.uniform(-policy.elastic, policy.elastic, (*(w.shape[1] for w in weights), 3))
         grid += elastic.spread(control @ matrix.T, weights)
     return grid
 
 
-def _volume_affine(name, generator, shape, policy):
+def _volume_affine(
+    name: str, generator: np.random.Generator, shape: tuple[int, ...], policy: VolumePolicy
+) -> tuple[np.ndarray, np.ndarray]:
     """(matrix, offset) of one transform, from places to places about the centre."""
+    strength = getattr(policy, name)
     if name == "flip":
-        return np.diag(np.where(generator.random(3) < policy.flip, -1.0, 1.0)), np.zeros(3)
+        return np.diag(np.where(generator.random(3) < strength, -1.0, 1.0)), np.zeros(3)
     if name == "shift":
-        return np.eye(3), -generator.uniform(*policy.shift, 3) * shape
+        return np.eye(3), -generator.uniform(strength[0], strength[1], 3) * shape
     if name == "scale":
-        return np.eye(3) / generator.uniform(*policy.scale), np.zeros(3)
+        return np.eye(3) / generator.uniform(*strength), np.zeros(3)
     matrix = np.eye(3)
     if name == "shear":
-        matrix[np.triu_indices(3, 1)] = generator.uniform(*policy.shear, 3)
+        matrix[np.triu_indices(3, 1)] = generator.uniform(strength[0], strength[1], 3)
     else:
-        ranges = np.broadcast_to(np.asarray(policy.rotate, float), (3, 2))
+        ranges = np.broadcast_to(np.asarray(strength, float), (3, 2))
         for axis, angle in enumerate(np.deg2rad(generator.uniform(ranges[:, 0], ranges[:, 1]))):
             turn, (a, b) = np.eye(3), [i for i in range(3) if i != axis]
             turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
@@ -328,7 +342,7 @@ def _volume_affine(name, generator, shape, policy):
     return matrix * spacing / spacing[:, None], np.zeros(3)
 
 
-def _affine_grid(matrix, offset, shape):
+def _affine_grid(matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """matrix @ voxel + offset at every voxel, float32, formed in float64 from one term per axis."""
     grid = np.empty((*shape, len(shape)), np.float32)
     terms = [np.arange(size)[:, None] * matrix[:, axis] for axis, size in enumerate(shape)]

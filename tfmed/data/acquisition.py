@@ -5,6 +5,7 @@ from a case's name to the list of its slices that are asked for, in ascending or
 """
 
 import collections
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import scipy
@@ -13,12 +14,12 @@ DISTANCE = 5  # slices between two candidates of one volume
 BOX = 11  # voxels, of the box that dilates a mask
 
 
-def slice_scores(entropy):
+def slice_scores(entropy: np.ndarray) -> np.ndarray:
     """Mean entropy of each slice, float64 `(slices,)`, of a map `(z, y, x)`."""
     return np.asarray(entropy, np.float64).mean(axis=(1, 2))
 
 
-def volume_score(entropy, mask=None):
+def volume_score(entropy: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Mean entropy of a map `(z, y, x)` over a mask dilated by a box, so that air beside an organ does not count.
 
     Args:
@@ -31,7 +32,7 @@ def volume_score(entropy, mask=None):
     return float(np.mean(entropy[near], dtype=np.float64))
 
 
-def candidates(profile, annotated, distance=DISTANCE):
+def candidates(profile: np.ndarray, annotated: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
     """Local maxima of a profile of slice scores that lie at least `distance` slices apart, higher ones first served.
 
     As `scipy.signal.find_peaks`: the first and the last slice are none, a plateau's is its middle. Annotated slices
@@ -41,7 +42,9 @@ def candidates(profile, annotated, distance=DISTANCE):
     return scipy.signal.find_peaks(scores, distance=distance)[0]
 
 
-def uncertain_slices(pool, profiles, count, distance=DISTANCE):
+def uncertain_slices(
+    pool: Mapping[str, np.ndarray], profiles: Mapping[str, np.ndarray], count: int, distance: int = DISTANCE
+) -> dict[str, list[int]]:
     """USS: of all volumes' candidates the `count` with the highest scores, or all if there are fewer.
 
     Args:
@@ -58,7 +61,9 @@ def uncertain_slices(pool, profiles, count, distance=DISTANCE):
     return _gathered((name, z) for _, name, z in sorted(found)[:count])
 
 
-def random_slices(pool, shown, count, draw):
+def random_slices(
+    pool: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray], count: int, draw: np.random.Generator
+) -> dict[str, list[int]]:
     """RSS: slices drawn one by one until `count` of them show the organ, or none is left; the others come free.
 
     Args:
@@ -78,7 +83,7 @@ def random_slices(pool, shown, count, draw):
     return _gathered(chosen)
 
 
-def uncertain_volumes(pool, scores, count):
+def uncertain_volumes(pool: Mapping[str, np.ndarray], scores: Mapping[str, float], count: int) -> dict[str, list[int]]:
     """UVS: the `count` volumes with the highest scores, of those without any annotation; all their slices.
 
     Args:
@@ -90,13 +95,13 @@ def uncertain_volumes(pool, scores, count):
     return _whole(pool, sorted(free, key=lambda name: -scores[name])[:count])
 
 
-def random_volumes(pool, count, draw):
+def random_volumes(pool: Mapping[str, np.ndarray], count: int, draw: np.random.Generator) -> dict[str, list[int]]:
     """RVS: `count` volumes drawn at random, of those without any annotation; all their slices."""
     free = [name for name in sorted(pool) if not pool[name].any()]
     return _whole(pool, [free[i] for i in draw.permutation(len(free))[:count]])
 
 
-def effort(pool, shown):
+def effort(pool: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray]) -> dict[str, float]:
     """What the annotations of a pool cost (Section "Annotation effort" of the paper).
 
     A slice that shows the organ costs 1 where it stands alone and 1/3 in a volume that is annotated as a whole, where
@@ -115,7 +120,7 @@ def effort(pool, shown):
     return {"slices": slices, "liver slices": sum(organ.values()), "patients": len(organ), "effort": round(cost, 1)}
 
 
-def tiles(annotated, depth):
+def tiles(annotated: np.ndarray, depth: int) -> int:
     """How many windows of `depth` slices cover the annotated ones, from the lowest on."""
     count, end = 0, -1
     for z in np.flatnonzero(annotated):
@@ -124,12 +129,12 @@ def tiles(annotated, depth):
     return count
 
 
-def _gathered(pairs):
+def _gathered(pairs: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
     chosen = collections.defaultdict(list)
     for name, z in pairs:
         chosen[name].append(z)
     return {name: sorted(chosen[name]) for name in sorted(chosen)}
 
 
-def _whole(pool, names):
+def _whole(pool: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, list[int]]:
     return {name: list(range(len(pool[name]))) for name in sorted(names)}

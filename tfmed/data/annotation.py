@@ -1,13 +1,17 @@
 """Who annotates: a person, through a folder. Slices to annotate lie ready as NIfTI, finished ones are picked up."""
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
+from tfmed.data.cache import Prepared
+from tfmed.data.case import Case
 from tfmed.data.preprocess import class_labels
 from tfmed.data.preprocess.geometry import boxed
 from tfmed.errors import DataError, RunError
-from tfmed.files import safe_name
+from tfmed.files import PathLike, safe_name
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.io.geometry import difference_of_grids, same_grid
 
@@ -24,10 +28,10 @@ class SparseLabel:
 
     dtype, ndim = np.dtype(np.uint8), 3
 
-    def __init__(self, shape, planes):
+    def __init__(self, shape: Sequence[int], planes: dict[int, np.ndarray]) -> None:
         self.shape, self.planes = tuple(shape), planes
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> np.ndarray:
         index = index if isinstance(index, tuple) else (index,)
         places = np.arange(self.shape[0])[index[0]]
         dense = np.zeros((len(places), *self.shape[1:]), self.dtype)
@@ -36,7 +40,7 @@ class SparseLabel:
                 into[...] = self.planes[z]
         return dense[(slice(None), *index[1:])]
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
@@ -53,10 +57,12 @@ class Folder:
         label_values: the number of each class in files.
     """
 
-    def __init__(self, path, modalities, label_values):
+    def __init__(self, path: PathLike, modalities: Sequence[str], label_values: Sequence[int]) -> None:
         self.path, self.modalities, self.label_values = pathlib.Path(path), modalities, label_values
 
-    def ask(self, number, case, slices, prepared, draft):
+    def ask(
+        self, number: int, case: Case, slices: Sequence[int], prepared: Prepared, draft: Callable[[], np.ndarray]
+    ) -> None:
         """Lay out what is not there yet.
 
         Args:
@@ -78,21 +84,21 @@ class Folder:
             label = Volume(drawn[draft()], prepared.affine)
             write_volume(_cut(label, part), todo / f"{name}_label.nii.gz")  # last: the images are there then
 
-    def missing(self, number, case, slices, prepared):
+    def missing(self, number: int, case: Case, slices: Sequence[int], prepared: Prepared) -> list[str]:
         """Names of what has not come back yet."""
         names = [name for name, _ in _parts(case, slices, prepared)]
         return [name for name in names if self._found(number, name) is None]
 
-    def answer(self, number, case, slices, prepared):
+    def answer(self, number: int, case: Case, slices: Sequence[int], prepared: Prepared) -> dict[int, np.ndarray]:
         """{slice: class numbers `(y, x)`} of what came back.
 
         Raises:
             ImageIntegrityError: a file is damaged, for example half saved.
             DataError: a file is not a label map of its slice.
         """
-        planes = {}
+        planes: dict[int, np.ndarray] = {}
         for name, part in _parts(case, slices, prepared):
-            path = self._found(number, name)
+            path: Any = self._found(number, name)  # there is one, see `missing`
             label = read_volume(path)
             wanted = _cut(Volume(prepared.image[..., 0], prepared.affine), part)
             if label.array.ndim != 3 or not same_grid(wanted, label):
@@ -107,7 +113,7 @@ class Folder:
             planes |= dict(zip(range(part.start, part.stop), classes, strict=True))
         return planes
 
-    def refuse(self, number, missing, total):
+    def refuse(self, number: int, missing: Sequence[str], total: int) -> NoReturn:
         """Raise the RunError that tells what is to be done."""
         raise RunError(
             f"{total - len(missing)} of {total} annotations of round {number} are finished ({missing[0]} is not); "
@@ -115,17 +121,17 @@ class Folder:
             f"{self.path / f'round{number}' / 'done'}, and go on with --resume"
         )
 
-    def _found(self, number, name):
+    def _found(self, number: int, name: str) -> pathlib.Path | None:
         done = self.path / f"round{number}" / "done"
         return next((path for e in ENDINGS if (path := done / f"{name}_label{e}").exists()), None)
 
 
-def _parts(case, slices, prepared):
+def _parts(case: Case, slices: Sequence[int], prepared: Prepared) -> list[tuple[str, slice]]:
     """(name, slices as one `slice`) of each file: a whole volume is one, otherwise each slice is."""
     if len(slices) == prepared.image.shape[0]:
         return [(safe_name(case.id), slice(0, len(slices)))]
     return [(f"{safe_name(case.id)}_z{z:04d}", slice(z, z + 1)) for z in slices]
 
 
-def _cut(volume, part):
+def _cut(volume: Volume, part: slice) -> Volume:
     return boxed(volume, (part.start, 0, 0), (part.stop - part.start, *volume.shape[1:]))

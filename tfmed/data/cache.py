@@ -8,16 +8,23 @@ import logging
 import pathlib
 import re
 import stat
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfmed.data import phantoms, preprocess
+from tfmed.data.case import Case
 from tfmed.data.entries import Entries
+from tfmed.data.preprocess import Step
 from tfmed.data.readers import read_address, read_case
 from tfmed.errors import DataError
-from tfmed.files import own_text, write_text
+from tfmed.files import PathLike, own_text, write_text
 from tfmed.io import Volume, companions_of, file_of, part_of
 from tfmed.io.companions import data_files
+
+if TYPE_CHECKING:
+    from tfmed.data.checks import CaseSpec
 
 log = logging.getLogger("tfmed")
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -37,7 +44,7 @@ class Prepared:
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
-    voxels: list | None
+    voxels: list[int] | None
 
 
 class Cache:
@@ -49,16 +56,16 @@ class Cache:
         image_dtype: "float32" or "float16", of cached images. Labels keep their dtype.
     """
 
-    def __init__(self, folder, steps, image_dtype="float32"):
+    def __init__(self, folder: PathLike, steps: Iterable[Step], image_dtype: str = "float32") -> None:
         self.folder = pathlib.Path(folder)
         self.steps = tuple(steps)
         self.image_dtype = np.dtype(image_dtype)
         settings = [step.model_dump(mode="json") for step in self.steps]
         self._recipe = json.dumps([preprocess.VERSION, str(self.image_dtype), settings], sort_keys=True)
-        self._keys = {}
+        self._keys: dict[tuple, str] = {}
         self._entries = Entries(folder)
 
-    def get(self, address, is_label=False, series_uid=None):
+    def get(self, address: str, is_label: bool = False, series_uid: str | None = None) -> Volume:
         """The prepared Volume (its array a read-only memory map `(z, y, x[, channel])`), made first if need be.
 
         Raises:
@@ -72,7 +79,7 @@ class Cache:
         arrays, note = self._entries.read(key) or self._made(key, address, is_label, series_uid)
         return Volume(arrays[""], np.array(note["affine"]))
 
-    def stack(self, case, case_spec):
+    def stack(self, case: Case, case_spec: "CaseSpec") -> Prepared:
         """The `Prepared` case, made first if need be: its images as channels, its labels as class numbers.
 
         Raises:
@@ -86,7 +93,7 @@ class Cache:
         arrays, note = self._entries.read(key) or self._made_stack(key, case, case_spec)
         return Prepared(arrays[""], arrays.get("label"), np.array(note["affine"]), note["label"])
 
-    def _stack_key(self, case, case_spec):
+    def _stack_key(self, case: Case, case_spec: "CaseSpec") -> str:
         addresses = [case.images[name] for name in case_spec.images]
         label = case.label if case_spec.label != "none" else None
         content = [self.content(address) for address in [*addresses, *([label] if label else [])]]
@@ -99,21 +106,22 @@ class Cache:
         ]
         return hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
 
-    def _made_stack(self, key, case, case_spec):
+    def _made_stack(self, key: str, case: Case, case_spec: "CaseSpec") -> Any:
+        values = case_spec.label_values or ()  # a method that stacks names them
         with _named(case.id):
             images, label = read_case(case, case_spec)
             if label is not None:  # before the steps, which pad with class 0
-                label = preprocess.class_labels(label, case_spec.label_values)
+                label = preprocess.class_labels(label, values)
             images, label = preprocess.run_together(self.steps, images, label)
             arrays = {"": self._stored(np.concatenate([_with_channels(v.array) for v in images], -1))}
         note = {"affine": images[0].affine.tolist(), "label": None}
         if label is not None:
             arrays["label"] = label.array
-            note["label"] = np.bincount(label.array.ravel(), minlength=len(case_spec.label_values)).tolist()
+            note["label"] = np.bincount(label.array.ravel(), minlength=len(values)).tolist()
         self._entries.write(key, arrays, note)
         return self._entries.read(key)
 
-    def has(self, case, case_spec):
+    def has(self, case: Case, case_spec: "CaseSpec") -> bool:
         """Whether everything that a method wants of a case is prepared already; False for a file that is not there."""
         if case_spec.stack:
             try:
@@ -121,7 +129,7 @@ class Cache:
             except OSError:
                 return False
         series_uid = case.meta.get("series_uid")
-        addresses = [(case.images.get(name), False, series_uid) for name in case_spec.images]
+        addresses: list[Any] = [(case.images.get(name), False, series_uid) for name in case_spec.images]
         if case_spec.label != "none" and case.label is not None:
             addresses.append((case.label, True, None))
         try:
@@ -129,18 +137,18 @@ class Cache:
         except OSError:
             return False
 
-    def _key(self, address, is_label, series_uid):
+    def _key(self, address: str, is_label: bool, series_uid: str | None) -> str:
         content = self.content(address)
         return hashlib.sha256(f"{content}|{series_uid}|{is_label}|{self._recipe}".encode()).hexdigest()[:40]
 
-    def _made(self, key, address, is_label, series_uid):
+    def _made(self, key: str, address: str, is_label: bool, series_uid: str | None) -> Any:
         with _named(address):
             volume = preprocess.run(self.steps, read_address(address, series_uid), is_label)
             array = volume.array if is_label else self._stored(volume.array)
         self._entries.write(key, {"": array}, {"affine": volume.affine.tolist()})
         return self._entries.read(key)
 
-    def _stored(self, array):
+    def _stored(self, array: np.ndarray) -> np.ndarray:
         """An image in the dtype of the cache, which must be able to hold it, and to tell voxels apart."""
         largest = np.finfo(self.image_dtype).max
         with np.errstate(over="ignore"):
@@ -158,7 +166,7 @@ class Cache:
             )
         return stored
 
-    def content(self, address):
+    def content(self, address: str) -> str:
         """What tells the content of an address from any other: a digest of its files, or the phantom's description.
 
         Raises:
@@ -188,7 +196,7 @@ class Cache:
 
 
 @contextlib.contextmanager
-def _named(what):
+def _named(what: str) -> Iterator[None]:
     """Steps know nothing of cases: their errors get the name here."""
     try:
         yield
@@ -196,7 +204,7 @@ def _named(what):
         raise DataError(f"{what}: {error}") from None
 
 
-def _digest_in(note):
+def _digest_in(note: pathlib.Path) -> str | None:
     """The digest in a note of an earlier look at a file; None where there is none, or no whole one."""
     try:
         text = own_text(note)
@@ -210,11 +218,11 @@ def _digest_in(note):
     return text
 
 
-def _mapping(case):
+def _mapping(case: Case) -> Any:
     """What is done to the numbers of a case's label map."""
     groups = case.meta.get("label_groups")
     return case.meta.get("label_values") if groups is None else [case.meta.get("label_values"), groups]
 
 
-def _with_channels(array):
+def _with_channels(array: np.ndarray) -> np.ndarray:
     return array if array.ndim == 4 else array[..., None]

@@ -1,13 +1,18 @@
 """Checking cases before training, and filling the cache: all problems at once, each with the way to fix it."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfmed.data import phantoms
+from tfmed.data.cache import Cache
+from tfmed.data.case import Case
 from tfmed.data.readers import read_address, read_label
 from tfmed.errors import DataError, UserError
 from tfmed.io.geometry import Geometry, difference_of_grids, same_grid
+from tfmed.io.volume import Volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +28,14 @@ class CaseSpec:
             in the order of `label_values`.
     """
 
-    images: tuple = ("ct",)
+    images: tuple[str, ...] = ("ct",)
     label: str = "none"
-    label_values: tuple | None = None
-    minimum_shape: tuple = (2, 2, 2)
+    label_values: tuple[int, ...] | None = None
+    minimum_shape: tuple[int, ...] = (2, 2, 2)
     stack: bool = False
 
 
-def check_case(case, case_spec):
+def check_case(case: Case, case_spec: CaseSpec) -> list[str]:
     """Problems of one case, a list of lines; empty when it can be used."""
     problems, first = [], None
     for name in case_spec.images:
@@ -39,7 +44,7 @@ def check_case(case, case_spec):
             problems.append(f"{case.id}: has no {name!r} image (has: {has}); add it or remove the case")
             continue
         volume, problem = _read(case, case.images[name])
-        problems += problem or _image_problems(case, case.images[name], volume, case_spec)
+        problems += problem if volume is None else _image_problems(case, case.images[name], volume, case_spec)
         if volume and first and case_spec.stack:
             problems += _grid_problems(case.images[name], volume, *first)
         first = first or (volume and (Geometry(volume.shape, volume.affine, volume.array.dtype), case.images[name]))
@@ -50,7 +55,7 @@ def check_case(case, case_spec):
     return problems
 
 
-def _read(case, address):
+def _read(case: Case, address: str) -> tuple[Volume | None, list[str]]:
     try:
         return read_address(address, case.meta.get("series_uid")), []
     except UserError as error:
@@ -59,13 +64,13 @@ def _read(case, address):
         return None, [f"{address}: no such file; check data.root"]
 
 
-def _grid_problems(address, volume, first, of):
+def _grid_problems(address: str, volume: Volume, first: Geometry, of: str) -> list[str]:
     if same_grid(first, volume):
         return []
     return [f"{address}: {difference_of_grids(volume, first)} {of}; resample it to that image's grid"]
 
 
-def _image_problems(case, address, volume, case_spec):
+def _image_problems(case: Case, address: str, volume: Volume, case_spec: CaseSpec) -> list[str]:
     array = volume.array
     if array.ndim == 4:
         return [f"{address}: has {array.shape[3]} channels where one is needed; split it into one file per channel"]
@@ -80,7 +85,7 @@ def _image_problems(case, address, volume, case_spec):
     return []
 
 
-def _label_problems(case, first, case_spec):
+def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
     try:
         label = read_label(case)
     except UserError as error:
@@ -89,19 +94,24 @@ def _label_problems(case, first, case_spec):
         return [f"{case.label}: no such file; check data.root"]
     if label.array.ndim == 4:
         return [f"{case.label}: has {label.array.shape[3]} channels where one is needed; give one map of all classes"]
-    if first and (problems := _grid_problems(case.label, label, *first)):
+    if first and (problems := _grid_problems(str(case.label), label, *first)):
         return problems
     values = np.unique(label.array)
     if not np.array_equal(values, np.round(values)):
         return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
     strange = sorted(set(values.astype(int).tolist()) - set(case_spec.label_values or values.astype(int).tolist()))
     if strange:
-        expected = f"{strange[:5]} where {list(case_spec.label_values)} are expected"
+        expected = f"{strange[:5]} where {list(case_spec.label_values or ())} are expected"
         return [f"{case.label}: holds the label values {expected}; map them to these or remove the case"]
     return []
 
 
-def prepare_cases(cases, cache, case_spec, progress=lambda items, text: items):
+def prepare_cases(
+    cases: Sequence[Case],
+    cache: Cache,
+    case_spec: CaseSpec,
+    progress: Callable[[list[Case], str], Iterable[Case]] = lambda items, text: items,
+) -> None:
     """Check every case that lies in files and fill the cache with it.
 
     Phantoms need no check; they are made when they are first read, or here where a method wants stacks.
@@ -119,14 +129,14 @@ def prepare_cases(cases, cache, case_spec, progress=lambda items, text: items):
         raise DataError(problems[0] + more)
 
 
-def _once(case, cache, case_spec):
+def _once(case: Case, cache: Cache, case_spec: CaseSpec) -> list[str]:
     """Problems of a case; one whose prepared volumes are in the cache was checked when they were made."""
     if is_phantom(case) and set(case_spec.images) <= set(case.images):
         return []
     return [] if cache.has(case, case_spec) else check_case(case, case_spec)
 
 
-def fill(case, cache, case_spec):
+def fill(case: Case, cache: Cache, case_spec: CaseSpec) -> list[str]:
     """Put a case's images, and its label when the method uses labels, into the cache.
 
     Returns:
@@ -145,6 +155,6 @@ def fill(case, cache, case_spec):
     return []
 
 
-def is_phantom(case):
+def is_phantom(case: Case) -> bool:
     """Whether all of a case is made from a seed."""
     return all(phantoms.is_address(address) for address in case.images.values())

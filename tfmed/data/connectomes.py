@@ -1,10 +1,12 @@
 """Connectomes of a set of cases: read, checked against one another, and scaled, as one array."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfmed.data import phantoms
+from tfmed.data.case import Case
 from tfmed.errors import DataError, UserError
 from tfmed.io.connectome import read_connectome
 
@@ -21,24 +23,26 @@ class Connectomes:
 
     matrices: np.ndarray
     labels: np.ndarray
-    ids: tuple
+    ids: tuple[str, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.ids)
 
-    def of_class(self, number):
+    def of_class(self, number: int) -> np.ndarray:
         """The matrices of one class."""
         return self.matrices[self.labels == number]
 
 
-def read_matrix(address):
+def read_matrix(address: str) -> np.ndarray:
     """The matrix behind a path or a `phantom:` address, float64."""
     if phantoms.is_address(address):
         return phantoms.read(address).array[0].astype(np.float64)
     return read_connectome(address)
 
 
-def problems_of(case, image="connectome", regions=None, one_triangle=False):
+def problems_of(
+    case: Case, image: str = "connectome", regions: int | None = None, one_triangle: bool = False
+) -> list[str]:
     """What keeps a case from being used: a list of lines, empty when nothing does."""
     try:
         checked(case, image, regions, one_triangle)
@@ -47,7 +51,9 @@ def problems_of(case, image="connectome", regions=None, one_triangle=False):
     return []
 
 
-def checked(case, image="connectome", regions=None, one_triangle=False):
+def checked(
+    case: Case, image: str = "connectome", regions: int | None = None, one_triangle: bool = False
+) -> np.ndarray:
     """The matrix of a case, float64, with a zero diagonal.
 
     Args:
@@ -82,7 +88,14 @@ def checked(case, image="connectome", regions=None, one_triangle=False):
     return matrix
 
 
-def read_all(cases, classes, image="connectome", one_triangle=False, log_counts=False, scale="own"):
+def read_all(
+    cases: Sequence[Case],
+    classes: Sequence[str],
+    image: str = "connectome",
+    one_triangle: bool = False,
+    log_counts: bool = False,
+    scale: str | float = "own",
+) -> Connectomes:
     """The Connectomes of cases.
 
     Args:

@@ -5,10 +5,12 @@ import json
 import logging
 import pathlib
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from tfmed.files import atomic_path, own_text, write_text
+from tfmed.files import PathLike, atomic_path, own_text, write_text
 
 log = logging.getLogger("tfmed")
 _CHUNK = 1 << 24  # bytes
@@ -28,11 +30,13 @@ class Entries:
         folder: where they lie.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: PathLike) -> None:
         self.folder = pathlib.Path(folder)
-        self._sound = {}  # key -> (names of the arrays, note) of what this process has compared
+        self._sound: dict[
+            str, tuple[tuple[str, ...], Any]
+        ] = {}  # key -> (names of the arrays, note) of what this process has compared
 
-    def write(self, key, arrays, note):
+    def write(self, key: str, arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> None:
         """Write a group.
 
         Args:
@@ -47,14 +51,14 @@ class Entries:
         write_text(self._note(key), json.dumps({"note": note, "files": files}))
         self._sound[key] = tuple(files), json.loads(json.dumps(note))
 
-    def has(self, key):
+    def has(self, key: str) -> bool:
         """Whether a group is there, by its note and the lengths of its files."""
         try:
             return self._looked_at(key) is not None
         except _Damaged:
             return False
 
-    def read(self, key):
+    def read(self, key: str) -> tuple[dict[str, np.ndarray], Any] | None:
         """(arrays {name: read-only memory map}, note), or None where there is none or it is damaged.
 
         Lengths and checksums are compared when this process first reads the group.
@@ -74,11 +78,11 @@ class Entries:
         self._sound[key] = tuple(found["files"]), found["note"]
         return self._arrays(key)
 
-    def _arrays(self, key):
+    def _arrays(self, key: str) -> tuple[dict[str, np.ndarray], Any]:
         names, note = self._sound[key]
         return {name: np.load(self._path(key, name), mmap_mode="r", allow_pickle=False) for name in names}, note
 
-    def _looked_at(self, key):
+    def _looked_at(self, key: str) -> Any:
         """The note of a group whose files have the lengths that it tells; None where there is none of this form."""
         path = self._note(key)
         if not path.exists():
@@ -95,19 +99,19 @@ class Entries:
                 raise _Damaged(f"{file}: is missing or cut short")
         return note
 
-    def _compare_checksums(self, key, files):
+    def _compare_checksums(self, key: str, files: Mapping[str, tuple[int, int]]) -> None:
         for name, (_, checksum) in files.items():
             if _checksum(self._path(key, name)) != checksum:
                 raise _Damaged(f"{self._path(key, name)}: is damaged")
 
-    def _path(self, key, name):
+    def _path(self, key: str, name: str) -> pathlib.Path:
         return self.folder / key[:2] / f"{key}{'-' if name else ''}{name}.npy"
 
-    def _note(self, key):
+    def _note(self, key: str) -> pathlib.Path:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def _is_note(note):
+def _is_note(note: Any) -> bool:
     files = note.get("files") if isinstance(note, dict) and "note" in note else None
     return isinstance(files, dict) and all(
         isinstance(entry, list) and len(entry) == 2 and all(isinstance(value, int) for value in entry)
@@ -115,14 +119,14 @@ def _is_note(note):
     )
 
 
-def _save(path, array):
+def _save(path: pathlib.Path, array: np.ndarray) -> list[int]:
     """Write an array as .npy; [bytes, checksum] of the file."""
     array = np.ascontiguousarray(array)
     with atomic_path(path) as temporary, open(temporary, "w+b") as stream:
         np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
         stream.seek(0)
         checksum = zlib.crc32(stream.read())
-        view = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+        view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
         for start in range(0, len(view), _CHUNK):
             chunk = view[start : start + _CHUNK]
             stream.write(chunk)
@@ -131,7 +135,7 @@ def _save(path, array):
     return [size, checksum]
 
 
-def _checksum(path):
+def _checksum(path: pathlib.Path) -> int:
     checksum = 0
     with open(path, "rb") as stream:
         while block := stream.read(_CHUNK):

@@ -1,13 +1,16 @@
 """Label maps whose files store other numbers than the classes' own, or more of them."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from tfmed.errors import DataError
+from tfmed.io.volume import Volume
 
 _LOWEST, _HIGHEST = -(1 << 15), (1 << 16) - 1
 
 
-def relabel(volume, mapping, where="label map"):
+def relabel(volume: Volume, mapping: Mapping[int, int], where: str = "label map") -> Volume:
     """The label map with each stored number replaced by its class, such as 255 by 1.
 
     Args:
@@ -35,7 +38,7 @@ def relabel(volume, mapping, where="label map"):
     return volume.replace(array=result)
 
 
-def grouped(volume, groups):
+def grouped(volume: Volume, groups: Sequence[tuple[int, Sequence[int] | None]]) -> Volume:
     """The label map with several stored numbers as one; whatever no group names is background.
 
     Args:
@@ -52,7 +55,7 @@ def grouped(volume, groups):
     return volume.replace(array=result)
 
 
-def _table(mapping, where):
+def _table(mapping: Mapping[int, int], where: str) -> tuple[np.ndarray, int]:
     """(classes of all stored numbers from `lowest` on, -1 where there is none; `lowest`)."""
     pairs = {0: 0, **mapping}
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for pair in pairs.items() for n in pair)
@@ -66,13 +69,13 @@ def _table(mapping, where):
     return table, lowest
 
 
-def _check_range(part, mapping, lowest, highest, where):
+def _check_range(part: np.ndarray, mapping: Mapping[int, int], lowest: int, highest: int, where: str) -> None:
     inside = (part >= lowest) & (part <= highest)  # False for NaN as well
     if not inside.all():
         raise _strange(part[~inside], mapping, where)
 
 
-def _strange(values, mapping, where):
+def _strange(values: np.ndarray, mapping: Mapping[int, int], where: str) -> DataError:
     found = ", ".join(f"{value:g}" for value in np.unique(values)[:5].tolist())
     known = sorted({0, *map(int, mapping)})
     expected = f"{', '.join(map(str, known[:5]))}{', ...' if len(known) > 5 else ''}"

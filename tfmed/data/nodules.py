@@ -1,11 +1,13 @@
 """Lung nodules: where they are, where others could be, and volumes of interest (VOIs) cut out and pasted back."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from tfmed.data import phantoms
+from tfmed.data.case import Case
 from tfmed.data.phantoms.chest_ct import placed_nodules
 from tfmed.errors import DataError
 
@@ -23,10 +25,10 @@ class Nodule:
         radius_mm: of a sphere of its size.
     """
 
-    centre_mm: tuple
+    centre_mm: tuple[float, ...]
     radius_mm: float
 
-    def centre_zyx(self, affine):
+    def centre_zyx(self, affine: np.ndarray) -> np.ndarray:
         """The centre in fractional voxels (z, y, x) of a grid."""
         return (np.linalg.inv(affine) @ [*self.centre_mm, 1.0])[2::-1]
 
@@ -34,7 +36,7 @@ class Nodule:
 # --- where nodules are ------------------------------------------------------------------------------------------------
 
 
-def nodules_of(case):
+def nodules_of(case: Case) -> list[Nodule]:
     """The nodules of a case: list of `Nodule`, empty for a healthy one.
 
     They come from `meta["nodules"]`, as LIDC-IDRI and LUNA16 have it, or are those of a chest phantom. Marks of several
@@ -54,7 +56,7 @@ def nodules_of(case):
     raise DataError(f"{case.id}: its source tells no nodules; use lidc_idri, luna16 or phantom_chest_ct")
 
 
-def merged(nodules):
+def merged(nodules: Sequence[Nodule]) -> list[Nodule]:
     """One nodule for each group of nodules whose centres lie within one another: their mean centre and radius."""
     if not nodules:
         return []
@@ -69,7 +71,7 @@ def merged(nodules):
     ]
 
 
-def _components(near):
+def _components(near: np.ndarray) -> tuple[int, np.ndarray]:
     from scipy.sparse.csgraph import connected_components
 
     return connected_components(near, directed=False)
@@ -78,7 +80,9 @@ def _components(near):
 # --- where a nodule could be ------------------------------------------------------------------------------------------
 
 
-def lung_points(hu, spacing, count, rng):
+def lung_points(
+    hu: np.ndarray, spacing: Sequence[float], count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Random places inside the lungs, and how deep they lie; both empty where there is no lung.
 
     Lungs are found by their density on a coarse grid: large regions of air-filled tissue, those that do not reach the
@@ -126,25 +130,25 @@ class VOI:
         distance_mm: of each voxel `(size, size, size)` from the nodule's centre, float32.
     """
 
-    start: tuple
+    start: tuple[int, ...]
     distance_mm: np.ndarray
 
     @classmethod
-    def around(cls, centre_zyx, size, spacing):
+    def around(cls, centre_zyx: np.ndarray, size: int, spacing: Sequence[float]) -> "VOI":
         """The cube of `size` voxels whose middle is nearest to a point given in voxels."""
         start = np.rint(np.asarray(centre_zyx) - (size - 1) / 2).astype(int)
         offsets = [(start[k] + np.arange(size) - centre_zyx[k]) * spacing[k] for k in range(3)]
         z, y, x = np.ix_(*offsets)
         return cls(tuple(int(s) for s in start), np.sqrt(z * z + y * y + x * x).astype(np.float32))
 
-    def cut(self, array):
+    def cut(self, array: np.ndarray) -> np.ndarray:
         """The voxels of a volume `(z, y, x)` in the cube, float32; beyond its border the border goes on."""
         sides = zip(self.start, self.distance_mm.shape, array.shape, strict=True)
         return np.asarray(
             array[np.ix_(*(np.clip(np.arange(s, s + n), 0, have - 1) for s, n, have in sides))], np.float32
         )
 
-    def blended(self, array, made, weights):
+    def blended(self, array: np.ndarray, made: np.ndarray, weights: np.ndarray) -> "Patch":
         """A `Patch`: `made` where weights are 1, the volume where they are 0, and a mixture in between.
 
         Args:
@@ -176,16 +180,16 @@ class Patch:
         values: float32 `(z, y, x)`.
     """
 
-    start: tuple
+    start: tuple[int, ...]
     values: np.ndarray
 
-    def paste(self, array):
+    def paste(self, array: np.ndarray) -> None:
         """Write the values into an array, in place."""
         box = tuple(slice(s, s + n) for s, n in zip(self.start, self.values.shape, strict=True))
         array[box] = self.values
 
 
-def blend_weights(distance_mm, reach_mm, blend_mm):
+def blend_weights(distance_mm: np.ndarray, reach_mm: float, blend_mm: float) -> np.ndarray:
     """Weights 1 up to `reach_mm - blend_mm` from the centre, 0 from `reach_mm` on, half a cosine in between; float32.
 
     What is pasted with them changes no voxel beyond `reach_mm`, and leaves no edge there.
@@ -194,6 +198,6 @@ def blend_weights(distance_mm, reach_mm, blend_mm):
     return (0.5 - 0.5 * np.cos(np.pi * share)).astype(np.float32)
 
 
-def _bounds(mask):
+def _bounds(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box of slices that holds all of a mask."""
     return ndimage.find_objects(mask.astype(np.uint8))[0]

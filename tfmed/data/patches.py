@@ -1,9 +1,12 @@
 """Which case and which patch a sample is: random, around foreground, or slice by slice; pure functions of the index."""
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tfmed.data.cache import Prepared
+from tfmed.data.case import Case
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.errors import DataError
@@ -33,15 +36,23 @@ class Patches:
     """
 
     def __init__(
-        self, open_case, cases, shape, seed, foreground=0.0, slices=None, margin=(0, 0, 0), pad="edge"
-    ):  # fmt: skip
+        self,
+        open_case: Callable[[Case], Prepared],
+        cases: Sequence[Case],
+        shape: Sequence[int],
+        seed: int,
+        foreground: float = 0.0,
+        slices: Mapping[str, Sequence[int]] | None = None,
+        margin: Sequence[int] = (0, 0, 0),
+        pad: str = "edge",
+    ) -> None:
         self.open, self.cases, self.shape = open_case, list(cases), tuple(shape)
         self.seed, self.foreground, self.slices = seed, foreground, slices
         self.margin, self.pad = tuple(margin), pad
         self._first = {case.id: k for k, case in reversed(list(enumerate(self.cases)))}  # a case may stand there often
         self._found = functools.lru_cache(maxsize=256)(self._voxels)
 
-    def __call__(self, number):
+    def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray | None, Case]:
         """(image `(*shape + 2 * margin, channel)`, label `(*shape)` uint8 or None, case) of a patch."""
         case, starts = self.place(number)
         prepared = self.open(case)
@@ -51,7 +62,7 @@ class Patches:
         label = None if prepared.label is None else boxed_array(prepared.label, starts, self.shape, "edge")
         return image, label, case
 
-    def place(self, number):
+    def place(self, number: int) -> tuple[Case, list[int]]:
         """(case, voxel (z, y, x) at which the patch of this number begins, outside of a case that is smaller)."""
         if self.shape[0] == 1:
             k, z = self._slice(number)
@@ -61,7 +72,7 @@ class Patches:
         draw = _PLACES(self.seed, number)
         return self.cases[k], self._starts(k, size, draw, z)
 
-    def _slice(self, number):
+    def _slice(self, number: int) -> tuple[int, int]:
         """(case, slice) of a number: all slices of all cases, shuffled anew each epoch."""
         offsets = self._offsets
         place = shuffled(self.seed, number, int(offsets[-1]))
@@ -71,22 +82,22 @@ class Patches:
         return k, within if chosen is None else int(chosen[within])
 
     @functools.cached_property
-    def _offsets(self):
+    def _offsets(self) -> np.ndarray:
         counts = []
         for k, case in enumerate(self.cases):
             chosen = self._chosen(k)
             counts.append(self.open(case).image.shape[0] if chosen is None else len(chosen))
         return np.concatenate([[0], np.cumsum(counts)])
 
-    def _chosen(self, k):
+    def _chosen(self, k: int) -> Sequence[int] | None:
         return None if self.slices is None else self.slices[self.cases[k].id]
 
-    def _starts(self, k, size, draw, z):
+    def _starts(self, k: int, size: Sequence[int], draw: np.random.Generator, z: int | None) -> list[int]:
         starts = [_anywhere(draw, have, want) for have, want in zip(size, self.shape, strict=True)]
         if z is not None:
             starts[0] = z
         elif self.slices is not None:
-            starts[0] = _around(int(draw.choice(self._chosen(k))), size[0], self.shape[0])
+            starts[0] = _around(int(draw.choice(self.slices[self.cases[k].id])), size[0], self.shape[0])
         if not self.foreground or draw.random() >= self.foreground:
             return starts
         voxels = self._found(self._first[self.cases[k].id], z)
@@ -97,7 +108,7 @@ class Patches:
         centred = [_around(int(p), have, want) for p, have, want in zip(point, size, self.shape, strict=True)]
         return centred if z is None else [z, *centred[1:]]
 
-    def _voxels(self, k, z):
+    def _voxels(self, k: int, z: int | None) -> list[np.ndarray]:
         """For each foreground class in a case's drawable slices (or in slice z): up to 4096 voxels, (z, y, x)."""
         label = self.open(self.cases[k]).label
         if label is None:
@@ -115,7 +126,7 @@ class Patches:
         return found
 
 
-def check_sizes(open_case, cases, shape):
+def check_sizes(open_case: Callable[[Case], Prepared], cases: Sequence[Case], shape: Sequence[int]) -> None:
     """Refuse cases that would be mostly padding.
 
     Args:
@@ -135,11 +146,11 @@ def check_sizes(open_case, cases, shape):
             )
 
 
-def _anywhere(draw, have, want):
+def _anywhere(draw: np.random.Generator, have: int, want: int) -> int:
     """Where a patch begins along an axis: anywhere inside, or so that a smaller volume lies in its middle."""
     return int(draw.integers(have - want + 1)) if have > want else -((want - have) // 2)
 
 
-def _around(point, have, want):
+def _around(point: int, have: int, want: int) -> int:
     """Where a patch around a point begins, moved inside as far as it fits."""
     return min(max(point - want // 2, 0), have - want) if have > want else -((want - have) // 2)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import DTypeLike
 
 from tfmed.errors import DataError
 from tfmed.io.geometry import machine_memory
@@ -26,18 +27,20 @@ class Samples:
     """
 
     read: Callable[[int], Mapping[str, np.ndarray]]
-    spec: Mapping[str, tuple]
+    spec: Mapping[str, tuple[tuple[int, ...], DTypeLike]]
     per_step: int
     failure: Exception | None = None
     _ended: bool = dataclasses.field(default=False, init=False, repr=False)
 
-    def batches(self, first_step=0, last_step=None, worker=0, workers=1, prefetch=2):
+    def batches(
+        self, first_step: int = 0, last_step: int | None = None, worker: int = 0, workers: int = 1, prefetch: int = 2
+    ) -> tf.data.Dataset:
         """A `tf.data.Dataset` of batches `{name: (per_step / workers, *shape)}`, steps first_step .. last_step - 1."""
         share = self.per_step // workers
         self._check_memory(share * (prefetch + 1))
         names = list(self.spec)
 
-        def read(index):
+        def read(index: np.ndarray) -> list[np.ndarray]:
             try:
                 sample = self.read(int(index))
             except Exception as error:
@@ -45,14 +48,14 @@ class Samples:
                 raise
             return [np.asarray(sample[name], dtype=self.spec[name][1], order="C") for name in names]
 
-        def load(index):
+        def load(index: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [tf.as_dtype(self.spec[name][1]) for name in names]
             # Stateless in truth: only then may it run in parallel while op determinism is on.
             arrays = tf.numpy_function(read, [index], dtypes, stateful=False)
             sample = zip(names, arrays, strict=True)
             return {"index": index} | {name: tf.ensure_shape(array, self.spec[name][0]) for name, array in sample}
 
-        def goes_on(step):
+        def goes_on(step: tf.Tensor) -> tf.Tensor:
             # A variable in its place would count as state, and reading would not be parallel any more (see `load`).
             return tf.numpy_function(lambda _: not self._ended, [step], tf.bool, stateful=False)
 
@@ -66,7 +69,7 @@ class Samples:
         samples = indices.map(load, num_parallel_calls=parallel, deterministic=True)
         return samples.batch(share, drop_remainder=True).prefetch(prefetch)
 
-    def _check_memory(self, count):
+    def _check_memory(self, count: int) -> None:
         """Refuse samples that the machine cannot hold so many of, before the first is read."""
         one = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.spec.values())
         if one * count > machine_memory():
@@ -75,11 +78,11 @@ class Samples:
                 "train.batch_size, or the size of a sample"
             )
 
-    def end(self):
+    def end(self) -> None:
         """Let the batches that are being read come to their end after the few that are under way."""
         self._ended = True
 
-    def batch(self, step):
+    def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch of one step as numpy arrays: what `batches` gives, without TensorFlow's machinery."""
         indices = np.arange(step * self.per_step, (step + 1) * self.per_step, dtype=np.int64)
         samples = [self.read(int(i)) for i in indices]

@@ -21,7 +21,7 @@ class SplitConfig(Strict):
     seed: int | None = pydantic.Field(None, ge=0)  # null: the run's; set it to train several runs on one split
 
     @pydantic.model_validator(mode="after")
-    def _leaves_training(self):
+    def _leaves_training(self) -> "SplitConfig":
         if self.validation + self.test >= 1:
             raise ValueError("validation + test must leave a share for training")
         if self.folds and self.given:
@@ -44,6 +44,6 @@ class DataConfig(Strict):
     cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
     cache_dir: PathText | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed
 
-    def cache_folder(self):
+    def cache_folder(self) -> pathlib.Path:
         """The folder of the preprocessing cache."""
         return pathlib.Path(self.cache_dir or os.environ.get("TFMED_CACHE") or "~/.cache/tfmed").expanduser()

@@ -1,8 +1,11 @@
 """Splits that never separate a patient group: shares, folds, a data set's own parts, and few labels."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tfmed.data.case import Case
 from tfmed.data.sampling import Stream
+from tfmed.data.settings import SplitConfig
 from tfmed.errors import DataError
 
 _GROUPS = Stream("splits.groups", 0x59117)
@@ -10,7 +13,7 @@ _GROUPS = Stream("splits.groups", 0x59117)
 PARTS = ("train", "validation", "test")
 
 
-class Parts(dict):
+class Parts(dict[str, list[Case]]):
     """{part: list of Case} whose cases are looked at when their part is first asked for.
 
     Args:
@@ -18,26 +21,26 @@ class Parts(dict):
         check: function of a part's name that raises where its cases must not be used.
     """
 
-    def __init__(self, parts, check=lambda part: None):
+    def __init__(self, parts: Mapping[str, list[Case]], check: Callable[[str], object] = lambda part: None) -> None:
         super().__init__(parts)
-        self._check, self._checked = check, set()
+        self._check, self._checked = check, set[str]()
 
-    def __getitem__(self, part):
+    def __getitem__(self, part: str) -> list[Case]:
         if part not in self._checked:
             self._check(part)
             self._checked.add(part)
         return super().__getitem__(part)
 
-    def patients(self, part):
+    def patients(self, part: str) -> set[str]:
         """The groups of a part's cases, whose files may be gone."""
         return {case.group for case in super().__getitem__(part)}
 
-    def with_cases(self, change):
+    def with_cases(self, change: Callable[[list[Case]], list[Case]]) -> "Parts":
         """The same parts with `change(list of Case)` in place of each list."""
         return Parts({part: change(cases) for part, cases in self.items()}, self.__getitem__)
 
 
-def split(cases, config, seed, labelled=False):
+def split(cases: Sequence[Case], config: SplitConfig, seed: int, labelled: bool = False) -> dict[str, list[Case]]:
     """Split cases into {"train", "validation", "test"} as the settings say.
 
     Args:
@@ -64,7 +67,9 @@ def split(cases, config, seed, labelled=False):
     return parts | {"train": [case for case in cases if case.group not in held]}
 
 
-def split_each(kinds, config, seed, labelled=False):
+def split_each(
+    kinds: Mapping[str, Sequence[Case]], config: SplitConfig, seed: int, labelled: bool = False
+) -> dict[str, dict[str, list[Case]]]:
     """Split the cases of each kind alike: {kind: list of Case} -> {kind: {part: list of Case}}.
 
     Raises:
@@ -79,10 +84,10 @@ def split_each(kinds, config, seed, labelled=False):
     return found
 
 
-def joined(kinds):
+def joined(kinds: Mapping[str, Parts]) -> Parts:
     """The `Parts` of all kinds together, of {kind: Parts}."""
 
-    def check(part):
+    def check(part: str) -> None:
         for parts in kinds.values():
             parts[part]
 
@@ -90,7 +95,7 @@ def joined(kinds):
     return Parts(cases, check)
 
 
-def by_group(cases, validation, test, seed):
+def by_group(cases: Sequence[Case], validation: float, test: float, seed: int) -> dict[str, list[Case]]:
     """Split cases into {"train", "validation", "test"} by group.
 
     Args:
@@ -100,6 +105,12 @@ def by_group(cases, validation, test, seed):
 
     Raises:
         DataError: too few groups for the shares asked for.
+
+    Example:
+        >>> cases = [Case(f"{person}{k}", person, {}) for person in "abcd" for k in range(2)]  # two scans of each
+        >>> parts = by_group(cases, validation=0.25, test=0.25, seed=1)
+        >>> {name: len(found) for name, found in parts.items()}
+        {'train': 4, 'validation': 2, 'test': 2}
     """
     order = _shuffled_groups(cases, seed)
     counts = {
@@ -115,7 +126,7 @@ def by_group(cases, validation, test, seed):
     return _parts(cases, validation=order[:cut], test=order[cut : cut + counts["test"]])
 
 
-def by_fold(cases, folds, fold, validation, seed):
+def by_fold(cases: Sequence[Case], folds: int, fold: int, validation: float, seed: int) -> dict[str, list[Case]]:
     """Cross-validation: the groups of one of `folds` equal parts are the test cases, a share of the others validates.
 
     Args:
@@ -136,7 +147,7 @@ def by_fold(cases, folds, fold, validation, seed):
     return _parts(cases, validation=rest[:cut], test=test)
 
 
-def few_labels(cases, share, seed):
+def few_labels(cases: Sequence[Case], share: float, seed: int) -> list[Case]:
     """The cases whose labels may be used: those of ceil(share * patients) patients, the first of a seeded shuffle.
 
     Args:
@@ -156,7 +167,7 @@ def few_labels(cases, share, seed):
     return [case for case in found if case.group in chosen]
 
 
-def _given(cases, drawn, config, seed):
+def _given(cases: Sequence[Case], drawn: Sequence[Case], config: SplitConfig, seed: int) -> dict[str, list[Case]]:
     """The parts that a data set names in `meta["part"]`; one that it does not name is drawn from its training cases."""
     named = {name: {case.group for case in cases if case.meta.get("part") == name} for name in PARTS[1:]}
     if not named["validation"] and not named["test"]:
@@ -172,17 +183,17 @@ def _given(cases, drawn, config, seed):
     return _parts(cases, **named)
 
 
-def _also_trains(cases, named):
+def _also_trains(cases: Sequence[Case], named: Mapping[str, set[str]]) -> set[str]:
     held = named["validation"] | named["test"]
     return {case.group for case in cases if case.meta.get("part", "train") not in PARTS[1:] and case.group in held}
 
 
-def _shuffled_groups(cases, seed):
+def _shuffled_groups(cases: Sequence[Case], seed: int) -> list[str]:
     groups = sorted({case.group for case in cases})
     return [groups[i] for i in _GROUPS(seed, len(groups)).permutation(len(groups))]
 
 
-def _parts(cases, validation, test):
+def _parts(cases: Sequence[Case], validation: Iterable[str], test: Iterable[str]) -> dict[str, list[Case]]:
     groups = {"validation": set(validation), "test": set(test)}
     groups["train"] = {case.group for case in cases} - groups["validation"] - groups["test"]
     return {name: [case for case in cases if case.group in groups[name]] for name in PARTS}

@@ -4,12 +4,17 @@ A `Method` that can sample derives from `CanSample`; the verb `sample` asks for 
 annotated with an `Option` (see `tfmed.engine.options`) are what the command line takes for that method.
 """
 
-from typing import Annotated, Literal
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
+from tfmed.engine.method import Method
 from tfmed.engine.options import Option
+from tfmed.files import PathLike
 from tfmed.io import write_volume
+from tfmed.io.volume import Volume
 
 Split = Annotated[Literal["test", "validation", "train"], Option("part", "cases to score")]
 Seed = Annotated[NonNegativeInt, Option("seed", "of random choices")]
@@ -28,7 +33,7 @@ class Evaluation(dict):
         pictures: {name: picture} to show beside them.
     """
 
-    def __init__(self, tables, pictures=None):
+    def __init__(self, tables: Mapping[str, list[dict[str, Any]]], pictures: Mapping[str, Any] | None = None) -> None:
         super().__init__(tables)
         self.pictures = pictures or {}
 
@@ -36,7 +41,7 @@ class Evaluation(dict):
 class CanPreview:
     """Shows pictures while it trains, and at the end."""
 
-    def previews(self):
+    def previews(self) -> dict[str, Any]:
         """{name: picture}."""
         raise NotImplementedError
 
@@ -44,7 +49,7 @@ class CanPreview:
 class CanEvaluate:
     """Scores trained models."""
 
-    def evaluate(self, methods):
+    def evaluate(self, methods: Mapping[str, Method]) -> Evaluation:
         """An `Evaluation`.
 
         Args:
@@ -56,11 +61,11 @@ class CanEvaluate:
 class CanSample:
     """Generates."""
 
-    def sample(self, count, seed=0):
+    def sample(self, count: int, seed: int = 0) -> Iterator[Any]:
         """`count` items, one at a time: Volumes, unless `write_sample` says otherwise; a function of (seed, number)."""
         raise NotImplementedError
 
-    def write_sample(self, item, folder, name, kind: Format = None):
+    def write_sample(self, item: Any, folder: pathlib.Path, name: str, kind: Format = None) -> pathlib.Path:
         """Write an item of `sample` below a folder (a Path); returns its path."""
         path = folder / f"{name}.{kind or 'nii.gz'}"
         write_volume(item, path)
@@ -70,9 +75,9 @@ class CanSample:
 class CanPredict:
     """Takes images, and gives others of the same grid."""
 
-    outputs = ()  # what `predict` can be asked to write
+    outputs: tuple[str, ...] = ()  # what `predict` can be asked to write
 
-    def predict(self, words, out, outputs=None):
+    def predict(self, words: Sequence[str], out: PathLike, outputs: Any = None) -> Iterator[pathlib.Path]:
         """Write what is made of each input below a folder, one path at a time.
 
         Args:
@@ -86,7 +91,9 @@ class CanPredict:
 class CanProject:
     """Finds what its generator makes a given volume of."""
 
-    def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
+    def project(
+        self, path: PathLike, steps: int = 1000, seed: int = 0, progress: Callable[[Any], Any] = lambda steps: steps
+    ) -> Any:
         """(what was found, the projected Volume, the Volume at the path)."""
         raise NotImplementedError
 
@@ -94,15 +101,15 @@ class CanProject:
 class CanMixStyles:
     """A generator whose styles can be mixed and interpolated."""
 
-    def latents(self, word, psi=1.0):
+    def latents(self, word: str, psi: float = 1.0) -> Any:
         """Style and noise of a seed, or of a file that `tfmed project` wrote."""
         raise NotImplementedError
 
-    def mixtures(self, rows, columns, crossover=None):
+    def mixtures(self, rows: Any, columns: Any, crossover: int | None = None) -> dict:
         """{row: {column: Volume}} of lists of latents: coarse layers of the rows', fine ones of the columns'."""
         raise NotImplementedError
 
-    def interpolated(self, first, second, steps):
+    def interpolated(self, first: Any, second: Any, steps: int) -> dict[float, Volume]:
         """{share: Volume} from one latent to another."""
         raise NotImplementedError
 
@@ -110,12 +117,12 @@ class CanMixStyles:
 class CanExport:
     """Gives a SavedModel that works without tfmed."""
 
-    def export_module(self):
+    def export_module(self) -> Any:
         """An `ExportModule`."""
         raise NotImplementedError
 
 
-WITHOUT = {  # what is told of a method that lacks an ability
+WITHOUT: dict[type, str] = {  # what is told of a method that lacks an ability
     CanEvaluate: "has no evaluation",
     CanSample: "generates nothing; use 'tfmed predict'",
     CanPredict: "takes no input volumes; use 'tfmed sample'",

@@ -2,15 +2,18 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
+from typing import Any
 
 import tensorflow as tf
 
 from tfmed import compat, startup
 from tfmed.engine.abilities import WITHOUT, CanExport
+from tfmed.engine.run import Run
 from tfmed.errors import RunError
-from tfmed.files import expanded, folder_aside, put_in_place, sync, write_error
+from tfmed.files import PathLike, expanded, folder_aside, put_in_place, sync, write_error
 
 NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
 _FILES = re.compile(  # all that lies in an export
@@ -29,7 +32,7 @@ class ExportModule(tf.Module):
 
     note = None  # what `tfmed predict` must know of the SavedModel, JSON; it lies beside it
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self._model = lambda: model  # TensorFlow does not look for variables in a function
         self.held = [compat.tensor_variable(variable) for variable in model.variables]
@@ -39,7 +42,7 @@ class ExportModule(tf.Module):
         return self._model()
 
 
-def export(run, out):
+def export(run: Run, out: PathLike) -> pathlib.Path:
     """Write the run's trained model as a SavedModel folder that works without tfmed; returns the folder.
 
     An earlier export there is replaced, in one step. Nothing else is: not a SavedModel of other hands, nor an export

@@ -4,6 +4,8 @@ import contextlib
 import functools
 import os
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,13 +19,20 @@ from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import METRICS, TIMING, Table
 from tfmed.engine.loop import Loop
 from tfmed.engine.records import Records
+from tfmed.engine.settings import Settings
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError
-from tfmed.files import check_writable, clean, expanded
+from tfmed.files import PathLike, check_writable, clean, expanded
 
 
-def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
+def fit(
+    config: PathLike | Settings,
+    run_dir: PathLike | None = None,
+    resume: bool = False,
+    overrides: Iterable[str] = (),
+    profile: str = "paper",
+) -> runs.Run:
     """Train a method.
 
     Args:
@@ -40,21 +49,23 @@ def fit(config, run_dir=None, resume=False, overrides=(), profile="paper"):
         Interrupted: stopped by a signal, after saving.
         KeyboardInterrupt: stopped by a signal where there was nothing to save; its `way_on` tells how to go on.
     """
-    settings = config
+    settings: Any = config
     if isinstance(config, (str, pathlib.Path)):
         settings = configuration.load_config(config, overrides, profile)
     if resume and not run_dir:
         raise RunError("--resume needs --run-dir, the directory of the run to go on with")
-    run_dir = run_dir and expanded(run_dir)
+    run_dir = expanded(run_dir) if run_dir else None
     set_up_logging()
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)
     _repeatable(settings)
     kind = registry.method_class(settings.method)
-    goes_on = resume and (run_dir / "config.yaml").exists()
-    settings = kind.planned(settings, runs.load_run(run_dir).settings if goes_on else None, progress)
+    stored = None
+    if resume and run_dir and (run_dir / "config.yaml").exists():
+        stored = runs.load_run(run_dir).settings
+    settings = kind.planned(settings, stored, progress)
     method = kind(settings)
-    if resume:
+    if resume and run_dir:
         method.split_record = SplitRecord.read(run_dir)
     _check_early_stopping(method)
     method.prepared("train", progress)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import pydantic
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tfmed.config import MethodConfig
 from tfmed.data import checks, sources, splits
 from tfmed.data.cache import Cache
+from tfmed.data.case import Case
 from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
@@ -35,7 +37,7 @@ class Stage:
     model: Callable[[], keras.Model]
     train: Callable[[], Samples]
     steps: int
-    validation: Callable[[keras.Model], dict] | None = None
+    validation: Callable[[keras.Model], dict[str, float]] | None = None
 
 
 class Method:
@@ -48,25 +50,30 @@ class Method:
         settings: the run's settings.
     """
 
-    Config = MethodConfig
-    case_spec = CaseSpec()
+    Config: type[MethodConfig] = MethodConfig
+    case_spec: CaseSpec = CaseSpec()
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.config = settings.model
-        self.models = {}  # stage name -> model, filled as stages are trained or restored
+        self.config: Any = settings.model  # of the class's `Config`
+        self.models: dict[str, keras.Model] = {}  # stage name -> model, filled as stages are trained or restored
         self.records = Records()  # what is decided between stages; a run's lie in its directory
-        self.split_record = None  # the split of the run that this method belongs to, once it is drawn
-        self.drawn_split = {}  # kind of case -> its parts, as drawn here
-        self._compiled = (None, None)
+        self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
+        self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
+        self._compiled: tuple[keras.Model | None, Any] = (None, None)
 
     @classmethod
-    def settings_class(cls):
+    def settings_class(cls) -> type[Settings]:
         """The type of this method's settings."""
         return pydantic.create_model("Settings", __base__=Settings, model=(cls.Config, cls.Config()))
 
     @classmethod
-    def planned(cls, settings, stored=None, progress=lambda items, text: items):
+    def planned(
+        cls,
+        settings: Settings,
+        stored: Settings | None = None,
+        progress: Callable[[Any, str], Any] = lambda items, text: items,
+    ) -> Settings:
         """The settings with what they leave open chosen by looking at the data; most methods leave nothing open.
 
         Args:
@@ -76,14 +83,14 @@ class Method:
         return settings
 
     @classmethod
-    def check(cls, settings):
+    def check(cls, settings: Settings) -> None:
         """Rules that join several sections; raise ValueError with a message that says how to fix it."""
 
-    def preprocessing(self):
+    def preprocessing(self) -> tuple:
         """All preprocessing steps, in order: those of the settings, then the method's own."""
         return self.settings.data.preprocess
 
-    def compiled(self, network, call):
+    def compiled(self, network: keras.Model, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call`, a function of tensors that uses a network, as a graph: traced again only for another network."""
         if self._compiled[0] is not network:
             self._compiled = (network, tf.function(call, autograph=False))
@@ -96,7 +103,18 @@ class Method:
         """
         raise TypeError(f"{type(self).__name__} defines no stages")
 
-    def stage(self, name, model, samples, rate, *, steps=None, per_step=None, validation=None, **options):
+    def stage(
+        self,
+        name: str,
+        model: Callable[..., keras.Model],
+        samples: Callable[[], Samples],
+        rate: float | tuple[float, ...],
+        *,
+        steps: int | None = None,
+        per_step: int | None = None,
+        validation: Callable[[keras.Model], dict[str, float]] | None = None,
+        **options: Any,
+    ) -> Stage:
         """A Stage whose model is made as all are: `model(config, rate, seed=..., per_step=..., ...)`.
 
         Args:
@@ -110,7 +128,7 @@ class Method:
         """
         train = self.settings.train
 
-        def make():
+        def make() -> keras.Model:
             rates = (
                 [learning_rate(one, train) for one in rate] if isinstance(rate, tuple) else learning_rate(rate, train)
             )
@@ -120,37 +138,37 @@ class Method:
 
         return Stage(name, make, samples, steps or train.steps, validation)
 
-    def validated(self):
+    def validated(self) -> Sequence[str]:
         """Names of the numbers that validations give, those that early stopping can go by; () where there are none."""
         return ()
 
-    def validation_cases(self):
+    def validation_cases(self) -> list[Case]:
         """The cases that validations look at; without any there are no such numbers."""
         return self.cases["validation"]
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         """The newest model, with its trained weights."""
         return list(self.models.values())[-1]
 
     @functools.cached_property
-    def cache(self):
+    def cache(self) -> Cache:
         data = self.settings.data
         return Cache(data.cache_folder(), self.preprocessing(), data.cache_dtype)
 
     @functools.cached_property
-    def cases(self):
+    def cases(self) -> splits.Parts:
         """`Parts`: "train", "validation", "test" -> list of Case, split by patient group."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
         parts = self.split({"cases": found}, labelled=self.case_spec.label != "none")["cases"]
         return parts.with_cases(lambda cases: [self.as_used(case) for case in cases])
 
-    def as_used(self, case):
+    def as_used(self, case: Case) -> Case:
         """A Case of the source as this method takes it."""
         return case
 
-    def split(self, kinds, labelled=False):
+    def split(self, kinds: Mapping[str, list[Case]], labelled: bool = False) -> dict[str, splits.Parts]:
         """{kind: `Parts`} of {kind: list of Case}: each kind split alike; in a run's method as when the run was made.
 
         Raises:
@@ -164,22 +182,22 @@ class Method:
         self.drawn_split = self.drawn_split | drawn
         return {kind: splits.Parts(parts) for kind, parts in drawn.items()}
 
-    def record_split(self):
+    def record_split(self) -> SplitRecord:
         """The `SplitRecord` of what was drawn."""
         root = self.settings.data.root
         return SplitRecord({kind: entries(parts, root, self.cache.content) for kind, parts in self.drawn_split.items()})
 
     @property
-    def image_names(self):
+    def image_names(self) -> Any:
         """Names of the images that the method reads of a case."""
         return self.case_spec.images
 
-    def problems(self, case):
+    def problems(self, case: Case) -> list[str]:
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         return checks.check_case(case, self.case_spec) or checks.fill(case, self.cache, self.case_spec)
 
-    def prepared(self, part, progress=None):
+    def prepared(self, part: str, progress: Callable[[Any], Any] | None = None) -> list[Case]:
         """The cases of a part of the split, checked, in the cache."""
-        arguments = {} if progress is None else {"progress": progress}
+        arguments: dict[str, Any] = {} if progress is None else {"progress": progress}
         checks.prepare_cases(self.cases[part], self.cache, self.case_spec, **arguments)
         return self.cases[part]

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import inspect
 import typing
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pydantic
 
@@ -37,12 +39,12 @@ class _Declared:
     default: object
 
     @property
-    def help(self):
+    def help(self) -> str:
         shown = "" if self.default in (None, (), inspect.Parameter.empty) else f" (default: {self.default})"
         return self.option.help + shown
 
 
-def declared(*functions):
+def declared(*functions: Callable[..., Any]) -> dict[str, _Declared]:
     """The options of functions, by flag: their arguments that are annotated with an `Option`."""
     found = {}
     for function in functions:
@@ -54,14 +56,14 @@ def declared(*functions):
     return found
 
 
-def add(parser, functions):
+def add(parser: argparse.ArgumentParser, functions: Sequence[Callable[..., Any]]) -> None:
     """Give an `argparse` parser the options of functions; words stay text until `given` checks them."""
     for flag, one in declared(*functions).items():
         names = [f"--{flag}", *([one.option.short] if one.option.short else [])]
         parser.add_argument(*names, dest=one.name, nargs="+" if one.option.many else None, help=one.help)
 
 
-def given(arguments, function):
+def given(arguments: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
     """{argument: value} of the options of a function that stand in parsed arguments.
 
     Raises:
@@ -75,7 +77,7 @@ def given(arguments, function):
     return found
 
 
-def _checked(flag, kind, word):
+def _checked(flag: str, kind: Any, word: Any) -> Any:
     try:
         value = pydantic.TypeAdapter(kind).validate_python(word)
         if isinstance(value, (int, float)) and not abs(value) <= GREATEST:
@@ -87,7 +89,9 @@ def _checked(flag, kind, word):
         raise UserError(f"--{flag}: {str(word)[:200]} {message}") from None
 
 
-def parse(parser: argparse.ArgumentParser, argv, functions, method_name):
+def parse(
+    parser: argparse.ArgumentParser, argv: Sequence[str], functions: Sequence[Callable[..., Any]], method_name: str
+) -> argparse.Namespace:
     """Arguments of a verb with the options of a method's functions; UserError for any other."""
     add(parser, functions)
     arguments, unknown = parser.parse_known_args(argv)

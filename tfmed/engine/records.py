@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
-from tfmed.files import own_json, write_text
+from tfmed.files import PathLike, own_json, write_text
 
 
 class Records:
@@ -19,12 +21,14 @@ class Records:
         frozen: nothing is made: the run is only looked at.
     """
 
-    def __init__(self, folder=None, writes=True, frozen=False):
+    def __init__(self, folder: PathLike | None = None, writes: bool = True, frozen: bool = False) -> None:
         self.folder = None if folder is None else pathlib.Path(folder)
         self.writes, self.frozen = writes, frozen
-        self._values = {}
+        self._values: dict[str, Any] = {}
 
-    def recall(self, name, make=None, valid=None):
+    def recall(
+        self, name: str, make: Callable[[], Any] | None = None, valid: Callable[[Any], bool] | None = None
+    ) -> Any:
         """The value of this name; made by `make()` where there is none. None if there is none and nothing may be made.
 
         Args:
@@ -46,7 +50,7 @@ class Records:
             self._values[name] = value
         return self._values[name]
 
-    def _read(self, name, valid):
+    def _read(self, name: str, valid: Callable[[Any], bool] | None) -> Any:
         path = None if self.folder is None else self.folder / f"{name}.json"
         if path is None or not path.exists():
             return None

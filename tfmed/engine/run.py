@@ -7,6 +7,8 @@ import os
 import pathlib
 import platform
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,7 +19,11 @@ from tfmed.engine.log import METRICS, Table
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
-from tfmed.files import ASIDE, expanded, write_error, write_text
+from tfmed.files import ASIDE, PathLike, expanded, write_error, write_text
+
+if TYPE_CHECKING:
+    from tfmed.engine.method import Method
+    from tfmed.engine.settings import Settings
 
 _ENVIRONMENT = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
@@ -31,18 +37,18 @@ class Run:
         settings: the resolved settings, as written to its config.yaml.
     """
 
-    def __init__(self, path, settings):
+    def __init__(self, path: PathLike, settings: "Settings") -> None:
         self.path = pathlib.Path(path)
         self.settings = settings
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
     @property
-    def method_name(self):
+    def method_name(self) -> str:
         return self.settings.method
 
-    def method(self):
+    def method(self) -> "Method":
         """A fresh Method for this run's settings and split; its models are not restored yet."""
         method = registry.method_class(self.settings.method)(self.settings)
         method.split_record = SplitRecord.read(self.path)
@@ -50,7 +56,7 @@ class Run:
             log.warning("%s: is of a tfmed that kept no split; it is drawn anew from what lies there now", self.path)
         return method
 
-    def restored(self, best=True):
+    def restored(self, best: bool = True) -> "Method":
         """The Method with its trained models, from the best or else the newest checkpoint of each stage.
 
         Raises:
@@ -79,10 +85,11 @@ class Run:
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
             method.models[stage.name] = stage.model()
-            checkpoints.restore(method.models[stage.name], *found, weights_only=True)
+            path, state = found
+            checkpoints.restore(method.models[stage.name], path, state, weights_only=True)
         return method
 
-    def metrics(self):
+    def metrics(self) -> Any:
         """metrics.csv as a pandas DataFrame.
 
         Raises:
@@ -96,12 +103,13 @@ class Run:
         Table(path, METRICS)
         return pandas.read_csv(path)
 
-    def sample(self, count, seed=0, **options):
+    def sample(self, count: int, seed: int = 0, **options: Any) -> Iterator[Any]:
         """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
-        return self.restored().sample(count, seed, **options)
+        method: Any = self.restored()
+        return method.sample(count, seed, **options)
 
 
-def load_run(path):
+def load_run(path: PathLike) -> Run:
     """Open a run directory.
 
     Raises:
@@ -117,7 +125,7 @@ def load_run(path):
     return Run(path, configuration.validate(values, places, path / "config.yaml"))
 
 
-def vacant(method, run_dir=None):
+def vacant(method: str, run_dir: PathLike | None = None) -> pathlib.Path:
     """Make the directory of a new run, and return its path.
 
     Args:
@@ -143,7 +151,7 @@ def vacant(method, run_dir=None):
     return path
 
 
-def start(settings, path):
+def start(settings: "Settings", path: PathLike) -> Run:
     """Write what a new run needs before the first step.
 
     Raises:
@@ -155,7 +163,7 @@ def start(settings, path):
     return Run(path, settings)
 
 
-def reopen(run_dir, settings):
+def reopen(run_dir: PathLike, settings: "Settings") -> Run:
     """The run of an existing directory, which must have been made with the same settings; nothing is written yet.
 
     Raises:
@@ -187,7 +195,7 @@ def reopen(run_dir, settings):
     return Run(run_dir, settings)
 
 
-def renew(run):
+def renew(run: Run) -> None:
     """Write the settings of a reopened run, if they are others than before."""
     if load_run(run.path).settings != run.settings:
         write_text(run.path / "config.yaml", _as_yaml(run.settings))
@@ -195,16 +203,16 @@ def renew(run):
         write_text(run.path / _ENVIRONMENT, json.dumps(environment(), indent=1))
 
 
-def _as_yaml(settings):
+def _as_yaml(settings: "Settings") -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def onednn():
+def onednn() -> Any:
     """Whether TensorFlow computes by oneDNN on the CPU; None where it was imported before tfmed and chose by itself."""
     return None if startup.imported_after_tensorflow else os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
-def environment():
+def environment() -> dict[str, Any]:
     """Versions and machine, without names of people or hosts."""
     versions = {}
     for name in _PACKAGES:
@@ -223,7 +231,7 @@ def environment():
     }
 
 
-def _fresh_name(method):
+def _fresh_name(method: str) -> pathlib.Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     candidates = (
         pathlib.Path("runs") / f"{method}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(1, 100)))
@@ -231,8 +239,8 @@ def _fresh_name(method):
     return next(path for path in candidates if not path.exists())
 
 
-def _flat(values, prefix=""):
-    flat = {}
+def _flat(values: Any, prefix: str = "") -> Any:
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

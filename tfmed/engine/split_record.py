@@ -5,13 +5,15 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.data.splits import PARTS, Parts
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, RunError
-from tfmed.files import own_json, write_text
+from tfmed.files import PathLike, own_json, write_text
 
 FILE = "split.json"
 _VERSION = 1
@@ -26,11 +28,11 @@ class SplitRecord:
         path: the file that they come from, for messages.
     """
 
-    def __init__(self, kinds, path=FILE):
+    def __init__(self, kinds: Mapping[str, Any], path: PathLike = FILE) -> None:
         self.kinds, self.path = kinds, path
 
     @classmethod
-    def read(cls, folder):
+    def read(cls, folder: PathLike) -> "SplitRecord | None":
         """The record in a run's directory; None where there is none.
 
         Raises:
@@ -42,12 +44,12 @@ class SplitRecord:
         found = own_json(path, _WAY_BACK, _is_record)
         return cls(found["kinds"], path)
 
-    def write(self, folder):
+    def write(self, folder: PathLike) -> None:
         """Write the record into a run's directory, in one piece."""
         found = {"version": _VERSION, "sha256": _digest(self.kinds), "kinds": self.kinds}
         write_text(pathlib.Path(folder) / FILE, json.dumps(found, indent=1))
 
-    def parts(self, kind, cases, root, content):
+    def parts(self, kind: str, cases: Sequence[Case], root: str | None, content: Callable[[str], str]) -> Parts:
         """The `Parts` of the cases that are there now: those of the record, with its ids, patients and order.
 
         A case is known by the place of its images below `root`, else by its id. Cases that the record does not know are
@@ -83,7 +85,7 @@ class SplitRecord:
         return Parts(parts, check)
 
 
-def entries(parts, root, content):
+def entries(parts: Mapping[str, Sequence[Case]], root: str | None, content: Callable[[str], str]) -> dict[str, Any]:
     """{part: list of plain values} of {part: list of Case}: what a record keeps of them.
 
     Raises:

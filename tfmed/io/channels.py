@@ -2,10 +2,13 @@
 
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
+from tfmed.io.volume import Volume
 
 
 class Channels:
@@ -15,10 +18,12 @@ class Channels:
     that whoever takes it may change it, and nothing stays once each was taken.
     """
 
-    def __init__(self):
-        self._lock, self._file, self._rest = threading.Lock(), None, {}
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file: tuple | None = None
+        self._rest: dict[int, Volume] = {}
 
-    def take(self, path, index, read_whole):
+    def take(self, path: str, index: int, read_whole: Callable[[str], Volume]) -> Volume:
         """Channel `index` of the volume at `path`."""
         file = _identity(path)
         with self._lock:
@@ -36,7 +41,7 @@ class Channels:
         return taken
 
 
-def _identity(path):
+def _identity(path: PathLike) -> tuple | None:
     """What changes when a file is replaced; None where there is none to look at (reading it tells why)."""
     try:
         found = os.stat(path)
@@ -45,7 +50,7 @@ def _identity(path):
     return os.path.realpath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def check_channel(path, index, shape):
+def check_channel(path: PathLike, index: int, shape: tuple[int, ...]) -> None:
     """Refuse a channel that a volume of this shape does not have.
 
     Raises:

@@ -4,10 +4,12 @@ import os
 import pathlib
 import re
 
+from tfmed.files import PathLike
+
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-def data_files(path):
+def data_files(path: PathLike) -> list[pathlib.Path]:
     """The files of voxels that a header (.mhd, detached .nrrd) names: its content counts as well. A list of Paths."""
     path = pathlib.Path(path)
     if path.suffix.lower() not in (".mhd", ".nrrd") or not path.is_file():

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from io import BufferedIOBase
 
 CHUNK = 1 << 16  # of compressed bytes; deflate grows data at most 1032-fold, so one step makes at most 64 MiB
 GREATEST_RATIO = 1032
@@ -22,14 +23,14 @@ class InflateStream:
             checksum.
     """
 
-    def __init__(self, file):
+    def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
         self._rest = file.read(CHUNK)
         if self._rest[:2] != b"\x1f\x8b" and self._rest[:1] != b"\x78":
             raise Damaged("it is not compressed, although its name or header says so")
         self._begin_member()
 
-    def readinto(self, view):
+    def readinto(self, view: memoryview) -> None:
         """Fill the whole of a writable memoryview of bytes."""
         filled = 0
         while filled < len(view):
@@ -39,13 +40,13 @@ class InflateStream:
             view[filled : filled + len(piece)] = piece
             filled += len(piece)
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         """Exactly `count` bytes."""
         block = bytearray(count)
         self.readinto(memoryview(block))
         return bytes(block)
 
-    def skip(self, count):
+    def skip(self, count: int) -> None:
         """Pass over `count` bytes without keeping them."""
         while count > 0:
             piece = self._next(min(count, CHUNK * 16))
@@ -53,15 +54,15 @@ class InflateStream:
                 raise Damaged(f"the data end {count} bytes before the size that the header announces")
             count -= len(piece)
 
-    def finish(self):
+    def finish(self) -> None:
         """Compare the checksum, and make sure that nothing is left."""
         if self._next(1):
             raise Damaged("it holds more data than its header announces")
 
-    def _begin_member(self):
+    def _begin_member(self) -> None:
         self._inflate = zlib.decompressobj(wbits=47)  # 47: gzip or zlib, by the first bytes
 
-    def _next(self, most):
+    def _next(self, most: int) -> bytes:
         """At most `most` bytes more (at least 1); empty only behind the last member's checksum."""
         while True:
             if self._inflate.eof and not self._another_member():
@@ -77,7 +78,7 @@ class InflateStream:
             if not given and not self._inflate.eof:
                 raise Damaged("the compressed data end too early")
 
-    def _another_member(self):
+    def _another_member(self) -> bool:
         """Whether another gzip member follows; zeros behind the last one are padding, as for gzip itself."""
         rest = self._inflate.unused_data
         while True:
@@ -98,15 +99,15 @@ class InflateStream:
 class PlainFile:
     """An uncompressed file of `size` bytes; `at` is how far it was read."""
 
-    def __init__(self, file, size):
+    def __init__(self, file: BufferedIOBase, size: int) -> None:
         self._file, self._size, self.at = file, size, 0
 
-    def check_size(self, expected):
+    def check_size(self, expected: int) -> None:
         """Refuse a file that is not exactly as long as its header announces."""
         if self._size != expected:
             raise Damaged(f"it has {self._size} bytes, its header announces {expected}")
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         """Exactly `count` bytes."""
         block = self._file.read(count)
         if len(block) < count:
@@ -114,38 +115,38 @@ class PlainFile:
         self.at += count
         return block
 
-    def skip(self, count):
+    def skip(self, count: int) -> None:
         """Pass over `count` bytes."""
         self._file.seek(count, os.SEEK_CUR)
 
-    def readinto(self, view):
+    def readinto(self, view: memoryview) -> None:
         """Fill the whole of a writable memoryview of bytes."""
         if self._file.readinto(view) != len(view):
             raise Damaged("the voxels end too early")
 
-    def finish(self):
+    def finish(self) -> None:
         """Nothing to do: check_size has compared the whole."""
 
 
 class GzipFile(InflateStream):
     """A gzip file of `size` compressed bytes, with the interface of PlainFile."""
 
-    def __init__(self, file, size):
+    def __init__(self, file: BufferedIOBase, size: int) -> None:
         self._size, self.at = size, 0
         super().__init__(file)
 
-    def check_size(self, expected):
+    def check_size(self, expected: int) -> None:
         """Refuse a header that announces more than deflate could pack into the file."""
         if expected > self._size * GREATEST_RATIO:
             raise Damaged(f"{self._size} bytes of gzip cannot hold the {expected} that its header announces")
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         """Exactly `count` bytes."""
         self.at += count
         return super().read(count)
 
 
-def _in_words(error):
+def _in_words(error: Exception) -> str:
     text = str(error)
     if "incorrect data check" in text:
         return "the gzip checksum does not match"

@@ -5,14 +5,16 @@ import itertools
 import pathlib
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from tfmed.files import PathLike
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.tables import read_text
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".mat", ".graphml")
 
 
-def read_connectome(path):
+def read_connectome(path: PathLike) -> np.ndarray:
     """A connectome as it lies in its file, float64 `(regions, regions)`.
 
     Text files hold a row per region, with commas, semicolons, tabs or blanks between the numbers (with decimal commas
@@ -46,7 +48,7 @@ def read_connectome(path):
     return matrix
 
 
-def write_connectome(matrix, path):
+def write_connectome(matrix: ArrayLike, path: PathLike) -> None:
     """Write a matrix as .npy, or as text with commas (.csv); never half of it."""
     from tfmed.files import atomic_path
 
@@ -58,11 +60,11 @@ def write_connectome(matrix, path):
             np.savetxt(temporary, matrix, fmt="%.8g", delimiter=",")
 
 
-def _npy(file):
+def _npy(file: PathLike) -> np.ndarray:
     return np.load(file, allow_pickle=False)
 
 
-def _mat(file, name):
+def _mat(file: PathLike, name: str) -> np.ndarray:
     from scipy.io import loadmat
 
     found = {key: value for key, value in loadmat(file).items() if not key.startswith("__")}
@@ -76,14 +78,14 @@ def _mat(file, name):
     return square[0]
 
 
-def _graphml(file):
+def _graphml(file: PathLike) -> np.ndarray:
     import networkx
 
     graph = networkx.read_graphml(file)
     return networkx.to_numpy_array(graph, weight="weight")
 
 
-def _text(file):
+def _text(file: PathLike) -> np.ndarray:
     lines = [line for line in read_text(file).splitlines() if line.strip() and not line.lstrip().startswith(("#", "%"))]
     if not lines:
         raise ValueError("it is empty")
@@ -98,7 +100,7 @@ def _text(file):
     return np.array([[float(cell) for cell in row] for row in rows], np.float64)
 
 
-def _cells(lines):
+def _cells(lines: list[str]) -> list[list[str]]:
     """The cells of each line; decimal commas become points where semicolons or tabs stand between the cells."""
     mark = next((mark for mark in (";", "\t", ",") if any(mark in line for line in lines)), None)
     if mark is None:
@@ -110,11 +112,11 @@ def _cells(lines):
     return rows if mark == "," else [[_with_point(cell) for cell in row] for row in rows]
 
 
-def _with_point(cell):
+def _with_point(cell: str) -> str:
     return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
 
 
-def _without_names(rows):
+def _without_names(rows: list[list[str]]) -> list[list[str]]:
     """Rows without a first row and a first column of names, or of numbers of regions."""
     inner = [row[1:] for row in rows[1:]]
     if len(rows) > 1 and len(rows[0]) == len(rows[1]) - 1:  # a first row of names, without a corner
@@ -132,7 +134,7 @@ def _without_names(rows):
     return [row[1:] for row in rows] if numbered or any(_is_name(row[0]) for row in rows) else rows
 
 
-def _count_up(cells):
+def _count_up(cells: list[str]) -> bool:
     """Whether cells are whole numbers that rise, as those of regions do."""
     return (
         len(cells) > 2
@@ -141,11 +143,11 @@ def _count_up(cells):
     )
 
 
-def _is_name(cell):
+def _is_name(cell: str) -> bool:
     return bool(cell) and not _is_number(cell)
 
 
-def _is_number(cell):
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:

@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.volume import Volume
 
@@ -22,17 +25,18 @@ class Geometry:
         dtype: numpy dtype of the array.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
 
     @property
-    def spacing(self):
+    def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along `(z, y, x)`."""
-        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0)[::-1])
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(z), float(y), float(x)
 
 
-def check_affine(affine, path):
+def check_affine(affine: ArrayLike, path: PathLike) -> np.ndarray:
     """`affine` as float64, or the error that names `path` where it is not finite and invertible."""
     affine = np.asarray(affine, np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
@@ -45,7 +49,7 @@ def check_affine(affine, path):
     return affine
 
 
-def corner_distance(shape, affine, other):
+def corner_distance(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
     """How far the corners of a grid lie apart under two affines: the greatest distance in voxels of the first.
 
     Args:
@@ -58,18 +62,23 @@ def corner_distance(shape, affine, other):
     return float(np.linalg.norm(moved[:3] - ends, axis=0).max())
 
 
-def same_grid(volume, other, tolerance=0.1):
+def same_grid(volume: Any, other: Any, tolerance: float = 0.1) -> bool:
     """Whether two grids are one: equal shapes, and no corner further apart than `tolerance` voxels.
 
     Args:
         volume, other: a Volume, a Geometry, or another thing with `shape` and `affine`.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 4, 4)), np.eye(4))
+        >>> same_grid(volume, volume), same_grid(volume, volume.replace(affine=np.diag([2.0, 2.0, 2.0, 1.0])))
+        (True, False)
     """
     if volume.shape[:3] != other.shape[:3]:
         return False
     return corner_distance(volume.shape, volume.affine, other.affine) <= tolerance
 
 
-def difference_of_grids(volume, other):
+def difference_of_grids(volume: Any, other: Any) -> str:
     """In words for an error what keeps two grids from being one."""
     if volume.shape[:3] != other.shape[:3]:
         return f"its shape {volume.shape[:3]} is not the {other.shape[:3]} of"
@@ -77,19 +86,19 @@ def difference_of_grids(volume, other):
     return f"its corners lie up to {distance:.2g} voxels away from those of"
 
 
-def machine_memory():
+def machine_memory() -> int:
     """Bytes of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(count, path):
+def check_memory(count: int, path: PathLike) -> None:
     """Refuse `count` bytes of voxels where the machine has less memory than that, before anything is allocated."""
     if count > machine_memory():
         raise damage(path, f"its header announces {count / 2**30:.0f} GiB of voxels, more than this machine's memory",
                      "check the header, or crop the image on a larger machine")  # fmt: skip
 
 
-def allocate(count, path):
+def allocate(count: int, path: PathLike) -> np.ndarray:
     """An uninitialised writable uint8 array of `count` bytes."""
     check_memory(count, path)
     try:
@@ -98,6 +107,6 @@ def allocate(count, path):
         raise damage(path, f"there is no memory for its {count / 2**30:.1f} GiB of voxels", "crop the image") from None
 
 
-def volume_of(array, affine, path):
+def volume_of(array: np.ndarray, affine: ArrayLike, path: PathLike) -> Volume:
     """A Volume whose faults are told as the file's."""
     return Volume(array, check_affine(affine, path))

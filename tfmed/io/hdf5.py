@@ -7,17 +7,21 @@ The arrays are (x, y, z) and tell neither position nor voxel size: they are turn
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, check_memory, volume_of
+from tfmed.io.volume import Volume
 
 SPACING = 0.625  # mm
 SUFFIXES = (".h5", ".hdf5")
 
 
-def read_hdf5(path, name):
+def read_hdf5(path: PathLike, name: str) -> Volume:
     """A Volume `(z, y, x)` from the dataset `name` of an HDF5 file; dtype as stored, bool as uint8.
 
     Compressed chunks carry a checksum, which is compared; uncompressed ones, and the file's own index, have none.
@@ -33,22 +37,22 @@ def read_hdf5(path, name):
     return volume_of(array.astype(_dtype(array), copy=False), _affine(), path)
 
 
-def read_hdf5_geometry(path, name):
+def read_hdf5_geometry(path: PathLike, name: str) -> Geometry:
     """The Geometry of a dataset, without reading its voxels."""
     with _opened(path, name) as dataset:
         return Geometry(dataset.shape[::-1], _affine(), _dtype(dataset))
 
 
-def _affine():
+def _affine() -> np.ndarray:
     return np.diag([SPACING, SPACING, SPACING, 1.0])
 
 
-def _dtype(array):
+def _dtype(array: Any) -> np.dtype:
     return np.dtype("u1") if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
 
 
 @contextlib.contextmanager
-def _opened(path, name):
+def _opened(path: PathLike, name: str) -> Iterator[Any]:
     """The dataset, checked; whatever h5py finds wrong becomes an ImageIntegrityError."""
     import h5py
 
@@ -63,11 +67,11 @@ def _opened(path, name):
         raise damage(path, f"HDF5 cannot read {name} in it ({_reason(error)})") from None
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     return (" ".join(str(error).strip("'\"").split()) or type(error).__name__)[:200]
 
 
-def _checked(file, path, name):
+def _checked(file: Any, path: PathLike, name: str) -> Any:
     import h5py
 
     at = file
@@ -89,7 +93,7 @@ def _checked(file, path, name):
     return at
 
 
-def _check_written(dataset, path, name):
+def _check_written(dataset: Any, path: PathLike, name: str) -> None:
     """HDF5 gives zeros where nothing was written, and stored bytes where its index says that none were compressed."""
     whole = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     if dataset.chunks is None:

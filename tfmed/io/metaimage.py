@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.payload import beside, check_payload, check_sizes, read_header
 from tfmed.io.units import in_millimetres
@@ -13,7 +14,7 @@ SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "L
 REPAIR = "write the file again"
 
 
-def check(path):
+def check(path: PathLike) -> int:
     """Bytes of voxels of an intact file.
 
     Raises:
@@ -40,7 +41,7 @@ def check(path):
     return count
 
 
-def millimetres(path):
+def millimetres(path: PathLike) -> np.ndarray:
     """How many mm a unit of each world axis is, `(3,)`.
 
     Raises:
@@ -52,7 +53,7 @@ def millimetres(path):
     return np.full(3, in_millimetres(fields.get("DistanceUnits", ""), path))
 
 
-def _fields(path):
+def _fields(path: PathLike) -> tuple[dict[str, str], int]:
     """({key: value}, where the header ends); ElementDataFile is its last line by definition."""
     block, fields, at = read_header(path), {}, 0
     while "ElementDataFile" not in fields:
@@ -67,12 +68,12 @@ def _fields(path):
     return fields, at
 
 
-def _numbers(fields, key, path, default=""):
+def _numbers(fields: dict[str, str], key: str, path: PathLike, default: str = "") -> list[int]:
     text = fields.get(key, default)
     if not re.fullmatch(r"-?\d{1,18}(\s+-?\d{1,18})*", text):
         raise damage(path, f"its {key} is {text or 'missing'}", REPAIR)
     return [int(word) for word in text.split()]
 
 
-def _flag(fields, key, default):
+def _flag(fields: dict[str, str], key: str, default: str) -> bool:
     return fields.get(key, default)[:1] in "Tt1"

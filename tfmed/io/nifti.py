@@ -9,14 +9,19 @@ import contextlib
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import Any
 
 import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from tfmed.files import PathLike
 from tfmed.io.compression import Damaged, GzipFile, PlainFile
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, allocate, check_affine, volume_of
+from tfmed.io.volume import Volume
 
 REAL_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 REFUSED_TYPES = {1: "1-bit", 32: "complex", 128: "RGB", 1536: "128-bit float", 1792: "complex", 2048: "complex",
@@ -29,7 +34,7 @@ REPAIR = "write the file again with a tool that keeps to the NIfTI standard"
 class Header:
     """A validated header: array shape `(z, y, x[, channel])`, stored dtype, byte offset, scaling and affine."""
 
-    shape: tuple
+    shape: tuple[int, ...]
     stored: np.dtype
     offset: int
     slope: float
@@ -37,22 +42,22 @@ class Header:
     affine: np.ndarray
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Bytes of voxels in the file."""
         return math.prod(self.shape) * self.stored.itemsize
 
     @property
-    def scaled(self):
+    def scaled(self) -> bool:
         """Whether the stored numbers become others."""
         return (self.slope, self.inter) != (1.0, 0.0)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """The array's dtype: the stored one, or float32 where slope and intercept apply."""
         return np.dtype("f4") if self.scaled else self.stored.newbyteorder("=")
 
 
-def read_nifti(path):
+def read_nifti(path: PathLike) -> Volume:
     """A Volume from a .nii or .nii.gz.
 
     Voxels keep their stored dtype; where the header scales them they are float32. Axes of length 1 behind the third
@@ -64,19 +69,19 @@ def read_nifti(path):
     with _opened(path) as (stream, header):
         voxels = allocate(header.count, path)
         stream.skip(header.offset - stream.at)
-        stream.readinto(memoryview(voxels))
+        stream.readinto(voxels.data)
         stream.finish()
     return volume_of(_scaled(_arranged(voxels, header), header), header.affine, path)
 
 
-def read_nifti_geometry(path):
+def read_nifti_geometry(path: PathLike) -> Geometry:
     """The Geometry from the header alone; the voxels (and a gzip's checksum) are not looked at."""
     with _opened(path) as (_, header):
         return Geometry(header.shape, header.affine, header.dtype)
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: PathLike) -> Iterator[tuple[PlainFile | GzipFile, Header]]:
     """(stream behind the header, validated header); whatever goes wrong inside becomes an ImageIntegrityError."""
     try:
         with open(path, "rb") as file:
@@ -93,7 +98,7 @@ def _opened(path):
         raise damage(path, f"it cannot be read ({error.strerror})", "check the path and the permissions") from None
 
 
-def _stream(file, path, size):
+def _stream(file: BufferedIOBase, path: PathLike, size: int) -> PlainFile | GzipFile:
     magic = file.read(2)
     file.seek(0)
     if str(path).lower().endswith(".gz"):
@@ -103,7 +108,7 @@ def _stream(file, path, size):
     return PlainFile(file, size)
 
 
-def _header(stream, path):
+def _header(stream: PlainFile | GzipFile, path: PathLike) -> Header:
     """Read and validate the header; `stream` then stands at its last byte."""
     block = stream.read(4)
     for order in ("little", "big"):
@@ -114,7 +119,7 @@ def _header(stream, path):
     raise damage(path, "it does not begin with a NIfTI header", "give a NIfTI file, or copy it again")
 
 
-def _validated(block, length, order, path):
+def _validated(block: bytes, length: int, order: str, path: PathLike) -> Header:
     kind, single, pair = KINDS[length]
     raw = kind(block, order, check=False)
     magic = block[344:348] if length == 348 else block[4:8]
@@ -129,7 +134,7 @@ def _validated(block, length, order, path):
     return Header(_shape(raw, path), stored, _offset(raw, length, path), slope, inter, _affine(raw, path))
 
 
-def _shape(raw, path):
+def _shape(raw: Any, path: PathLike) -> tuple[int, ...]:
     dims = [int(size) for size in raw["dim"]]
     if not 1 <= dims[0] <= 7:
         raise damage(path, f"its number of axes is {dims[0]}", REPAIR)
@@ -144,7 +149,7 @@ def _shape(raw, path):
     return tuple(sizes[2::-1] + sizes[3:])
 
 
-def _stored_type(raw, order, path):
+def _stored_type(raw: Any, order: str, path: PathLike) -> np.dtype:
     code, bits = int(raw["datatype"]), int(raw["bitpix"])
     if code in REFUSED_TYPES:
         raise damage(path, f"its voxels are {REFUSED_TYPES[code]}", "convert it to a volume of real numbers")
@@ -156,14 +161,14 @@ def _stored_type(raw, order, path):
     return stored
 
 
-def _offset(raw, length, path):
+def _offset(raw: Any, length: int, path: PathLike) -> int:
     offset = float(raw["vox_offset"])
     if not math.isfinite(offset) or offset != int(offset) or not length + 4 <= offset < 2**40:
         raise damage(path, f"its voxels are said to begin at byte {offset:g}", REPAIR)
     return int(offset)
 
 
-def _scaling(raw, stored, path):
+def _scaling(raw: Any, stored: np.dtype, path: PathLike) -> tuple[float, float]:
     """(slope, intercept); (1, 0) where the standard says that none applies: slope 0, and NaN as most tools write it."""
     slope, inter = float(raw["scl_slope"]), float(raw["scl_inter"])
     if slope == 0 or math.isnan(slope):
@@ -176,7 +181,7 @@ def _scaling(raw, stored, path):
     return slope, inter
 
 
-def _affine(raw, path):
+def _affine(raw: Any, path: PathLike) -> np.ndarray:
     """sform before qform before pixdim, as nibabel chooses; but nothing is guessed where the chosen one is broken."""
     codes = int(raw["sform_code"]), int(raw["qform_code"])
     if not all(0 <= code <= 5 for code in codes):
@@ -196,7 +201,7 @@ def _affine(raw, path):
     return check_affine(affine, path)
 
 
-def _shorten_quaternion(raw):
+def _shorten_quaternion(raw: Any) -> None:
     """A quaternion that rounding made longer than 1 is brought back to it, as other readers do."""
     names = ("quatern_b", "quatern_c", "quatern_d")
     length = math.sqrt(sum(float(raw[name]) ** 2 for name in names))
@@ -205,7 +210,7 @@ def _shorten_quaternion(raw):
             raw[name] = float(raw[name]) / length
 
 
-def _arranged(voxels, header):
+def _arranged(voxels: np.ndarray, header: Header) -> np.ndarray:
     """Bytes -> native array; NIfTI's first axis runs fastest, so that the reversed shape needs no copy."""
     array = voxels.view(header.stored)
     if not header.stored.isnative:
@@ -215,7 +220,7 @@ def _arranged(voxels, header):
     return np.ascontiguousarray(np.moveaxis(array.reshape(header.shape[3:] + header.shape[:3]), 0, -1))
 
 
-def _scaled(array, header):
+def _scaled(array: np.ndarray, header: Header) -> np.ndarray:
     if not header.scaled:
         return array
     with np.errstate(all="ignore"):

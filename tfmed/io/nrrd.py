@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.payload import beside, check_payload, check_sizes, read_header
 from tfmed.io.units import in_millimetres
@@ -20,7 +21,7 @@ ITEMSIZE = {name: size for size, names in SIZES.items() for name in names.split(
 REPAIR = "write the file again"
 
 
-def check(path):
+def check(path: PathLike) -> int:
     """Bytes of voxels of an intact file.
 
     Raises:
@@ -45,7 +46,7 @@ def check(path):
     return count
 
 
-def millimetres(path):
+def millimetres(path: PathLike) -> np.ndarray:
     """How many mm a unit of each world axis is, `(3,)`.
 
     Raises:
@@ -63,14 +64,14 @@ def millimetres(path):
     return np.array(units[-3:] if len(units) >= 3 else [*units, 1.0, 1.0, 1.0][:3])
 
 
-def _quoted(text):
+def _quoted(text: str) -> list[str]:
     """The quoted words of a value; they are UTF-8 in a header that is otherwise ASCII."""
     return [word.encode("latin-1").decode("utf-8", "replace") for word in re.findall(r'"([^"]*)"', text)]
 
 
-def _fields(path):
+def _fields(path: PathLike) -> tuple[dict[str, str], int]:
     """({field without spaces: value}, where the data begin); an empty line, or the file's end, ends the header."""
-    block, fields = read_header(path), {}
+    block, fields = read_header(path), dict[str, str]()
     if not re.match(rb"NRRD000[1-5]\r?\n", block):
         raise damage(path, "it does not begin with a NRRD header", "give a NRRD file, or copy it again")
     at = block.index(b"\n") + 1

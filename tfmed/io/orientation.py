@@ -14,12 +14,17 @@ from tfmed.errors import UserError
 from tfmed.io.volume import Volume
 
 
-def orientation(volume):
-    """The anatomical directions towards which x, y and z grow, such as "RAS" or "LPS" (x is the array's last axis)."""
+def orientation(volume: Volume) -> str:
+    """The anatomical directions towards which x, y and z grow, such as "RAS" or "LPS" (x is the array's last axis).
+
+    Example:
+        >>> orientation(Volume(np.zeros((2, 3, 4)), np.diag([-1.0, -1.0, 1.0, 1.0])))
+        'LPS'
+    """
     return "".join(aff2axcodes(volume.affine))
 
 
-def reorient(volume, codes="RAS"):
+def reorient(volume: Volume, codes: str = "RAS") -> Volume:
     """The same voxels with their axes permuted and flipped so that they run towards `codes`; nothing is resampled.
 
     Args:
@@ -28,6 +33,11 @@ def reorient(volume, codes="RAS"):
 
     Raises:
         UserError: `codes` is not such a triple.
+
+    Example:
+        >>> volume = Volume(np.arange(4).reshape(1, 1, 4), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        >>> reorient(volume, "RAS").array.tolist()
+        [[[3, 2, 1, 0]]]
     """
     if len(codes) != 3 or not all(sum(code in pair for code in codes) == 1 for pair in ("RL", "AP", "SI")):
         raise UserError(f"orientation {codes!r} is unknown; give one letter of each pair R/L, A/P, S/I, such as RAS")
@@ -37,6 +47,6 @@ def reorient(volume, codes="RAS"):
     return Volume(array, volume.affine @ inv_ornt_aff(turn, spatial.shape[:3]))
 
 
-def _swapped(array):
+def _swapped(array: np.ndarray) -> np.ndarray:
     """(z, y, x, ...) <-> (x, y, z, ...)"""
     return np.swapaxes(array, 0, 2)

@@ -17,10 +17,14 @@ belongs to which slice: `names` (by equal names, otherwise the first image to th
 """
 
 import os
+import pathlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.channels import Channels, check_channel
 from tfmed.io.dicom import (
     geometry_from,
@@ -39,6 +43,7 @@ from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.hdf5 import read_hdf5, read_hdf5_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.io.stack import images_in, natural, read_stack
+from tfmed.io.volume import Volume
 
 ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
 _CHANNELS = Channels()
@@ -51,8 +56,13 @@ _ADDRESS = re.compile(
 )
 
 
-def split(address):
-    """(path, part) of an address, both text; the part is "" where the address is a path alone."""
+def split(address: PathLike) -> tuple[str, str]:
+    """(path, part) of an address, both text; the part is "" where the address is a path alone.
+
+    Example:
+        >>> split("scans/t1.nii.gz::1"), split("scans/t1.nii.gz")
+        (('scans/t1.nii.gz', '1'), ('scans/t1.nii.gz', ''))
+    """
     text = os.fspath(address)
     found = _ADDRESS.fullmatch(text)
     if not found:
@@ -60,17 +70,17 @@ def split(address):
     return (found[1], found[2]) if found[1] else (found[3], found[4])
 
 
-def file_of(address):
+def file_of(address: PathLike) -> str:
     """The path in an address, as text: the file or folder whose bytes it reads."""
     return split(address)[0]
 
 
-def part_of(address):
+def part_of(address: PathLike) -> str:
     """The part in an address, "" where it names all of a file: with the path's content it identifies the voxels."""
     return split(address)[1]
 
 
-def companions_of(address):
+def companions_of(address: PathLike) -> tuple[str, ...]:
     """Further paths whose content counts: the folders below one, or that of the series on which images lie."""
     path, part = split(address)
     if _is_below(part):
@@ -78,7 +88,7 @@ def companions_of(address):
     return (_series_of(path, part),) if ":" in part else ()
 
 
-def read_part(address, read_whole, series_uid=None):
+def read_part(address: PathLike, read_whole: Callable[[str], Volume], series_uid: str | None = None) -> Volume:
     """The Volume behind an address that has a part.
 
     Args:
@@ -105,7 +115,9 @@ def read_part(address, read_whole, series_uid=None):
     return _CHANNELS.take(path, int(part), read_whole)
 
 
-def read_part_geometry(address, read_whole_geometry, series_uid=None):
+def read_part_geometry(
+    address: PathLike, read_whole_geometry: Callable[[str], Geometry], series_uid: str | None = None
+) -> Geometry:
     """The Geometry of what `read_part` would return, from headers alone."""
     path, part = split(address)
     if path.lower().endswith(HDF5_SUFFIXES):
@@ -127,28 +139,28 @@ def read_part_geometry(address, read_whole_geometry, series_uid=None):
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
 
 
-def dicom_address(address, series_uid=None):
+def dicom_address(address: PathLike, series_uid: str | None = None) -> tuple[str, str | None, int | None, bool]:
     """(path, series_uid, volume, whether to search below) of the address of a DICOM series, for `tfmed.io.dicom`."""
     path, part = split(address)
     return path, series_uid, int(part) if part.isdecimal() else _volume_in(part), _is_below(part)
 
 
-def _is_below(part):
+def _is_below(part: str) -> bool:
     return part.partition(":")[0] == BELOW
 
 
-def _volume_in(part):
+def _volume_in(part: str) -> int | None:
     """Which volume a part below:<n> names, or None."""
     number = part.partition(":")[2]
     return int(number) if number else None
 
 
-def _is_dicom(path):
+def _is_dicom(path: str) -> bool:
     """Whether a number behind `::` counts the volumes of a DICOM series and not the channels of a file."""
     return os.path.isdir(path) or path.lower().endswith(DICOM_SUFFIXES) or looks_like_dicom(path)
 
 
-def _slices(folder):
+def _slices(folder: PathLike) -> list[Any]:
     """All slices in a folder, whatever series their files name."""
     slices = [one for series in list_dicom_series(folder) for one in series.slices]
     kinds = sorted({one.modality or "none" for one in slices})
@@ -159,13 +171,13 @@ def _slices(folder):
     return slices
 
 
-def _ordered(slices, folder):
+def _ordered(slices: list[Any], folder: PathLike) -> tuple[list[Any], np.ndarray]:
     """(slices along their normal, RAS+ affine of the grid)."""
     slices, affine = ordered(one_volume(slices, folder), folder)
     return slices, LPS_RAS @ affine
 
 
-def _grey(path):
+def _grey(path: PathLike) -> Volume:
     """One image as a volume of one slice without channels, in its own dtype."""
     _refuse_opacity(path)
     volume = read_stack([path])
@@ -178,7 +190,7 @@ def _grey(path):
     return volume.replace((np.rint(grey) if whole else grey).astype(volume.array.dtype))
 
 
-def _refuse_opacity(path):
+def _refuse_opacity(path: PathLike) -> None:
     """ITK takes a TIFF of grey and opacity for one channel, and gives wrong pixels without a word."""
     from PIL import Image, UnidentifiedImageError
 
@@ -191,7 +203,7 @@ def _refuse_opacity(path):
         raise damage(path, "it has an opacity channel beside grey", "save it without")
 
 
-def _stack_on_series(folder, part):
+def _stack_on_series(folder: PathLike, part: str) -> Volume:
     pictures, size, affine = _pictures_on_series(folder, part)
     array = read_stack(pictures).array
     if array.shape != (len(pictures), *size):
@@ -201,7 +213,7 @@ def _stack_on_series(folder, part):
     return volume_of(array, affine, folder)
 
 
-def _pictures_on_series(folder, part):
+def _pictures_on_series(folder: PathLike, part: str) -> tuple[list[pathlib.Path], tuple[int, int], np.ndarray]:
     """(image files along the slices' normal, size (y, x) of a slice, RAS+ affine)."""
     series = _series_of(folder, part)
     try:
@@ -216,11 +228,11 @@ def _pictures_on_series(folder, part):
     return [picture_of[one.path] for one in kept], kept[0].size, affine
 
 
-def _series_of(folder, part):
+def _series_of(folder: PathLike, part: str) -> str:
     return os.path.normpath(os.path.join(folder, part.partition(":")[2]))
 
 
-def _paired(pictures, slices, order):
+def _paired(pictures: list[pathlib.Path], slices: list[Any], order: str) -> dict[pathlib.Path, pathlib.Path]:
     """{path of a slice: path of its image}."""
     if order == "names":
         stems = {picture.stem: picture for picture in pictures}

@@ -3,14 +3,16 @@
 import math
 import os
 import pathlib
+from collections.abc import Sequence
 
+from tfmed.files import PathLike
 from tfmed.io.compression import GREATEST_RATIO, Damaged, InflateStream
 from tfmed.io.errors import damage
 
 LONGEST_HEADER = 1 << 20
 
 
-def read_header(path):
+def read_header(path: PathLike) -> bytes:
     """The first bytes of a file, or the error that says why there are none."""
     try:
         with open(path, "rb") as file:
@@ -22,7 +24,7 @@ def read_header(path):
     return block
 
 
-def beside(path, name):
+def beside(path: PathLike, name: str) -> pathlib.Path:
     """The data file that a header names, which must lie in the header's own folder."""
     if pathlib.PurePath(name).name != name or name in ("", ".", ".."):
         raise damage(path, f"its data file {name!r} is not in its own folder", "move it there, name it without a path")
@@ -32,14 +34,14 @@ def beside(path, name):
     return data
 
 
-def check_sizes(sizes, itemsize, path):
+def check_sizes(sizes: Sequence[int], itemsize: int, path: PathLike) -> int:
     """Bytes of voxels, or the error about axes that are not those of a volume."""
     if not sizes or min(sizes) < 1 or len(sizes) > 8:
         raise damage(path, f"its axes have lengths {tuple(sizes)}", "write the file again")
     return math.prod(sizes) * itemsize
 
 
-def check_payload(path, data, start, count, compressed):
+def check_payload(path: PathLike, data: PathLike, start: int, count: int, compressed: bool) -> None:
     """Compare `count` bytes of voxels with what the file `data` holds from byte `start` on, inflated if need be."""
     try:
         held = os.stat(data).st_size - start
@@ -54,7 +56,7 @@ def check_payload(path, data, start, count, compressed):
         _check_checksum(path, data, start, count)
 
 
-def _check_checksum(path, data, start, count):
+def _check_checksum(path: PathLike, data: PathLike, start: int, count: int) -> None:
     try:
         with open(data, "rb") as file:
             file.seek(start)

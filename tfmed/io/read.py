@@ -3,25 +3,28 @@
 import os
 import pathlib
 import stat
+from typing import Any
 
-from tfmed.files import expanded
+from tfmed.files import PathLike, expanded
 from tfmed.io.dicom import read_dicom, read_dicom_geometry
 from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.errors import damage
+from tfmed.io.geometry import Geometry
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
 from tfmed.io.nifti import read_nifti, read_nifti_geometry
 from tfmed.io.parts import part_of, read_part, read_part_geometry
 from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
 from tfmed.io.stack import images_in
+from tfmed.io.volume import Volume
 
 READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, read_nifti_geometry),
            ".nrrd": (read_itk, read_itk_geometry), ".mha": (read_itk, read_itk_geometry),
            ".mhd": (read_itk, read_itk_geometry)}  # fmt: skip
 
 
-def read_volume(path, series_uid=None, volume=None):
+def read_volume(path: PathLike, series_uid: str | None = None, volume: int | None = None) -> Volume:
     """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a DICOM series, or in a part of these.
 
     DICOM is a folder with the slices of a series, or one file that holds them all (enhanced CT and MR, segmentations).
@@ -44,11 +47,21 @@ def read_volume(path, series_uid=None, volume=None):
     Raises:
         ImageIntegrityError: the file is missing, damaged, incomplete or not a volume; one line says what and how to
             fix it.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from tfmed.io import Volume, write_volume
+        >>> file = tempfile.mkdtemp() + "/scan.nii.gz"
+        >>> write_volume(Volume(np.ones((20, 64, 64), "int16"), np.diag([0.75, 0.75, 2.5, 1.0])), file)
+        >>> scan = read_volume(file)
+        >>> scan.array.shape, str(scan.array.dtype), scan.spacing
+        ((20, 64, 64), 'int16', (2.5, 0.75, 0.75))
     """
     return _read(path, series_uid, volume, 0)
 
 
-def read_geometry(path, series_uid=None, volume=None):
+def read_geometry(path: PathLike, series_uid: str | None = None, volume: int | None = None) -> Geometry:
     """The Geometry (shape, affine, dtype) that `read_volume` would return, from the headers alone.
 
     Raises:
@@ -57,7 +70,7 @@ def read_geometry(path, series_uid=None, volume=None):
     return _read(path, series_uid, volume, 1)
 
 
-def _read(path, series_uid, volume, which):
+def _read(path: PathLike, series_uid: str | None, volume: int | None, which: int) -> Any:
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
     if part_of(path):
         part = (read_part, read_part_geometry)[which]
@@ -75,7 +88,7 @@ def _read(path, series_uid, volume, which):
     raise damage(path, "its suffix is none that a volume has", _advice(name))
 
 
-def _is_folder(path):
+def _is_folder(path: PathLike) -> bool:
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
@@ -86,13 +99,13 @@ def _is_folder(path):
     return stat.S_ISDIR(mode)
 
 
-def _refuse_images(folder):
+def _refuse_images(folder: PathLike) -> None:
     if not dicom_files(folder) and (found := images_in(folder)):
         raise damage(folder, f"it holds images such as {found[0].name}, which do not tell their spacing",
                      "use tfmed.io.read_stack(folder, spacing=(z, y, x))")  # fmt: skip
 
 
-def _advice(name):
+def _advice(name: str) -> str:
     if name.endswith(IMAGE_SUFFIXES):
         return "use tfmed.io.read_stack(paths, spacing=(z, y, x)) for images"
     if name.endswith(HDF5_SUFFIXES):

@@ -3,19 +3,22 @@
 import os
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import SimpleITK as sitk
 
 from tfmed.errors import UserError
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.geometry import volume_of
 from tfmed.io.itk import LPS_RAS, TYPES, quiet
+from tfmed.io.volume import Volume
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
-def read_stack(source, spacing=(1.0, 1.0, 1.0)):
+def read_stack(source: PathLike | Iterable[PathLike], spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Volume:
     """A Volume from images of equal size, one per slice.
 
     Images have no place in the world: rows are taken to run to the left and columns to the back (as axial slices are
@@ -46,19 +49,19 @@ def read_stack(source, spacing=(1.0, 1.0, 1.0)):
     return volume_of(array, LPS_RAS @ np.diag([*sizes[::-1], 1.0]), paths[0])
 
 
-def images_in(folder):
+def images_in(folder: PathLike) -> list[pathlib.Path]:
     """The image files in a folder, in natural order."""
     found = [path for path in pathlib.Path(folder).iterdir()
              if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]  # fmt: skip
     return sorted(found, key=lambda path: natural(path.name))
 
 
-def natural(name):
+def natural(name: str) -> list[int | str]:
     """A key that sorts names as people do: 2 before 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _paths(source):
+def _paths(source: PathLike | Iterable[PathLike]) -> list[pathlib.Path]:
     if not isinstance(source, str | os.PathLike):
         paths = [pathlib.Path(path) for path in source]
     elif pathlib.Path(source).is_dir():
@@ -70,7 +73,7 @@ def _paths(source):
     return paths
 
 
-def _image(path):
+def _image(path: pathlib.Path) -> np.ndarray:
     """One file as `(z, y, x[, channel])`."""
     if path.suffix.lower() not in SUFFIXES:
         raise damage(path, "it is not an image by its name", f"give files that end in {', '.join(SUFFIXES)}")
@@ -83,7 +86,7 @@ def _image(path):
     return array[None] if image.GetDimension() == 2 else array
 
 
-def _check_end(path):
+def _check_end(path: pathlib.Path) -> None:
     """libjpeg fills what is missing with grey and only mutters about it."""
     try:
         data = path.read_bytes()

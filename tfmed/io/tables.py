@@ -4,13 +4,14 @@ import csv
 import os
 import stat
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 
 DELIMITERS = (",", ";", "\t")
 _LARGEST = 1 << 28  # bytes
 
 
-def read_text(path):
+def read_text(path: PathLike) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
@@ -30,7 +31,7 @@ def read_text(path):
         raise damage(path, "it cannot be read as a table, because it is not UTF-8", "save it as CSV in UTF-8") from None
 
 
-def read_rows(path):
+def read_rows(path: PathLike) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """(names of the columns, [(number of the line, cells)]) of a table whose first line names its columns.
 
     Empty lines and lines that begin with # are left out. Which of `DELIMITERS` stands between the cells, the first line

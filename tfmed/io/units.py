@@ -1,5 +1,6 @@
 """Lengths in the headers of files: everything becomes millimetres, or is refused."""
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 
 _NAMES = {
@@ -12,7 +13,7 @@ _NAMES = {
 _FACTORS = {name: factor for factor, names in _NAMES.items() for name in names.split(", ")}
 
 
-def in_millimetres(unit, path):
+def in_millimetres(unit: str, path: PathLike) -> float:
     """How many mm one `unit` is; an empty one is taken as mm.
 
     Raises:

@@ -26,7 +26,7 @@ class Volume:
     array: np.ndarray
     affine: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         if self.array.ndim not in (3, 4):
             raise ValueError(f"a Volume's array has axes (z, y, x[, channel]); got shape {self.array.shape}")
@@ -37,16 +37,17 @@ class Volume:
         object.__setattr__(self, "affine", affine)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """The spatial shape `(z, y, x)`."""
-        return self.array.shape[:3]
+        z, y, x = self.array.shape[:3]
+        return z, y, x
 
     @property
-    def spacing(self):
+    def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along the array's axes `(z, y, x)`."""
-        sizes = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
-        return tuple(float(size) for size in sizes[::-1])
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(z), float(y), float(x)
 
-    def replace(self, array=None, affine=None):
+    def replace(self, array: np.ndarray | None = None, affine: np.ndarray | None = None) -> "Volume":
         """The same volume with another array and/or affine."""
         return Volume(self.array if array is None else array, self.affine if affine is None else affine)

@@ -6,21 +6,24 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 
 import nibabel
 import numpy as np
 import SimpleITK as sitk
 
 from tfmed.errors import UserError
-from tfmed.files import expanded
+from tfmed.files import PathLike, expanded
 from tfmed.io import dicom_write
 from tfmed.io.itk import image_of, storable
+from tfmed.io.volume import Volume
 
 LONGEST_NIFTI1_AXIS = 32767
 SUPPORTED = ".nii, .nii.gz, .nrrd, .mha, .mhd, or a folder (no suffix, or ending in /) for a DICOM series"
 
 
-def write_volume(volume, path):
+def write_volume(volume: Volume, path: PathLike) -> None:
     """Write a Volume so that `read_volume` gives back the same voxels, dtype and geometry.
 
     The suffix chooses the format: .nii, .nii.gz (nibabel), .nrrd, .mha, .mhd with .raw (SimpleITK); a path without a
@@ -52,7 +55,7 @@ def write_volume(volume, path):
         _move(aside, target)
 
 
-def _writer(target, is_folder):
+def _writer(target: pathlib.Path, is_folder: bool) -> Callable[[Volume, pathlib.Path], None]:
     name = target.name.lower()
     if is_folder or (not target.suffix and not name.startswith(".")):
         return dicom_write.write_series
@@ -62,18 +65,18 @@ def _writer(target, is_folder):
     raise UserError(f"{target}: no volume is written under this suffix; use {SUPPORTED}")
 
 
-def _nifti(volume, path):
+def _nifti(volume: Volume, path: pathlib.Path) -> None:
     with open(path, "wb") as file:
         _put_nifti(volume, file)
 
 
-def _nifti_gz(volume, path):
+def _nifti_gz(volume: Volume, path: pathlib.Path) -> None:
     # no file name and no time in the gzip header: the same volume gives the same bytes, and nothing leaks
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
         _put_nifti(volume, file)
 
 
-def _put_nifti(volume, file):
+def _put_nifti(volume: Volume, file: BufferedIOBase) -> None:
     array = storable(volume.array)
     disk = array if array.ndim == 3 else np.ascontiguousarray(np.moveaxis(array, -1, 0))
     kind = nibabel.Nifti1Header if max(array.shape) <= LONGEST_NIFTI1_AXIS else nibabel.Nifti2Header
@@ -89,16 +92,16 @@ def _put_nifti(volume, file):
     header["vox_offset"] = header.single_vox_offset
     file.write(header.binaryblock)
     file.write(b"\0" * (header.single_vox_offset - len(header.binaryblock)))
-    file.write(memoryview(disk).cast("B"))
+    file.write(disk.data.cast("B"))
 
 
-def _sheared(affine):
+def _sheared(affine: np.ndarray) -> bool:
     """Whether a qform, which is a rotation and voxel sizes, could not tell this affine."""
     columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return not np.allclose(columns.T @ columns, np.eye(3), atol=1e-5)
 
 
-def _itk(volume, path):
+def _itk(volume: Volume, path: pathlib.Path) -> None:
     try:
         sitk.WriteImage(image_of(volume), str(path), False)
     except RuntimeError as error:
@@ -110,7 +113,7 @@ def _itk(volume, path):
 
 
 @contextlib.contextmanager
-def _staged(target):
+def _staged(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """A private folder beside `target`, gone afterwards whatever happened; OSError becomes one line."""
     aside = None
     try:
@@ -125,7 +128,7 @@ def _staged(target):
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _move(aside, target):
+def _move(aside: pathlib.Path, target: pathlib.Path) -> None:
     """Rename what was written; a header goes last, so that it never points at voxels of another volume."""
     if target.is_dir() and any(target.iterdir()):
         raise UserError(f"{target}: the folder already holds files; give a new or empty one")
@@ -138,7 +141,7 @@ def _move(aside, target):
         os.replace(file, target.with_name(file.name))
 
 
-def _sync(file):
+def _sync(file: pathlib.Path) -> None:
     """Push a file's bytes to the disk, so that the rename cannot overtake them."""
     if file.is_file():
         handle = os.open(file, os.O_RDONLY)

@@ -3,11 +3,13 @@
 Shapes are compared while a graph is made; where a size is open until then, when it runs. XLA leaves the latter out.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 
-def same_shape(name, tensor, other_name, shape):
+def same_shape(name: str, tensor: tf.Tensor, other_name: str, shape: tf.Tensor) -> None:
     """ValueError unless a tensor has a shape.
 
     Args:
@@ -23,7 +25,7 @@ def same_shape(name, tensor, other_name, shape):
         require(tf.reduce_all(tf.shape(tensor) == tf.shape(shape)), line)
 
 
-def as_many_samples(name, tensor, other_name, other):
+def as_many_samples(name: str, tensor: tf.Tensor, other_name: str, other: tf.Tensor) -> None:
     """ValueError unless two tensors have first axes of one size."""
     ours, theirs = tensor.shape[:1], other.shape[:1]
     line = f"{name} of shape {tensor.shape} and {other_name} of shape {other.shape} differ in their samples"
@@ -33,13 +35,13 @@ def as_many_samples(name, tensor, other_name, other):
         require(tf.shape(tensor)[0] == tf.shape(other)[0], line)
 
 
-def one_number(name, tensor):
+def one_number(name: str, tensor: tf.Tensor) -> None:
     """ValueError unless a tensor has one element."""
     if tensor.shape.num_elements() not in (None, 1):
         raise ValueError(f"{name} of shape {tensor.shape}: one number is wanted; average it first")
 
 
-def known_labels(labels, classes, mask=None):
+def known_labels(labels: tf.Tensor, classes: int, mask: tf.Tensor | None = None) -> None:
     """An error where a label is none of 0 .. classes - 1: one-hot it would be no class at all, and cost nothing.
 
     Args:
@@ -55,7 +57,7 @@ def known_labels(labels, classes, mask=None):
     require(~tf.reduce_any(strange), f"target: some labels are not 0 to {classes - 1}; {fix}")
 
 
-def class_weights(weights, classes, counted=slice(None)):
+def class_weights(weights: Sequence[float] | None, classes: int, counted: slice = slice(None)) -> tf.Tensor:
     """The weights of classes as a float32 tensor `(classes,)`; all 1 for None.
 
     Args:
@@ -79,7 +81,7 @@ def class_weights(weights, classes, counted=slice(None)):
     return weights
 
 
-def require(condition, line):
+def require(condition: tf.Tensor, line: str) -> None:
     """ValueError where a condition is known to be false now; otherwise it is looked at when the graph runs."""
     known = tf.get_static_value(condition)
     if known is None:

@@ -3,12 +3,14 @@
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, Sect. 3.2; all in float32.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfmed.losses import checks
 
 
-def path_lengths(synthesise, w, y):
+def path_lengths(synthesise: Callable[[tf.Tensor], tf.Tensor], w: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """|J_w^T y| per sample, float32 `(n,)`: the root of the mean over style layers of the squared gradient's sum.
 
     Args:
@@ -31,7 +33,7 @@ def path_lengths(synthesise, w, y):
     return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(gradient), axis=2), axis=1) + 1e-12)
 
 
-def path_length_penalty(lengths, mean):
+def path_length_penalty(lengths: tf.Tensor, mean: float | tf.Tensor) -> tf.Tensor:
     """(length - a)^2 per sample `(n,)`; no gradient into the running mean a, one number."""
     checks.one_number("mean", tf.convert_to_tensor(mean))
     return tf.square(lengths - tf.stop_gradient(mean))

@@ -11,13 +11,22 @@ voxel that counts which is none of 0 .. classes - 1 (known only when a graph run
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfmed.losses import checks
 
 
-def soft_dice(logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5):
+def soft_dice(
+    logits: tf.Tensor,
+    target: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    class_weights: Sequence[float] | None = None,
+    background: bool = False,
+    squared: bool = False,
+    smooth: float = 1e-5,
+) -> tf.Tensor:
     """1 - Dice between softmax probabilities and target, averaged over classes, per sample `(n,)`.
 
     Per class (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth), sums over the voxels of one sample, so a class that is
@@ -26,14 +35,26 @@ def soft_dice(logits, target, mask=None, class_weights=None, background=False, s
     Args:
         class_weights: one weight per class (the background's included), None for equal ones.
         background: class 0 counts too.
+
+    Example:
+        >>> logits = tf.constant([[[9.0, -9.0], [-9.0, 9.0]]])  # two voxels, sure of class 0 and of class 1
+        >>> [round(float(soft_dice(logits, tf.constant([labels]))[0]), 3) for labels in ([0, 1], [1, 0])]
+        [0.0, 1.0]
     """
     overlap, size = _dice_sums(logits, target, mask, squared)
     return _dice_loss(overlap, size, class_weights, background, smooth)
 
 
 def batch_dice(
-    logits, target, mask=None, class_weights=None, background=False, squared=False, smooth=1e-5, total=None
-):  # fmt: skip
+    logits: tf.Tensor,
+    target: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    class_weights: Sequence[float] | None = None,
+    background: bool = False,
+    squared: bool = False,
+    smooth: float = 1e-5,
+    total: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
     """As `soft_dice`, with sums over all voxels of the batch: a scalar.
 
     Args (others as for `soft_dice`):
@@ -46,7 +67,9 @@ def batch_dice(
     return _dice_loss(overlap, size, class_weights, background, smooth)
 
 
-def generalized_dice(logits, target, mask=None, smooth=1e-5):
+def generalized_dice(
+    logits: tf.Tensor, target: tf.Tensor, mask: tf.Tensor | None = None, smooth: float = 1e-5
+) -> tf.Tensor:
     """1 - generalised Dice (Sudre et al. 2017), `(n,)`: classes are joined with weights 1 / (voxels of the class)^2.
 
     A class with less than one voxel gets the weight of one with one voxel.
@@ -58,11 +81,18 @@ def generalized_dice(logits, target, mask=None, smooth=1e-5):
     return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
 
 
-def cross_entropy(logits, target, mask=None, class_weights=None):
+def cross_entropy(
+    logits: tf.Tensor, target: tf.Tensor, mask: tf.Tensor | None = None, class_weights: Sequence[float] | None = None
+) -> tf.Tensor:
     """-sum_c y_c log p_c, averaged over the voxels that count, per sample `(n,)`.
 
     Args:
         class_weights: one factor per class on its term; the average stays one over voxels.
+
+    Example:
+        >>> undecided = tf.zeros((1, 4, 2))  # one sample of four voxels, two classes
+        >>> round(float(cross_entropy(undecided, tf.constant([[0, 1, 1, 0]]))[0]), 4)  # ln 2
+        0.6931
     """
     log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
     if class_weights is not None:
@@ -70,7 +100,13 @@ def cross_entropy(logits, target, mask=None, class_weights=None):
     return _mean(-tf.reduce_sum(y * log_p, -1), mask)
 
 
-def focal(logits, target, mask=None, gamma=2.0, class_weights=None):
+def focal(
+    logits: tf.Tensor,
+    target: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    gamma: float = 2.0,
+    class_weights: Sequence[float] | None = None,
+) -> tf.Tensor:
     """-sum_c y_c (1 - p_c)^gamma log p_c (Lin et al. 2017), averaged over the voxels that count, per sample `(n,)`."""
     log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
     if class_weights is not None:
@@ -79,7 +115,7 @@ def focal(logits, target, mask=None, gamma=2.0, class_weights=None):
     return _mean(-tf.reduce_sum(y * rest**gamma * log_p, -1), mask)
 
 
-def kl_divergence(target_logits, logits, mask=None):
+def kl_divergence(target_logits: tf.Tensor, logits: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """KL(u || v) = sum_c u_c (log u_c - log v_c), averaged over the voxels that count, per sample `(n,)`.
 
     u is the softmax of `target_logits`, v that of `logits`. Gradients flow into both: put `tf.stop_gradient` around the
@@ -91,7 +127,7 @@ def kl_divergence(target_logits, logits, mask=None):
     return _mean(tf.reduce_sum(tf.exp(log_u) * (log_u - log_v), -1), mask)
 
 
-def consistency(logits_a, logits_b, mask=None):
+def consistency(logits_a: tf.Tensor, logits_b: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Squared difference of softmax probabilities, mean over classes and over the voxels that count, `(n,)`.
 
     Symmetric; gradients flow into both sides (Laine and Aila 2017; Tarvainen and Valpola 2017).
@@ -104,22 +140,27 @@ def consistency(logits_a, logits_b, mask=None):
 # --- ramp-ups: the share of an unsupervised weight at a step ----------------------------------------------------------
 
 
-def sigmoid_rampup(step, length):
-    """exp(-5 (1 - t)^2) with t = step / length cut to [0, 1] (Laine and Aila 2017); float32, 1 if the length is 0."""
+def sigmoid_rampup(step: float | tf.Tensor, length: float | tf.Tensor) -> tf.Tensor:
+    """exp(-5 (1 - t)^2) with t = step / length cut to [0, 1] (Laine and Aila 2017); float32, 1 if the length is 0.
+
+    Example:
+        >>> float(sigmoid_rampup(100, length=100)), round(float(sigmoid_rampup(0, length=100)), 4)  # exp(-5) at first
+        (1.0, 0.0067)
+    """
     return tf.exp(-5.0 * tf.square(1.0 - _time(step, length)))
 
 
-def linear_rampup(step, length):
+def linear_rampup(step: float | tf.Tensor, length: float | tf.Tensor) -> tf.Tensor:
     """t = step / length cut to [0, 1]; float32, 1 if the length is 0."""
     return _time(step, length)
 
 
-def cosine_rampdown(step, length):
+def cosine_rampdown(step: float | tf.Tensor, length: float | tf.Tensor) -> tf.Tensor:
     """(1 + cos(pi t)) / 2 with t = step / length cut to [0, 1]; float32, 0 if the length is 0."""
     return 0.5 * (1.0 + tf.cos(math.pi * _time(step, length)))
 
 
-def _time(step, length):
+def _time(step: float | tf.Tensor, length: float | tf.Tensor) -> tf.Tensor:
     step, length = tf.cast(step, tf.float32), tf.cast(length, tf.float32)
     return tf.where(length > 0, tf.clip_by_value(tf.math.divide_no_nan(step, length), 0.0, 1.0), 1.0)
 
@@ -127,22 +168,22 @@ def _time(step, length):
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _float(tensor):
+def _float(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float32)
 
 
-def _inner(logits):
+def _inner(logits: tf.Tensor) -> list[int]:
     return list(range(1, len(logits.shape) - 1))
 
 
-def _pair(one, other):
+def _pair(one: tf.Tensor, other: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Two sets of logits of one shape, as float32."""
     one, other = _float(one), _float(other)
     checks.same_shape("logits", one, "other logits", other)
     return one, other
 
 
-def _probabilities(target, logits, mask):
+def _probabilities(target: tf.Tensor, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Labels one-hot, probabilities as they are: float32 `(n, ..., classes)`."""
     target, logits, rank = tf.convert_to_tensor(target), tf.convert_to_tensor(logits), len(logits.shape)
     if len(target.shape) == rank:
@@ -161,20 +202,22 @@ def _probabilities(target, logits, mask):
     return tf.one_hot(tf.cast(target, tf.int32), logits.shape[-1])
 
 
-def _weigh(values, mask):
+def _weigh(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     if mask is None:
         return values
     checks.same_shape("mask", _float(mask), "the logits' voxels", values[..., 0])
     return values * _float(mask)[..., None]
 
 
-def _dice_sums(logits, target, mask, squared):
+def _dice_sums(logits: tf.Tensor, target: tf.Tensor, mask: tf.Tensor, squared: bool) -> tuple[tf.Tensor, tf.Tensor]:
     p, y = tf.nn.softmax(_float(logits)), _probabilities(target, logits, mask)
     size = tf.square(p) + tf.square(y) if squared else p + y
     return tf.reduce_sum(_weigh(p * y, mask), _inner(logits)), tf.reduce_sum(_weigh(size, mask), _inner(logits))
 
 
-def _dice_loss(overlap, size, class_weights, background, smooth):
+def _dice_loss(
+    overlap: tf.Tensor, size: tf.Tensor, class_weights: Sequence[float] | None, background: bool, smooth: float
+) -> tf.Tensor:
     loss = 1.0 - (2.0 * overlap + smooth) / (size + smooth)
     counted = slice(0 if background else 1, None)
     weights = checks.class_weights(class_weights, loss.shape[-1], counted)
@@ -182,7 +225,7 @@ def _dice_loss(overlap, size, class_weights, background, smooth):
     return tf.reduce_sum(loss * weights, -1) / tf.reduce_sum(weights)
 
 
-def _mean(values, mask):
+def _mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean over all axes but the first, weighted by the mask; 0 where the mask is empty."""
     if mask is not None:
         checks.same_shape("mask", _float(mask), "the logits' voxels", values)

@@ -102,10 +102,10 @@ class SelfConfigured(TrainingModel):
                          for column in zip(*terms, strict=True))  # fmt: skip
         return dice + entropy, {"loss": dice + entropy, "dice_loss": dice, "cross_entropy": entropy}
 
-    @staticmethod
-    def terms(logits, labels):
-        """(Dice loss, cross-entropy), means over the samples."""
-        return tf.reduce_mean(losses.soft_dice(logits, labels)), tf.reduce_mean(losses.cross_entropy(logits, labels))
+    def terms(self, logits, labels):
+        """(Dice loss over all samples together: a slice holds few of the classes; mean cross-entropy), scalars."""
+        dice = losses.batch_dice(logits, labels, total=self.sum_over_replicas)
+        return dice, tf.reduce_mean(losses.cross_entropy(logits, labels))
 
     def changed(self, images, index):
         """Images with other intensities, each by its own sample index."""

@@ -6,9 +6,12 @@ A distance is inf where one of two masks is empty. Such a case must not vanish i
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Summary:
     confidence: float
 
 
-def summary(values, confidence=0.95, resamples=2000, seed=0, allow_nan=False):
+def summary(
+    values: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0, allow_nan: bool = False
+) -> Summary:
     """Mean, spread, 5th and 95th percentile and a bootstrap interval of one number per case.
 
     Args:
@@ -49,6 +54,11 @@ def summary(values, confidence=0.95, resamples=2000, seed=0, allow_nan=False):
 
     Raises:
         ValueError: no cases, not one-dimensional, or NaN.
+
+    Example:
+        >>> found = summary([1.0, 2.0, 3.0, float("inf")])
+        >>> found.n, found.undefined, found.mean, found.std
+        (3, 1, 2.0, 1.0)
     """
     values = _vector(values, "values", finite=False)
     if not allow_nan and np.isnan(values).any():
@@ -61,18 +71,30 @@ def summary(values, confidence=0.95, resamples=2000, seed=0, allow_nan=False):
     p5, median, p95 = np.percentile(finite, [5, 50, 95]) if len(finite) else (math.nan,) * 3
     mean = finite.mean() if len(finite) else math.nan
     std = finite.std(ddof=1) if len(finite) >= 2 else math.nan
-    numbers = [float(number) for number in (mean, std, median, p5, p95, low, high)]
-    return Summary(len(finite), len(values) - len(finite), *numbers, confidence)
+    mean, std, median, p5, p95 = (float(number) for number in (mean, std, median, p5, p95))
+    return Summary(len(finite), len(values) - len(finite), mean, std, median, p5, p95, low, high, confidence)
 
 
-def mean_and_std(name, values):
-    """{"<name> mean", "<name> std"} of numbers, for a row of a table; std of the sample (n - 1), nan for one value."""
+def mean_and_std(name: str, values: ArrayLike) -> dict[str, float]:
+    """{"<name> mean", "<name> std"} of numbers, for a row of a table; std of the sample (n - 1), nan for one value.
+
+    Example:
+        >>> mean_and_std("Dice", [0.5, 1.0, 0.75])
+        {'Dice mean': 0.75, 'Dice std': 0.25}
+    """
     values = np.asarray(values, np.float64)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return {f"{name} mean": float(values.mean()), f"{name} std": spread}
 
 
-def bootstrap_interval(statistic, *samples, confidence=0.95, resamples=2000, seed=0, paired=False):
+def bootstrap_interval(
+    statistic: Callable[..., Any],
+    *samples: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    paired: bool = False,
+) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (Efron 1979), by `scipy.stats.bootstrap`.
 
     Args:
@@ -112,7 +134,7 @@ class SignedRank:
     n: int
 
 
-def wilcoxon(first, second, alternative="two-sided"):
+def wilcoxon(first: ArrayLike, second: ArrayLike, alternative: str = "two-sided") -> SignedRank:
     """Wilcoxon's signed-rank test of paired cases (Wilcoxon 1945), by `scipy.stats.wilcoxon`.
 
     Pairs that are equal are left out; where all are, nothing speaks against equality and p is 1.
@@ -126,6 +148,10 @@ def wilcoxon(first, second, alternative="two-sided"):
 
     Raises:
         ValueError: different lengths, no cases, values that are not finite, or an unknown alternative.
+
+    Example:
+        >>> wilcoxon([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+        SignedRank(statistic=0.0, p=1.0, n=0)
     """
     first, second = _vector(first, "first"), _vector(second, "second")
     if len(first) != len(second):
@@ -149,7 +175,7 @@ class Coefficient:
     p: float
 
 
-def quantile_regression(values, factors, tau):
+def quantile_regression(values: ArrayLike, factors: Mapping[str, ArrayLike], tau: float) -> dict[str, Coefficient]:
     """How factors move a quantile of the cases (Koenker & Bassett 1978), by statsmodels' `QuantReg`.
 
     Args:
@@ -186,7 +212,7 @@ def quantile_regression(values, factors, tau):
     return {name: Coefficient(*map(float, three)) for name, three in zip(columns, numbers, strict=True)}
 
 
-def _vector(values, name, finite=True):
+def _vector(values: ArrayLike, name: str, finite: bool = True) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"{name}: one number for each of at least one case is needed; got shape {values.shape}")

@@ -1,6 +1,7 @@
 """What the columns of tables mean where more than one definition is in use; printed below every table that has them."""
 
 import re
+from collections.abc import Iterable
 
 from tfmed.metrics import surface
 
@@ -14,12 +15,17 @@ _SCORES = {  # name of a score, as a regular expression -> what it is
 }
 
 
-def nsd_column(tolerance):
-    """The name of a column of surface Dices at a tolerance in mm."""
+def nsd_column(tolerance: float) -> str:
+    """The name of a column of surface Dices at a tolerance in mm.
+
+    Example:
+        >>> nsd_column(2.0)
+        'NSD 2 mm'
+    """
     return f"NSD {tolerance:g} mm"
 
 
-def of_columns(columns):
+def of_columns(columns: Iterable[str]) -> list[str]:
     """A line for each score among the columns of a table that needs one, and one for standard deviations.
 
     Args:

@@ -1,8 +1,10 @@
 """Sets of features in the plane of the two main components of a reference, as ellipses that can be compared."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfmed.metrics.generative import _comparable, _samples
 
@@ -23,18 +25,18 @@ class Ellipse:
     lengths: np.ndarray
     points: np.ndarray
 
-    def outline(self, count=128):
+    def outline(self, count: int = 128) -> np.ndarray:
         """Points on the ellipse, `(count, 2)`."""
         angle = np.linspace(0, 2 * np.pi, count)
         return self.centre + np.stack([np.cos(angle), np.sin(angle)], 1) * self.lengths @ self.axes
 
-    def holds(self, points):
+    def holds(self, points: np.ndarray) -> np.ndarray:
         """Whether points `(..., 2)` lie in it."""
         inner = (points - self.centre) @ self.axes.T / np.maximum(self.lengths, 1e-12)
         return np.sum(inner**2, axis=-1) <= 1.0
 
 
-def pca_ellipses(reference, sets):
+def pca_ellipses(reference: ArrayLike, sets: Mapping[str, ArrayLike]) -> dict[str, Ellipse]:
     """Project sets of features onto the two main components of the reference, which alone determines the plane.
 
     Args:
@@ -58,18 +60,18 @@ def pca_ellipses(reference, sets):
             for name, x in {"reference": y, **sets}.items()}  # fmt: skip
 
 
-def ellipse_of(points):
+def ellipse_of(points: np.ndarray) -> Ellipse:
     """The Ellipse of a cloud `(n, 2)`."""
     values, vectors = np.linalg.eigh(np.cov(points, rowvar=False))
     return Ellipse(points.mean(axis=0), vectors.T[::-1], np.sqrt(np.maximum(values[::-1], 0.0)), points)
 
 
-def centre_distance(one, other):
+def centre_distance(one: Ellipse, other: Ellipse) -> float:
     """Distance between the centres of two ellipses."""
     return float(np.linalg.norm(one.centre - other.centre))
 
 
-def overlap(one, other, grid=512):
+def overlap(one: Ellipse, other: Ellipse, grid: int = 512) -> float:
     """Intersection over union of two ellipses, counted on a grid: good to about 0.005."""
     outlines = np.concatenate([one.outline(), other.outline()])
     x, y = np.linspace(outlines.min(axis=0), outlines.max(axis=0), grid).T

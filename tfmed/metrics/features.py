@@ -7,7 +7,7 @@ with Inception weights is it called FID or IS.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -27,10 +27,10 @@ class FeatureNet:
     """
 
     name: str
-    function: Callable
+    function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     batch_size: int = 32
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = []
         for i in range(0, len(images), self.batch_size):
             batch = np.asarray(images[i : i + self.batch_size], np.float32)
@@ -40,14 +40,14 @@ class FeatureNet:
         features, probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
         return features, probabilities
 
-    def number(self, metric):
+    def number(self, metric: str) -> str:
         """The name of a number made with these features: `FID` and `IS` with Inception, else e.g. `FD[random-0]`."""
         published = {"frechet": "FID", "inception": "IS"}
         local = {"frechet": "FD", "inception": "IS"}
         return published[metric] if self.name == "inception" else f"{local[metric]}[{self.name}]"
 
 
-def open_features(address):
+def open_features(address: str) -> FeatureNet:
     """A FeatureNet from `random:SEED`, `inception:FILE` or `savedmodel:FOLDER`.
 
     Raises:
@@ -63,7 +63,9 @@ def open_features(address):
     raise DataError(f"features {address!r}: unknown; give random:SEED, inception:WEIGHTS_FILE or savedmodel:FOLDER")
 
 
-def _random_network(seed, widths=(32, 64, 128, 256), classes=64):
+def _random_network(
+    seed: int, widths: Sequence[int] = (32, 64, 128, 256), classes: int = 64
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Convolutions with fixed random weights: no semantics, but a distance that sees texture at four scales."""
     rng = np.random.default_rng(seed)
     weights, channels = [], 3
@@ -75,7 +77,7 @@ def _random_network(seed, widths=(32, 64, 128, 256), classes=64):
     head = tf.constant(rng.normal(0, 1 / np.sqrt(size), (size, classes)), tf.float32)
 
     @tf.function(reduce_retracing=True)
-    def function(images):
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, pooled = images, []
         for kernel in weights:
             x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "SAME"))
@@ -86,7 +88,7 @@ def _random_network(seed, widths=(32, 64, 128, 256), classes=64):
     return function
 
 
-def _inception(file):
+def _inception(file: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     if not pathlib.Path(file).is_file():
         raise DataError(f"{file or 'inception:'}: no such weights file; give InceptionV3's ImageNet weights (.h5)")
     try:
@@ -98,13 +100,13 @@ def _inception(file):
     both = keras.Model(model.input, [pool.output, model.output])
 
     @tf.function(reduce_retracing=True)
-    def function(images):
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return both(tf.image.resize(images, (299, 299)), training=False)
 
     return function
 
 
-def _saved_model(folder):
+def _saved_model(folder: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     if not (pathlib.Path(folder) / "saved_model.pb").is_file():
         raise DataError(f"{folder}: is not a SavedModel folder (it has no saved_model.pb)")
     try:
@@ -115,11 +117,11 @@ def _saved_model(folder):
         raise DataError(f"{folder}: has no signature 'serving_default'; export it with one that takes images")
     signature = loaded.signatures["serving_default"]
 
-    def function(images):
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = signature(images)
         features = outputs.get("features", next(iter(outputs.values())))
         features = tf.reshape(features, (tf.shape(features)[0], -1))
         return features, tf.nn.softmax(features)
 
-    function.keep = loaded  # its variables live as long as this object
+    function.keep = loaded  # type: ignore[attr-defined]  # its variables live as long as this object
     return function

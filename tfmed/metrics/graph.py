@@ -4,6 +4,7 @@ As in the Brain Connectivity Toolbox (Rubinov and Sporns, NeuroImage 2010), an e
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import shortest_path
 
 from tfmed.metrics.generative import mmd
@@ -11,25 +12,30 @@ from tfmed.metrics.generative import mmd
 _ALIKE = 1e-9  # share of a number by which equal ones may differ
 
 
-def edge_weights(matrices):
+def edge_weights(matrices: ArrayLike) -> np.ndarray:
     """The weights above the diagonal, `(n, d, d)` -> `(n, d (d - 1) / 2)`."""
     matrices = _checked(matrices)
     return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
 
-def node_strength(matrices):
-    """Sum of each region's weights, `(n, d, d)` -> `(n, d)`."""
+def node_strength(matrices: ArrayLike) -> np.ndarray:
+    """Sum of each region's weights, `(n, d, d)` -> `(n, d)`.
+
+    Example:
+        >>> node_strength([[[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]]).tolist()
+        [[3.0, 1.0, 2.0]]
+    """
     return _checked(matrices).sum(-1)
 
 
-def global_efficiency(matrices):
+def global_efficiency(matrices: ArrayLike) -> np.ndarray:
     """Mean of 1 / d_ij over pairs, d_ij the length of the shortest path (without one: 0), `(n, d, d)` -> `(n,)`."""
     matrices = _checked(matrices)
     regions = matrices.shape[-1]
     return np.array([_inverse_distances(_lengths(matrix)).sum() / (regions * (regions - 1)) for matrix in matrices])
 
 
-def local_efficiency(matrices):
+def local_efficiency(matrices: ArrayLike) -> np.ndarray:
     """Weighted efficiency of each region's neighbourhood, `(n, d, d)` -> `(n, d)`; 0 with fewer than two neighbours.
 
     E_i = sum_{j != h} (w_ij w_ih / d_jh(N_i))^(1/3) / (k_i (k_i - 1)), where N_i are the neighbours of i, without i,
@@ -38,7 +44,7 @@ def local_efficiency(matrices):
     return np.stack([_local_efficiency(matrix) for matrix in _checked(matrices)])
 
 
-def _local_efficiency(matrix):
+def _local_efficiency(matrix: np.ndarray) -> np.ndarray:
     lengths, roots = _lengths(matrix), np.cbrt(matrix)
     found = np.zeros(len(matrix))
     for i, row in enumerate(matrix):
@@ -50,12 +56,12 @@ def _local_efficiency(matrix):
     return found
 
 
-def _lengths(matrix):
+def _lengths(matrix: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 1.0 / matrix
 
 
-def _inverse_distances(lengths):
+def _inverse_distances(lengths: np.ndarray) -> np.ndarray:
     """1 / length of the shortest path of each pair, 0 on the diagonal and where there is no path."""
     finite = np.isfinite(lengths)
     dense = finite.mean() > 0.2  # Floyd and Warshall's cubes beat Dijkstra's heaps on graphs with many edges
@@ -74,7 +80,7 @@ MEASURES = {
 }
 
 
-def histogram_kl(values, reference, bins=50, floor=1e-10):
+def histogram_kl(values: ArrayLike, reference: ArrayLike, bins: int = 50, floor: float = 1e-10) -> float:
     """KL(reference || values) of histograms over the range of both (natural logarithm); 0 for equal sets.
 
     Args:
@@ -96,7 +102,7 @@ def histogram_kl(values, reference, bins=50, floor=1e-10):
     return float(np.sum(p * np.log(p / q)))
 
 
-def similarity(matrices, reference):
+def similarity(matrices: ArrayLike, reference: ArrayLike) -> dict[str, tuple[float, float]]:
     """{measure: (KL, MMD)} of a set of graphs against another: values pooled for KL, graphs as samples for MMD.
 
     A measure that is one number in all graphs of both sets (local efficiency where nothing clusters: 0) is 0 apart.
@@ -113,13 +119,13 @@ def similarity(matrices, reference):
     return found
 
 
-def _one_number(values, reference):
+def _one_number(values: np.ndarray, reference: np.ndarray) -> bool:
     """Whether all values of both arrays are equal, to within the rounding of sums in another order."""
     low, high = min(values.min(), reference.min()), max(values.max(), reference.max())
     return high - low <= _ALIKE * max(abs(low), abs(high))
 
 
-def _checked(matrices):
+def _checked(matrices: ArrayLike) -> np.ndarray:
     matrices = np.asarray(matrices, np.float64)
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or matrices.shape[1] < 2:
         raise ValueError(f"graphs are (n, d, d) with d of at least 2; got shape {matrices.shape}")

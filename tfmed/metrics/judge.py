@@ -4,18 +4,20 @@ A generator is any function `sample(n, label, seed)` that gives images `(n, H, W
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfmed.metrics import neighbours
 from tfmed.metrics.aggregate import mean_and_std
-from tfmed.metrics.feature_plane import centre_distance, overlap, pca_ellipses
+from tfmed.metrics.feature_plane import Ellipse, centre_distance, overlap, pca_ellipses
 from tfmed.metrics.generative import frechet_distance, frechet_distances_at, kernel_distance, sliced_wasserstein
 from tfmed.metrics.mahalanobis import dimensions, mahalanobis, null_mahalanobis
 from tfmed.metrics.manifold import density_coverage, precision_recall
 from tfmed.metrics.template_matching import nearest_templates
-from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_sample_test
-from tfmed.training.image_discriminator import train_discriminator
+from tfmed.metrics.two_sample import TwoSample, auxiliary_classifiers, check_disjoint, two_sample_test
+from tfmed.training.image_discriminator import Discriminator, train_discriminator
 
 TEMPLATES = 100  # images of a set that are matched as templates
 FEWEST = 8  # images of a class in a part of the real data
@@ -35,10 +37,10 @@ class Real:
 
     train: np.ndarray
     test: np.ndarray
-    train_groups: tuple = ()
-    test_groups: tuple = ()
+    train_groups: Sequence[str] = ()
+    test_groups: Sequence[str] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_disjoint(self.train_groups, self.test_groups)
         for name in ("train", "test"):
             if len(getattr(self, name)) < FEWEST:
@@ -59,24 +61,28 @@ class Judgement:
         nearest: (model, class) -> (synthetic images, the training image nearest to each, Similarities).
     """
 
-    rows: list = dataclasses.field(default_factory=list)
-    auxiliary: list = dataclasses.field(default_factory=list)
-    structure: list = dataclasses.field(default_factory=list)
-    plane: list = dataclasses.field(default_factory=list)
-    ellipses: dict = dataclasses.field(default_factory=dict)
-    nearest: dict = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    auxiliary: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    structure: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    plane: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    ellipses: dict[str, dict[str, Ellipse]] = dataclasses.field(default_factory=dict)
+    nearest: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, neighbours.Similarities]] = dataclasses.field(
+        default_factory=dict
+    )
 
-    def table(self, rows=None, keys=("model", "class")):
+    def table(
+        self, rows: list[dict[str, Any]] | None = None, keys: Sequence[str] = ("model", "class")
+    ) -> list[dict[str, Any]]:
         """One row per model and class: "<score> mean" and "<score> std" over the runs."""
-        rows, found = self.rows if rows is None else rows, {}
-        for row in rows:
+        found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in self.rows if rows is None else rows:
             found.setdefault(tuple(row[key] for key in keys), []).append(row)
         return [dict(zip(keys, key, strict=True)) | {"runs": len(group)} | _mean_and_std(group, keys)
                 for key, group in found.items()]  # fmt: skip
 
 
-def _mean_and_std(rows, keys):
-    table = {}
+def _mean_and_std(rows: list[dict[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+    table: dict[str, float] = {}
     for name in rows[0]:
         if name not in (*keys, "run", "seed"):
             values = [row[name] for row in rows]
@@ -84,8 +90,19 @@ def _mean_and_std(rows, keys):
     return table
 
 
-def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most=None, flag_level=0.01,
-          progress=list, draw=np.random.default_rng, **training):  # fmt: skip
+def judge(
+    models: Mapping[str, Callable[[int, Any, int], np.ndarray]],
+    real: Mapping[Any, Real],
+    runs: int = 50,
+    seed: int = 0,
+    feature_net: str = "own",
+    auxiliary: bool = True,
+    most: int | None = None,
+    flag_level: float = 0.01,
+    progress: Callable[[list[tuple[Any, int]]], Iterable[tuple[Any, int]]] = list,
+    draw: Callable[[int], np.random.Generator] = np.random.default_rng,
+    **training: Any,
+) -> Judgement:
     """Judge generators; the Judgement holds every score of every run, with what a perfect generator would score.
 
     In each run new synthetic images are drawn, and a network is trained to tell synthetic from real training images; on
@@ -121,15 +138,16 @@ def judge(models, real, runs=50, seed=0, feature_net="own", auxiliary=True, most
             row = {"model": name, "class": str(label), "run": run, "seed": run_seed}
             found.rows.append(row | _scores(network, real[label], samples[name], described[name], run_seed))
             if auxiliary:
-                found.auxiliary += [row | {"classifier": kind} | _shares(test) for kind, test in
-                                    auxiliary_classifiers(*described[name], seed=run_seed).items()]  # fmt: skip
+                real_train, made_train, real_test, made_test = described[name]
+                plain = auxiliary_classifiers(real_train, made_train, real_test, made_test, run_seed)
+                found.auxiliary += [row | {"classifier": kind} | _shares(test) for kind, test in plain.items()]
         if run == 0:
             _look(found, label, described)
             _structure(found, label, real[label], samples, draw(seed), seed, most, flag_level)
     return found
 
 
-def _draw(sample, real, label, seed):
+def _draw(sample: Callable[[int, Any, int], np.ndarray], real: Real, label: Any, seed: int) -> list[np.ndarray]:
     """(synthetic training images, synthetic test images), as many as there are real ones."""
     drawn = []
     for number, count in enumerate((len(real.train), len(real.test))):
@@ -141,7 +159,14 @@ def _draw(sample, real, label, seed):
     return drawn
 
 
-def _feature_networks(networks, samples, real, feature_net, seed, training):
+def _feature_networks(
+    networks: dict[str, Discriminator],
+    samples: Mapping[str, Sequence[np.ndarray]],
+    real: Real,
+    feature_net: str,
+    seed: int,
+    training: dict[str, Any],
+) -> dict[str, Discriminator]:
     if feature_net == "own":
         return networks
     rng, share = np.random.default_rng(seed), -(-len(real.train) // len(samples))
@@ -149,12 +174,14 @@ def _feature_networks(networks, samples, real, feature_net, seed, training):
     return dict.fromkeys(samples, train_discriminator(real.train, union, seed, **training))
 
 
-def _features(network, real, made):
+def _features(network: Discriminator, real: Real, made: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Features of (real training, synthetic training, real test, synthetic test) images."""
     return [network.features(images) for images in (real.train, made[0], real.test, made[1])]
 
 
-def _scores(network, real, made, described, seed):
+def _scores(
+    network: Discriminator, real: Real, made: Sequence[np.ndarray], described: Sequence[np.ndarray], seed: int
+) -> dict[str, float]:
     _, _, reference, features = described
     n, d = reference.shape
     half = n // 2
@@ -178,11 +205,11 @@ def _scores(network, real, made, described, seed):
                   "density": more.density, "coverage": more.coverage}  # fmt: skip
 
 
-def _shares(test):
+def _shares(test: TwoSample) -> dict[str, float]:
     return {"recall": test.recall, "specificity": test.specificity}
 
 
-def _look(found, label, described):
+def _look(found: Judgement, label: Any, described: Mapping[str, Sequence[np.ndarray]]) -> None:
     """Each model's ellipse in the plane of the real test images, whose features are averaged over the networks."""
     reference = np.mean([features[2] for features in described.values()], axis=0)
     ellipses = pca_ellipses(reference, {name: features[3] for name, features in described.items()})
@@ -193,7 +220,16 @@ def _look(found, label, described):
         found.plane.append({"model": name, "class": str(label)} | numbers)
 
 
-def _structure(found, label, real, samples, rng, seed, most, flag_level):
+def _structure(
+    found: Judgement,
+    label: Any,
+    real: Real,
+    samples: Mapping[str, Sequence[np.ndarray]],
+    rng: np.random.Generator,
+    seed: int,
+    most: int | None,
+    flag_level: float,
+) -> None:
     """Nearest similarities of the first run's images; those among real images are looked for once per class.
 
     Templates are 100 random images of a set, matched with 100 random ones.
@@ -222,11 +258,11 @@ def _structure(found, label, real, samples, rng, seed, most, flag_level):
         )  # fmt: skip
 
 
-def _chosen(images, most, rng):
+def _chosen(images: np.ndarray, most: int | None, rng: np.random.Generator) -> np.ndarray:
     """Numbers of `most` images, drawn at random, or of all."""
     return np.sort(rng.permutation(len(images))[:most])
 
 
-def _some(images, rng):
+def _some(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`TEMPLATES` images drawn at random, or all: the first ones may be those of few patients."""
     return images[_chosen(images, TEMPLATES, rng)]

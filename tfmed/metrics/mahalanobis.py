@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from tfmed.metrics.generative import Moments, _blocks, _comparable
 
@@ -9,7 +10,7 @@ _WORST_CONDITION, _SINGULAR = 1e10, 1e14
 _OUTSIDE = 1e-3  # variance, as a share of the mean one, that is taken for directions in which a reference has none
 
 
-def mahalanobis(features, reference, shrinkage="auto"):
+def mahalanobis(features: ArrayLike, reference: ArrayLike, shrinkage: str | float = "auto") -> np.ndarray:
     """d_M(x) = sqrt((x - m)^T S^-1 (x - m)) of every sample, with mean m and covariance S of the reference.
 
     Units that never fire, or always alike, make S singular. Then S^-1 is its pseudo-inverse in the span of the
@@ -48,28 +49,28 @@ def mahalanobis(features, reference, shrinkage="auto"):
     return np.concatenate([np.linalg.norm(part, axis=0) for part in solved])
 
 
-def dimensions(reference):
+def dimensions(reference: ArrayLike) -> int:
     """In how many dimensions the samples `(m, d)` of a reference lie: the rank of their covariance, at most d."""
     return _rank(_moments(_comparable(reference, reference, "rank")[0]).covariance)
 
 
-def _moments(samples):
+def _moments(samples: np.ndarray) -> Moments:
     moments = Moments()
     for block in _blocks(samples):
         moments.add(block)
     return moments
 
 
-def _rank(covariance):
+def _rank(covariance: np.ndarray) -> int:
     return int(_spanned(np.linalg.eigvalsh(covariance)).sum())
 
 
-def _spanned(variances):
+def _spanned(variances: np.ndarray) -> np.ndarray:
     """Which of the variances along the axes of a covariance are more than rounding."""
     return variances > max(variances.max(), 0.0) / _WORST_CONDITION
 
 
-def _by_span(gaps, covariance):
+def _by_span(gaps: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Distances of differences to the mean `(n, d)`: exact in the span of the covariance, floored outside of it."""
     variances, axes = np.linalg.eigh(covariance)
     inside = _spanned(variances)
@@ -78,7 +79,7 @@ def _by_span(gaps, covariance):
     return np.sqrt(squares.sum(axis=1))
 
 
-def _shrunk(covariance, reference, shrinkage):
+def _shrunk(covariance: np.ndarray, reference: np.ndarray, shrinkage: str | float) -> np.ndarray:
     d = reference.shape[1]
     if shrinkage == "ledoit-wolf":
         from sklearn.covariance import ledoit_wolf
@@ -90,7 +91,7 @@ def _shrunk(covariance, reference, shrinkage):
     return (1.0 - shrinkage) * covariance + shrinkage * (spread if spread > 0 else 1.0) * np.eye(d)
 
 
-def null_mahalanobis(n, d):
+def null_mahalanobis(n: int, d: int) -> float:
     """Mean d_M of new samples to the mean and covariance of n samples of the same d-dimensional Gaussian.
 
     d_M^2 is (n^2 - 1) / n / (n - d) times d times an F(d, n - d) variable (Hotelling), so that with few samples the

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfmed.metrics.generative import _comparable
 from tfmed.metrics.generative import _squared_distances as _distances
@@ -26,7 +27,7 @@ class DensityCoverage:
     coverage: float
 
 
-def precision_recall(features, reference, k=3):
+def precision_recall(features: ArrayLike, reference: ArrayLike, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall (Kynkaanniemi et al. 2019, Eq. 1-2).
 
     A set's manifold is the union of balls around its samples, each as large as to reach the k-th nearest other sample.
@@ -36,6 +37,11 @@ def precision_recall(features, reference, k=3):
 
     Raises:
         ValueError: too few samples, different d, or values that are not finite.
+
+    Example:
+        >>> real = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> precision_recall(real + 100, real, k=1)
+        PrecisionRecall(precision=0.0, recall=0.0)
     """
     x, y = _comparable(features, reference, "precision", least=k + 1)
     radii_x, radii_y = _radii(x, k), _radii(y, k)
@@ -48,7 +54,7 @@ def precision_recall(features, reference, k=3):
     return PrecisionRecall(float(real.mean()), float(reached.mean()))
 
 
-def density_coverage(features, reference, k=5):
+def density_coverage(features: ArrayLike, reference: ArrayLike, k: int = 5) -> DensityCoverage:
     """Density and coverage (Naeem et al. 2020, Eq. 4-5): both from balls around real samples alone.
 
     Args:
@@ -67,15 +73,15 @@ def density_coverage(features, reference, k=5):
     return DensityCoverage(within / (k * len(x)), float(covered.mean()))
 
 
-def _blocks(count):
+def _blocks(count: int) -> list[slice]:
     return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
 
 
-def _squared_distances(a, b):
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _distances(np.asarray(a, np.float64), np.asarray(b, np.float64))
 
 
-def _radii(x, k):
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of every sample to its k-th nearest other one; a block of distances is in memory at a time."""
     found = []
     for rows in _blocks(len(x)):
@@ -89,7 +95,7 @@ def _radii(x, k):
     return np.concatenate(found)
 
 
-def _smallest(values, k):
+def _smallest(values: np.ndarray, k: int) -> np.ndarray:
     """The k smallest of each row, ascending; the array is used up. For few of many this is faster than a partition."""
     rows, k = np.arange(len(values)), min(k, values.shape[1])
     found = np.empty((len(values), k))

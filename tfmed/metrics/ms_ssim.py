@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +13,9 @@ _C1, _C2 = 0.01**2, 0.03**2  # for images in [0, 1]
 _VOXELS_AT_A_TIME = 1 << 21
 
 
-def ms_ssim(images, reference, value_range=(0.0, 1.0), **options):
+def ms_ssim(
+    images: np.ndarray, reference: np.ndarray, value_range: tuple[float, float] = (0.0, 1.0), **options: Any
+) -> np.ndarray:
     """Multi-scale structural similarity of pairs (Wang, Simoncelli & Bovik 2003, Eq. 7): 1 for equal images.
 
     prod_{j<M} cs_j^{w_j} * ssim_M^{w_M}: contrast and structure at every scale, luminance at the coarsest; each factor
@@ -39,19 +43,21 @@ def ms_ssim(images, reference, value_range=(0.0, 1.0), **options):
     return np.concatenate(parts).astype(np.float64)
 
 
-def feasible_scales(shape, filter_size=11, most=5):
+def feasible_scales(shape: Sequence[int], filter_size: int = 11, most: int = 5) -> int:
     """How many scales a window of `filter_size` fits into; M of them need (filter_size - 1) * 2**(M - 1) + 1 pixels."""
     return sum(min(shape) >= (filter_size - 1) * 2**m + 1 for m in range(most))
 
 
-def pyramid_for(shape, value_range=(0.0, 1.0), **options):
+def pyramid_for(shape: Sequence[int], value_range: tuple[float, float] = (0.0, 1.0), **options: Any) -> "Pyramid":
     """The Pyramid of these arguments, kept for the next call: making its graph takes longer than using it."""
     options = {key: tuple(value) if isinstance(value, (list, np.ndarray)) else value for key, value in options.items()}
     return _pyramid(tuple(shape), tuple(value_range), tuple(sorted(options.items())))
 
 
 @functools.lru_cache(maxsize=8)
-def _pyramid(shape, value_range, options):
+def _pyramid(
+    shape: tuple[int, ...], value_range: tuple[float, float], options: tuple[tuple[str, Any], ...]
+) -> "Pyramid":
     return Pyramid(shape, value_range, **dict(options))
 
 
@@ -72,8 +78,16 @@ class Pyramid:
         ValueError: what does not fit, with the fix. Images are never enlarged.
     """
 
-    def __init__(self, shape, value_range=(0.0, 1.0), scales=None, filter_size=11, sigma=1.5, weights=None,
-                 shrink_window=False):  # fmt: skip
+    def __init__(
+        self,
+        shape: Sequence[int],
+        value_range: tuple[float, float] = (0.0, 1.0),
+        scales: int | None = None,
+        filter_size: int = 11,
+        sigma: float = 1.5,
+        weights: Sequence[float] | None = None,
+        shrink_window: bool = False,
+    ) -> None:
         self.shape = tuple(shape)
         self.low, self.high = map(float, value_range)
         if len(self.shape) not in (2, 3):
@@ -94,7 +108,7 @@ class Pyramid:
         self.filters = [[_banded(side, filter_size, sigma) for side in size] for size in sizes[:scales]]
         self.batch = max(1, _VOXELS_AT_A_TIME // int(np.prod(self.shape)))
 
-    def _check_fit(self, scales, fitting, filter_size):
+    def _check_fit(self, scales: int, fitting: int, filter_size: int) -> None:
         if scales <= fitting and min(self.shape) > 1:
             return
         needed = (filter_size - 1) * 2 ** (scales - 1) + 1
@@ -105,7 +119,7 @@ class Pyramid:
             f"{filter_size}, which need {needed} pixels per side; {fix}a window of at most {largest}, or shrink_window"
         )
 
-    def read(self, images):
+    def read(self, images: np.ndarray) -> np.ndarray:
         """A batch as float32 in [0, 1]; ValueError for values that are NaN or out of range."""
         x = np.asarray(images, np.float32)
         slack = 1e-3 * (self.high - self.low)
@@ -115,12 +129,12 @@ class Pyramid:
         return (x - np.float32(self.low)) / np.float32(self.high - self.low)
 
     @tf.function(reduce_retracing=True)
-    def pairs(self, a, b):
+    def pairs(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Similarity `(n,)` of images `(n, ...)` in [0, 1] to those of another batch."""
         return self.compare(self.moments(a), self.moments(b))
 
     @tf.function(jit_compile=True)
-    def all_pairs(self, a, b):
+    def all_pairs(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Similarity `(n, m)` of every image `(n, ...)` to every image `(m, ...)`; local moments are made once each.
 
         Compiled, which is about 1.5 times as fast; give blocks of one size, because each new size is compiled anew.
@@ -128,7 +142,7 @@ class Pyramid:
         a, b = self.moments(a[:, None]), self.moments(b[None])
         return self.compare(a, b)
 
-    def moments(self, x):
+    def moments(self, x: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Per scale (image, local mean, local variance)."""
         found = []
         for level, filters in enumerate(self.filters):
@@ -137,7 +151,9 @@ class Pyramid:
             found.append((x, mean, _smooth(x * x, filters) - mean * mean))
         return found
 
-    def compare(self, a, b):
+    def compare(
+        self, a: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]], b: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+    ) -> tf.Tensor:
         """Similarity from the moments of both, which broadcast."""
         result, axes = 1.0, list(range(-len(self.shape), 0))
         for level, (weight, filters) in enumerate(zip(self.weights, self.filters, strict=True)):
@@ -150,11 +166,11 @@ class Pyramid:
         return result
 
 
-def _halved(size):
+def _halved(size: Sequence[int]) -> tuple[int, ...]:
     return tuple(-(-side // 2) for side in size)
 
 
-def _banded(side, filter_size, sigma):
+def _banded(side: int, filter_size: int, sigma: float) -> np.ndarray:
     """Matrix `(side - w + 1, side)` that filters an axis with a Gaussian window where it fits entirely.
 
     One product of matrices is faster than eleven shifted sums on any device.
@@ -169,7 +185,7 @@ def _banded(side, filter_size, sigma):
     return matrix
 
 
-def _smooth(x, filters):
+def _smooth(x: tf.Tensor, filters: Sequence[np.ndarray]) -> tf.Tensor:
     """Filter the last axes of `(..., *spatial)`, one matrix per axis."""
     lead = tf.shape(x)[: x.shape.rank - len(filters)]
     sizes = [matrix.shape[1] for matrix in filters]
@@ -183,7 +199,7 @@ def _smooth(x, filters):
     return tf.reshape(x, tf.concat([lead, sizes], axis=0))
 
 
-def _halve(x, rank):
+def _halve(x: tf.Tensor, rank: int) -> tf.Tensor:
     """Mean over blocks of two along the last `rank` axes."""
     for axis in range(x.shape.rank - rank, x.shape.rank):
         if x.shape[axis] % 2:

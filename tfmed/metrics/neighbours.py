@@ -1,8 +1,10 @@
 """Is a generator a copier, or of one idea? Similarity of every image to its nearest one in another set."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfmed.metrics.ms_ssim import ms_ssim, pyramid_for
 
@@ -28,17 +30,24 @@ class Similarities:
     r_r: Nearest
     r_all: Nearest | None = None
 
-    def parts(self):
+    def parts(self) -> dict[str, Nearest]:
         """{"S_S", "S_R", "R_R", and where there is one "R_all"} -> Nearest."""
         found = {"S_S": self.s_s, "S_R": self.s_r, "R_R": self.r_r, "R_all": self.r_all}
         return {name: part for name, part in found.items() if part is not None}
 
-    def medians(self):
+    def medians(self) -> dict[str, float]:
         """The names of `parts` -> median similarity."""
         return {name: float(np.median(part.similarity)) for name, part in self.parts().items()}
 
 
-def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, chosen=None, **options):
+def nearest(
+    images: np.ndarray,
+    others: np.ndarray | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    measure: Any = None,
+    chosen: ArrayLike | None = None,
+    **options: Any,
+) -> Nearest:
     """MS-SSIM of every image to the most similar of the others; without others, to the most similar of the rest.
 
     Pairs are compared block by block: memory does not grow with the number of images, time with the number of pairs.
@@ -56,7 +65,7 @@ def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, chosen=No
         ValueError: nothing to compare with, other shapes, values out of range, images too small.
     """
     alone = others is None
-    others = images if alone else others
+    others = images if others is None else others
     if len(others) < 1 + alone:
         raise ValueError(f"{len(others)} images are too few to look for the nearest among; give at least {1 + alone}")
     if np.shape(images)[1:] != np.shape(others)[1:]:
@@ -80,7 +89,9 @@ def nearest(images, others=None, value_range=(0.0, 1.0), measure=None, chosen=No
     return best
 
 
-def _nearest_of_chosen(images, others, measure, side, chosen, alone):
+def _nearest_of_chosen(
+    images: np.ndarray, others: np.ndarray, measure: Any, side: int, chosen: np.ndarray, alone: bool
+) -> Nearest:
     """`nearest` of some images alone; `alone`: they are among the others, at their own numbers, and do not count."""
     best = Nearest(np.full(len(chosen), -np.inf), np.zeros(len(chosen), int))
     queries = images[chosen]
@@ -95,13 +106,13 @@ def _nearest_of_chosen(images, others, measure, side, chosen, alone):
     return best
 
 
-def _block(measure, images, start, side):
+def _block(measure: Any, images: np.ndarray, start: int, side: int) -> np.ndarray:
     """A block of always `side` images; the last one is filled up, because functions are compiled for one size."""
     block = measure.read(images[start : start + side])
     return np.pad(block, [(0, side - len(block))] + [(0, 0)] * (block.ndim - 1), mode="edge")
 
 
-def _improve(best, i, j, found):
+def _improve(best: Nearest, i: int, j: int, found: np.ndarray) -> None:
     rows = slice(i, i + len(found))
     index, similarity = found.argmax(axis=1), found.max(axis=1)
     better = similarity > best.similarity[rows]
@@ -109,12 +120,12 @@ def _improve(best, i, j, found):
     best.similarity[rows][better] = similarity[better]
 
 
-def similarities(synthetic, real, **options):
+def similarities(synthetic: np.ndarray, real: np.ndarray, **options: Any) -> Similarities:
     """The three distributions of the nearest similarity, as Similarities; options as in `nearest`."""
     return Similarities(nearest(synthetic, **options), nearest(synthetic, real, **options), nearest(real, **options))
 
 
-def flags(found, copy=0.99, level=0.01):
+def flags(found: Similarities, copy: float = 0.99, level: float | None = 0.01) -> dict[str, bool]:
     """{"memorised", "collapsed"} -> bool, from Similarities. They warn; they do not rank.
 
     Memorised: synthetic images are nearer to real ones than these to each other, or one is almost a copy. Collapsed:
@@ -133,7 +144,7 @@ def flags(found, copy=0.99, level=0.01):
     }
 
 
-def _nearer(one, other, level, equal=False):
+def _nearer(one: np.ndarray, other: np.ndarray, level: float | None, equal: bool = False) -> bool:
     """Whether one part is nearer than another; `equal`: without a level equal medians are enough."""
     if level is None:
         return np.median(one) > np.median(other) or (equal and np.median(one) == np.median(other))
@@ -142,7 +153,7 @@ def _nearer(one, other, level, equal=False):
     return np.median(one) > np.median(other) and mannwhitneyu(one, other, alternative="greater").pvalue < level
 
 
-def mean_similarity(images, pairs=1000, seed=0, **options):
+def mean_similarity(images: np.ndarray, pairs: int = 1000, seed: int = 0, **options: Any) -> float:
     """Mean MS-SSIM of random pairs (the diversity score of Odena et al. 2017, lower is more diverse).
 
     Args:

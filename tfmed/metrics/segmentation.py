@@ -6,12 +6,16 @@ map holds the whole numbers 0 .. classes - 1. Masks of one patient belong into o
 the Dice of a volume is not the mean of the Dices of its slices.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 _BLOCK = 1 << 20  # voxels counted at a time, so that counting takes no memory that grows with the volume
 
 
-def dice(prediction, reference):
+def dice(prediction: ArrayLike, reference: ArrayLike) -> float:
     """2 TP / (2 TP + FP + FN) of two masks (Dice 1945); 1 if both are empty.
 
     Args:
@@ -22,33 +26,41 @@ def dice(prediction, reference):
 
     Raises:
         ValueError: different shapes, or values other than 0 and 1.
+
+    Example:
+        >>> dice([1, 1, 1, 0], [1, 0, 0, 0])  # 2 * 1 / (3 + 1)
+        0.5
     """
     both, ours, theirs = _sizes(prediction, reference)
     return 2.0 * both / (ours + theirs) if ours + theirs else 1.0
 
 
-def jaccard(prediction, reference):
+def jaccard(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FP + FN) of two masks (Jaccard 1912), equal to dice / (2 - dice); 1 if both are empty.
 
     Arguments, result and errors as for `dice`.
+
+    Example:
+        >>> jaccard([1, 1, 1, 0], [1, 0, 0, 1])  # 1 of 4
+        0.25
     """
     both, ours, theirs = _sizes(prediction, reference)
     return both / (ours + theirs - both) if ours + theirs else 1.0
 
 
-def precision(prediction, reference):
+def precision(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FP) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
     both, ours, theirs = _sizes(prediction, reference)
     return both / ours if ours else float(not theirs)
 
 
-def recall(prediction, reference):
+def recall(prediction: ArrayLike, reference: ArrayLike) -> float:
     """TP / (TP + FN) of two masks; 1 if both are empty, 0 if only one is. Arguments and errors as for `dice`."""
     both, ours, theirs = _sizes(prediction, reference)
     return both / theirs if theirs else float(not ours)
 
 
-def relative_volume_error(prediction, reference):
+def relative_volume_error(prediction: ArrayLike, reference: ArrayLike) -> float:
     """|V_prediction - V_reference| / V_reference * 100 (Heimann et al. 2009, without its sign).
 
     Args:
@@ -59,6 +71,10 @@ def relative_volume_error(prediction, reference):
 
     Raises:
         ValueError: as for `dice`.
+
+    Example:
+        >>> relative_volume_error([1, 1, 1, 0], [1, 1, 0, 0])  # 3 voxels in place of 2
+        50.0
     """
     _, ours, theirs = _sizes(prediction, reference)
     if not theirs:
@@ -66,7 +82,7 @@ def relative_volume_error(prediction, reference):
     return 100.0 * abs(ours - theirs) / theirs
 
 
-def confusion_matrix(prediction, reference, classes):
+def confusion_matrix(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Voxels of every pair of labels, counted in one pass over two label maps.
 
     Args:
@@ -78,6 +94,10 @@ def confusion_matrix(prediction, reference, classes):
 
     Raises:
         ValueError: different shapes, or labels that are not 0 .. classes - 1.
+
+    Example:
+        >>> confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2], classes=3).tolist()
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
     """
     ours, theirs = np.asarray(prediction), np.asarray(reference)
     _same_shape(ours, theirs)
@@ -95,25 +115,31 @@ def confusion_matrix(prediction, reference, classes):
     return counts.reshape(classes, classes)
 
 
-def dice_per_class(prediction, reference, classes):
+def dice_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Dice of every class of two label maps, in one pass; 1 for a class that neither of them has.
 
     Arguments and errors as for `confusion_matrix`.
 
     Returns:
         float64 `(classes,)`, the background first.
+
+    Example:
+        >>> dice_per_class([0, 1, 1, 1], [0, 1, 0, 0], classes=3).tolist()  # no voxel of class 2: they agree
+        [0.5, 0.5, 1.0]
     """
     both, ours, theirs = _sizes_per_class(prediction, reference, classes)
     return _ratio(2.0 * both, ours + theirs)
 
 
-def jaccard_per_class(prediction, reference, classes):
+def jaccard_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Jaccard of every class of two label maps, in one pass; otherwise as `dice_per_class`."""
     both, ours, theirs = _sizes_per_class(prediction, reference, classes)
     return _ratio(both, ours + theirs - both)
 
 
-def equivariance_dice(warped_predictions, predictions_of_warped):
+def equivariance_dice(
+    warped_predictions: np.ndarray | Sequence[ArrayLike], predictions_of_warped: np.ndarray | Sequence[ArrayLike]
+) -> float:
     """Dice between A(segment(x)) and segment(A(x)): does the network commute with an augmentation A? (EquiReg)
 
     No ground truth is used. One patient's slices, each with its own A, are stacked before the Dice is taken. A must be
@@ -137,7 +163,9 @@ def equivariance_dice(warped_predictions, predictions_of_warped):
     return float(2.0 * both / (ours + theirs)) if ours + theirs else 1.0
 
 
-def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
+def bridging_coefficient(
+    scores: ArrayLike, baseline: ArrayLike, full_baseline: ArrayLike, axis: int = -1
+) -> float | np.ndarray:
     """How much of the gap between few and all labels a method closes: (s - b) / (b_100 - b) on means (EquiReg).
 
     1: as good as the baseline with all labels; 0: no better than the baseline with the same few labels; below 0: worse.
@@ -154,6 +182,10 @@ def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
 
     Raises:
         ValueError: no scores, scores that are not finite, or further axes that differ.
+
+    Example:
+        >>> bridging_coefficient([0.75], baseline=[0.5], full_baseline=[1.0])
+        0.5
     """
     means = []
     for name, values in (("scores", scores), ("baseline", baseline), ("full_baseline", full_baseline)):
@@ -169,7 +201,7 @@ def bridging_coefficient(scores, baseline, full_baseline, axis=-1):
     return float(result) if result.ndim == 0 else result
 
 
-def as_mask(array, name="mask"):
+def as_mask(array: ArrayLike, name: str = "mask") -> np.ndarray:
     """A mask as bool, without a copy where that is possible.
 
     Raises:
@@ -191,39 +223,41 @@ def as_mask(array, name="mask"):
     return mask
 
 
-def as_masks(prediction, reference):
+def as_masks(prediction: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both masks as bool arrays of one shape; ValueError otherwise."""
     masks = as_mask(prediction, "prediction"), as_mask(reference, "reference")
     _same_shape(*masks)
     return masks
 
 
-def _same_shape(prediction, reference):
+def _same_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape:
         shapes = f"the prediction's is {prediction.shape}, the reference's {reference.shape}"
         raise ValueError(f"two segmentations of different shapes cannot be compared: {shapes}")
 
 
-def _sizes(prediction, reference):
+def _sizes(prediction: ArrayLike, reference: ArrayLike) -> tuple[int, int, int]:
     """Voxels in both, in the prediction, in the reference."""
     ours, theirs = as_masks(prediction, reference)
     return int(np.count_nonzero(ours & theirs)), int(np.count_nonzero(ours)), int(np.count_nonzero(theirs))
 
 
-def _sizes_per_class(prediction, reference, classes):
+def _sizes_per_class(
+    prediction: ArrayLike, reference: ArrayLike, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matrix = confusion_matrix(prediction, reference, classes)
     return np.diag(matrix).astype(np.float64), matrix.sum(axis=0), matrix.sum(axis=1)
 
 
-def _ratio(part, whole):
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.ones(len(part)), where=whole > 0)
 
 
-def _slices(masks):
+def _slices(masks: np.ndarray | Sequence[ArrayLike]) -> list[Any]:
     return [masks] if isinstance(masks, np.ndarray) else list(masks)
 
 
-def _check_labels(labels, classes, name):
+def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"{name}: a label map holds whole numbers, not {labels.dtype}")
     if labels.size == 0:

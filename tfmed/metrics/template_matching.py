@@ -1,14 +1,17 @@
 """Where in a lattice of real images does a synthetic one lie? Normalised cross-correlation by Fourier transforms."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from tfmed.metrics.neighbours import Nearest
 
 
-def template_match(template, canvas, centred=False):
+def template_match(template: ArrayLike, canvas: ArrayLike, centred: bool = False) -> np.ndarray:
     """Normalised cross-correlation of a template with every window of a canvas.
 
     sum T G / sqrt(sum T^2 sum G^2) over the window: in [0, 1] where nothing is negative (OpenCV's TM_CCORR_NORMED);
@@ -31,7 +34,7 @@ def template_match(template, canvas, centred=False):
 class _Transformed:
     """A canvas with its Fourier transform and integral images, for any number of templates."""
 
-    def __init__(self, canvas):
+    def __init__(self, canvas: ArrayLike) -> None:
         self.canvas = np.asarray(canvas, np.float64)
         if self.canvas.ndim != 2 or not np.isfinite(self.canvas).all():
             raise ValueError(f"canvas: must be (H, W) with finite values; got shape {self.canvas.shape}")
@@ -39,7 +42,7 @@ class _Transformed:
         self.transform = scipy.fft.rfft2(self.canvas, self.size)
         self.sums, self.squares = (_integral(x) for x in (self.canvas, self.canvas**2))
 
-    def match(self, template, centred=False):
+    def match(self, template: ArrayLike, centred: bool = False) -> np.ndarray:
         t = np.asarray(template, np.float64)
         if t.ndim != 2 or any(small > large for small, large in zip(t.shape, self.canvas.shape, strict=False)):
             raise ValueError(f"template {t.shape} does not fit into the canvas {self.canvas.shape}; both are (h, w)")
@@ -57,11 +60,11 @@ class _Transformed:
         return np.where((energy > nothing) & (scale > 0), found / np.maximum(scale, 1e-300), 0.0)
 
 
-def _integral(x):
+def _integral(x: np.ndarray) -> np.ndarray:
     return np.pad(x.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
 
 
-def _windows(integral, shape):
+def _windows(integral: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     h, w = shape
     return integral[h:, w:] - integral[:-h, w:] - integral[h:, :-w] + integral[:-h, :-w]
 
@@ -78,12 +81,12 @@ class Lattice:
     """
 
     canvas: np.ndarray
-    shape: tuple
+    shape: tuple[int, int]
     columns: int
     gap: int
 
     @classmethod
-    def of(cls, images, columns=None, gap=0):
+    def of(cls, images: ArrayLike, columns: int | None = None, gap: int = 0) -> "Lattice":
         """A lattice of images `(n, H, W)`, about square by default."""
         images = np.asarray(images)
         columns = columns or int(np.ceil(np.sqrt(len(images))))
@@ -94,18 +97,20 @@ class Lattice:
             canvas[top * (h + gap) :, left * (w + gap) :][:h, :w] = image
         return cls(canvas, (h, w), columns, gap)
 
-    def tile(self, position):
+    def tile(self, position: Sequence[Any]) -> int:
         """Which image most of the window at (p, q) lies on."""
         (p, q), (h, w) = position, self.shape
         return (p + h // 2) // (h + self.gap) * self.columns + (q + w // 2) // (w + self.gap)
 
-    def corner(self, tile):
+    def corner(self, tile: int) -> tuple[int, int]:
         """Where an image begins, (p, q)."""
         (h, w), (row, column) = self.shape, divmod(tile, self.columns)
         return row * (h + self.gap), column * (w + self.gap)
 
 
-def nearest_templates(templates, images=None, centred=False, gap=0):
+def nearest_templates(
+    templates: ArrayLike, images: ArrayLike | None = None, centred: bool = False, gap: int = 0
+) -> Nearest:
     """The greatest match of each template in a lattice of images, as `Nearest`; without images, of the other templates.
 
     Then windows that touch the template's own place do not count.

@@ -2,9 +2,11 @@
 
 import dataclasses
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +29,16 @@ class TwoSample:
     p_value: float
 
 
-def two_sample_test(synthetic, real, threshold=0.5):
+def two_sample_test(synthetic: ArrayLike, real: ArrayLike, threshold: float = 0.5) -> TwoSample:
     """TwoSample of a classifier's outputs (probability, or any score) for synthetic `(n,)` and real samples `(m,)`.
 
     Raises:
         ValueError: a set is empty, or outputs are not finite.
+
+    Example:
+        >>> found = two_sample_test(synthetic=[0.9, 0.8], real=[0.1, 0.2])  # told apart every time
+        >>> found.accuracy, found.auc, found.score
+        (1.0, 1.0, 1.0)
     """
     s, r = (np.asarray(part, np.float64).ravel() for part in (synthetic, real))
     if not len(s) or not len(r):
@@ -48,7 +55,7 @@ def two_sample_test(synthetic, real, threshold=0.5):
     return TwoSample(recall, specificity, accuracy, float(auc), 2 * abs(accuracy - 0.5), p_value)
 
 
-def check_disjoint(train_groups, test_groups):
+def check_disjoint(train_groups: Iterable[object], test_groups: Iterable[object]) -> None:
     """Leak guard: ValueError when a patient is in both parts of the real data."""
     both = sorted(set(map(str, train_groups)) & set(map(str, test_groups)))
     if both:
@@ -56,7 +63,13 @@ def check_disjoint(train_groups, test_groups):
         raise ValueError(f"patient {both[0]}{more} is in the training and in the test part; split by patient")
 
 
-def auxiliary_classifiers(real_train, synthetic_train, real_test, synthetic_test, seed=0):
+def auxiliary_classifiers(
+    real_train: np.ndarray,
+    synthetic_train: np.ndarray,
+    real_test: np.ndarray,
+    synthetic_test: np.ndarray,
+    seed: int = 0,
+) -> dict[str, TwoSample]:
     """{name: TwoSample} of plain classifiers of features: tree, forest, linear SVM, neighbours, AdaBoost."""
     from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
     from sklearn.neighbors import KNeighborsClassifier
@@ -80,7 +93,7 @@ def auxiliary_classifiers(real_train, synthetic_train, real_test, synthetic_test
         for name, classifier in classifiers.items():
             classifier.fit(x, labels)
             decide = getattr(classifier, "predict_proba", None)
-            scores = [decide(part)[:, 1] - 0.5 if decide else classifier.decision_function(part)
-                      for part in (synthetic_test, real_test)]  # fmt: skip
-            found[name] = two_sample_test(*scores, threshold=0.0)
+            synthetic, real = (decide(part)[:, 1] - 0.5 if decide else classifier.decision_function(part)
+                               for part in (synthetic_test, real_test))  # fmt: skip
+            found[name] = two_sample_test(synthetic, real, threshold=0.0)
     return found

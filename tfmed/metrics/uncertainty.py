@@ -6,12 +6,14 @@ passes (Monte Carlo dropout, ensembles) has one more axis, named in `samples`.
 
 import collections
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr
 
 
-def predictive_entropy(probabilities, base, axis=-1, samples=None):
+def predictive_entropy(probabilities: ArrayLike, base: float, axis: int = -1, samples: int | None = None) -> np.ndarray:
     """Entropy of the (mean) class probabilities of every voxel: -sum_c p_c log_base p_c, with 0 log 0 = 0.
 
     Gal 2016, Section 3.3.1. Papers differ in the base, so that it must be named: 2 gives bits, math.e nats, the number
@@ -29,12 +31,16 @@ def predictive_entropy(probabilities, base, axis=-1, samples=None):
 
     Raises:
         ValueError: probabilities that are not finite, not in [0, 1] or do not sum to 1, or a base that is none.
+
+    Example:
+        >>> predictive_entropy([[0.5, 0.5], [1.0, 0.0]], base=2).tolist()  # bits: not known at all, and known
+        [1.0, 0.0]
     """
     p = _classes_first(probabilities, axis, samples)
     return _entropy(p if samples is None else p.mean(axis=1), base)
 
 
-def expected_entropy(probabilities, base, axis=-1, samples=0):
+def expected_entropy(probabilities: ArrayLike, base: float, axis: int = -1, samples: int = 0) -> np.ndarray:
     """Mean over the passes of each pass's entropy: what is uncertain in the image itself (aleatoric).
 
     Arguments, result and errors as for `predictive_entropy`; the axis of passes is needed.
@@ -43,10 +49,15 @@ def expected_entropy(probabilities, base, axis=-1, samples=0):
     return np.mean([_entropy(one, base) for one in np.moveaxis(p, 1, 0)], axis=0, dtype=p.dtype)
 
 
-def mutual_information(probabilities, base, axis=-1, samples=0):
+def mutual_information(probabilities: ArrayLike, base: float, axis: int = -1, samples: int = 0) -> np.ndarray:
     """Predictive minus expected entropy: what the passes disagree about (epistemic; Houlsby et al. 2011, Eq. 2).
 
     Arguments, result and errors as for `expected_entropy`; it is never negative, and 0 where all passes agree.
+
+    Example:
+        >>> passes = [[[1.0, 0.0]], [[0.0, 1.0]]]  # two passes over one voxel, each sure of another class
+        >>> mutual_information(passes, base=2).tolist()
+        [1.0]
     """
     entropy = predictive_entropy(probabilities, base, axis, _needed(samples))
     return np.maximum(entropy - expected_entropy(probabilities, base, axis, samples), 0)
@@ -59,22 +70,29 @@ class PatchCounts(collections.namedtuple("PatchCounts", "n_ac n_au n_ic n_iu")):
     """
 
     @property
-    def pavpu(self):
+    def pavpu(self) -> float:
         """(n_ac + n_iu) / all (Mukhoti & Gal 2018): in [0, 1], the higher the better."""
         return (self.n_ac + self.n_iu) / sum(self)
 
     @property
-    def accurate_if_certain(self):
+    def accurate_if_certain(self) -> float:
         """p(accurate | certain) = n_ac / (n_ac + n_ic); nan without certain patches."""
         return self.n_ac / (self.n_ac + self.n_ic) if self.n_ac + self.n_ic else math.nan
 
     @property
-    def uncertain_if_inaccurate(self):
+    def uncertain_if_inaccurate(self) -> float:
         """p(uncertain | inaccurate) = n_iu / (n_ic + n_iu); nan without inaccurate patches."""
         return self.n_iu / (self.n_ic + self.n_iu) if self.n_ic + self.n_iu else math.nan
 
 
-def pavpu(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5, threshold=None):
+def pavpu(
+    uncertainty: ArrayLike,
+    prediction: ArrayLike,
+    reference: ArrayLike,
+    patch: int | Sequence[int] = (4, 4),
+    accuracy: float = 0.5,
+    threshold: float | None = None,
+) -> float:
     """Patch accuracy versus patch uncertainty (Mukhoti & Gal 2018).
 
     Arguments and errors as for `patch_counts`.
@@ -85,7 +103,14 @@ def pavpu(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5, thresh
     return patch_counts(uncertainty, prediction, reference, patch, accuracy, threshold).pavpu
 
 
-def patch_counts(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5, threshold=None):
+def patch_counts(
+    uncertainty: ArrayLike,
+    prediction: ArrayLike,
+    reference: ArrayLike,
+    patch: int | Sequence[int] = (4, 4),
+    accuracy: float = 0.5,
+    threshold: float | None = None,
+) -> PatchCounts:
     """Count patches by whether they are accurate and whether the network is certain of them.
 
     A patch is accurate if at least the share `accuracy` of its voxels carries the reference's label, and certain if
@@ -103,6 +128,10 @@ def patch_counts(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5,
 
     Raises:
         ValueError: shapes that differ, no voxels, values that are not finite, or a patch that does not fit the axes.
+
+    Example:
+        >>> patch_counts([0.1, 0.1, 0.9, 0.9], [1, 1, 0, 0], [1, 1, 1, 1], patch=2)
+        PatchCounts(n_ac=1, n_au=0, n_ic=0, n_iu=1)
     """
     values, ours, theirs = np.asarray(uncertainty, np.float64), np.asarray(prediction), np.asarray(reference)
     if not values.shape == ours.shape == theirs.shape:
@@ -127,7 +156,7 @@ def patch_counts(uncertainty, prediction, reference, patch=(4, 4), accuracy=0.5,
     return PatchCounts(*(int(np.count_nonzero(c)) for c in counts))
 
 
-def expected_calibration_error(probabilities, reference, bins=15, axis=-1):
+def expected_calibration_error(probabilities: ArrayLike, reference: ArrayLike, bins: int = 15, axis: int = -1) -> float:
     """Mean gap between confidence and accuracy, over equally wide bins of confidence (Guo et al. 2017, Section 2).
 
     sum_b |B_b| / n * |accuracy(B_b) - confidence(B_b)|; the confidence is the highest class probability, bin b holds
@@ -144,6 +173,11 @@ def expected_calibration_error(probabilities, reference, bins=15, axis=-1):
 
     Raises:
         ValueError: as for `predictive_entropy`; labels out of range or of another shape; no voxels; bins below 1.
+
+    Example:
+        >>> sure = [[1.0, 0.0]] * 4  # always sure of class 0, and right half of the time
+        >>> expected_calibration_error(sure, [0, 0, 1, 1])
+        0.5
     """
     p = _classes_first(probabilities, axis)
     labels = np.asarray(reference)
@@ -162,7 +196,7 @@ def expected_calibration_error(probabilities, reference, bins=15, axis=-1):
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def _classes_first(probabilities, axis, samples=None):
+def _classes_first(probabilities: ArrayLike, axis: int, samples: int | None = None) -> np.ndarray:
     """Checked probabilities as `(classes, ...)`, or `(classes, passes, ...)` where there are passes."""
     p = np.asarray(probabilities)
     if p.dtype.kind not in "biuf":
@@ -181,13 +215,13 @@ def _classes_first(probabilities, axis, samples=None):
     return p
 
 
-def _needed(samples):
+def _needed(samples: int | None) -> int:
     if samples is None:
         raise ValueError("name the axis of the stochastic passes in `samples`")
     return samples
 
 
-def _entropy(p, base):
+def _entropy(p: np.ndarray, base: float) -> np.ndarray:
     """Entropy of `(classes, ...)`, class by class, so that no second array of all classes is made."""
     if not (np.isfinite(base) and base > 1):
         raise ValueError(f"the base of an entropy is a number above 1, not {base}")
@@ -197,7 +231,7 @@ def _entropy(p, base):
     return np.maximum(total, 0) / p.dtype.type(math.log(base))
 
 
-def _patch_sums(values, patch):
+def _patch_sums(values: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
     for axis, size in zip(range(values.ndim - len(patch), values.ndim), patch, strict=True):
         values = np.add.reduceat(values, np.arange(0, values.shape[axis], size), axis=axis)
     return values

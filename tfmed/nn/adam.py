@@ -1,5 +1,7 @@
 """Adam, with one pass over the memory of each weight."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -13,11 +15,12 @@ class Adam(keras.optimizers.Adam):
     CPU that takes 3 to 4 times as long (`benchmarks/speed/adam.py`). Arguments are Keras'.
     """
 
-    def update_step(self, gradient, variable, *rate):
+    def update_step(self, gradient: tf.Tensor, variable: Any, *rate: Any) -> None:
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
             return super().update_step(gradient, variable, *rate)
         kind = tf.as_dtype(variable.dtype)
-        rate, mean, square = (tf.cast(rate[0] if rate else self.learning_rate, kind), *compat.moments(self, variable))
+        rate = tf.cast(rate[0] if rate else self.learning_rate, kind)
+        mean, square = compat.moments(self, variable)
         betas = tf.constant(self.beta_1, kind), tf.constant(self.beta_2, kind)
         step = tf.cast(self.iterations, kind) + 1.0
         tf.raw_ops.ResourceApplyAdam(

@@ -1,15 +1,26 @@
 """The anisotropic U-Net ("au-net") of uncertainty slice sampling: valid convolutions, the fine levels in the plane."""
 
+from collections.abc import Sequence
+
 import keras
 
+from tfmed.compat import KerasTensor
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 
 FLAT = 2  # so many levels, from the finest, convolve and pool in the plane only
 
 
-def aunet(channels=1, classes=2, size=(None, None, None), widths=(20, 40, 80, 160, 320), dropout=0.25, norm="batch",
-          seed=0, name="aunet"):  # fmt: skip
+def aunet(
+    channels: int = 1,
+    classes: int = 2,
+    size: Sequence[int | None] = (None, None, None),
+    widths: Sequence[int] = (20, 40, 80, 160, 320),
+    dropout: float = 0.25,
+    norm: str = "batch",
+    seed: int = 0,
+    name: str = "aunet",
+) -> keras.Model:
     """Volumes `(n, z, y, x, channels)` -> logits `(n, *output, classes)`, float32 (Chlebus et al. 2022, Fig. 1).
 
     The output has `margin` voxels less on each side: (20, 92, 92) for five levels. A level has two convolutions of
@@ -40,12 +51,17 @@ def aunet(channels=1, classes=2, size=(None, None, None), widths=(20, 40, 80, 16
     return keras.Model(inputs, decoder(encoder(inputs)), name=name)
 
 
-def margin(levels=5):
-    """Voxels (z, y, x) on each side that the output lacks."""
+def margin(levels: int = 5) -> tuple[int, ...]:
+    """Voxels (z, y, x) on each side that the output lacks.
+
+    Example:
+        >>> margin(levels=5)
+        (20, 92, 92)
+    """
     return tuple(side // 2 for side in _loss(levels, 0))
 
 
-def output_sizes(levels=5):
+def output_sizes(levels: int = 5) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """((z, y, x) multiple, (z, y, x) remainder): an output is `multiple * k + remainder` large along each axis.
 
     Five levels: z = 4 k (4, 8, ...), y and x = 16 k + 4 (4, 20, ..., 180, ...).
@@ -57,7 +73,7 @@ def output_sizes(levels=5):
     return tuple(multiple), tuple(side % m for side, m in zip(small, multiple, strict=True))
 
 
-def check_input(size, levels):
+def check_input(size: Sequence[int | None], levels: int) -> None:
     """Raise a ValueError that says which sizes there are, where a known side of an input is none of them."""
     edges, (multiples, remainders) = margin(levels), output_sizes(levels)
     for side, edge, multiple, remainder in zip(size, edges, multiples, remainders, strict=True):
@@ -69,17 +85,17 @@ def check_input(size, levels):
             )
 
 
-def _factors(level):
+def _factors(level: int) -> tuple[int, int, int]:
     """By how much a level is smaller than the one above it, (z, y, x)."""
     return (1, 2, 2) if level < FLAT else (2, 2, 2)
 
 
-def _shrinks(level):
+def _shrinks(level: int) -> tuple[int, int, int]:
     """Voxels (z, y, x) that the two convolutions of a level take away."""
     return (0, 4, 4) if level < FLAT else (4, 4, 4)
 
 
-def _way_up(bottom, levels, level):
+def _way_up(bottom: Sequence[int], levels: int, level: int) -> list[int]:
     """Size of a level's output of the decoder, from that of the deepest level's convolutions."""
     size = list(bottom)
     for i in reversed(range(level, levels - 1)):
@@ -87,7 +103,7 @@ def _way_up(bottom, levels, level):
     return size
 
 
-def _loss(levels, level):
+def _loss(levels: int, level: int) -> list[int]:
     """Voxels (z, y, x), both sides together, between a level's features of the encoder and its output of the decoder.
 
     At level 0 the convolutions of the encoder count as well: it is the loss of the network.
@@ -99,7 +115,7 @@ def _loss(levels, level):
     return loss
 
 
-def _encoder(channels, size, widths, norm):
+def _encoder(channels: int, size: Sequence[int | None], widths: Sequence[int], norm: str) -> keras.Model:
     """Volumes -> list of features, one per level, from the finest, each cropped to what the decoder joins."""
     x = inputs = keras.Input((*size, channels))
     features, levels = [], len(widths)
@@ -115,7 +131,7 @@ def _encoder(channels, size, widths, norm):
     return keras.Model(inputs, features, name="encoder")
 
 
-def _decoder(features, classes, dropout, norm, seed):
+def _decoder(features: Sequence[KerasTensor], classes: int, dropout: float, norm: str, seed: int) -> keras.Model:
     """List of features -> logits."""
     drawn = seeds(seed)
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
@@ -131,7 +147,7 @@ def _decoder(features, classes, dropout, norm, seed):
     return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32", name="logits")(x), name="decoder")
 
 
-def _convolutions(x, width, level, norm, label):
+def _convolutions(x: KerasTensor, width: int, level: int, norm: str, label: str) -> KerasTensor:
     kernels = {"plane": (1, 3, 3)} if level < FLAT else {"plane": (1, 3, 3), "z": (3, 1, 1)}
     for j in range(2):
         for direction, kernel in kernels.items():

@@ -10,7 +10,7 @@ from tfmed.nn.instance_norm import InstanceNorm
 _EPSILON, _MOMENTUM = 1e-5, 0.9
 
 
-def norm_layer(kind, name=None, affine=True):
+def norm_layer(kind: str, name: str | None = None, affine: bool = True) -> keras.layers.Layer:
     """A normalisation layer by name, with epsilon 1e-5; running statistics of "batch" have momentum 0.9.
 
     Args:
@@ -30,6 +30,6 @@ def norm_layer(kind, name=None, affine=True):
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")
 
 
-def conv_init():
+def conv_init() -> keras.initializers.Initializer:
     """DCGAN's initialisation, N(0, 0.02), as in the designs that most GANs here build on."""
     return keras.initializers.RandomNormal(stddev=0.02)

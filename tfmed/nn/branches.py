@@ -1,6 +1,9 @@
 """Further outputs of a segmentation network, made of the features that its last convolution sees."""
 
+from collections.abc import Callable, Mapping
+
 import keras
+import tensorflow as tf
 
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.unet import CONV
@@ -16,7 +19,12 @@ class Branched(keras.Model):
         branches: name -> function of the features' shape `(*size, channels)` that makes the branch, see `branch`.
     """
 
-    def __init__(self, network, branches=None, name="branched"):
+    def __init__(
+        self,
+        network: keras.Model,
+        branches: Mapping[str, Callable[[tuple[int | None, ...]], keras.Model]] | None = None,
+        name: str = "branched",
+    ) -> None:
         super().__init__(name=name)
         decoder = network.get_layer("decoder")
         features = [layer for layer in decoder.layers if hasattr(layer, "kernel")][-1].input
@@ -25,7 +33,7 @@ class Branched(keras.Model):
         self.branches = {key: make(features.shape[1:]) for key, make in (branches or {}).items()}
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """All outputs."""
         encoded = self.network.get_layer("encoder")(images, training=training)
         features, logits = self.halves(encoded, training=training)
@@ -33,7 +41,14 @@ class Branched(keras.Model):
         return {"logits": logits, "features": features} | further
 
 
-def branch(shape, outputs, activation="linear", convolutions=0, norm="instance", name="branch"):
+def branch(
+    shape: tuple[int | None, ...],
+    outputs: int,
+    activation: str = "linear",
+    convolutions: int = 0,
+    norm: str = "instance",
+    name: str = "branch",
+) -> keras.Model:
     """A model features `(n, *shape)` -> `(n, *size, outputs)` float32.
 
     Args:

@@ -5,6 +5,9 @@ al., "Weisfeiler and Leman go neural", AAAI 2019, Eq. 5. All take a batch `(n, .
 is fixed when the layer is built.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -14,19 +17,19 @@ from tfmed.compat import leaky_relu
 class _Connectome(keras.layers.Layer):
     """What these layers share: a number of filters, and kernels `(length, channels, filters)`, Glorot uniform."""
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"filters": self.filters}
 
-    def _add(self, name, length, channels):
+    def _add(self, name: str, length: int, channels: int) -> Any:
         # As of a convolution of that length; Keras reads the fan-in off the shape.
         start = keras.initializers.GlorotUniform()
         return self.add_weight(name=name, shape=(length, channels, self.filters), initializer=start)
 
-    def _add_bias(self):
+    def _add_bias(self) -> Any:
         return self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
 
@@ -36,72 +39,80 @@ class EdgeToEdge(_Connectome):
     An edge sees all edges of its two regions. 2 d c filters + filters parameters.
     """
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.rows = self._add("rows", shape[1], shape[-1])
         self.columns = self._add("columns", shape[1], shape[-1])
         self.bias = self._add_bias()
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         of_rows = tf.einsum("nikc,kco->nio", x, self.rows)
         of_columns = tf.einsum("nkjc,kco->njo", x, self.columns)
         return of_rows[:, :, None] + (of_columns + self.bias)[:, None]
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*shape[:-1], self.filters)
 
 
 class EdgeToNode(_Connectome):
     """`(n, d, d, c)` -> `(n, d, filters)`: out[i] = sum_k x[i, k] r[k] + b (Eq. 2, of symmetric matrices)."""
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.rows = self._add("rows", shape[1], shape[-1])
         self.bias = self._add_bias()
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.einsum("nikc,kco->nio", x, self.rows) + self.bias
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (shape[0], shape[1], self.filters)
 
 
 class NodeToGraph(_Connectome):
     """`(n, d, c)` -> `(n, filters)`: out = sum_i x[i] t[i] + b (Eq. 3)."""
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.nodes = self._add("nodes", shape[1], shape[-1])
         self.bias = self._add_bias()
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.einsum("nic,ico->no", x, self.nodes) + self.bias
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (shape[0], self.filters)
 
 
 class GraphConv(_Connectome):
     """[nodes `(n, d, c)`, matrices `(n, d, d)`] -> `(n, d, filters)`: X W1 + A X W2 + b (Morris et al., Eq. 5)."""
 
-    def build(self, shape):
+    def build(self, shape: Sequence[tuple[Any, ...]]) -> None:
         channels = shape[0][-1]
         self.own = self.add_weight(name="own", shape=(channels, self.filters), initializer="glorot_uniform")
         self.others = self.add_weight(name="others", shape=(channels, self.filters), initializer="glorot_uniform")
         self.bias = self._add_bias()
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         nodes, matrices = inputs
         near = tf.matmul(matrices, tf.einsum("nic,co->nio", nodes, self.others))
         return tf.einsum("nic,co->nio", nodes, self.own) + near + self.bias
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         return (*shape[0][:-1], self.filters)
 
 
-def connectome_critic(regions, edge_filters=(32, 32), node_filters=64, dense=(256, 128, 64, 30), outputs=1, plain=False,
-                      dropout=0.0, name="critic"):  # fmt: skip
+def connectome_critic(
+    regions: int,
+    edge_filters: Sequence[int] = (32, 32),
+    node_filters: int = 64,
+    dense: Sequence[int] = (256, 128, 64, 30),
+    outputs: int = 1,
+    plain: bool = False,
+    dropout: float = 0.0,
+    name: str = "critic",
+) -> keras.Model:
     """Matrices `(n, d, d)` -> scores `(n, outputs)` float32: edge to edge, edge to node, dense layers.
 
     With 90 regions and these widths 1,892,477 parameters; no normalisation, so that a gradient penalty may be used.

@@ -1,12 +1,14 @@
 """Dropout whose randomness can be resumed exactly, for training and for Monte Carlo passes at inference."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfmed.compat import KERAS_3, tensor_variable
+from tfmed.compat import KERAS_3, KerasTensor, tensor_variable
 
 
 @keras.utils.register_keras_serializable("tfmed")
@@ -30,13 +32,13 @@ class Dropout(keras.layers.Layer):
         seed: integer that keeps the layers of one network apart; see `seeds`.
     """
 
-    def __init__(self, rate, spatial=False, always=False, seed=0, **kwargs):
+    def __init__(self, rate: float, spatial: bool = False, always: bool = False, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"dropout rate {rate} is not in [0, 1)")
         self.rate, self.spatial, self.always, self.seed = rate, spatial, always, int(seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the counter."""
         first = "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
         self.calls = self.add_weight(
@@ -44,7 +46,7 @@ class Dropout(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`x` with entries dropped if training (or always), otherwise `x`."""
         if self.rate == 0:
             return x
@@ -54,7 +56,7 @@ class Dropout(keras.layers.Layer):
             return self._drop(x) if training else x
         return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(x), lambda: tf.identity(x))
 
-    def _drop(self, x):
+    def _drop(self, x: KerasTensor) -> KerasTensor:
         shape = tf.shape(x)
         if self.spatial:
             shape = tf.concat([shape[:1], tf.ones([len(x.shape) - 2], tf.int32), shape[-1:]], 0)
@@ -67,27 +69,27 @@ class Dropout(keras.layers.Layer):
         factor = tf.where(uniform >= self.rate, 1.0 / (1.0 - self.rate), 0.0)
         return x * tf.cast(factor, x.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments, for saving."""
         own = {"rate": self.rate, "spatial": self.spatial, "always": self.always, "seed": self.seed}
         return {**super().get_config(), **own}
 
 
-def _replica():
+def _replica() -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     return tf.cast(0 if context is None else context.replica_id_in_sync_group, tf.int64)
 
 
-def seeds(seed):
+def seeds(seed: int) -> Iterator[int]:
     """Different seeds for the (up to 1024) dropout layers of one network, made from the network's own seed."""
     return iter(np.random.SeedSequence(seed).generate_state(1 << 10, np.uint64).astype(np.int64).tolist())
 
 
-def mc_mean(model, images, passes):
+def mc_mean(model: keras.Model, images: tf.Tensor, passes: int | tf.Tensor) -> tf.Tensor:
     """Mean class probabilities over `passes` Monte Carlo passes, float32 `(n, ..., classes)`.
 
     Dropout is on, everything else (batch normalisation) in inference mode. A model of two layers named "encoder" and
@@ -103,7 +105,7 @@ def mc_mean(model, images, passes):
     if "encoder" in names and "decoder" in names and not any(drop.rate for drop in layers(model.get_layer("encoder"))):
         images, run = model.get_layer("encoder")(images, training=False), model.get_layer("decoder")
 
-    def probabilities():
+    def probabilities() -> tf.Tensor:
         with dropping(model):
             return tf.nn.softmax(tf.cast(run(images, training=False), tf.float32))
 
@@ -120,7 +122,7 @@ def mc_mean(model, images, passes):
 
 
 @contextlib.contextmanager
-def dropping(model):
+def dropping(model: keras.Model) -> Iterator[None]:
     """Within it, the model's Dropout layers drop whatever `training` says."""
     before = [(layer, layer.always) for layer in layers(model)]
     try:
@@ -133,7 +135,7 @@ def dropping(model):
 
 
 @contextlib.contextmanager
-def from_the_start(model):
+def from_the_start(model: keras.Model) -> Iterator[None]:
     """Within it, the model's masks are those of a fresh model; afterwards they go on where they were."""
     counters = [tensor_variable(layer.calls) for layer in layers(model)]
     before = [tf.identity(counter) for counter in counters]
@@ -146,7 +148,7 @@ def from_the_start(model):
             counter.assign(calls)
 
 
-def layers(model):
+def layers(model: keras.Model) -> list[Dropout]:
     """All Dropout layers of a model, those of models inside it too."""
     found = []
     for layer in model.layers:

@@ -5,6 +5,8 @@ scaled by 1 / sqrt(fan in) when they are used, so that one learning rate suits a
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ from tfmed.nn.resample3d import FILTER, downsample3d, fir3d, upsample3d
 _ACTIVATION_GAIN = np.sqrt(2.0)  # keeps the variance through a leaky rectifier with slope 0.2
 
 
-def activate(x):
+def activate(x: tf.Tensor) -> tf.Tensor:
     """Leaky rectifier, slope 0.2, times sqrt(2)."""
     return tf.nn.leaky_relu(x, 0.2) * tf.cast(_ACTIVATION_GAIN, x.dtype)
 
@@ -31,24 +33,26 @@ class EqualizedDense(keras.layers.Layer):
         rate: learning rate relative to other layers'.
     """
 
-    def __init__(self, units, activation=None, bias=0.0, rate=1.0, **kwargs):
+    def __init__(
+        self, units: int, activation: str | None = None, bias: float = 0.0, rate: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units, self.activation, self.bias_start, self.rate = units, activation, bias, rate
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.scale = self.rate / np.sqrt(shape[-1])
         normal = keras.initializers.RandomNormal(stddev=1.0 / self.rate)
         start = keras.initializers.Constant(self.bias_start / self.rate)
         self.kernel = self.add_weight(name="kernel", shape=(shape[-1], self.units), initializer=normal)
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=start)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
         kernel, bias = (tf.cast(v, x.dtype) for v in (self.kernel, self.bias))
         y = x @ (kernel * tf.cast(self.scale, x.dtype)) + bias * tf.cast(self.rate, x.dtype)
         return activate(y) if self.activation == "leaky" else y
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"units": self.units, "activation": self.activation, "bias": self.bias_start, "rate": self.rate}
         return super().get_config() | own
 
@@ -68,12 +72,21 @@ class EqualizedConv3D(keras.layers.Layer):
     Input `(n, d, h, w, c)`; output `(n, d', h', w', filters)` with d' = d, 2d or d / 2.
     """
 
-    def __init__(self, filters, kernel_size=3, resample=None, activation=None, use_bias=True, taps=FILTER, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        resample: str | None = None,
+        activation: str | None = None,
+        use_bias: bool = True,
+        taps: Sequence[float] = FILTER,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.resample = filters, kernel_size, resample
         self.activation, self.use_bias, self.taps = activation, use_bias, tuple(taps)
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         normal = keras.initializers.RandomNormal(stddev=1.0)
         size = (*[self.kernel_size] * 3, shape[-1], self.filters)
         self.scale = 1.0 / np.sqrt(np.prod(size[:-1]))
@@ -81,14 +94,14 @@ class EqualizedConv3D(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
         y = convolve(x, tf.cast(self.kernel, x.dtype) * tf.cast(self.scale, x.dtype), self.resample, self.taps)
         if self.use_bias:
             y += tf.cast(self.bias, y.dtype)
         return activate(y) if self.activation == "leaky" else y
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("filters", "kernel_size", "resample", "activation", "use_bias", "taps")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
@@ -112,19 +125,27 @@ class ModulatedConv3D(keras.layers.Layer):
         w: latents `(n, latent)`.
     """
 
-    def __init__(self, filters, kernel_size=3, demodulate=True, resample=None, taps=FILTER, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        demodulate: bool = True,
+        resample: str | None = None,
+        taps: Sequence[float] = FILTER,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.filters, self.kernel_size, self.demodulate = filters, kernel_size, demodulate
         self.resample, self.taps = resample, tuple(taps)
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         size = (*[self.kernel_size] * 3, shape[-1], self.filters)
         self.scale = 1.0 / np.sqrt(np.prod(size[:-1]))
         normal = keras.initializers.RandomNormal(stddev=1.0)
         self.kernel = self.add_weight(name="kernel", shape=size, initializer=normal)
         self.style = EqualizedDense(shape[-1], bias=1.0, dtype="float32", name="style")
 
-    def call(self, x, w):
+    def call(self, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype)
         style = self.style(w)
         kernel = tf.cast(self.kernel, tf.float32) * self.scale
@@ -138,7 +159,7 @@ class ModulatedConv3D(keras.layers.Layer):
         squares = tf.square(style) @ tf.reduce_sum(tf.square(kernel), axis=(0, 1, 2))
         return y * _per_channel(tf.math.rsqrt(squares + 1e-8), y.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("filters", "kernel_size", "demodulate", "resample", "taps")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
@@ -155,22 +176,22 @@ class NoiseBiasActivation(keras.layers.Layer):
         noise: `(n, d, h, w, 1)`, or None.
     """
 
-    def __init__(self, use_noise=True, **kwargs):
+    def __init__(self, use_noise: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.use_noise = use_noise
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         if self.use_noise:
             self.strength = self.add_weight(name="strength", shape=(), initializer="zeros")
         self.bias = self.add_weight(name="bias", shape=(shape[-1],), initializer="zeros")
 
-    def call(self, x, noise=None):
+    def call(self, x: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         x = tf.cast(x, self.compute_dtype) + tf.cast(self.bias, self.compute_dtype)
         if self.use_noise and noise is not None:
             x += tf.cast(noise, x.dtype) * tf.cast(self.strength, x.dtype)
         return activate(x)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"use_noise": self.use_noise}
 
 
@@ -185,11 +206,11 @@ class MinibatchDeviation(keras.layers.Layer):
         group: samples; the batch is a multiple of it.
     """
 
-    def __init__(self, group=4, **kwargs):
+    def __init__(self, group: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.group = group
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         groups = tf.reshape(tf.cast(x, tf.float32), (-1, self.group, *x.shape[1:]))
         variance = tf.reduce_mean(tf.square(groups - tf.reduce_mean(groups, 1, keepdims=True)), 1)
         deviation = tf.reduce_mean(tf.sqrt(variance + 1e-8), axis=(1, 2, 3, 4))
@@ -197,11 +218,11 @@ class MinibatchDeviation(keras.layers.Layer):
         channel = tf.ones_like(x[..., :1]) * tf.reshape(deviation, (-1, 1, 1, 1, 1))
         return tf.concat([x, channel], axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"group": self.group}
 
 
-def convolve(x, kernel, resample=None, taps=FILTER):
+def convolve(x: tf.Tensor, kernel: tf.Tensor, resample: str | None = None, taps: Sequence[float] = FILTER) -> tf.Tensor:
     """Convolution with zero padding, and twofold resampling if wanted.
 
     Args:
@@ -227,5 +248,5 @@ def convolve(x, kernel, resample=None, taps=FILTER):
     return tf.nn.conv3d(fir3d(x, taps, 1.0, ((extra + 1) // 2, extra // 2)), kernel, (1, 2, 2, 2, 1), "VALID")
 
 
-def _per_channel(values, dtype):
+def _per_channel(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(values, dtype)[:, None, None, None, :]

@@ -1,23 +1,28 @@
 """Plain 2D GAN networks: convolutional (DCGAN) and residual (as in WGAN-GP), and a small classifier of images."""
 
+import itertools
+from collections.abc import Sequence
+
 import keras
 
-from tfmed.compat import leaky_relu
+from tfmed.compat import KerasTensor, leaky_relu
 from tfmed.nn.blocks import norm_layer
 
 _SLOPE = 0.2
 
 
-def activation(name):
+def activation(name: str) -> keras.layers.Layer:
     """A layer: "leaky_relu" (slope 0.2) or "relu"."""
     return leaky_relu(_SLOPE) if name == "leaky_relu" else keras.layers.ReLU()
 
 
-def _conv(width, kernel, stride=1, name=None):
+def _conv(width: int, kernel: int, stride: int = 1, name: str | None = None) -> keras.layers.Layer:
     return keras.layers.Conv2D(width, kernel, stride, "same", name=name)
 
 
-def generator2d(latent, base, channels, kernel, act="leaky_relu", name="generator"):
+def generator2d(
+    latent: int, base: int, channels: Sequence[int], kernel: int, act: str = "leaky_relu", name: str = "generator"
+) -> keras.Model:
     """`(n, latent)` -> `(n, s, s, 1)` in [-1, 1] (float32), with s = base * 2 ** len(channels); no normalisation.
 
     Args:
@@ -35,7 +40,7 @@ def generator2d(latent, base, channels, kernel, act="leaky_relu", name="generato
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def critic2d(size, channels, kernel, classes=0, name="critic"):
+def critic2d(size: int, channels: Sequence[int], kernel: int, classes: int = 0, name: str = "critic") -> keras.Model:
     """`(n, size, size, 1)` -> score `(n, 1)`, with `classes` also logits `(n, classes)` in a list of two.
 
     Each entry of `channels` halves the map; no normalisation, so that a gradient penalty may be used.
@@ -47,7 +52,9 @@ def critic2d(size, channels, kernel, classes=0, name="critic"):
     return _scored(inputs, x, classes, name)
 
 
-def residual_generator2d(latent, base, channels, kernel, act="leaky_relu", name="generator"):
+def residual_generator2d(
+    latent: int, base: int, channels: Sequence[int], kernel: int, act: str = "leaky_relu", name: str = "generator"
+) -> keras.Model:
     """The same as `generator2d` of residual blocks with batch normalisation; `channels` are the doubling blocks'."""
     inputs = keras.Input((latent,))
     x = keras.layers.Dense(base * base * channels[0], name="stage0")(inputs)
@@ -63,7 +70,9 @@ def residual_generator2d(latent, base, channels, kernel, act="leaky_relu", name=
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def residual_critic2d(size, first, channels, kernel, classes=0, name="critic"):
+def residual_critic2d(
+    size: int, first: int, channels: Sequence[int], kernel: int, classes: int = 0, name: str = "critic"
+) -> keras.Model:
     """The same as `critic2d` of residual blocks, after a convolution with `first` channels."""
     inputs = keras.Input((size, size, 1))
     x = _conv(first, kernel, name="first")(inputs)
@@ -76,7 +85,7 @@ def residual_critic2d(size, first, channels, kernel, classes=0, name="critic"):
     return _scored(inputs, x, classes, name)
 
 
-def _scored(inputs, x, classes, name):
+def _scored(inputs: KerasTensor, x: KerasTensor, classes: int, name: str) -> keras.Model:
     x = keras.layers.Flatten()(x)
     outputs = keras.layers.Dense(1, name="score")(x)
     if classes:
@@ -84,18 +93,23 @@ def _scored(inputs, x, classes, name):
     return keras.Model(inputs, outputs, name=name)
 
 
-def image_classifier(shape, channels=(32, 64, 128, 256), features=128, seed=0, name="classifier"):
+def image_classifier(
+    shape: Sequence[int],
+    channels: Sequence[int] = (32, 64, 128, 256),
+    features: int = 128,
+    seed: int = 0,
+    name: str = "classifier",
+) -> keras.Model:
     """`(n, H, W, 1)` -> [features `(n, features)` after their activation, logit `(n, 1)`].
 
     Two 3 x 3 convolutions (LeakyReLU 0.2) and a max pooling per entry of `channels`; Glorot-uniform weights that
     depend on the seed alone.
     """
 
-    def init():
-        init.count += 1
-        return keras.initializers.GlorotUniform(seed=1000 * seed + init.count)
+    def init() -> keras.initializers.Initializer:
+        return keras.initializers.GlorotUniform(seed=1000 * seed + next(count))
 
-    init.count = 0
+    count = itertools.count(1)
     inputs = keras.Input((*shape, 1))
     x = inputs
     for width in channels:

@@ -1,12 +1,16 @@
 """Plain 3D GAN networks (3D DCGAN)."""
 
+from collections.abc import Sequence
+
 import keras
 
 from tfmed.compat import leaky_relu
 from tfmed.nn.blocks import conv_init, norm_layer
 
 
-def dcgan3d_generator(latent, channels, base=4, norm="batch", name="generator3d"):
+def dcgan3d_generator(
+    latent: int, channels: Sequence[int], base: int = 4, norm: str = "batch", name: str = "generator3d"
+) -> keras.Model:
     """`(n, latent)` -> `(n, s, s, s, 1)` in [-1, 1] (float32), with s = base * 2 ** len(channels).
 
     Args:
@@ -29,7 +33,7 @@ def dcgan3d_generator(latent, channels, base=4, norm="batch", name="generator3d"
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def dcgan3d_critic(size, channels, name="critic3d"):
+def dcgan3d_critic(size: int, channels: Sequence[int], name: str = "critic3d") -> keras.Model:
     """`(n, size, size, size, 1)` -> score `(n, 1)`; no normalisation, so that a gradient penalty may be used."""
     inputs = keras.Input((size, size, size, 1))
     x = inputs

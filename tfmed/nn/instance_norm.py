@@ -1,5 +1,7 @@
 """Instance norm by TensorFlow's fused kernel of batch norm."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -13,10 +15,10 @@ class InstanceNorm(keras.layers.GroupNormalization):
     rounding. Moments are float32 in every precision. Arguments are those of Keras' layer but for `groups`.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "groups": -1})
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """`inputs`, normalised."""
         shape = tf.shape(inputs)
         samples, channels = shape[0], inputs.shape[-1]

@@ -1,9 +1,12 @@
 """Gradient checkpointing that can be differentiated twice (tf.recompute_grad cannot)."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 
-def recompute(function, *inputs):
+def recompute(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
     """`function(*inputs)`, whose inner values are computed again in the backward pass in place of being kept.
 
     The backward pass is made of ordinary operations, so a penalty on a gradient works; what such a second-order step
@@ -15,8 +18,8 @@ def recompute(function, *inputs):
     """
 
     @tf.custom_gradient
-    def checkpointed(*values):
-        def backward(upstream, variables=()):
+    def checkpointed(*values: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+        def backward(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:
             # The dependency keeps the graph optimiser from finding the first pass' values again and merging the two.
             with tf.control_dependencies([upstream]):
                 again = [tf.identity(value) for value in values]

@@ -1,12 +1,20 @@
 """Twofold resampling of volumes with a low-pass FIR filter (StyleGAN2's, in 3-D): twice differentiable, no aliasing."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 FILTER = (1.0, 3.0, 3.0, 1.0)  # its even and odd taps have equal sums: a constant stays constant when upsampled
 
 
-def fir3d(volumes, taps=FILTER, gain=1.0, padding=(0, 0), stride=1):
+def fir3d(
+    volumes: tf.Tensor,
+    taps: Sequence[float] = FILTER,
+    gain: float = 1.0,
+    padding: tuple[int, int] = (0, 0),
+    stride: int = 1,
+) -> tf.Tensor:
     """Low-pass filter along the three axes of volumes.
 
     Args:
@@ -35,13 +43,13 @@ def fir3d(volumes, taps=FILTER, gain=1.0, padding=(0, 0), stride=1):
     return tf.reshape(x, (-1, d, *x.shape[1:]))
 
 
-def _depthwise(images, kernel, stride=1):
+def _depthwise(images: tf.Tensor, kernel: np.ndarray, stride: int = 1) -> tf.Tensor:
     """Filter every channel of images `(n, h, w, c)` with a kernel `(kh, kw)`."""
     weights = np.tile(kernel[:, :, None, None], (1, 1, images.shape[-1], 1))
     return tf.nn.depthwise_conv2d(images, tf.constant(weights, images.dtype), (1, stride, stride, 1), "VALID")
 
 
-def upsample3d(volumes, taps=FILTER):
+def upsample3d(volumes: tf.Tensor, taps: Sequence[float] = FILTER) -> tf.Tensor:
     """`(n, d, h, w, c)` -> `(n, 2d, 2h, 2w, c)`: zeros between the voxels, then the filter with gain 8."""
     shape, spread = list(volumes.shape[1:]), volumes
     for axis in range(3):
@@ -53,7 +61,7 @@ def upsample3d(volumes, taps=FILTER):
     return fir3d(spread, taps, 8.0, ((rest + 1) // 2 + 1, rest // 2))
 
 
-def downsample3d(volumes, taps=FILTER):
+def downsample3d(volumes: tf.Tensor, taps: Sequence[float] = FILTER) -> tf.Tensor:
     """`(n, 2d, 2h, 2w, c)` -> `(n, d, h, w, c)`: the filter, then every second voxel."""
     rest = len(taps) - 2
     return fir3d(volumes, taps, 1.0, ((rest + 1) // 2, rest // 2), stride=2)

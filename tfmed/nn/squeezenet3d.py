@@ -1,7 +1,10 @@
 """3D-SqueezeNet: a small classifier of volumes."""
 
+from collections.abc import Sequence
+
 import keras
 
+from tfmed.compat import KerasTensor
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 
@@ -9,8 +12,15 @@ FIRES = ((16, 64), (32, 128), (48, 192), (64, 256))
 
 
 def squeezenet3d(
-    channels=1, outputs=1, first=64, fires=FIRES, strides=(2, 2, 2), dropout=0.5, seed=0, name="squeezenet"
-):
+    channels: int = 1,
+    outputs: int = 1,
+    first: int = 64,
+    fires: Sequence[tuple[int, int]] = FIRES,
+    strides: tuple[int, int, int] = (2, 2, 2),
+    dropout: float = 0.5,
+    seed: int = 0,
+    name: str = "squeezenet",
+) -> keras.Model:
     """3D-SqueezeNet 1.1 (Köpüklü et al. 2019, after Iandola et al. 2016): `(n, z, y, x, channels)` -> `(n, outputs)`.
 
     Logits, float32. The network halves a volume `len(fires)` times after the first convolution; any size will do.
@@ -36,10 +46,10 @@ def squeezenet3d(
     return keras.Model(inputs, keras.layers.GlobalAveragePooling3D(dtype="float32", name="mean")(x), name=name)
 
 
-def fire(x, squeezed, expanded, name):
+def fire(x: KerasTensor, squeezed: int, expanded: int, name: str) -> KerasTensor:
     """Fire module: squeeze by 1 x 1 x 1, then 1 x 1 x 1 beside 3 x 3 x 3; the input is added where widths agree."""
 
-    def conv(value, width, kernel, part):
+    def conv(value: KerasTensor, width: int, kernel: int, part: str) -> KerasTensor:
         value = keras.layers.Conv3D(
             width, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{part}"
         )(value)

@@ -1,7 +1,10 @@
 """FC-DenseNet, "Tiramisu": a U-Net of densely connected blocks for 2-D segmentation."""
 
+from collections.abc import Sequence
+
 import keras
 
+from tfmed.compat import KerasTensor
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 
@@ -9,20 +12,20 @@ DECODERS = {"stated": (12, 10, 7, 5, 4), "code": (15, 12, 10, 7, 5)}
 
 
 def fc_densenet(
-    channels,
-    classes,
-    size=(None, None),
-    growth=16,
-    first=48,
-    encoder_layers=(4, 5, 7, 10, 12),
-    bottom_layers=15,
-    decoder_layers="stated",
-    dropout=0.2,
-    spatial_dropout=False,
-    norm="batch",
-    seed=0,
-    name="fc_densenet",
-):
+    channels: int,
+    classes: int,
+    size: Sequence[int | None] = (None, None),
+    growth: int = 16,
+    first: int = 48,
+    encoder_layers: Sequence[int] = (4, 5, 7, 10, 12),
+    bottom_layers: int = 15,
+    decoder_layers: str | Sequence[int] = "stated",
+    dropout: float = 0.2,
+    spatial_dropout: bool = False,
+    norm: str = "batch",
+    seed: int = 0,
+    name: str = "fc_densenet",
+) -> keras.Model:
     """Images `(n, height, width, channels)` -> logits `(n, height, width, classes)`, float32.
 
     Jegou et al. 2017 ("The One Hundred Layers Tiramisu"); the defaults are FC-DenseNet-103 as EquiReg uses it (Table
@@ -54,12 +57,12 @@ def fc_densenet(
         raise ValueError(f"image size {tuple(size)}: both sides must be multiples of {multiple}")
     drawn = seeds(seed)
 
-    def layer(x, width, kernel, label):
+    def layer(x: KerasTensor, width: int, kernel: int, label: str) -> KerasTensor:
         x = keras.layers.ReLU()(norm_layer(norm, f"{label}_norm")(x))
         x = _conv(width, kernel, f"{label}_conv")(x)
         return Dropout(dropout, spatial_dropout, seed=next(drawn), name=f"{label}_dropout")(x)
 
-    def block(x, layers, label):
+    def block(x: KerasTensor, layers: int, label: str) -> tuple[KerasTensor, KerasTensor]:
         """The new maps of a dense block, and its input with them."""
         made = []
         for i in range(layers):
@@ -86,9 +89,9 @@ def fc_densenet(
     return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32", name="logits")(x), name=name)
 
 
-def _conv(width, kernel, name):
+def _conv(width: int, kernel: int, name: str) -> keras.layers.Layer:
     return keras.layers.Conv2D(width, kernel, padding="same", kernel_initializer="he_normal", name=name)
 
 
-def _join(parts, name=None):
+def _join(parts: Sequence[KerasTensor], name: str | None = None) -> KerasTensor:
     return keras.layers.Concatenate(name=name)(parts) if len(parts) > 1 else parts[0]

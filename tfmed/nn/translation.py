@@ -1,9 +1,12 @@
 """Networks of translation: pix2pix's U-Net and PatchGAN, for slices and volumes, and pix2pixHD's global generator."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from tfmed.compat import leaky_relu
+from tfmed.compat import KerasTensor, leaky_relu
 from tfmed.nn.blocks import conv_init, norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.upconv import Doubling4
@@ -11,11 +14,23 @@ from tfmed.nn.upconv import Doubling4
 _SLOPE = 0.2
 _MOST = 8  # times the first width
 _CONV = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-_DOUBLING = {2: Doubling4, 3: lambda width, **options: keras.layers.Conv3DTranspose(width, 4, 2, "same", **options)}
+_DOUBLING: dict[int, Callable[..., keras.layers.Layer]] = {
+    2: Doubling4,
+    3: lambda width, **options: keras.layers.Conv3DTranspose(width, 4, 2, "same", **options),
+}
 _ZEROS = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
-def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, name="generator", dims=2):
+def unet_generator(
+    downs: int,
+    channels: int = 1,
+    outputs: int = 1,
+    first: int = 64,
+    dropout: float = 0.5,
+    seed: int = 0,
+    name: str = "generator",
+    dims: int = 2,
+) -> keras.Model:
     """pix2pix's U-Net (Isola et al. 2017): `(n, h, w, channels)` -> `(n, h, w, outputs)` in [-1, 1], float32.
 
     Volumes are `(n, d, h, w, channels)`. Sides are multiples of 2^downs; where they are 2^downs the innermost map is
@@ -50,7 +65,9 @@ def unet_generator(downs, channels=1, outputs=1, first=64, dropout=0.5, seed=0, 
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def global_generator(downs=4, blocks=9, channels=1, outputs=1, first=64, name="generator"):
+def global_generator(
+    downs: int = 4, blocks: int = 9, channels: int = 1, outputs: int = 1, first: int = 64, name: str = "generator"
+) -> keras.Model:
     """pix2pixHD's global generator (Wang et al. 2018): `(n, h, w, channels)` -> `(n, h, w, outputs)`, float32.
 
     Values are in [-1, 1]; h and w are multiples of 2^downs and above 3 pixels. Widths are `first` times 1, 2, 4, ...,
@@ -76,7 +93,9 @@ def global_generator(downs=4, blocks=9, channels=1, outputs=1, first=64, name="g
     return keras.Model(inputs, keras.layers.Activation("tanh", dtype="float32")(x), name=name)
 
 
-def patch_critic(layers, channels=1, first=64, name="critic", features=False, dims=2):
+def patch_critic(
+    layers: int, channels: int = 1, first: int = 64, name: str = "critic", features: bool = False, dims: int = 2
+) -> keras.Model:
     """PatchGAN: `(n, h, w, channels)` -> map of logits `(n, h', w', 1)`, each of a patch of the image.
 
     Volumes are `(n, d, h, w, channels)`. Patches are 70, 142 and 286 pixels wide for 3, 4 and 5 layers.
@@ -97,15 +116,20 @@ def patch_critic(layers, channels=1, first=64, name="critic", features=False, di
     return keras.Model(inputs, [*seen, score] if features else score, name=name)
 
 
-def receptive_field(layers):
-    """Side in pixels of the patch that one logit of `patch_critic` sees."""
+def receptive_field(layers: int) -> int:
+    """Side in pixels of the patch that one logit of `patch_critic` sees.
+
+    Example:
+        >>> receptive_field(3)
+        70
+    """
     side = 1
     for stride in (1, 1, *[2] * layers):
         side = (side - 1) * stride + 4
     return side
 
 
-def instance_norm(name=None):
+def instance_norm(name: str | None = None) -> keras.layers.Layer:
     """Instance normalisation without parameters, epsilon 1e-5."""
     return norm_layer("instance", name, affine=False)
 
@@ -118,35 +142,35 @@ class Mirror(keras.layers.Layer):
         width: pixels on every side, fewer than the image has.
     """
 
-    def __init__(self, width, **kwargs):
+    def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.pad(x, [[0, 0], [self.width] * 2, [self.width] * 2, [0, 0]], "REFLECT")
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         n, h, w, c = shape
         return (n, *(None if side is None else side + 2 * self.width for side in (h, w)), c)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"width": self.width}
 
 
-def _mirrored_conv(x, width, kernel, name):
+def _mirrored_conv(x: KerasTensor, width: int, kernel: int, name: str) -> KerasTensor:
     layer = keras.layers.Conv2D(width, kernel, 1, "valid", kernel_initializer=conv_init(), name=name)
     return layer(Mirror(kernel // 2)(x))
 
 
-def _norm_relu(x, name):
+def _norm_relu(x: KerasTensor, name: str) -> KerasTensor:
     return keras.layers.ReLU()(instance_norm(f"{name}_norm")(x))
 
 
-def _conv(width, kernel, stride=1, name=None):
+def _conv(width: int, kernel: int, stride: int = 1, name: str | None = None) -> keras.layers.Layer:
     return keras.layers.Conv2D(width, kernel, stride, "same", kernel_initializer=conv_init(), name=name)
 
 
-def _padded_conv(x, width, stride, name):
+def _padded_conv(x: KerasTensor, width: int, stride: int, name: str) -> KerasTensor:
     """4 x 4 (x 4) with zeros around: "same" would give maps of another size where the stride is 1."""
     dims = len(x.shape) - 2
     layer = _CONV[dims](width, 4, stride, "valid", kernel_initializer=conv_init(), name=name)

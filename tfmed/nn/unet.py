@@ -1,11 +1,13 @@
 """U-Nets in two and three dimensions, in two halves, so that Monte Carlo passes can reuse the encoder."""
 
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfmed.compat import leaky_relu
+from tfmed.compat import KerasTensor, leaky_relu
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 
@@ -14,7 +16,14 @@ TRANSPOSED = {2: keras.layers.Conv2DTranspose, 3: keras.layers.Conv3DTranspose}
 POOL = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}
 
 
-def mc_unet3d(channels=1, classes=2, size=(None, None, None), dropout=0.3, seed=0, name="mc_unet3d"):
+def mc_unet3d(
+    channels: int = 1,
+    classes: int = 2,
+    size: Sequence[int | None] = (None, None, None),
+    dropout: float = 0.3,
+    seed: int = 0,
+    name: str = "mc_unet3d",
+) -> keras.Model:
     """The 3-D U-Net with Monte Carlo dropout of GBDL (Wang and Lukasiewicz 2022, released code).
 
     Volumes `(n, slices, height, width, channels)` -> logits `(n, slices, height, width, classes)`, with any number of
@@ -27,7 +36,14 @@ def mc_unet3d(channels=1, classes=2, size=(None, None, None), dropout=0.3, seed=
     return unet(channels, classes, size, widths, name=name, **how)
 
 
-def unet(channels, classes, size=(None, None), widths=(32, 64, 128, 256), name="unet", **options):
+def unet(
+    channels: int,
+    classes: int,
+    size: Sequence[int | None] = (None, None),
+    widths: Sequence[int] = (32, 64, 128, 256),
+    name: str = "unet",
+    **options: Any,
+) -> keras.Model:
     """Images `(n, *size, channels)` -> logits `(n, *size, classes)`, float32 (Ronneberger et al. 2015, padded).
 
     `unet(...).get_layer("encoder")` and `.get_layer("decoder")` are its halves; `tfmed.nn.dropout.mc_mean` uses them.
@@ -38,6 +54,11 @@ def unet(channels, classes, size=(None, None), widths=(32, 64, 128, 256), name="
         size: (height, width) or (depth, height, width), None where unknown; its length decides between 2-D and 3-D.
         widths: channels of each level, from the finest. Every side is a multiple of factor ** (len(widths) - 1).
         options: see `unet_encoder` and `unet_decoder`, which both get all of them.
+
+    Example:
+        >>> network = unet(channels=1, classes=3, size=(32, 32), widths=(4, 8))
+        >>> network(tf.zeros((2, 32, 32, 1))).shape.as_list()
+        [2, 32, 32, 3]
     """
     known = {*inspect.signature(unet_encoder).parameters, *inspect.signature(unet_decoder).parameters}
     if unknown := sorted(set(options) - known):
@@ -50,22 +71,22 @@ def unet(channels, classes, size=(None, None), widths=(32, 64, 128, 256), name="
 
 
 def unet_encoder(
-    channels,
-    size,
-    widths,
-    factors=2,
-    norm="instance",
-    affine=True,
-    activation="relu",
-    residual=False,
-    widen="first",
-    dropout=0.0,
-    dropout_in="decoder",
-    spatial_dropout=True,
-    always=False,
-    seed=0,
-    **decoder_options,
-):
+    channels: int,
+    size: Sequence[int | None],
+    widths: Sequence[int],
+    factors: int | Sequence[int] = 2,
+    norm: str = "instance",
+    affine: bool = True,
+    activation: str = "relu",
+    residual: bool = False,
+    widen: str = "first",
+    dropout: float = 0.0,
+    dropout_in: str = "decoder",
+    spatial_dropout: bool = True,
+    always: bool = False,
+    seed: int = 0,
+    **decoder_options: Any,
+) -> keras.Model:
     """Images `(n, *size, channels)` -> list of features, one per level, from the finest.
 
     Args:
@@ -99,22 +120,22 @@ def unet_encoder(
 
 
 def unet_decoder(
-    features,
-    classes,
-    factors=2,
-    norm="instance",
-    affine=True,
-    activation="relu",
-    residual=False,
-    upsample="linear",
-    dropout=0.0,
-    spatial_dropout=True,
-    always=False,
-    seed=0,
-    deep_supervision=0,
-    head_kernel=1,
-    **encoder_options,
-):
+    features: Sequence[KerasTensor],
+    classes: int,
+    factors: int | Sequence[int] = 2,
+    norm: str = "instance",
+    affine: bool = True,
+    activation: str = "relu",
+    residual: bool = False,
+    upsample: str = "linear",
+    dropout: float = 0.0,
+    spatial_dropout: bool = True,
+    always: bool = False,
+    seed: int = 0,
+    deep_supervision: int = 0,
+    head_kernel: int = 1,
+    **encoder_options: Any,
+) -> keras.Model:
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
 
     Args (others as for `unet_encoder`):
@@ -128,7 +149,7 @@ def unet_decoder(
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
     rank = len(inputs[0].shape) - 2
     factors = _per_axis(factors, rank)
-    x, outputs = inputs[-1], []
+    x, outputs = inputs[-1], list[KerasTensor]()
     for i, skip in reversed(list(enumerate(inputs[:-1]))):
         width = skip.shape[-1]
         if upsample == "transposed":
@@ -154,20 +175,20 @@ class Upsample(keras.layers.Layer):
         interpolation: "linear" or "nearest".
     """
 
-    def __init__(self, factors, interpolation="linear", **kwargs):
+    def __init__(self, factors: Sequence[int], interpolation: str = "linear", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if interpolation not in ("linear", "nearest") or not set(factors) <= {1, 2}:
             raise ValueError(f"cannot upsample {interpolation!r} by {tuple(factors)}; linear or nearest, by 1 or 2")
         self.factors, self.interpolation = tuple(factors), interpolation
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`x` with the chosen axes doubled."""
         for axis, factor in enumerate(self.factors, 1):
             if factor == 2:
                 x = self._double(x, axis)
         return x
 
-    def _double(self, x, axis):
+    def _double(self, x: tf.Tensor, axis: int) -> tf.Tensor:
         if self.interpolation == "nearest":
             return tf.repeat(x, 2, axis)
         first, rest = tf.split(x, [1, tf.shape(x)[axis] - 1], axis)
@@ -181,17 +202,19 @@ class Upsample(keras.layers.Layer):
         static[axis] = static[axis] and 2 * static[axis]
         return tf.ensure_shape(both, static)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the output."""
         size = tuple(side and side * f for side, f in zip(input_shape[1:-1], self.factors, strict=True))
         return (input_shape[0], *size, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments, for saving."""
         return {**super().get_config(), "factors": self.factors, "interpolation": self.interpolation}
 
 
-def _level(x, widths, norm, affine, activation, residual, label):
+def _level(
+    x: KerasTensor, widths: Sequence[int], norm: str, affine: bool, activation: str, residual: bool, label: str
+) -> KerasTensor:
     rank, start = len(x.shape) - 2, x
     for j, width in enumerate(widths):
         conv = CONV[rank](width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")
@@ -204,14 +227,14 @@ def _level(x, widths, norm, affine, activation, residual, label):
     return x
 
 
-def _per_axis(factors, rank):
+def _per_axis(factors: int | Sequence[int], rank: int) -> tuple[int, ...]:
     factors = (factors,) * rank if isinstance(factors, int) else tuple(factors)
     if len(factors) != rank or not set(factors) <= {1, 2}:
         raise ValueError(f"factors {factors}: one number, 1 or 2, for each of {rank} axes")
     return factors
 
 
-def check_size(size, halvings, factors):
+def check_size(size: Sequence[int | None], halvings: int, factors: int | Sequence[int]) -> None:
     """Raise a ValueError that names the multiples, where a known side is none."""
     multiples = [factor**halvings for factor in _per_axis(factors, len(size))]
     if any(side is not None and side % multiple for side, multiple in zip(size, multiples, strict=True)):

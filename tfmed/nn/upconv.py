@@ -1,5 +1,8 @@
 """Doubling4: the transposed convolution of pix2pix's decoder, fast on the small maps in its middle."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -15,17 +18,17 @@ class Doubling4(keras.layers.Conv2DTranspose):
     up where they overlap: 1.4 to 6.5 times as fast on a CPU, forward and backward (`benchmarks/speed/upconv.py`).
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(filters, **{"kernel_size": 4, "strides": 2, "padding": "same"} | kwargs)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         height, width = x.shape[1:3]
         if None not in (height, width):
             return self._product(x) if height * width <= _LARGEST else super().call(x)
         pixels = tf.shape(x)[1] * tf.shape(x)[2]
         return tf.cond(pixels <= _LARGEST, lambda: self._product(x), lambda: super(Doubling4, self).call(x))
 
-    def _product(self, x):
+    def _product(self, x: tf.Tensor) -> tf.Tensor:
         height, width, channels = tf.shape(x)[1], tf.shape(x)[2], x.shape[3]
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), (-1, channels))  # lies as (4, 4, filters, channels)
         products = tf.matmul(tf.reshape(x, (-1, channels)), tf.cast(kernel, x.dtype), transpose_b=True)
@@ -37,11 +40,11 @@ class Doubling4(keras.layers.Conv2DTranspose):
         return self.activation(y)
 
 
-def _folded(y, axis):
+def _folded(y: tf.Tensor, axis: int) -> tf.Tensor:
     """Place i, tap k (the axis after) is output 2 i - 1 + k: `(..., s, 4, ...)` -> `(..., s, 2, ...)`, even and odd."""
     taps, before = tf.unstack(y, axis=axis + 1), (slice(None),) * axis
 
-    def moved(tap, width, part):
+    def moved(tap: tf.Tensor, width: Sequence[int], part: slice) -> tf.Tensor:
         widths = [width if i == axis else [0, 0] for i in range(len(tap.shape))]
         return tf.pad(tap, widths)[(*before, part)]
 

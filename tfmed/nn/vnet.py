@@ -1,7 +1,10 @@
 """V-Net as the mean-teacher line of semi-supervised segmentation uses it."""
 
+from collections.abc import Sequence
+
 import keras
 
+from tfmed.compat import KerasTensor
 from tfmed.nn.blocks import norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.unet import check_size
@@ -10,18 +13,18 @@ CONVOLUTIONS = (1, 2, 3, 3, 3)
 
 
 def vnet(
-    channels=1,
-    classes=2,
-    size=(None, None, None),
-    width=16,
-    norm="batch",
-    residual=False,
-    dropout=0.5,
-    spatial_dropout=True,
-    always=False,
-    seed=0,
-    name="vnet",
-):
+    channels: int = 1,
+    classes: int = 2,
+    size: Sequence[int | None] = (None, None, None),
+    width: int = 16,
+    norm: str = "batch",
+    residual: bool = False,
+    dropout: float = 0.5,
+    spatial_dropout: bool = True,
+    always: bool = False,
+    seed: int = 0,
+    name: str = "vnet",
+) -> keras.Model:
     """Volumes `(n, depth, height, width, channels)` -> logits `(n, depth, height, width, classes)`, float32.
 
     Milletari et al. 2016, in the form of UA-MT (Yu et al. 2019, released code), from which SASSNet, DTC and others
@@ -43,14 +46,14 @@ def vnet(
         seed: of the dropout masks.
     """
     check_size(size, len(CONVOLUTIONS) - 1, 2)
-    how, drawn = dict(norm=norm, residual=residual), seeds(seed)
+    drawn = seeds(seed)
     x = inputs = keras.Input((*size, channels))
     features = []
     for i, layers in enumerate(CONVOLUTIONS):
         if i:
             x = keras.layers.Conv3D(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"pool{i}")(x)
             x = keras.layers.ReLU()(norm_layer(norm, f"pool{i}_norm")(x))
-        x = _level(x, layers, width * 2**i, f"down{i}", **how)
+        x = _level(x, layers, width * 2**i, f"down{i}", norm, residual)
         features.append(x)
     encoder = keras.Model(inputs, features, name="encoder")
 
@@ -60,7 +63,7 @@ def vnet(
         up = keras.layers.Conv3DTranspose(width * 2**i, 2, 2, kernel_initializer="he_normal", name=f"up{i}_transposed")
         x = keras.layers.ReLU()(norm_layer(norm, f"up{i}_transposed_norm")(up(x)))
         x = keras.layers.Add(name=f"up{i}_joined")([x, skips[i]])
-        x = _level(x, CONVOLUTIONS[i], width * 2**i, f"up{i}", **how)
+        x = _level(x, CONVOLUTIONS[i], width * 2**i, f"up{i}", norm, residual)
     x = Dropout(dropout, spatial_dropout, always, next(drawn), name="head_dropout")(x)
     x = keras.layers.Conv3D(classes, 1, kernel_initializer="he_normal", name="head")(x)
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)
@@ -70,7 +73,7 @@ def vnet(
     return keras.Model(inputs, decoder(encoder(inputs)), name=name)
 
 
-def _level(x, layers, width, label, norm, residual):
+def _level(x: KerasTensor, layers: int, width: int, label: str, norm: str, residual: bool) -> KerasTensor:
     start = x
     for j in range(layers):
         x = keras.layers.Conv3D(width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")(x)

@@ -1,15 +1,20 @@
 """3-D networks that keep an image's size: volumes `(n, z, y, x, channels)` -> features of every voxel."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from tfmed.compat import leaky_relu
+from tfmed.compat import KerasTensor, leaky_relu
 from tfmed.nn.blocks import norm_layer
 
 SLOPE = 0.2
 
 
-def unet_features(widths=(32, 64, 128, 256), channels=1, pool="max", name="unet_features"):
+def unet_features(
+    widths: Sequence[int] = (32, 64, 128, 256), channels: int = 1, pool: str = "max", name: str = "unet_features"
+) -> keras.Model:
     """A 3-D U-Net without its last layer: sides are multiples of 2^(levels - 1); features have `widths[0]` channels.
 
     Two of (convolution 3^3, instance norm, leaky ReLU 0.2) per level; up by transposed convolutions 4^3. One channel
@@ -32,7 +37,9 @@ def unet_features(widths=(32, 64, 128, 256), channels=1, pool="max", name="unet_
     return keras.Model(inputs, x, name=name)
 
 
-def unet_encoder(widths=(32, 64, 128, 256), channels=1, pool="max", name="encoder"):
+def unet_encoder(
+    widths: Sequence[int] = (32, 64, 128, 256), channels: int = 1, pool: str = "max", name: str = "encoder"
+) -> keras.Model:
     """The way down of `unet_features`: volumes -> list of features per level, from the finest; 3,515,040 parameters."""
     pooling = {"max": keras.layers.MaxPooling3D, "average": keras.layers.AveragePooling3D}[pool]
     x = inputs = keras.Input((None, None, None, channels))
@@ -44,7 +51,9 @@ def unet_encoder(widths=(32, 64, 128, 256), channels=1, pool="max", name="encode
     return keras.Model(inputs, features, name=name)
 
 
-def encoder_critic(widths=(32, 64, 128, 256), channels=1, pool="max", name="critic"):
+def encoder_critic(
+    widths: Sequence[int] = (32, 64, 128, 256), channels: int = 1, pool: str = "max", name: str = "critic"
+) -> keras.Model:
     """`unet_encoder`, the mean over all places, and one logit: volumes -> `(n, 1)` float32; 3,515,297 parameters."""
     inputs = keras.Input((None, None, None, channels))
     deepest = _levels(unet_encoder(widths, channels, pool), inputs)[-1]
@@ -53,13 +62,18 @@ def encoder_critic(widths=(32, 64, 128, 256), channels=1, pool="max", name="crit
     return keras.Model(inputs, score, name=name)
 
 
-def _levels(encoder, inputs):
+def _levels(encoder: keras.Model, inputs: KerasTensor) -> list[KerasTensor]:
     """The list of an encoder's features; Keras 2 gives the only one of a single level as it is."""
     features = encoder(inputs)
     return features if isinstance(features, list) else [features]
 
 
-def fcnet_features(widths=(32, 64, 32), kernels=(7, 5, 3), channels=1, name="fcnet_features"):
+def fcnet_features(
+    widths: Sequence[int] = (32, 64, 32),
+    kernels: Sequence[int] = (7, 5, 3),
+    channels: int = 1,
+    name: str = "fcnet_features",
+) -> keras.Model:
     """Three convolutions, each with instance norm and leaky ReLU 0.2."""
     x = inputs = keras.Input((None, None, None, channels))
     for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
@@ -67,7 +81,13 @@ def fcnet_features(widths=(32, 64, 32), kernels=(7, 5, 3), channels=1, name="fcn
     return keras.Model(inputs, x, name=name)
 
 
-def highres_features(widths=(16, 32, 64), units=3, last=80, channels=1, name="highres_features"):
+def highres_features(
+    widths: Sequence[int] = (16, 32, 64),
+    units: int = 3,
+    last: int = 80,
+    channels: int = 1,
+    name: str = "highres_features",
+) -> keras.Model:
     """HighRes3DNet (Li et al. 2017) without its last layer, with instance norm: features have `last` channels.
 
     Residual units of two (norm, ReLU, convolution 3^3); the k-th group is dilated by 2^k. Where a unit widens, its
@@ -87,7 +107,7 @@ def highres_features(widths=(16, 32, 64), units=3, last=80, channels=1, name="hi
     return keras.Model(inputs, _conv(last, 1, "last")(x), name=name)
 
 
-def instance_norm(name=None):
+def instance_norm(name: str | None = None) -> keras.layers.Layer:
     """Instance normalisation with scale and shift, epsilon 1e-5."""
     return norm_layer("instance", name)
 
@@ -100,24 +120,24 @@ class MoreChannels(keras.layers.Layer):
         total: channels of the result.
     """
 
-    def __init__(self, total, **kwargs):
+    def __init__(self, total: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.total = total
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """`x` with channels of zeros behind its own."""
         return tf.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, self.total - x.shape[-1]]])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the output."""
         return (*input_shape[:-1], self.total)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments, for saving."""
         return {**super().get_config(), "total": self.total}
 
 
-def _residual(x, width, dilation, label):
+def _residual(x: KerasTensor, width: int, dilation: int, label: str) -> KerasTensor:
     start = x if x.shape[-1] == width else MoreChannels(width, name=f"{label}_shortcut")(x)
     for j in range(2):
         x = keras.layers.ReLU()(instance_norm(f"{label}_norm{j}")(x))
@@ -125,17 +145,17 @@ def _residual(x, width, dilation, label):
     return keras.layers.Add(name=f"{label}_sum")([start, x])
 
 
-def _twice(x, width, label):
+def _twice(x: KerasTensor, width: int, label: str) -> KerasTensor:
     for j in range(2):
         x = _conv_norm_act(x, width, 3, f"{label}_conv{j}")
     return x
 
 
-def _conv_norm_act(x, width, kernel, label):
+def _conv_norm_act(x: KerasTensor, width: int, kernel: int, label: str) -> KerasTensor:
     return leaky_relu(SLOPE)(instance_norm(f"{label}_norm")(_conv(width, kernel, label)(x)))
 
 
-def _conv(width, kernel, name, dilation=1):
+def _conv(width: int, kernel: int, name: str, dilation: int = 1) -> keras.layers.Layer:
     return keras.layers.Conv3D(
         width, kernel, padding="same", dilation_rate=dilation, kernel_initializer="he_normal", name=name
     )

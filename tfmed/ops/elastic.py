@@ -5,6 +5,7 @@ A smooth field carries no more than its coarse lattice does, so nothing is ever 
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ _ALONE = 1 << 18  # multiplications of a product up to which OpenBLAS starts no 
 
 
 @functools.lru_cache(maxsize=64)
-def bspline_weights(size, nodes):
+def bspline_weights(size: int, nodes: int) -> np.ndarray:
     """Cubic B-spline weights of `nodes` control points at the voxels of an axis.
 
     The first and the last inner control point (index 1 and nodes - 2) lie on the first and the last voxel centre; one
@@ -35,7 +36,7 @@ def bspline_weights(size, nodes):
 
 
 @functools.lru_cache(maxsize=64)
-def gaussian_weights(size, sigma):
+def gaussian_weights(size: int, sigma: float) -> np.ndarray:
     """Weights that turn white noise on a coarse lattice into Gaussian-smoothed white noise on an axis's voxels.
 
     Noise of unit variance at every voxel, smoothed with `sigma` voxels, has the same covariance as this matrix times
@@ -52,7 +53,7 @@ def gaussian_weights(size, sigma):
     return (kernel * np.sqrt(step) / (np.sqrt(2 * np.pi) * sigma)).astype(np.float32)
 
 
-def spread(control, weights):
+def spread(control: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
     """Apply one matrix per axis to a lattice of control values (numpy).
 
     Args:
@@ -73,7 +74,7 @@ def spread(control, weights):
     return _product(field.reshape(-1, len(last)), last).reshape(*(len(matrix) for matrix in weights), components)
 
 
-def _product(left, right):
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """left @ right in blocks of rows so small that OpenBLAS keeps to the calling thread.
 
     Fields are drawn while a training step has the processors; threads that wait for each other then take many times as
@@ -86,7 +87,7 @@ def _product(left, right):
     return result
 
 
-def bspline_field(control, shape):
+def bspline_field(control: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """The cubic B-spline field of control values, as a TensorFlow operation: graph-safe, differentiable in `control`.
 
     Args:

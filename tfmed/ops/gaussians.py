@@ -9,7 +9,7 @@ float64, whatever comes in; divergences come out as float32.
 import tensorflow as tf
 
 
-def product(means, precisions):
+def product(means: tf.Tensor, precisions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(precision `(..., d, d)`, weighted `(..., d)`) of the product over the axis n; float64.
 
     Args:
@@ -20,7 +20,7 @@ def product(means, precisions):
     return tf.reduce_sum(precisions, -3), tf.einsum("...nij,...nj->...i", precisions, means)
 
 
-def product_of_rank_one(means, vectors, floor):
+def product_of_rank_one(means: tf.Tensor, vectors: tf.Tensor, floor: float) -> tuple[tf.Tensor, tf.Tensor]:
     """As `product`, of factors N(mu, A A) with A = v v^T + floor I; makes no matrix per factor.
 
     With s = |v|^2 the precision is (A A)^-1 = I / floor^2 - w v v^T, w = (2 floor + s) / (floor (floor + s))^2.
@@ -39,7 +39,7 @@ def product_of_rank_one(means, vectors, floor):
     return precision, tf.reduce_sum(means / floor**2 - weight * vectors * along, -2)
 
 
-def product_of_diagonal(means, deviations):
+def product_of_diagonal(means: tf.Tensor, deviations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(precision `(..., d)`, weighted `(..., d)`) of factors with independent components; float64.
 
     Args:
@@ -49,7 +49,7 @@ def product_of_diagonal(means, deviations):
     return tf.reduce_sum(precisions, -2), tf.reduce_sum(precisions * _double(means), -2)
 
 
-def kl_to_standard(precision, weighted):
+def kl_to_standard(precision: tf.Tensor, weighted: tf.Tensor) -> tf.Tensor:
     """KL(N(Lambda^-1 w, Lambda^-1) || N(0, I)) = (log det Lambda + tr Lambda^-1 + |Lambda^-1 w|^2 - d) / 2, `(...)`.
 
     By one Cholesky decomposition: neither a determinant nor a product of inverses is formed.
@@ -66,14 +66,14 @@ def kl_to_standard(precision, weighted):
     return _half(log_det + trace + tf.reduce_sum(mean * mean, -1), factor.shape[-1])
 
 
-def kl_to_standard_diagonal(precision, weighted):
+def kl_to_standard_diagonal(precision: tf.Tensor, weighted: tf.Tensor) -> tf.Tensor:
     """As `kl_to_standard`, of a precision `(..., d)` on the diagonal."""
     precision, weighted = _double(precision), _double(weighted)
     terms = tf.math.log(precision) + 1.0 / precision + tf.square(weighted / precision)
     return _half(tf.reduce_sum(terms, -1), precision.shape[-1])
 
 
-def draw_rank_one(mean, vector, floor, noise):
+def draw_rank_one(mean: tf.Tensor, vector: tf.Tensor, floor: float, noise: tf.Tensor) -> tf.Tensor:
     """mu + A e with A = v v^T + floor I, for standard normal noise e: a draw of N(mu, A A).
 
     Args:
@@ -83,9 +83,9 @@ def draw_rank_one(mean, vector, floor, noise):
     return mean + vector * tf.reduce_sum(vector * noise, -1, keepdims=True) + floor * noise
 
 
-def _double(tensor):
+def _double(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float64)
 
 
-def _half(terms, size):
+def _half(terms: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(0.5 * (terms - size), tf.float32)

@@ -4,13 +4,17 @@ import numpy as np
 import tensorflow as tf
 
 
-def linear_resize(array, axis, size):
+def linear_resize(array: tf.Tensor, axis: int, size: int) -> tf.Tensor:
     """Interpolate linearly to `size` entries over the same field of view; the border entries are continued.
 
     Args:
         array: float tensor with static shape.
         axis: the axis to resize.
         size: its new length.
+
+    Example:
+        >>> linear_resize(tf.constant([0.0, 2.0]), axis=0, size=4).numpy().tolist()
+        [0.0, 0.5, 1.5, 2.0]
     """
     count = array.shape[axis]
     if count == size:

@@ -12,17 +12,31 @@ import itertools
 import math
 import sys
 import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike, DTypeLike
 
 SIGMA = 0.125  # of the gaussian profile, in window lengths: 0.03 % of the peak is left at the window's border
 
 
 def sliding_window(
-    model_fn, volume, window, overlap=0.25, blend="gaussian", *, batch=1, pad="edge", flips=(), multiple=1,
-    margin=0, finish=None, out=None,
-):  # fmt: skip
+    model_fn: Callable[[np.ndarray], ArrayLike],
+    volume: ArrayLike,
+    window: int | Sequence[int],
+    overlap: float | Sequence[float] = 0.25,
+    blend: str = "gaussian",
+    *,
+    batch: int = 1,
+    pad: float | str = "edge",
+    flips: int | Sequence[int] = (),
+    multiple: int | Sequence[int] = 1,
+    margin: int | Sequence[int] = 0,
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Run a network window by window over a volume that need not fit into it, or into memory.
 
     Args:
@@ -54,17 +68,22 @@ def sliding_window(
 
     Raises:
         ValueError: an argument, the volume or the network's answer is none of the above.
+
+    Example:
+        >>> volume = np.arange(60.0).reshape(3, 4, 5)
+        >>> doubled = sliding_window(lambda windows: 2 * windows, volume, window=2)
+        >>> doubled.shape, bool(np.allclose(doubled, 2 * volume))
+        ((3, 4, 5), True)
     """
-    if not hasattr(volume, "shape"):
-        volume = np.asarray(volume)
+    volume = _as_array(volume)
     shape = tuple(volume.shape)
     lattice = _lattice(len(shape), window, overlap, blend, batch, pad, flips, multiple, margin)
     size, channels = _split(shape, lattice)
     _check_volume(volume, size, out)
     axes = [lattice.axis(axis, length) for axis, length in enumerate(size)]
     predict = functools.partial(_predict, _flipped(model_fn, lattice.flips, np.flip), lattice)
-    kind = _InPlace if finish is None else _Planes
-    answer = kind(size, axes, out, squeeze=channels is None, finish=finish)
+    squeeze = channels is None
+    answer = _InPlace(size, axes, out, squeeze) if finish is None else _Planes(size, axes, out, finish)
     for group in answer.groups(lattice.batch):
         corners = [[axis.starts[k] for axis, k in zip(axes, place, strict=True)] for place in group]
         predictions = predict(_read(volume, size, channels, lattice, corners))
@@ -75,9 +94,18 @@ def sliding_window(
 
 
 def window_graph(
-    model_fn, window, overlap=0.25, blend="gaussian", *, batch=1, pad="edge", flips=(), multiple=1, margin=0,
-    finish=None,
-):  # fmt: skip
+    model_fn: Callable[[tf.Tensor], tf.Tensor],
+    window: int | Sequence[int],
+    overlap: float | Sequence[float] = 0.25,
+    blend: str = "gaussian",
+    *,
+    batch: int = 1,
+    pad: float | str = "edge",
+    flips: int | Sequence[int] = (),
+    multiple: int | Sequence[int] = 1,
+    margin: int | Sequence[int] = 0,
+    finish: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """The same as a function of tensors: windows, blending and `finish` in one graph, for volumes of any size.
 
     A `tf.function` or an exported signature calls it; with `finish=lambda planes: tf.argmax(planes, -1)` a SavedModel
@@ -98,10 +126,10 @@ def window_graph(
         ValueError: an argument is none of the above; the function raises it for a tensor or a network that does not
             fit.
     """
-    rank = len(window) if np.shape(window) else 4
+    rank = np.shape(window)[0] if np.shape(window) else 4
     _lattice(rank, window, overlap, blend, batch, pad, flips, multiple, margin)  # refused here, not in a trace
 
-    def run(volume):
+    def run(volume: tf.Tensor) -> tf.Tensor:
         volume = tf.convert_to_tensor(volume)
         if volume.shape.rank is None:
             raise ValueError("the number of the volume's axes must be known")
@@ -121,20 +149,20 @@ def window_graph(
 class _Lattice:
     """Checked arguments."""
 
-    window: tuple
-    steps: tuple
+    window: tuple[int, ...]
+    steps: tuple[int, ...]
     blend: str
     batch: int
-    pad: object
-    flips: tuple
-    margin: tuple = ()
+    pad: float | str
+    flips: tuple[int, ...]
+    margin: tuple[int, ...] = ()
 
     @property
-    def seen(self):
+    def seen(self) -> tuple[int, ...]:
         """What a network sees of a window, its margin with it."""
         return tuple(length + 2 * edge for length, edge in zip(self.window, self.margin, strict=True))
 
-    def profile(self, axis):
+    def profile(self, axis: int) -> np.ndarray:
         """Weights along one axis of a window, float64."""
         length = self.window[axis]
         if self.blend == "constant":
@@ -142,7 +170,7 @@ class _Lattice:
         place = np.arange(length) - (length - 1) / 2
         return np.exp(-0.5 * (place / (SIGMA * length)) ** 2)
 
-    def axis(self, axis, size):
+    def axis(self, axis: int, size: int) -> "_Axis":
         """Where windows start along an axis of this size, and their shares."""
         length, step = self.window[axis], self.steps[axis]
         if size <= length:
@@ -159,27 +187,30 @@ class _Lattice:
 class _Axis:
     size: int
     length: int
-    starts: list
+    starts: list[int]
     shares: np.ndarray
 
-    def box(self, k):
+    def box(self, k: int) -> slice:
         """The voxels of the volume that window k covers."""
         return slice(max(self.starts[k], 0), min(self.starts[k] + self.length, self.size))
 
-    def inside(self, k):
+    def inside(self, k: int) -> slice:
         """The part of window k that lies in the volume."""
         box = self.box(k)
         return slice(box.start - self.starts[k], box.stop - self.starts[k])
 
-    def share(self, k):
+    def share(self, k: int) -> np.ndarray:
         return self.shares[k, self.inside(k)]
 
-    def final(self, k):
+    def final(self, k: int) -> int:
         """The first voxel that windows after window k may still reach."""
         return self.starts[k + 1] if k + 1 < len(self.starts) else self.size
 
 
-def _lattice(rank, window, overlap, blend, batch, pad, flips, multiple, margin=0):
+def _lattice(
+    rank: int, window: Any, overlap: Any, blend: str, batch: int, pad: Any, flips: Any, multiple: Any, margin: Any = 0
+) -> _Lattice:
+    """The arguments of a call, checked: they may be anything."""
     if np.shape(window) and len(window) not in (2, 3):
         raise ValueError(f"window is {window!r}; give one number, or one for each of 2 or 3 spatial axes")
     if rank not in (2, 3, 4):
@@ -206,35 +237,37 @@ def _lattice(rank, window, overlap, blend, batch, pad, flips, multiple, margin=0
     return _Lattice(window, steps, blend, int(batch), pad, tuple(int(axis) for axis in flips), margin)
 
 
-def _whole(value):
+def _whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _real(value):
+def _real(value: object) -> bool:
     return _whole(value) or isinstance(value, (float, np.floating))
 
 
-def _per_axis(name, value, axes, allowed, wanted):
+def _per_axis(name: str, value: Any, axes: int, allowed: Callable[[float], bool], wanted: str) -> tuple[float, ...]:
     values = tuple(value) if np.shape(value) else (value,) * axes
     if len(values) != axes or not all(_real(one) and allowed(one) for one in values):
         raise ValueError(f"{name} is {value!r}; give {wanted}, or one per spatial axis ({axes})")
     return values
 
 
-def _split(shape, lattice):
+def _split(shape: Sequence[int], lattice: _Lattice) -> tuple[Sequence[int], int | None]:
     """Spatial size and number of channels (None without a channel axis)."""
     axes = len(lattice.window)
     return shape[:axes], (shape[axes] if len(shape) > axes else None)
 
 
-def _flipped(model_fn, axes, flip):
+def _flipped(
+    model_fn: Callable[[Any], Any], axes: tuple[int, ...], flip: Callable[[Any, tuple[int, ...]], Any]
+) -> Callable[[Any], Any]:
     """The mean of `model_fn` over all flips along these axes of a window."""
     if not axes:
         return model_fn
     subsets = [tuple(axis + 1 for axis in chosen) for n in range(len(axes) + 1)
                for chosen in itertools.combinations(axes, n)]  # fmt: skip
 
-    def mean(windows):
+    def mean(windows: Any) -> Any:
         total = model_fn(windows)
         for chosen in subsets[1:]:
             total = total + flip(model_fn(flip(windows, chosen)), chosen)
@@ -243,7 +276,9 @@ def _flipped(model_fn, axes, flip):
     return mean
 
 
-def _check_answer(shape, floating, dtype, lattice, count):
+def _check_answer(
+    shape: Sequence[int | None], floating: bool, dtype: object, lattice: _Lattice, count: int | None
+) -> None:
     if len(shape) != len(lattice.window) + 2 or tuple(shape[:-1]) != (count, *lattice.window):
         raise ValueError(
             f"the network must answer windows {(count, *lattice.window)} with (*same, classes); it gave {tuple(shape)}"
@@ -255,7 +290,12 @@ def _check_answer(shape, floating, dtype, lattice, count):
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _check_volume(volume, size, out):
+def _as_array(volume: ArrayLike) -> Any:
+    """Itself, where it has a shape (an array, a memory map, an HDF5 data set); otherwise an array of it."""
+    return volume if hasattr(volume, "shape") else np.asarray(volume)
+
+
+def _check_volume(volume: np.ndarray, size: Sequence[int], out: np.ndarray | None) -> None:
     if min(volume.shape) < 1:
         raise ValueError(f"the volume is empty: shape {tuple(volume.shape)}")
     kind = getattr(volume.dtype, "kind", "f")
@@ -267,7 +307,9 @@ def _check_volume(volume, size, out):
         raise ValueError("out lies in the volume's memory, which is still read while out is written; give another")
 
 
-def _read(volume, size, channels, lattice, corners):
+def _read(
+    volume: np.ndarray, size: Sequence[int], channels: int | None, lattice: _Lattice, corners: Sequence[Sequence[int]]
+) -> np.ndarray:
     """The windows that begin at these corners, with their margins, `(n, *seen, channels)` float32."""
     windows = np.empty((len(corners), *lattice.seen, channels or 1), np.float32)
     for window, corner in zip(windows, corners, strict=True):
@@ -286,7 +328,7 @@ def _read(volume, size, channels, lattice, corners):
     return windows
 
 
-def _predict(model_fn, lattice, windows):
+def _predict(model_fn: Callable[[np.ndarray], Any], lattice: _Lattice, windows: np.ndarray) -> np.ndarray:
     count = len(windows)
     answer = model_fn(windows)
     del windows
@@ -298,7 +340,7 @@ def _predict(model_fn, lattice, windows):
     return answer.astype(np.float32, copy=False)
 
 
-def _add(target, prediction, shares):
+def _add(target: np.ndarray, prediction: np.ndarray, shares: Sequence[np.ndarray]) -> None:
     """target += prediction * (product of the shares), plane by plane, so that nothing large is made."""
     plane = functools.reduce(np.multiply.outer, [*shares[1:], np.ones(prediction.shape[-1], np.float32)])
     weights = np.empty_like(plane)
@@ -311,14 +353,22 @@ def _add(target, prediction, shares):
 class _InPlace:
     """Windows are added up in the answer itself."""
 
-    def __init__(self, size, axes, out, squeeze, finish):
-        self.size, self.axes, self.out, self.squeeze = size, axes, out, squeeze
-        self.target, self.ready = None, 0
+    def __init__(
+        self,
+        size: Sequence[int],
+        axes: Sequence[_Axis],
+        out: np.ndarray | None,
+        squeeze: bool = False,
+    ) -> None:
+        self.size, self.axes, self.squeeze = size, axes, squeeze
+        self.out: Any = out  # arrays from the first window on
+        self.target: Any = None
+        self.ready = 0
 
-    def groups(self, batch):
+    def groups(self, batch: int) -> Iterator[list[tuple[int, ...]]]:
         return _grouped(itertools.product(*(range(len(axis.starts)) for axis in self.axes)), batch)
 
-    def open(self, classes):
+    def open(self, classes: int) -> None:
         given = self.out is not None
         squeeze = self.squeeze and classes == 1
         shape = (*self.size, *(() if squeeze else (classes,)))
@@ -328,7 +378,7 @@ class _InPlace:
         self.target = self.out[..., None] if squeeze else self.out
         self.ready = 0 if given else self.size[0]
 
-    def add(self, place, box, prediction):
+    def add(self, place: tuple[int, ...], box: Sequence[slice], prediction: np.ndarray) -> None:
         if self.target is None:
             self.open(prediction.shape[-1])
         if box[0].stop > self.ready:
@@ -338,24 +388,31 @@ class _InPlace:
         shares = [axis.share(k) for axis, k in zip(self.axes, place, strict=True)]
         _add(self.target[tuple(box)], prediction[inside], shares)
 
-    def result(self):
+    def result(self) -> np.ndarray:
         return self.out
 
 
 class _Planes(_InPlace):
     """Windows are added up in a slab of planes; planes that no further window reaches are finished and written."""
 
-    def __init__(self, size, axes, out, squeeze, finish):
-        super().__init__(size, axes, out, False, finish)
-        self.finish, self.slab = finish, None
+    def __init__(
+        self,
+        size: Sequence[int],
+        axes: Sequence[_Axis],
+        out: np.ndarray | None,
+        finish: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        super().__init__(size, axes, out)
+        self.finish = finish
+        self.slab: Any = None
 
-    def groups(self, batch):
+    def groups(self, batch: int) -> Iterator[list[tuple[int, ...]]]:
         for k in range(len(self.axes[0].starts)):
             row = itertools.product([k], *(range(len(axis.starts)) for axis in self.axes[1:]))
             yield from _grouped(row, batch)
             self.write(k)
 
-    def add(self, place, box, prediction):
+    def add(self, place: tuple[int, ...], box: Sequence[slice], prediction: np.ndarray) -> None:
         if self.slab is None:
             depth = min(self.axes[0].length, self.size[0])
             self.slab = np.zeros((depth, *self.size[1:], prediction.shape[-1]), np.float32)
@@ -363,7 +420,7 @@ class _Planes(_InPlace):
         shares = [axis.share(k) for axis, k in zip(self.axes, place, strict=True)]
         _add(self.slab[(slice(None), *box[1:])], prediction[inside], shares)
 
-    def write(self, k):
+    def write(self, k: int) -> None:
         begin, end = self.axes[0].box(k).start, self.axes[0].final(k)
         count = end - begin
         planes = np.asarray(self.finish(self.slab[:count]))
@@ -378,13 +435,13 @@ class _Planes(_InPlace):
         self.slab[kept:] = 0
 
 
-def _grouped(places, batch):
+def _grouped(places: Iterable[tuple[int, ...]], batch: int) -> Iterator[list[tuple[int, ...]]]:
     places = iter(places)
     while group := list(itertools.islice(places, batch)):
         yield group
 
 
-def _opened(out, shape, dtype):
+def _opened(out: np.ndarray | None, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     if out is None:
         return np.zeros(shape, dtype)
     if tuple(out.shape) != tuple(shape):
@@ -395,7 +452,13 @@ def _opened(out, shape, dtype):
 # --- tensors ----------------------------------------------------------------------------------------------------------
 
 
-def _graph(model_fn, finish, lattice, volume, channels):
+def _graph(
+    model_fn: Callable[[tf.Tensor], tf.Tensor],
+    finish: Callable[[tf.Tensor], tf.Tensor] | None,
+    lattice: _Lattice,
+    volume: tf.Tensor,
+    channels: int | None,
+) -> tf.Tensor:
     axes = len(lattice.window)
     squeeze = channels is None
     volume = tf.expand_dims(volume, -1) if squeeze else volume
@@ -416,16 +479,16 @@ def _graph(model_fn, finish, lattice, volume, channels):
     covered = tf.maximum(size, lattice.window)  # by windows; margins lie around it
     places = [_places(lattice, axis, covered[axis]) for axis in range(axes)]
 
-    def window_at(indices):
+    def window_at(indices: Sequence[tf.Tensor]) -> tf.Tensor:
         """The window with these indices along each axis, and its margin."""
         corner = [starts[k] for (starts, _, _), k in zip(places, indices, strict=True)]
         return tf.slice(padded, [*corner, 0], (*lattice.seen, channels or 1))
 
-    def predict(windows):
+    def predict(windows: tf.Tensor) -> tf.Tensor:
         windows = tf.ensure_shape(windows, example.shape)
         return tf.cast(network(windows), tf.float32)
 
-    def level(axis, indices):
+    def level(axis: int, indices: list[tf.Tensor]) -> tf.Tensor:
         """The blend along `axis` and all later axes, `axis` first: (size of axis, windows of earlier axes, ...)."""
         starts, shares, ends = places[axis]
         rest = tf.concat([lattice.window[:axis], covered[axis + 1 :], [classes]], 0)
@@ -434,7 +497,7 @@ def _graph(model_fn, finish, lattice, volume, channels):
         if last and lattice.batch > 1:
             row = _row(window_at, predict, indices, tf.size(starts), lattice.batch)
 
-        def chunk(k):
+        def chunk(k: tf.Tensor) -> tf.Tensor:
             if last:
                 return tf.transpose(row[k] if lattice.batch > 1 else predict(window_at([*indices, k])[None])[0], order)
             held = _first(axis + 1, axes)
@@ -454,16 +517,22 @@ def _graph(model_fn, finish, lattice, volume, channels):
     return result
 
 
-def _first(axis, axes):
+def _first(axis: int, axes: int) -> list[int]:
     """The order of axes (spatial ones, then classes) with `axis` in front."""
     return [axis, *(a for a in range(axes + 1) if a != axis)]
 
 
-def _row(window_at, predict, indices, count, batch):
+def _row(
+    window_at: Callable[[Sequence[tf.Tensor]], tf.Tensor],
+    predict: Callable[[tf.Tensor], tf.Tensor],
+    indices: list[tf.Tensor],
+    count: tf.Tensor,
+    batch: int,
+) -> tf.Tensor:
     """Predictions for all windows along the last axis, `batch` at a time."""
     calls = (count + batch - 1) // batch
 
-    def body(call, found):
+    def body(call: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         chosen = tf.range(call * batch, tf.minimum((call + 1) * batch, count))
         windows = tf.map_fn(
             lambda k: window_at([*indices, k]), chosen, fn_output_signature=tf.float32, parallel_iterations=1
@@ -475,7 +544,16 @@ def _row(window_at, predict, indices, count, batch):
     return found.concat()
 
 
-def _overlap_add(starts, shares, ends, chunk, rest, shape, each, first):
+def _overlap_add(
+    starts: tf.Tensor,
+    shares: tf.Tensor,
+    ends: tf.Tensor,
+    chunk: Callable[[tf.Tensor], tf.Tensor],
+    rest: tf.Tensor,
+    shape: Sequence[int | None],
+    each: Callable[[tf.Tensor], tf.Tensor] | None,
+    first: tuple[tf.Tensor, tf.Tensor] | None,
+) -> tf.Tensor:
     """Sum of chunks `(window, *rest)`, each times its share, along their first axis; what is complete is put away.
 
     Args:
@@ -493,7 +571,7 @@ def _overlap_add(starts, shares, ends, chunk, rest, shape, each, first):
         signature = each.get_concrete_function(signature).structured_outputs
     done = tf.TensorArray(signature.dtype, count, infer_shape=False, element_shape=[None, *signature.shape[1:]])
 
-    def body(k, carry, done):
+    def body(k: tf.Tensor, carry: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
         share = tf.reshape(shares[k], [-1] + [1] * len(shape))
         part, number = chunk(k), ends[k] - starts[k]
         complete = carry[:number] + part[:number] * share[:number]  # slices of one sum would keep all of it in memory
@@ -515,7 +593,13 @@ def _overlap_add(starts, shares, ends, chunk, rest, shape, each, first):
     return done.concat()
 
 
-def _crop(planes, before, size, static, finish):
+def _crop(
+    planes: tf.Tensor,
+    before: tf.Tensor,
+    size: tf.Tensor,
+    static: Sequence[int | None],
+    finish: Callable[[tf.Tensor], tf.Tensor] | None,
+) -> tf.Tensor:
     """Complete planes without what was padded beside them, finished."""
     begin = tf.concat([[0], before[1:], [0]], 0)
     extent = tf.concat([[-1], size[1:], [-1]], 0)
@@ -530,13 +614,13 @@ def _crop(planes, before, size, static, finish):
     return finished
 
 
-def _padded(volume, size, lattice):
+def _padded(volume: tf.Tensor, size: tf.Tensor, lattice: _Lattice) -> tf.Tensor:
     """The volume, in the middle of more voxels where it is smaller than a window, and with margins."""
     missing = tf.maximum(lattice.window - size, 0)
     before = missing // 2 + lattice.margin
     after = missing - missing // 2 + lattice.margin
 
-    def enlarge():
+    def enlarge() -> tf.Tensor:
         if not isinstance(lattice.pad, str):
             widths = tf.stack([before, after], 1)
             return tf.pad(volume, tf.concat([widths, [[0, 0]]], 0), constant_values=float(lattice.pad))
@@ -551,7 +635,7 @@ def _padded(volume, size, lattice):
     return result
 
 
-def _inside(place, size, pad):
+def _inside(place: tf.Tensor, size: tf.Tensor, pad: float | str) -> tf.Tensor:
     """The voxel that stands at a place, which may lie outside of the volume."""
     if pad == "edge":
         return tf.clip_by_value(place, 0, size - 1)
@@ -560,7 +644,7 @@ def _inside(place, size, pad):
     return tf.where(size > 1, tf.minimum(place, period - place), 0)
 
 
-def _places(lattice, axis, size):
+def _places(lattice: _Lattice, axis: int, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """`_Lattice.axis` of a size known when the graph runs: starts, shares, and what is complete after each window."""
     length, step = lattice.window[axis], lattice.steps[axis]
     count = (size - length + step - 1) // step + 1
@@ -577,7 +661,7 @@ def _places(lattice, axis, size):
 class _CallableModule(types.ModuleType):
     """Lets `tfmed.ops.sliding_window(...)` be the function, whichever way this module was imported."""
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return sliding_window(*args, **kwargs)
 
 

@@ -2,20 +2,26 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 
-def size_of(regions):
+def size_of(regions: int) -> int:
     """Entries of the vector of a matrix of so many regions."""
     return regions * (regions - 1) // 2
 
 
-def to_vector(matrices):
-    """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries."""
+def to_vector(matrices: ArrayLike) -> np.ndarray:
+    """`(..., d, d)` -> `(..., d (d - 1) / 2)`, an array of the upper triangle's entries.
+
+    Example:
+        >>> to_vector([[0, 1, 2], [1, 0, 3], [2, 3, 0]]).tolist()
+        [1, 2, 3]
+    """
     matrices = np.asarray(matrices)
     return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
 
-def to_matrix(vectors, regions):
+def to_matrix(vectors: tf.Tensor, regions: int) -> tf.Tensor:
     """`(n, d (d - 1) / 2)` -> symmetric `(n, d, d)` with a zero diagonal; graph-safe, differentiable.
 
     Each entry of the result is read from its place in the vector, so both triangles are equal bit for bit.
@@ -23,6 +29,10 @@ def to_matrix(vectors, regions):
     Args:
         vectors: tensor.
         regions: d.
+
+    Example:
+        >>> to_matrix([[1, 2, 3]], regions=3).numpy().tolist()
+        [[[0, 1, 2], [1, 0, 3], [2, 3, 0]]]
     """
     places = np.full((regions, regions), size_of(regions))  # the diagonal reads a zero behind the last entry
     rows, columns = np.triu_indices(regions, 1)

@@ -9,12 +9,16 @@ and "nearest").
 import functools
 import sys
 import types
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 
-def warp(image, grid, order=1, fill=0, compiled=False):
+def warp(
+    image: tf.Tensor, grid: tf.Tensor, order: int = 1, fill: float | Sequence[float] | str = 0, compiled: bool = False
+) -> tf.Tensor:
     """Read an image at the places that a grid names.
 
     Args:
@@ -36,6 +40,12 @@ def warp(image, grid, order=1, fill=0, compiled=False):
     Raises:
         ValueError: the ranks or the batch sizes do not fit, an integer image is to be interpolated, or an argument is
             none of the above.
+
+    Example:
+        >>> image = tf.constant([1.0, 2.0, 3.0], shape=(1, 1, 3, 1))
+        >>> grid = identity_grid((1, 3))[None] + [0, 0.5]  # half a pixel to the right
+        >>> warp(image, grid, fill="edge").numpy().ravel().tolist()
+        [1.5, 2.5, 3.0]
     """
     image, grid = tf.convert_to_tensor(image), tf.cast(tf.convert_to_tensor(grid), tf.float32)
     _check(image, grid, order, fill)
@@ -48,7 +58,9 @@ def warp(image, grid, order=1, fill=0, compiled=False):
     return result
 
 
-def warp_array(image, grid, order=1, fill=0):
+def warp_array(
+    image: np.ndarray, grid: np.ndarray, order: int = 1, fill: float | Sequence[float] | str = 0
+) -> np.ndarray:
     """`warp` of one image from array to array, on the host: for input pipelines.
 
     It runs `warp` compiled, on the processor whatever other devices there are, several times as fast as scipy; so each
@@ -64,12 +76,18 @@ def warp_array(image, grid, order=1, fill=0):
 
     Raises:
         ValueError: as `warp` does.
+
+    Example:
+        >>> image = np.float32([[1, 2, 3]])[..., None]  # one row of three pixels, one channel
+        >>> grid = identity_grid((1, 3)) + [0, 1]  # each pixel is read from the one on its right
+        >>> warp_array(image, grid)[..., 0].tolist()
+        [[2.0, 3.0, 0.0]]
     """
     with tf.device("CPU:0"):
         return warp(np.asarray(image)[None], np.asarray(grid, np.float32)[None], order, fill, compiled=True).numpy()[0]
 
 
-def identity_grid(shape):
+def identity_grid(shape: Sequence[int]) -> np.ndarray:
     """The grid that leaves an image as it is.
 
     Args:
@@ -77,12 +95,16 @@ def identity_grid(shape):
 
     Returns:
         float32 array `(*shape, len(shape))` of voxel coordinates.
+
+    Example:
+        >>> identity_grid((2, 2)).tolist()
+        [[[0.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]]
     """
     axes = [np.arange(size, dtype=np.float32) for size in shape]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def _sample(image, grid, order):
+def _sample(image: tf.Tensor, grid: tf.Tensor, order: int) -> tf.Tensor:
     """An image with its surround (voxel i is at i + 1, so that every place below is inside) at the places of a grid."""
     rank, channels = grid.shape[-1], image.shape[-1]
     size = tf.shape(image)[1:-1]
@@ -104,11 +126,11 @@ def _sample(image, grid, order):
 
 
 @functools.cache
-def _compiled_sample():
+def _compiled_sample() -> Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]:
     return tf.function(_sample, jit_compile=True)
 
 
-def _surround(image, fill, rank):
+def _surround(image: tf.Tensor, fill: float | Sequence[float] | str, rank: int) -> tf.Tensor:
     """The image with one more voxel on each side of each spatial axis."""
     paddings = [[0, 0], *[[1, 1]] * rank, [0, 0]]
     if isinstance(fill, str):
@@ -120,7 +142,7 @@ def _surround(image, fill, rank):
     return tf.where(inside, tf.pad(image, paddings), fill)
 
 
-def _strides(size, rank):
+def _strides(size: tf.Tensor, rank: int) -> list[int | tf.Tensor]:
     """How far apart neighbours along each axis lie in the flat list of voxels."""
     strides = [1]
     for axis in range(rank - 1, 0, -1):
@@ -128,7 +150,7 @@ def _strides(size, rank):
     return strides
 
 
-def _index_of(corner, size, rank):
+def _index_of(corner: Sequence[tf.Tensor], size: tf.Tensor, rank: int) -> tf.Tensor:
     """Index of voxel `corner` (axis by axis, without the surround) in the flat list of all voxels of the batch."""
     strides = _strides(size, rank)
     sample = tf.reshape(tf.range(tf.shape(corner[0])[0]), [-1] + [1] * rank)
@@ -139,13 +161,13 @@ def _index_of(corner, size, rank):
     return index + (sample * (strides[0] * size[0]) + sum(strides))
 
 
-def _interpolate(voxels, first, size, shares):
+def _interpolate(voxels: tf.Tensor, first: tf.Tensor, size: tf.Tensor, shares: Sequence[tf.Tensor]) -> tf.Tensor:
     """Blend the 2^n corners; the two weights of an axis are formed so that whole places give whole voxels."""
     rank = len(shares)
     strides = _strides(size, rank)
     pairs = [(1 - share, share) for share in shares]
 
-    def blended(axis, index):
+    def blended(axis: int, index: tf.Tensor) -> tf.Tensor:
         if axis == rank:
             return tf.gather(voxels, index)
         lower, upper = pairs[axis]
@@ -154,7 +176,7 @@ def _interpolate(voxels, first, size, shares):
     return blended(0, first)
 
 
-def _check(image, grid, order, fill):
+def _check(image: tf.Tensor, grid: tf.Tensor, order: int, fill: float | Sequence[float] | str) -> None:
     if order not in (0, 1):
         raise ValueError(f"order is {order!r}; 0 (nearest) and 1 (linear) are available")
     if isinstance(fill, str) and fill != "edge":
@@ -177,7 +199,7 @@ def _check(image, grid, order, fill):
 class _CallableModule(types.ModuleType):
     """Lets `tfmed.ops.warp(image, grid)` be the function, whichever way this module was imported."""
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor:
         return warp(*args, **kwargs)
 
 

@@ -17,7 +17,10 @@ from tfmed.errors import DataError, UserError
 _CHOSEN = Stream("planning.cases")
 _MOST_CASES = 24  # whose voxels are looked at
 _MOST_CLASSES = 64
-_BUDGET = {2: 224 * 224, 3: 64 * 64 * 64}  # voxels of a patch
+_PATCH = {2: (96**2, 192**2, 320**2), 3: (32**3, 64**3, 96**3)}  # voxels: fewest, where nothing is known, most
+_STEPS = 600  # at least so many; patches are smaller where there is no time for them
+_SEEN = 0.25  # of an image, that a patch should show; voxels are taken larger for it
+_COARSEST = 2.0  # by how much, at most
 _COARSE = 3.0  # times as far between slices as between pixels: what then a 3-D kernel sees is mostly one slice
 _CT_AIR = -500.0  # HU; nothing but CT reaches down there
 
@@ -139,13 +142,17 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         network, patch: those of the settings, where they are not to be chosen.
     """
     spacing, resampled = _spacing(found)
+    axes = _axes(_median_shape(found, spacing), spacing)
+    affordable = 0.85 * 60 * minutes / (_STEPS * seconds_per_voxel) if seconds_per_voxel else None
+    budget = _budget(axes.value, affordable)
+    if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes.value :]):
+        spacing, resampled = _coarser(found, spacing, axes.value, budget)
     shape = _median_shape(found, spacing)
-    axes = _axes(shape, spacing)
     if patch is None:
-        patch, factors, levels = _patch(shape, spacing, axes.value, network)
+        patch, factors, levels = _patch(shape, spacing, axes.value, budget, network)
     else:
         levels, factors = _levels_of(patch)
-    batch = _batch(patch)
+    batch = _batch(patch, affordable)
     chosen = {
         "name": "unet", "widths": [min(16 * 2**level, 256) for level in range(levels)], "factors": factors,
         "norm": "instance", "activation": "leaky_relu",
@@ -161,9 +168,9 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         *labels,
         Choice("data.preprocess", [*([resampled.value] if resampled.value else []), *_intensity(found)],
                f"{resampled.reason}; {_intensity_reason(found)}"),
-        Choice("model.patch", list(patch), f"{axes.reason}; up to {_BUDGET[axes.value]} voxels in the images' shape"),
+        Choice("model.patch", list(patch), f"{axes.reason}; about {budget:.0f} voxels in the images' shape"),
         Choice("model.network", chosen, f"{levels} levels: halved while a side of the patch keeps 4 voxels"),
-        Choice("train.batch_size", batch, "2 volumes, or slices of about as many pixels"),
+        Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
         Choice("model.foreground", 0.5 if small else 0.33,
                f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
         Choice("train.steps", steps, f"{minutes:g} minutes at {seconds:.2g} s a step, a seventh for validations"),
@@ -222,11 +229,27 @@ def _axes(shape, spacing):
     return Choice("", 3, "3-D, for voxels are about as long as wide")
 
 
-def _patch(shape, spacing, axes, network=None):
+def _budget(axes, affordable):
+    """Voxels of a patch: as many as there is time for."""
+    fewest, usual, most = _PATCH[axes]
+    return usual if affordable is None else float(np.clip(affordable / (2 if axes == 3 else 4), fewest, most))
+
+
+def _coarser(found, spacing, axes, budget):
+    """(spacing, Choice) with larger voxels, so that a patch shows a good part of an image."""
+    whole = np.prod(_median_shape(found, spacing)[-axes:])
+    factor = min((_SEEN * whole / budget) ** (1 / axes), _COARSEST)
+    larger = spacing.copy()
+    larger[-axes:] *= factor
+    step = {"step": "resample", "spacing_mm": [round(float(value), 4) for value in larger]}
+    return larger, Choice("", step, f"voxels {factor:.2g} times as large, so that a patch shows a quarter of an image")
+
+
+def _patch(shape, spacing, axes, budget, network=None):
     """(patch, factors by which levels shrink, number of levels), for a network if one is given."""
     shape, spacing = np.array(shape[-axes:], float), np.array(spacing[-axes:])
     sides = shape.copy()
-    while np.prod(sides) > _BUDGET[axes]:  # the side that is longest in mm is cut first, so that patches become cubes
+    while np.prod(sides) > budget:  # the side that is longest in mm is cut first, so that patches become cubes
         longest = int((sides * spacing).argmax())
         sides[longest] *= 0.95
     if network is not None:
@@ -257,8 +280,11 @@ def _levels_of(patch):
     return levels, [2 if side % 2 ** (levels - 1) == 0 and side >= 2**levels else 1 for side in patch]
 
 
-def _batch(patch):
-    return 2 if len(patch) == 3 else int(np.clip(round(4 * 128 * 128 / math.prod(patch)), 2, 16))
+def _batch(patch, affordable):
+    if len(patch) == 3:
+        return 2
+    pixels = 4 * 128 * 128 if affordable is None else affordable
+    return int(np.clip(pixels / math.prod(patch), 2, 16))
 
 
 def _intensity(found):

@@ -1,5 +1,9 @@
 """How adversarial models take turns: with fresh samples for every update, or on what one forward pass has made."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from tfmed.losses.adversarial import PENALTIES
@@ -18,19 +22,19 @@ class AdversarialModel(TrainingModel):
         ema_decay: decay of the averaged generator weights; 0 keeps none.
     """
 
-    def __init__(self, critic_steps=1, ema_decay=0.0, **kwargs):
+    def __init__(self, critic_steps: int = 1, ema_decay: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.critic_steps = critic_steps
         self.ema_decay = ema_decay
-        self.averages = []
+        self.averages: list[tuple[keras.Model, keras.Model]] = []
 
-    def average_of(self, make):
+    def average_of(self, make: Callable[[], keras.Model]) -> keras.Model | None:
         """A second generator network that follows the first by moving average; None when `ema_decay` is 0."""
         if not self.ema_decay:
             return None
         return make()
 
-    def start_averages(self, pairs):
+    def start_averages(self, pairs: Any) -> None:
         """Say which network follows which: list of (average, network). Both must be built."""
         self.averages = [(average, network) for average, network in pairs if average is not None]
         for average, network in self.averages:
@@ -38,14 +42,23 @@ class AdversarialModel(TrainingModel):
             average.trainable = False
 
     @property
-    def objectives(self):
+    def objectives(self) -> dict[str, Callable[..., Any]]:
         """What critic and generator lower, with the first draws of a step."""
         return {
             "critic": lambda batch: self.critic_loss(batch, 0),
             "generator": lambda batch: self.generator_loss(batch, 0),
         }
 
-    def gradient_penalty(self, kind, judge, real, fake, weight, batch, tag):
+    def gradient_penalty(
+        self,
+        kind: str,
+        judge: Callable[[tf.Tensor], tf.Tensor],
+        real: tf.Tensor,
+        fake: tf.Tensor,
+        weight: float,
+        batch: dict[str, tf.Tensor],
+        tag: int,
+    ) -> tf.Tensor:
         """The mean gradient penalty of a critic; images of one sample share the place between real and fake.
 
         Args:
@@ -63,8 +76,8 @@ class AdversarialModel(TrainingModel):
         mix = tf.reshape(mix, [-1] + [1] * (len(real.shape) - 1))
         return tf.reduce_mean(PENALTIES[kind](judge, real, fake, weight, mix))
 
-    def train_step(self, batch):
-        logs = {}
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        logs: dict[str, tf.Tensor] = {}
         for k in range(self.critic_steps):
             logs |= self.update("critic", lambda part, k=k: self.critic_loss(part, k), self.draw(batch, k))
         logs |= self.update("generator", lambda part: self.generator_loss(part, self.critic_steps), self.draw(batch, 0))
@@ -72,7 +85,7 @@ class AdversarialModel(TrainingModel):
             move_average(average, network, self.ema_decay)
         return self.log(logs)
 
-    def draw(self, batch, k):
+    def draw(self, batch: dict[str, tf.Tensor], k: int) -> Any:
         """The k-th of `critic_steps` equal parts of this replica's batch: every `critic_steps`-th sample, so that all
         replicas' parts together are the same samples however many replicas there are."""
         return {name: value[k :: self.critic_steps] for name, value in batch.items()}
@@ -84,19 +97,19 @@ class SharedForwardModel(TrainingModel):
     A subclass builds its networks, and gives `made` and `turns`.
     """
 
-    def made(self, batch):
+    def made(self, batch: dict[str, tf.Tensor]) -> Any:
         """What the forward pass makes of a batch, a tensor or a tuple of tensors."""
         raise NotImplementedError
 
     @property
-    def turns(self):
+    def turns(self) -> Any:
         """{optimizer's name: function of (batch, what was made of it) -> (scalar mean loss, what to log)}, in order."""
         return {"critic": self.critic_loss, "generator": self.generator_loss}
 
     @property
-    def objectives(self):
+    def objectives(self) -> dict[str, Callable[..., Any]]:
         """The turns, each with a forward pass of its own."""
         return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.log(self.update_in_turn(self.made, self.turns, batch))

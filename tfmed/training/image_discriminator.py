@@ -1,5 +1,8 @@
 """A classifier of images trained to tell synthetic ones from real ones, and its features, for distances."""
 
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -16,25 +19,33 @@ class Discriminator:
         batch_size: images at a time.
     """
 
-    def __init__(self, network, batch_size=128):
+    def __init__(self, network: keras.Model, batch_size: int = 128) -> None:
         self.network, self.batch_size = network, batch_size
         self._call = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
 
-    def features(self, images):
+    def features(self, images: np.ndarray) -> np.ndarray:
         """Penultimate layer's outputs `(n, d)` of images `(n, H, W)` in [0, 1]."""
         return self._outputs(images, 0)
 
-    def probability(self, images):
+    def probability(self, images: np.ndarray) -> np.ndarray:
         """Probability `(n,)` that each of the images `(n, H, W)` is synthetic."""
         return 1.0 / (1.0 + np.exp(-np.clip(self._outputs(images, 1)[:, 0], -500, 500)))
 
-    def _outputs(self, images, which):
+    def _outputs(self, images: np.ndarray, which: int) -> np.ndarray:
         starts = range(0, len(images), self.batch_size)
         batches = (np.asarray(images[i : i + self.batch_size], np.float32)[..., None] for i in starts)
         return np.concatenate([self._call(tf.constant(x))[which].numpy().astype(np.float64) for x in batches])
 
 
-def train_discriminator(real, synthetic, seed=0, epochs=20, batch_size=128, learning_rate=1e-3, **network):
+def train_discriminator(
+    real: np.ndarray,
+    synthetic: np.ndarray,
+    seed: int = 0,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    **network: Any,
+) -> Discriminator:
     """A Discriminator trained to tell synthetic images (1) from real ones (0): binary cross-entropy, Adam, no stopping.
 
     Args:
@@ -52,7 +63,7 @@ def train_discriminator(real, synthetic, seed=0, epochs=20, batch_size=128, lear
     variables = [compat.tensor_variable(v) for v in model.trainable_variables]
 
     @tf.function(reduce_retracing=True)
-    def step(images, labels):
+    def step(images: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = tf.cast(model(images, training=True)[1][:, 0], tf.float32)
             loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
@@ -69,7 +80,7 @@ def train_discriminator(real, synthetic, seed=0, epochs=20, batch_size=128, lear
     return Discriminator(model, batch_size)
 
 
-def _check(real, synthetic):
+def _check(real: np.ndarray, synthetic: np.ndarray) -> None:
     for name, images in (("real", real), ("synthetic", synthetic)):
         if np.ndim(images) != 3 or not len(images):
             raise ValueError(f"{name}: images must be (n, H, W), at least one; got shape {np.shape(images)}")

@@ -1,5 +1,8 @@
 """ImagePool: translations of earlier steps, which a critic is shown so that it does not forget them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -26,7 +29,7 @@ class ImagePool(keras.layers.Layer):
         ConfigError: fewer images than a step makes; several replicas under gradient accumulation.
     """
 
-    def __init__(self, size, shape, model, tag, **kwargs):
+    def __init__(self, size: int, shape: Sequence[int], model: Any, tag: int, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
         if size < model.per_step:
             raise ConfigError(f"model.history: {size} images are fewer than a step's {model.per_step}; "
@@ -40,7 +43,7 @@ class ImagePool(keras.layers.Layer):
         )
         self.built = True
 
-    def shown(self, images, batch, model):
+    def shown(self, images: tf.Tensor, batch: dict[str, tf.Tensor], model: Any) -> tf.Tensor:
         """What a critic is shown for a batch's translations, both `(b, *shape)`, float32; keeps what is to be kept."""
         images = tf.stop_gradient(tf.cast(images, tf.float32))
         step, place = model.step_of(batch), batch["index"] % model.per_step

@@ -1,5 +1,8 @@
 """TrainingModel: the small base that custom training steps share (logging, noise, updates, averaged weights)."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,14 +23,18 @@ class TrainingModel(keras.Model):
         gradient_accumulation: parts into which each replica's batch is cut; their gradients are averaged.
     """
 
-    def __init__(self, seed=0, per_step=1, gradient_accumulation=1, name=None):
+    def __init__(
+        self, seed: int = 0, per_step: int = 1, gradient_accumulation: int = 1, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.noise_seed = seed
         self.per_step = per_step
         self.gradient_accumulation = gradient_accumulation
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
-    def finish_building(self, optimizers, logged):
+    def finish_building(
+        self, optimizers: Mapping[str, tuple[keras.optimizers.Optimizer, Sequence[keras.Model]]], logged: Iterable[str]
+    ) -> None:
         """Set optimizers and logged means up; call it last, inside the strategy's scope.
 
         Args:
@@ -46,28 +53,28 @@ class TrainingModel(keras.Model):
         self.built = True
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.meters.values()) if hasattr(self, "meters") else []
 
-    def log(self, values):
+    def log(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Add scalars to the running means of their names; returns all running means."""
         for name, value in values.items():
             self.meters[name].update_state(value)
         return {name: meter.result() for name, meter in self.meters.items()}
 
     @property
-    def objectives(self):
+    def objectives(self) -> dict[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]]:
         """{optimizer's name: function of a batch (or part of one) -> (scalar mean loss, {name: scalar to log})}."""
         raise NotImplementedError
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update by each optimizer, in the order of `objectives`."""
-        logs = {}
+        logs: dict[str, tf.Tensor] = {}
         for name, loss in self.objectives.items():
             logs |= self.update(name, loss, batch)
         return self.log(logs)
 
-    def parts(self, step):
+    def parts(self, step: int) -> tuple[str | None, ...]:
         """The parts of a training step (an int), in order: each is compiled once, and `train_step` is told its name.
 
         What runs on some steps only is such a part: a branch within a compiled step could not update the weights of
@@ -75,11 +82,17 @@ class TrainingModel(keras.Model):
         """
         return (None,)
 
-    def step_of(self, batch):
+    def step_of(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """The training step that a batch belongs to, int64 scalar."""
         return batch["index"][0] // self.per_step
 
-    def noise(self, batch, shape, tag, draw=tf.random.stateless_normal):
+    def noise(
+        self,
+        batch: dict[str, tf.Tensor],
+        shape: Sequence[int],
+        tag: int,
+        draw: Callable[..., tf.Tensor] = tf.random.stateless_normal,
+    ) -> tf.Tensor:
         """Noise `(samples, *shape)`, float32: the same for a sample however the batch is shared by replicas.
 
         Args:
@@ -92,7 +105,7 @@ class TrainingModel(keras.Model):
         everyone = draw((self.per_step, *shape), seed, alg="philox")  # the default algorithm depends on the device
         return tf.gather(everyone, batch["index"] % self.per_step)
 
-    def sum_over_replicas(self, value):
+    def sum_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
         """The sum over all replicas of a tensor that each of them has a share of, for losses that are no means.
 
         `update` averages gradients over replicas, so each replica's own share counts as often as there are replicas.
@@ -104,21 +117,27 @@ class TrainingModel(keras.Model):
         own = value * self.replicas
         return own + tf.stop_gradient(total - own)
 
-    def mean_over_replicas(self, value):
+    def mean_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
         """The mean over all replicas of a tensor, without gradient."""
         if self.replicas == 1:
             return tf.stop_gradient(value)
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(value))
 
-    def shared_mean(self, value):
+    def shared_mean(self, value: tf.Tensor) -> tf.Tensor:
         """The mean over all replicas of a tensor, for losses in which samples meet: gradients reach all replicas."""
         if self.replicas == 1:
             return value
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
-    def update(self, name, loss, batch, unconnected="none"):
+    def update(
+        self,
+        name: str,
+        loss: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]],
+        batch: dict[str, tf.Tensor],
+        unconnected: str = "none",
+    ) -> dict[str, tf.Tensor]:
         """Update the networks of one optimizer by the gradient of a loss averaged over the global batch.
 
         Args:
@@ -133,7 +152,7 @@ class TrainingModel(keras.Model):
         """
         optimizer, variables = self._updater(name)
 
-        def gradients(part):
+        def gradients(part: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
             with tf.GradientTape() as tape:
                 value, logs = loss(part)
                 scaled = self._scaled(optimizer, value)
@@ -143,7 +162,12 @@ class TrainingModel(keras.Model):
         compat.apply_gradients(optimizer, total, variables)
         return logs
 
-    def update_in_turn(self, forward, losses, batch):
+    def update_in_turn(
+        self,
+        forward: Callable[[dict[str, tf.Tensor]], Any],
+        losses: Mapping[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]],
+        batch: dict[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
         """Update several optimizers in turn by what one forward pass makes: critics, and then what they judge.
 
         A batch that is cut into parts goes forward once for each optimizer, so that one part is in memory at a time.
@@ -158,7 +182,7 @@ class TrainingModel(keras.Model):
             The values to log.
         """
         *judges, judged = losses
-        logs = {}
+        logs: dict[str, tf.Tensor] = {}
         if self.gradient_accumulation > 1:
             for name, loss in losses.items():
                 logs |= self.update(name, lambda part, loss=loss: loss(part, forward(part)), batch)
@@ -174,30 +198,34 @@ class TrainingModel(keras.Model):
         compat.apply_gradients(optimizer, tape.gradient(scaled, _tensors(variables)), variables)
         return logs | own
 
-    def _updater(self, name):
+    def _updater(self, name: str) -> tuple[keras.optimizers.Optimizer, list[Any]]:
         """(optimizer, its variables)."""
         attribute, networks = self.updaters[name]
         return getattr(self, attribute), [v for network in networks for v in network.trainable_variables]
 
-    def _scaled(self, optimizer, loss):
+    def _scaled(self, optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
         """A replica's loss as it must be differentiated."""
         return compat.scale_loss(optimizer, tf.cast(loss, tf.float32) / (self.replicas * self.gradient_accumulation))
 
 
-def _tensors(variables):
+def _tensors(variables: Sequence[Any]) -> list[tf.Variable]:
     return [compat.tensor_variable(v) for v in variables]
 
 
-def _accumulate(gradients, batch, parts):
+def _accumulate(
+    gradients: Callable[..., Any], batch: dict[str, tf.Tensor], parts: int
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
     """Sum of the gradients, and mean of the logs, over the parts of a batch; one part is in memory at a time."""
     if parts == 1:
         return gradients(batch)
     size = tf.shape(batch["index"])[0] // parts
 
-    def part(i):
+    def part(i: int | tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: value[i * size : (i + 1) * size] for name, value in batch.items()}
 
-    def add(i, total, logs):
+    def add(
+        i: tf.Tensor, total: list[tf.Tensor], logs: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor], dict[str, tf.Tensor]]:
         more, more_logs = gradients(part(i))
         return i + 1, [a + b for a, b in zip(total, more, strict=True)], tf.nest.map_structure(tf.add, logs, more_logs)
 
@@ -208,7 +236,7 @@ def _accumulate(gradients, batch, parts):
     return total, tf.nest.map_structure(lambda value: value / parts, logs)
 
 
-def move_average(average, network, decay):
+def move_average(average: keras.Model, network: keras.Model, decay: float | tf.Tensor) -> None:
     """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied.
 
     Counters (of dropout masks) are left alone: each network draws its own noise.
@@ -224,10 +252,10 @@ def move_average(average, network, decay):
         if tf.as_dtype(source.dtype).is_floating
     ]
 
-    def move(target, source, trainable):
+    def move(target: tf.Variable, source: tf.Variable, trainable: bool) -> None:
         target.assign(decay * target + (1.0 - decay) * source if trainable else tf.convert_to_tensor(source))
 
-    def on_all_replicas(strategy):
+    def on_all_replicas(strategy: tf.distribute.Strategy) -> None:
         for target, source, trainable in pairs:
             strategy.extended.update(target, move, args=(source, trainable))
 
@@ -235,10 +263,10 @@ def move_average(average, network, decay):
     tf.distribute.get_replica_context().merge_call(on_all_replicas)
 
 
-def assign(variable, value):
+def assign(variable: Any, value: tf.Tensor) -> None:
     """Assign a value, the same on all replicas, from within a replica."""
 
-    def on_all_replicas(strategy, value):
+    def on_all_replicas(strategy: tf.distribute.Strategy, value: tf.Tensor) -> None:
         strategy.extended.update(compat.tensor_variable(variable), lambda v, new: v.assign(new), args=(value,))
 
     tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(value,))

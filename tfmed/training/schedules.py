@@ -1,6 +1,7 @@
 """Learning rates over the steps."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,12 +17,20 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps, decay_from, final: as in `ScheduleConfig`.
     """
 
-    def __init__(self, base, steps, kind="constant", warmup_steps=0, decay_from=0.0, final=0.0):
-        self.arguments = dict(
+    def __init__(
+        self,
+        base: float,
+        steps: float,
+        kind: str = "constant",
+        warmup_steps: int = 0,
+        decay_from: float = 0.0,
+        final: float = 0.0,
+    ) -> None:
+        self.arguments: dict[str, Any] = dict(
             base=base, steps=steps, kind=kind, warmup_steps=warmup_steps, decay_from=decay_from, final=final
         )
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         a = self.arguments
         step = tf.cast(step, tf.float32)
         start = a["decay_from"] * a["steps"]
@@ -36,16 +45,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warm = tf.minimum(1.0, (step + 1.0) / a["warmup_steps"]) if a["warmup_steps"] else 1.0
         return a["base"] * factor * warm
 
-    def scaled(self, rate, steps):
+    def scaled(self, rate: float, steps: float) -> "Schedule":
         """A schedule of the same shape with `rate` times the learning rate, over `steps` times as many updates."""
         a = self.arguments
         return Schedule(**a | {"base": a["base"] * rate, "steps": a["steps"] * steps})
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return self.arguments
 
 
-def learning_rate(base, train):
+def learning_rate(base: float, train: Any) -> float | Schedule:
     """The base rate, or a Schedule over the run when the `train` section asks for one."""
     schedule = train.schedule
     if schedule.kind == "constant" and not schedule.warmup_steps:

@@ -9,9 +9,11 @@ its options. A phantom of several images has a field for each instead of `.volum
 
 import inspect
 import threading
+from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, quote
 
 from tfmed.errors import UserError, nearest
+from tfmed.io.volume import Volume
 
 from .brain_tumour import MODALITIES, brain_tumour
 from .chest_ct import chest_ct
@@ -45,17 +47,17 @@ __all__ = [
 ]
 
 
-def is_address(text):
+def is_address(text: object) -> TypeGuard[str]:
     """Whether `text` is a phantom address (and not a path)."""
     return isinstance(text, str) and text.startswith(_SCHEME)
 
 
-def parts(name):
+def parts(name: str) -> tuple[str, ...]:
     """The parts that an address of a phantom may name: its images, of which the first is the default, and "label"."""
     return (*_IMAGES.get(name, ("image",)), "label")
 
 
-def options(name):
+def options(name: str) -> dict[str, Any]:
     """The options of a phantom with their defaults (a dict; `seed` and `part` included).
 
     Raises:
@@ -68,7 +70,7 @@ def options(name):
     return {**defaults, "part": parts(name)[0]}
 
 
-def address(name, **chosen):
+def address(name: str, **chosen: Any) -> str:
     """The address of a phantom; options as keyword arguments (`part`: one of `parts(name)`).
 
     Raises:
@@ -80,7 +82,7 @@ def address(name, **chosen):
     return f"{_SCHEME}{name}?{query}" if query else f"{_SCHEME}{name}"
 
 
-def parse(text):
+def parse(text: str) -> tuple[str, dict[str, Any]]:
     """`(name, options)` of an address, every option given, typed as the phantom's function wants it.
 
     Raises:
@@ -97,7 +99,7 @@ def parse(text):
     return name, {**known, **{key: _typed(name, key, value, known) for key, value in pairs}}
 
 
-def read(text):
+def read(text: str) -> Volume:
     """Make the volume that an address names: int16 for an image (HU for CT), uint8 for a label map.
 
     The parts of one phantom are made at once. Those not asked for yet are kept until another phantom is made, each
@@ -123,16 +125,17 @@ def read(text):
 class _Leftover:
     """The parts of the last phantom that nobody has asked for; safe to use from several threads."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key, self._volumes = None, {}
+        self._key: Any = None
+        self._volumes: dict[str, Volume] = {}
 
-    def take(self, key, part):
+    def take(self, key: Any, part: str) -> Volume | None:
         """The part, which is then forgotten here; None if it is not here."""
         with self._lock:
             return self._volumes.pop(part, None) if key == self._key else None
 
-    def put(self, key, volumes):
+    def put(self, key: Any, volumes: dict[str, Volume]) -> None:
         """Keep these and forget all others."""
         with self._lock:
             self._key, self._volumes = key, volumes
@@ -141,11 +144,11 @@ class _Leftover:
 _leftover = _Leftover()
 
 
-def _text(value):
+def _text(value: object) -> str:
     return ",".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
 
 
-def _typed(name, key, text, known):
+def _typed(name: str, key: str, text: str, known: dict[str, Any]) -> Any:
     """The value of one option, of the type of its default."""
     if key not in known:
         raise UserError(f"phantom {name} has no option {key!r}{nearest(key, known)}")

@@ -43,7 +43,8 @@ def rician(rng, image, sigma, along=0.0, side=0.35):
     depth, height, width = image.shape
     pad = 32 if max(height, width) < 100 else 96
     bank = _correlated(rng, (4, height + pad, width + pad), side) * np.float32(sigma)
-    tile, top, left = rng.integers(0, 4, (depth, 2)), *rng.integers(0, pad + 1, (2, depth, 2))
+    tile = rng.integers(0, 4, (depth, 2))
+    top, left = rng.integers(0, pad + 1, (2, depth, 2))
     old, new = np.float32(along), np.float32(np.sqrt(1 - along * along))
     before = None
     for k in range(depth):

@@ -5,13 +5,15 @@ In a settings file: `preprocess: [{step: orient}, {step: resample, spacing_mm: [
 One that treats each image of a case in a way of its own has `together(volumes)` -> volumes, and leaves labels alone.
 """
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
 
 from tfmed.config import TAG
 from tfmed.errors import DataError
+from tfmed.io.volume import Volume
 
 from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
 from .intensity import N4, Equalize, PercentileScale, Window, ZScore
@@ -24,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _tag(value):
+def _tag(value: Any) -> Any:
     return TAG + str(value.get("step") if isinstance(value, dict) else getattr(value, "step", value))
 
 
@@ -42,14 +44,16 @@ Step = Annotated[
 ]
 
 
-def run(steps, volume, is_label=False):
+def run(steps: Iterable[Step], volume: Volume, is_label: bool = False) -> Volume:
     """Apply the steps in order."""
     for step in steps:
         volume = step.apply(volume, is_label)
     return volume
 
 
-def run_together(steps, images, label=None):
+def run_together(
+    steps: Iterable[Step], images: list[Volume], label: Volume | None = None
+) -> tuple[list[Volume], Volume | None]:
     """Apply the steps to all images of a case, which share one grid, and to its label map.
 
     Returns:
@@ -65,7 +69,7 @@ def run_together(steps, images, label=None):
     return images, label
 
 
-def class_labels(volume, values):
+def class_labels(volume: Volume, values: Sequence[int]) -> Volume:
     """A label map whose values become the numbers of classes: `values[k]` -> k, uint8.
 
     Raises:

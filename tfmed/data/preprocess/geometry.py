@@ -1,6 +1,7 @@
 """Steps that change where voxels lie: turning, resampling, cropping; images and labels alike."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from tfmed.config import Strict
 from tfmed.errors import DataError
 from tfmed.io import reorient
 from tfmed.io.geometry import machine_memory
+from tfmed.io.volume import Volume
 
 SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
 Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
@@ -22,7 +24,7 @@ class Orient(Strict):
     step: Literal["orient"] = "orient"
     to: str = pydantic.Field("RAS", pattern="^[RLAPSI]{3}$")
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         return reorient(volume, self.to)
 
 
@@ -37,15 +39,16 @@ class Resample(Strict):
     shape: tuple[Voxels, Voxels, Voxels] | None = None
 
     @pydantic.model_validator(mode="after")
-    def _one_of_two(self):
+    def _one_of_two(self) -> "Resample":
         if (self.spacing_mm is None) == (self.shape is None):
             raise ValueError("give either spacing_mm or shape")
         return self
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        spacing = self.spacing_mm or (1.0, 1.0, 1.0)  # one of the two is given
         shape = self.shape or tuple(
             max(1, round(count * old / new))
-            for count, old, new in zip(volume.shape, volume.spacing, self.spacing_mm, strict=True)
+            for count, old, new in zip(volume.shape, volume.spacing, spacing, strict=True)
         )
         return resample(volume, shape, is_label)
 
@@ -61,7 +64,7 @@ class Crop(Strict):
     fill: float = 0.0  # value of padded image voxels
     most_cut: float = pydantic.Field(1.0, ge=0, le=1)  # share of what is above `fill` that may be cut away
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         wanted = [new or old for new, old in zip(self.shape, volume.shape, strict=True)]
         starts = [(old - new) // 2 if old > new else -((new - old) // 2)
                   for new, old in zip(wanted, volume.shape, strict=True)]  # fmt: skip
@@ -70,7 +73,7 @@ class Crop(Strict):
             self._check_cut(volume.array, cropped.array)
         return cropped
 
-    def _check_cut(self, before, after):
+    def _check_cut(self, before: np.ndarray, after: np.ndarray) -> None:
         whole, kept = (float(np.clip(array - self.fill, 0, None).sum(dtype=np.float64)) for array in (before, after))
         if whole - kept > self.most_cut * whole:
             size = " x ".join(map(str, after.shape[:3]))
@@ -88,7 +91,7 @@ class CropForeground(Strict):
     margin: pydantic.NonNegativeInt = 0  # voxels kept around the box, as far as there are any
     axes: str = pydantic.Field("zyx", pattern="^(z?y?x?)$", min_length=1)  # along which to cut
 
-    def fitted(self, volumes):
+    def fitted(self, volumes: Sequence[Volume]) -> "_Box":
         """The box of these images, as a step."""
         bounds = []
         for axis, name in enumerate("zyx"):
@@ -103,28 +106,28 @@ class CropForeground(Strict):
             bounds.append((start, stop - start))
         return _Box(*zip(*bounds, strict=True))
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:  # its own box would be another one
             raise DataError("crop_foreground: the box is that of the images; this method needs step crop instead")
         return self.fitted([volume]).apply(volume)
 
 
 class _Box:
-    def __init__(self, starts, shape):
+    def __init__(self, starts: Sequence[int], shape: Sequence[int]) -> None:
         self.starts, self.shape = starts, shape
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         return boxed(volume, self.starts, self.shape)
 
 
-def boxed(volume, starts, shape, fill=0):
+def boxed(volume: Volume, starts: Sequence[int], shape: Sequence[int], fill: float | str = 0) -> Volume:
     """The part of a volume that begins at voxel `starts` (z, y, x; may be negative) and is `shape` large."""
     moved = np.eye(4)
     moved[:3, 3] = starts[::-1]
     return volume.replace(array=boxed_array(volume.array, starts, shape, fill), affine=volume.affine @ moved)
 
 
-def boxed_array(array, starts, shape, fill=0):
+def boxed_array(array: np.ndarray, starts: Sequence[int], shape: Sequence[int], fill: float | str = 0) -> np.ndarray:
     """The same of an array `(z, y, x[, channel])`; a view where nothing is padded.
 
     Args:
@@ -143,7 +146,7 @@ def boxed_array(array, starts, shape, fill=0):
     return np.pad(inside, [*widths, (0, 0)][: array.ndim], **options)
 
 
-def _check_memory(shape, itemsize):
+def _check_memory(shape: Sequence[int], itemsize: int) -> None:
     """Refuse an array that the machine cannot hold, before it is made."""
     count = math.prod(shape) * itemsize
     if count > machine_memory():
@@ -154,7 +157,7 @@ def _check_memory(shape, itemsize):
         )
 
 
-def _mirrored(array, starts, shape):
+def _mirrored(array: np.ndarray, starts: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     """The part of an array that goes on mirrored, again and again if need be."""
     places = []
     for start, length, size in zip(starts, shape, array.shape, strict=False):
@@ -165,7 +168,7 @@ def _mirrored(array, starts, shape):
     return part[np.ix_(*(place - place.min() for place in places))]
 
 
-def resample(volume, shape, is_label=False):
+def resample(volume: Volume, shape: Sequence[int], is_label: bool = False) -> Volume:
     """The volume on `shape` voxels `(z, y, x)` over the same field of view; linear for images, nearest for labels."""
     if tuple(shape) == volume.shape:
         return volume if is_label else volume.replace(array=volume.array.astype(np.float32, copy=False))
@@ -177,7 +180,7 @@ def resample(volume, shape, is_label=False):
     return volume.replace(array=array, affine=volume.affine @ to_old_voxels)
 
 
-def onto_grid(volume, shape, affine, is_label=False):
+def onto_grid(volume: Volume, shape: Sequence[int], affine: np.ndarray, is_label: bool = False) -> Volume:
     """The volume on another grid in the same space; 0 where it does not reach.
 
     Args:
@@ -193,7 +196,7 @@ def onto_grid(volume, shape, affine, is_label=False):
     return volume.replace(array=_resampled(volume.array, shape, to_old_voxels, is_label), affine=affine)
 
 
-def _resampled(array, shape, to_old_voxels, is_label):
+def _resampled(array: np.ndarray, shape: Sequence[int], to_old_voxels: np.ndarray, is_label: bool) -> np.ndarray:
     """Values of `array` at the voxels of a grid; `to_old_voxels` maps its (x, y, z, 1) to those of the array."""
     _check_memory((*shape, *array.shape[3:]), array.dtype.itemsize if is_label else 4)
     # SimpleITK takes the machine's own byte order only; files have either.

@@ -3,7 +3,7 @@
 A step with a `graph` method also exists as a function of tensors: exported models run such steps themselves.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from tfmed.config import Strict
 from tfmed.errors import DataError
+from tfmed.io.volume import Volume
 
 
 class Window(Strict):
@@ -21,12 +22,12 @@ class Window(Strict):
     range: tuple[float, float] = (-1.0, 1.0)
 
     @pydantic.model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> "Window":
         if self.window_hu[0] >= self.window_hu[1] or self.range[0] >= self.range[1]:
             raise ValueError("the lower bound comes first and is smaller")
         return self
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
             return volume
         (low, high), (bottom, top) = self.window_hu, self.range
@@ -34,14 +35,14 @@ class Window(Strict):
         scaled = (scaled - low) * np.float32((top - bottom) / (high - low)) + np.float32(bottom)
         return volume.replace(array=scaled)
 
-    def graph(self, image):
+    def graph(self, image: Any) -> Any:
         """The same of a float32 tensor of any shape."""
         import tensorflow as tf
 
         (low, high), (bottom, top) = self.window_hu, self.range
         return (tf.clip_by_value(image, low, high) - low) * np.float32((top - bottom) / (high - low)) + bottom
 
-    def invert(self, array):
+    def invert(self, array: np.ndarray) -> np.ndarray:
         """From `range` back to HU, float32, of an array; a tensor stays one."""
         (low, high), (bottom, top) = self.window_hu, self.range
         values = array if hasattr(array, "graph") or hasattr(array, "numpy") else np.asarray(array, np.float32)
@@ -54,7 +55,7 @@ class ZScore(Strict):
     step: Literal["zscore"] = "zscore"
     nonzero: bool = False  # statistics over, and change of, the voxels that are not 0 alone (skull-stripped MR)
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
             return volume
         values = volume.array.astype(np.float32)
@@ -63,7 +64,7 @@ class ZScore(Strict):
         scaled = ((values - np.float32(mean)) / np.float32(max(deviation, 1e-8))).astype(np.float32)
         return volume.replace(array=np.where(values != 0, scaled, np.float32(0)) if self.nonzero else scaled)
 
-    def graph(self, image):
+    def graph(self, image: Any) -> Any:
         """The same of one image as a float32 tensor of any shape."""
         import tensorflow as tf
 
@@ -82,14 +83,14 @@ class PercentileScale(Strict):
     percentile: float = pydantic.Field(99.9, gt=0, le=100)
     range: tuple[float, float] = (0.0, 1.0)
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
             return volume
         low, high = self.range
         share = np.clip(volume.array.astype(np.float32) / np.float32(self.white(volume.array)), 0, 1)
         return volume.replace(array=share * np.float32(high - low) + np.float32(low))
 
-    def white(self, array):
+    def white(self, array: np.ndarray) -> Any:
         """The value that becomes the upper end of `range`.
 
         Raises:
@@ -112,7 +113,7 @@ class N4(Strict):
     shrink: pydantic.PositiveInt = 4
     iterations: tuple[pydantic.PositiveInt, ...] = (50, 50, 50, 50)  # most per resolution of the field
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
             return volume
         values = volume.array.astype(np.float32)
@@ -138,7 +139,7 @@ class Equalize(Strict):
     step: Literal["equalize"] = "equalize"
     bins: pydantic.PositiveInt | None = None  # null: one per whole value, int(max + 1), from 256 to 65536
 
-    def apply(self, volume, is_label=False):
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
             return volume
         values = volume.array.astype(np.float32)

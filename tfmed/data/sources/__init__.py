@@ -6,9 +6,13 @@ arguments are its options, so a misspelt one is noticed before any file is touch
 
 import inspect
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from tfmed.data import phantoms
+from tfmed.data.case import Case
 from tfmed.errors import DataError, nearest
+from tfmed.files import PathLike
 from tfmed.io import file_of, part_of
 
 from .accounting import unused
@@ -52,12 +56,12 @@ _SOURCES = {
 __all__ = ["detect", "names", "open", "unused"]
 
 
-def names():
+def names() -> list[str]:
     """The known sources, sorted."""
     return sorted(_SOURCES)
 
 
-def open(name, root=None, **options):
+def open(name: str, root: PathLike | None = None, **options: Any) -> list[Case]:
     """The cases of a dataset, sorted by id; the same files give the same list.
 
     Args:
@@ -71,6 +75,12 @@ def open(name, root=None, **options):
     Raises:
         DataError: an unknown source or option; a folder that is missing, empty or laid out otherwise; a file that is of
             two patients.
+
+    Example:
+        >>> from tfmed.data import sources
+        >>> cases = sources.open("phantom_chest_ct", cases=2)
+        >>> [case.id for case in cases], sorted(cases[0].images)
+        (['chest-0000000', 'chest-0000001'], ['ct'])
     """
     if name not in _SOURCES:
         raise DataError(f"no data source {name!r}{nearest(name, _SOURCES)}")
@@ -86,9 +96,9 @@ def open(name, root=None, **options):
     return cases
 
 
-def _refuse_shared_files(cases):
+def _refuse_shared_files(cases: Sequence[Case]) -> None:
     """One file is of one patient: under two names, or behind two links, it would stand on both sides of a split."""
-    owners = {}
+    owners: dict[tuple, tuple[Case, str]] = {}
     for case in cases:
         for address in case.images.values():
             if phantoms.is_address(address):
@@ -106,7 +116,7 @@ def _refuse_shared_files(cases):
                 )
 
 
-def _wanted(default):
+def _wanted(default: object) -> tuple[type, str] | None:
     """Type and wording that an option with this default must have, or None where the source itself checks."""
     kinds = {str: "text", type(None): "text", bool: "true or false", int: "an integer"}
     kind = type(default)

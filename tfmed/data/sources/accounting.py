@@ -3,8 +3,11 @@
 import os
 import pathlib
 import stat
+from collections.abc import Sequence
 
 from tfmed.data import phantoms
+from tfmed.data.case import Case
+from tfmed.files import PathLike
 from tfmed.io import companions_of, file_of
 from tfmed.io.companions import data_files
 from tfmed.io.hdf5 import SUFFIXES as HDF5
@@ -19,7 +22,7 @@ _NOT_READ = (
 )  # fmt: skip
 
 
-def unused(root, cases):
+def unused(root: PathLike | None, cases: Sequence[Case]) -> list[tuple[pathlib.Path, str]]:
     """[(path, reason)] of the files at or below `root` that look like an image and belong to no case.
 
     Hidden files and folders (with a dot in front), which hold the store of git-annex or shadows of files, do not count.
@@ -42,9 +45,9 @@ def unused(root, cases):
     return found
 
 
-def _used(cases):
+def _used(cases: Sequence[Case]) -> tuple[set[str], set[str]]:
     """(files, folders of slices) of cases, absolute."""
-    files, folders = set(), set()
+    files, folders = set[str](), set[str]()
     for case in cases:
         addresses = [*case.images.values(), *([case.label] if case.label else [])]
         for address in (address for address in addresses if not phantoms.is_address(address)):
@@ -55,7 +58,7 @@ def _used(cases):
     return files, folders
 
 
-def _reason(path):
+def _reason(path: pathlib.Path) -> str | None:
     """Why a file that no case uses is not used; None where it looks like no image."""
     name = path.name.lower()
     if not name.endswith((*_READ, *_NOT_READ)):

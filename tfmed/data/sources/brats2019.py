@@ -1,9 +1,11 @@
 """BraTS: one folder per case with four modalities and, in the training release, the segmentation."""
 
+import pathlib
 import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, nothing, only_once, unique
 
@@ -16,7 +18,7 @@ _PART = re.compile(r".*brats.*(training|validation|testing)(data)?(_\d+)?", re.I
 _PARTS = {"training": "train", "validation": "validation", "testing": "test"}
 
 
-def brats2019(root=None):
+def brats2019(root: PathLike | None = None) -> list[Case]:
     """The cases of BraTS 2017 to 2021 (BraTS 2019: 335 with segmentation), which share one naming.
 
     Images are "flair", "t1", "t1ce" and "t2". A case without segmentation has no label. `meta["grade"]` is "HGG" or
@@ -31,7 +33,7 @@ def brats2019(root=None):
         DataError: the folder is missing or holds no case, or a case has no image, is there twice or in two encodings.
     """
     base = folder(root, "brats2019", _LAYOUT)
-    cases = {}
+    cases: dict[pathlib.Path, list[tuple[str, pathlib.Path]]] = {}
     for path in files_below(base):
         kind = _kind(path)
         if kind:

@@ -2,6 +2,7 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.dicom_files import dicom_files
 from tfmed.io.parts import ONE_SERIES, ORDERS
 from tfmed.io.stack import images_in
@@ -22,7 +23,7 @@ _CT_LABELS = {1: 1, 255: 1}
 _PARTS = {"train_sets": "train", "test_sets": "test"}
 
 
-def chaos(root=None, modality="ct", ground_order="names"):
+def chaos(root: PathLike | None = None, modality: str = "ct", ground_order: str = "names") -> list[Case]:
     """The CT or MR scans of CHAOS.
 
     CT scans have the image "ct" and the label 1 (liver); MR scans "t1_in" and "t1_out", or "t2", and the labels 1 to 4

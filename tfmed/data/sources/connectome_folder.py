@@ -2,6 +2,7 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.connectome import SUFFIXES
 
 from .listing import files_below, folder, group_of, nothing, only_once, unique
@@ -9,7 +10,7 @@ from .listing import files_below, folder, group_of, nothing, only_once, unique
 _LAYOUT = f"matrices ({', '.join(SUFFIXES)}) in one sub-folder per class"
 
 
-def connectome_folder(root=None, group_pattern=None):
+def connectome_folder(root: PathLike | None = None, group_pattern: str | None = None) -> list[Case]:
     """Connectomes below a folder, found recursively; `meta["class"]` is the first sub-folder on the way to a file.
 
     Args:

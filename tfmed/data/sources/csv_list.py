@@ -5,6 +5,7 @@ import pathlib
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.parts import file_of
 from tfmed.io.tables import read_rows
@@ -16,7 +17,7 @@ _OWN = ("id", "group", "label", "part")
 _PARTS = {"train": "train", "unlabelled": "train", "validation": "validation", "test": "test"}
 
 
-def csv_list(root=None):
+def csv_list(root: PathLike | None = None) -> list[Case]:
     """The cases that a table lists, one a line.
 
     Columns: `id`; optionally `group` (the patient; default: the id), `label` (a path, or empty) and `part` (train,
@@ -37,7 +38,9 @@ def csv_list(root=None):
     if not table.is_file():
         what = "is not a file" if table.exists() else "does not exist"
         raise DataError(f"{table}: {what}; source csv_list expects a CSV file with the columns {_COLUMNS}")
-    cases, seen, parts = [], {}, {}
+    cases: list[Case] = []
+    seen: dict[str, int] = {}
+    parts: dict[str, tuple[str | None, int]] = {}
     for number, row in _rows(table):
         where = f"{table}:{number}"
         case = _case(row, where, table.parent)

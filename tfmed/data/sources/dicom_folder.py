@@ -8,6 +8,7 @@ import warnings
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io import DicomSeries, ImageIntegrityError, list_dicom_series
 from tfmed.io.dicom import NoSlices
 from tfmed.io.dicom_order import ordered
@@ -19,7 +20,9 @@ _LAYOUT = "DICOM series, each in a sub-folder (the first level is taken as the p
 _NO_IMAGES = ("SEG",)  # label maps, listed only where they are asked for
 
 
-def dicom_folder(root=None, modality=None, image="ct", volume=-1):
+def dicom_folder(
+    root: PathLike | None = None, modality: str | None = None, image: str = "ct", volume: int = -1
+) -> list[Case]:
     """One case per DICOM series at or below a folder; only headers are read.
 
     Ids come from the folders' names, never from the patient fields in the files. A case's image is the folder of its

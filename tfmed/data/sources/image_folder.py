@@ -4,6 +4,7 @@ import fnmatch
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.stack import SUFFIXES
 
 from .listing import files_below, folder, group_of, nothing, only_once, unique
@@ -12,7 +13,9 @@ _LAYOUT = "images (.png, .jpg, .tif) in one sub-folder per class, or in train/, 
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
-def image_folder(root=None, ignore="*_mask*", group_pattern=None, modality="image"):
+def image_folder(
+    root: PathLike | None = None, ignore: str = "*_mask*", group_pattern: str | None = None, modality: str = "image"
+) -> list[Case]:
     """Images below a folder, found recursively; `meta["class"]` is the folder that they lie in.
 
     As BUSI comes (`benign/benign (1).png`, with `benign (1)_mask.png` beside it) or Kermany's chest radiographs

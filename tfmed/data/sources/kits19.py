@@ -1,7 +1,10 @@
 """KiTS19: one folder per case with the CT and, for 210 of the 300, the segmentation."""
 
+import pathlib
+
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, nothing, only_once, unique
 
@@ -9,7 +12,7 @@ _LAYOUT = "data/case_00000/{imaging,segmentation}.nii.gz, data/case_00001/..."
 _FILES = {f"{stem}.nii{end}": stem for stem in ("imaging", "segmentation") for end in ("", ".gz")}
 
 
-def kits19(root=None):
+def kits19(root: PathLike | None = None) -> list[Case]:
     """The cases of KiTS19; label values are 1 (kidney) and 2 (tumour). A case without segmentation has no label.
 
     Args:
@@ -19,7 +22,7 @@ def kits19(root=None):
         DataError: the folder is missing or holds no case; a case lacks its image, is there twice or in two encodings.
     """
     base = folder(root, "kits19", _LAYOUT)
-    cases = {}
+    cases: dict[pathlib.Path, list[tuple[str, pathlib.Path]]] = {}
     for path in files_below(base):
         if path.name.lower() in _FILES:
             cases.setdefault(path.parent, []).append((_FILES[path.name.lower()], path))

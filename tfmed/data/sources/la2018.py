@@ -2,6 +2,7 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, nothing, only_once, unique
 
@@ -11,7 +12,7 @@ _PARTS = {"training set": "train", "testing set": "test"}
 _LISTS = {"train.list": "train", "test.list": "test"}
 
 
-def la2018(root=None):
+def la2018(root: PathLike | None = None) -> list[Case]:
     """The scans "mr" of the challenge with the left atrium's cavity as label 1.
 
     The challenge's own masks hold 255, which `meta["label_values"]` makes 1; a scan without mask has no label. In the

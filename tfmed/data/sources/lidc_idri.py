@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.dicom_files import dicom_files
 
 from .lidc_xml import readings
@@ -16,7 +17,7 @@ _MODALITY, _SERIES = "Modality", "SeriesInstanceUID"
 _SPACING, _POSITION, _AXES = "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"
 
 
-def lidc_idri(root=None):
+def lidc_idri(root: PathLike | None = None) -> list[Case]:
     """The CT series of LIDC-IDRI with what each reader marked; chest X-rays are left out.
 
     `meta["nodules"]` lists one dict per mark of a reader: `reader` (0, 1, ...; a session, not a person), `id`

@@ -6,15 +6,18 @@ import pathlib
 import re
 import unicodedata
 import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom, read_header
 
 _BIDS = re.compile(r"(?:^|/)(sub-[^\W_]+)(?=[_/])")
 
 
-def folder(root, source, layout):
+def folder(root: PathLike | None, source: str, layout: str) -> pathlib.Path:
     """`root` as an existing folder.
 
     Raises:
@@ -31,7 +34,7 @@ def folder(root, source, layout):
     return path
 
 
-def nothing(root, source, layout):
+def nothing(root: object, source: str, layout: str) -> DataError:
     """The error for a folder in which nothing was found."""
     return DataError(f"{root}: holds no case; source {source} expects {layout}")
 
@@ -39,7 +42,7 @@ def nothing(root, source, layout):
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
-def identity(text):
+def identity(text: object) -> str:
     """What a case or a patient is called: the text itself, its letters composed (macOS keeps them apart in names).
 
     Raises:
@@ -51,13 +54,13 @@ def identity(text):
     return unicodedata.normalize("NFC", text)
 
 
-def volume_suffix(path):
+def volume_suffix(path: PathLike) -> str:
     """The suffix of a volume as it stands in the file's name, or "" where it has none that is read."""
     name = os.path.basename(path)
     return next((name[-len(suffix) :] for suffix in VOLUMES if name.lower().endswith(suffix)), "")
 
 
-def unique(short, long):
+def unique(short: Iterable[str], long: Iterable[str]) -> list[str]:
     """One id per case: the short name where it is alone, else the long one, else numbered."""
     short, long = [identity(name) for name in short], [identity(name).replace("/", "-") for name in long]
     count = collections.Counter(short)
@@ -76,7 +79,7 @@ LABEL_ENDING = re.compile(r"[._-](seg|segmentation|label|labels|mask|gt|roi)$", 
 _IMAGE_ENDING = re.compile(r"[._-](image|img|ct|mr)$")
 
 
-def match_labels(images, labels, some=False):
+def match_labels(images: Collection[str], labels: Mapping[str, Any], some: bool = False) -> dict[str, Any]:
     """{key of an image: its label}: under the same key, or under one that differs in case or in an ending as `_seg`.
 
     Args:
@@ -87,10 +90,11 @@ def match_labels(images, labels, some=False):
     Raises:
         DataError: a label that belongs to no image, or may belong to several.
     """
-    found, others = {}, {}
+    found: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for key, label in labels.items():
         (found if key in images else others)[key] = label
-    loosely = {}
+    loosely: dict[str, list[str]] = {}
     for key in images:
         loosely.setdefault(_IMAGE_ENDING.sub("", key.casefold()), []).append(key)
     for key, label in others.items():
@@ -105,18 +109,18 @@ def match_labels(images, labels, some=False):
     return found
 
 
-def hidden(path, root):
+def hidden(path: pathlib.Path, root: pathlib.Path) -> bool:
     """Whether a part of the path below `root` begins with a dot (as the shadow files of some archives do)."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _walk(root):
+def _walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
     """(folder, names of its files) at and below `root`, without hidden ones; links to folders are followed.
 
     A folder that is reached twice, as in a circle of links, is entered once.
     """
 
-    def refuse(error):
+    def refuse(error: OSError) -> NoReturn:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions, or move it away")
 
     seen = set()
@@ -130,7 +134,7 @@ def _walk(root):
         yield pathlib.Path(where), [name for name in names if not name.startswith(".")]
 
 
-def dicom_folders(root):
+def dicom_folders(root: pathlib.Path) -> list[pathlib.Path]:
     """The folders at or below `root` that directly hold DICOM files, sorted; see `files_below` for links.
 
     A folder whose files may be slices by their names and are none is left out with a warning.
@@ -138,7 +142,7 @@ def dicom_folders(root):
     return sorted(where for where, names in _walk(root) if names and _has_dicom(where))
 
 
-def _has_dicom(path):
+def _has_dicom(path: pathlib.Path) -> bool:
     files = dicom_files(path)
     if any(file.suffix.lower() in DICOM_SUFFIXES or looks_like_dicom(file) for file in files):
         return True
@@ -147,7 +151,7 @@ def _has_dicom(path):
     return False
 
 
-def first_slice(files):
+def first_slice(files: Sequence[pathlib.Path]) -> pathlib.Path:
     """The first of some DICOM files that is a slice (reports may come before it), else the first.
 
     Raises:
@@ -156,7 +160,7 @@ def first_slice(files):
     return next((file for file in files if header(file, ["PixelSpacing"])[0]), files[0])
 
 
-def header(path, names):
+def header(path: pathlib.Path, names: Sequence[str]) -> list[str]:
     """The text of some tags, named by their keywords, of one DICOM file, "" where absent.
 
     Raises:
@@ -166,7 +170,7 @@ def header(path, names):
     return [found.text(name) for name in names]
 
 
-def files_below(root):
+def files_below(root: pathlib.Path) -> list[pathlib.Path]:
     """All files at or below `root` whose path has no hidden part, in the order of their paths.
 
     Links to folders are followed; a folder that is reached twice is entered once.
@@ -174,7 +178,7 @@ def files_below(root):
     return sorted(where / name for where, names in _walk(root) for name in names)
 
 
-def group_of(name, group_pattern, path, source):
+def group_of(name: str, group_pattern: str | None, path: object, source: str) -> str | None:
     """The patient that a file's relative path names: the one group of a regular expression.
 
     Without an expression the subject of a BIDS name (`sub-01/ses-2/...`, `sub-01_ses-2_T1w.nii.gz`), else None.
@@ -197,13 +201,13 @@ def group_of(name, group_pattern, path, source):
     return identity(found.group(1))
 
 
-def only_once(pairs, source):
+def only_once(pairs: Iterable[tuple[Any, Any]], source: str) -> dict[Any, Any]:
     """dict of (key, path) pairs.
 
     Raises:
         DataError: two paths have the same key.
     """
-    found = {}
+    found: dict[Any, Any] = {}
     for key, path in pairs:
         if key in found:
             raise DataError(f"{path}: the same {source} case as {found[key]}; remove one of the two")

@@ -4,6 +4,7 @@ import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, nothing, only_once
 
@@ -11,7 +12,7 @@ _LAYOUT = "volume-<n>.nii and segmentation-<n>.nii (also .nii.gz), flat or in Tr
 _FILE = re.compile(r"(test-volume|test-segmentation|volume|segmentation)-([0-9]{1,6})\.nii(\.gz)?", re.IGNORECASE)
 
 
-def lits(root=None):
+def lits(root: PathLike | None = None) -> list[Case]:
     """The CTs of LiTS; label values are 1 (liver) and 2 (tumour).
 
     `meta["part"]` is "test" for `test-volume-<n>`, else "train". A volume without segmentation has no label. A scan is

@@ -4,6 +4,7 @@ import math
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.tables import read_rows
 
@@ -13,7 +14,7 @@ _LAYOUT = "subset0/ ... subset9/ with <SeriesUID>.mhd and .raw, and annotations.
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 
 
-def luna16(root=None, lung_masks=False):
+def luna16(root: PathLike | None = None, lung_masks: bool = False) -> list[Case]:
     """The scans of LUNA16 with their nodules.
 
     `meta["nodules"]` lists dict(centre_mm, radius_mm): RAS x, y, z in mm (the table's world coordinates are LPS) and

@@ -2,13 +2,16 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, group_of, only_once, unique, volume_suffix
 
 _LAYOUT = "a folder per modality, such as mr/ and ct/, that hold one name each per case: mr/p1.nii.gz and ct/p1.nii.gz"
 
 
-def modality_folders(root=None, modalities="mr,ct", group_pattern=None):
+def modality_folders(
+    root: PathLike | None = None, modalities: str = "mr,ct", group_pattern: str | None = None
+) -> list[Case]:
     """Cases that have an image of one name in each of several folders; nothing is guessed where a name is missing.
 
     Args:

@@ -7,13 +7,14 @@ import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import folder, identity, only_once
 
 _LAYOUT = "dataset.json, imagesTr/, labelsTr/ and imagesTs/ (one task, such as Task09_Spleen)"
 
 
-def msd(root=None):
+def msd(root: PathLike | None = None) -> list[Case]:
     """The cases of one task, as `dataset.json` lists them.
 
     A case has one image per modality, named as there in small letters ("ct", "flair", "t1w", ...); where a file holds

@@ -5,6 +5,7 @@ import re
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import (
     LABEL_ENDING,
@@ -24,8 +25,14 @@ _CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's name of the images of one
 
 
 def nifti_folder(
-    root=None, pattern="*", images="images", labels="labels", group_pattern=None, modality="ct", channels=None
-):
+    root: PathLike | None = None,
+    pattern: str = "*",
+    images: str = "images",
+    labels: str = "labels",
+    group_pattern: str | None = None,
+    modality: str = "ct",
+    channels: str | None = None,
+) -> list[Case]:
     """Volumes below a folder, found recursively.
 
     If `root` has a folder `images`, the images are in it and their labels in `labels`, under the same relative name; of

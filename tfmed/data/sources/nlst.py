@@ -1,6 +1,9 @@
 """NLST: <PID>/<StudyUID>/<SeriesUID>/ with DICOM slices; several reconstructions and localisers per exam."""
 
+import pathlib
+
 from tfmed.data.case import Case
+from tfmed.files import PathLike
 from tfmed.io.dicom_files import dicom_files
 
 from .listing import dicom_folders, first_slice, folder, header, identity, nothing, unique
@@ -9,7 +12,7 @@ _LAYOUT = "<PID>/<StudyUID>/<SeriesUID>/*.dcm (also below a folder NLST/)"
 _MODALITY, _KIND, _DATE, _SERIES = "Modality", "ImageType", "StudyDate", "SeriesInstanceUID"
 
 
-def nlst(root=None, smallest=20):
+def nlst(root: PathLike | None = None, smallest: int = 20) -> list[Case]:
     """One CT series per exam: the one with most slices that is not a localiser (ties: the first by folder name).
 
     The group is the participant's folder. `meta` has `round` (0, 1 or 2 for T0, T1, T2, told by the study date's year
@@ -24,7 +27,7 @@ def nlst(root=None, smallest=20):
         ImageIntegrityError: the first file of a series is not readable DICOM.
     """
     base = folder(root, "nlst", _LAYOUT)
-    exams = {}
+    exams: dict[pathlib.Path, list[pathlib.Path]] = {}
     for place in dicom_folders(base):
         if len(place.relative_to(base).parts) >= 3:
             exams.setdefault(place.parent, []).append(place)

@@ -2,6 +2,7 @@
 
 from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .listing import files_below, folder, group_of, nothing, only_once, unique, volume_suffix
 
@@ -9,14 +10,14 @@ _LAYOUT = "<id>{image} and <id>{label} volumes (.nii, .nii.gz, .nrrd, .mha, .mhd
 
 
 def paired_folder(
-    root=None,
-    image_suffix="_image",
-    label_suffix="_label",
-    modality="image",
-    validation_folder=None,
-    test_folder=None,
-    group_pattern=None,
-):
+    root: PathLike | None = None,
+    image_suffix: str = "_image",
+    label_suffix: str = "_label",
+    modality: str = "image",
+    validation_folder: str | None = None,
+    test_folder: str | None = None,
+    group_pattern: str | None = None,
+) -> list[Case]:
     """Images and labels in the same folder under one name with two endings; an image without label has none.
 
     Where `validation_folder` or `test_folder` is given, `meta["part"]` tells the part of each case: these, or "train"

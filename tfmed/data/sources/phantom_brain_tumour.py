@@ -1,21 +1,24 @@
 """Brain tumour phantoms: any number of labelled examinations of four MR images, made when they are read."""
 
+from tfmed.data.case import Case
+from tfmed.files import PathLike
+
 from .phantom_cases import phantom_cases
 
 
 def phantom_brain_tumour(
-    root=None,
-    cases=285,
-    seed=0,
-    shape=(150, 186, 152),
-    core_radius_mm=(8.0, 24.0),
-    oedema_mm=(3.0, 20.0),
-    enhancing=0.8,
-    lesions=12,
-    noise=1.0,
-    bias=1.0,
-    unlabelled=0,
-):
+    root: PathLike | None = None,
+    cases: int = 285,
+    seed: int = 0,
+    shape: tuple[int, ...] = (150, 186, 152),
+    core_radius_mm: tuple[float, float] = (8.0, 24.0),
+    oedema_mm: tuple[float, float] = (3.0, 20.0),
+    enhancing: float = 0.8,
+    lesions: int = 12,
+    noise: float = 1.0,
+    bias: float = 1.0,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Phantom brain MR (images "t1", "t1ce", "t2", "flair") with label maps; listing them makes none of them.
 
     Args:

@@ -1,5 +1,8 @@
 """What the phantom sources share: the list of addresses of any phantom."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.errors import DataError
@@ -7,7 +10,9 @@ from tfmed.errors import DataError
 _MOST = 100_000
 
 
-def phantom_cases(phantom, prefix, images, cases, seed, unlabelled, **options):
+def phantom_cases(
+    phantom: str, prefix: str, images: Mapping[str, str], cases: int, seed: int, unlabelled: int, **options: Any
+) -> list[Case]:
     """Cases of one phantom; listing them makes none of them.
 
     Args:

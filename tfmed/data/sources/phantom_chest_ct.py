@@ -1,21 +1,24 @@
 """Chest CT phantoms: any number of labelled scans, made when they are read."""
 
+from tfmed.data.case import Case
+from tfmed.files import PathLike
+
 from .phantom_cases import phantom_cases
 
 
 def phantom_chest_ct(
-    root=None,
-    cases=900,
-    seed=0,
-    shape=(224, 224, 224),
-    nodules=0,
-    nodule_radius_mm=(3.0, 12.0),
-    field_of_view_mm=360.0,
-    length_mm=320.0,
-    noise_hu=25.0,
-    streaks=1.0,
-    unlabelled=0,
-):
+    root: PathLike | None = None,
+    cases: int = 900,
+    seed: int = 0,
+    shape: tuple[int, ...] = (224, 224, 224),
+    nodules: int = 0,
+    nodule_radius_mm: tuple[float, float] = (3.0, 12.0),
+    field_of_view_mm: float = 360.0,
+    length_mm: float = 320.0,
+    noise_hu: float = 25.0,
+    streaks: float = 1.0,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Phantom chest CTs with label maps; listing them makes none of them.
 
     Args:

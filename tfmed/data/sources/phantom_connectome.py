@@ -2,10 +2,20 @@
 
 import dataclasses
 
+from tfmed.data.case import Case
+from tfmed.files import PathLike
+
 from .phantom_cases import phantom_cases
 
 
-def phantom_connectome(root=None, cases=220, seed=0, regions=90, effect=0.35, streamlines=60.0):
+def phantom_connectome(
+    root: PathLike | None = None,
+    cases: int = 220,
+    seed: int = 0,
+    regions: int = 90,
+    effect: float = 0.35,
+    streamlines: float = 60.0,
+) -> list[Case]:
     """Phantom structural connectomes (image "connectome"), every second one of class "AD", the others "CN".
 
     Args:

@@ -1,9 +1,20 @@
 """Left atrium phantoms: any number of labelled gadolinium enhanced MR scans, made when they are read."""
 
+from tfmed.data.case import Case
+from tfmed.files import PathLike
+
 from .phantom_cases import phantom_cases
 
 
-def phantom_left_atrium(root=None, cases=100, seed=0, shape=(88, 144, 176), noise=1.0, bias=1.0, unlabelled=0):
+def phantom_left_atrium(
+    root: PathLike | None = None,
+    cases: int = 100,
+    seed: int = 0,
+    shape: tuple[int, ...] = (88, 144, 176),
+    noise: float = 1.0,
+    bias: float = 1.0,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Phantom MR of left atria (image "mr") with label maps; listing them makes none of them.
 
     Args:

@@ -1,21 +1,24 @@
 """Abdominal CT phantoms: any number of scans with liver and tumours labelled, made when they are read."""
 
+from tfmed.data.case import Case
+from tfmed.files import PathLike
+
 from .phantom_cases import phantom_cases
 
 
 def phantom_liver_ct(
-    root=None,
-    cases=130,
-    seed=0,
-    shape=(120, 180, 180),
-    tumours=(0, 4),
-    tumour_radius_mm=(5.0, 28.0),
-    tumour_contrast_hu=(14.0, 60.0),
-    field_of_view_mm=360.0,
-    length_mm=240.0,
-    noise_hu=16.0,
-    unlabelled=0,
-):
+    root: PathLike | None = None,
+    cases: int = 130,
+    seed: int = 0,
+    shape: tuple[int, ...] = (120, 180, 180),
+    tumours: tuple[int, ...] = (0, 4),
+    tumour_radius_mm: tuple[float, float] = (5.0, 28.0),
+    tumour_contrast_hu: tuple[float, float] = (14.0, 60.0),
+    field_of_view_mm: float = 360.0,
+    length_mm: float = 240.0,
+    noise_hu: float = 16.0,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Phantom abdominal CTs (image "ct") with label maps; listing them makes none of them.
 
     Args:

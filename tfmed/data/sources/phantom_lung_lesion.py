@@ -2,14 +2,24 @@
 
 import dataclasses
 
+from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .phantom_cases import phantom_cases
 
 _SLICES = (0, 1, -1, 2, -2, 3, -3)
 
 
-def phantom_lung_lesion(root=None, cases=256, seed=0, shape=(1, 80, 80), slices=4, noise_hu=25.0, unlabelled=0):
+def phantom_lung_lesion(
+    root: PathLike | None = None,
+    cases: int = 256,
+    seed: int = 0,
+    shape: tuple[int, ...] = (1, 80, 80),
+    slices: int = 4,
+    noise_hu: float = 25.0,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Phantom CT slices (image "ct") around lung tumours, with the tumour labelled; listing them makes none of them.
 
     `meta["class"]` is "adaptive" for patients whose tumour shrank, every other one, else "non-adaptive".

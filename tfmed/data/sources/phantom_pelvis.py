@@ -2,12 +2,23 @@
 
 import dataclasses
 
+from tfmed.data.case import Case
 from tfmed.errors import DataError
+from tfmed.files import PathLike
 
 from .phantom_cases import phantom_cases
 
 
-def phantom_pelvis(root=None, cases=51, cts=220, seed=0, shape=(8, 128, 128), noise_hu=18.0, bias=0.25, unlabelled=0):
+def phantom_pelvis(
+    root: PathLike | None = None,
+    cases: int = 51,
+    cts: int = 220,
+    seed: int = 0,
+    shape: tuple[int, ...] = (8, 128, 128),
+    noise_hu: float = 18.0,
+    bias: float = 0.25,
+    unlabelled: int = 0,
+) -> list[Case]:
     """Pairs (images "mr", "mrcat", and "ct", which no training may see) and unpaired CTs (image "ct" alone).
 
     Args:

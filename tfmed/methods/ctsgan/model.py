@@ -42,6 +42,7 @@ class CTSGAN(AdversarialModel):
     A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice), `chosen` `(b, N)`.
 
     Example:
+        >>> from tfmed.methods.ctsgan.method import Config
         >>> model = CTSGAN(Config(volume_shape=(34, 28, 28), generator_channels=(32, 16),
         ...                       slice_critic_channels=(16, 32), slab_critic_channels=(16,),
         ...                       slab_length=8, slab_depth_kernel=3))

@@ -40,6 +40,7 @@ class StyleGAN3D(AdversarialModel):
     A training batch holds `volume` `(b, d, h, w, 1)` in [-1, 1].
 
     Example:
+        >>> from tfmed.methods.stylegan3d.method import Config
         >>> model = StyleGAN3D(Config(base_shape=(2, 2, 3), levels=3, filter_depth=8, latent_size=8), per_step=4)
         >>> model.synthesise(model.styles(model.latent(seed=0, index=0)), model.noise_maps(0, 0)).shape
         TensorShape([1, 8, 8, 12, 1])

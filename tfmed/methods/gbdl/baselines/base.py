@@ -54,7 +54,7 @@ class BaselineLearner(Learner):
         twin: a network for the teacher of a `Taught` baseline, as `network` but for the seed of its dropout.
     """
 
-    terms = ()  # names of the further terms, which are logged
+    terms: tuple[str, ...] = ()  # names of the further terms, which are logged
     wants_distance = False  # whether batches hold `distance`, the signed distance maps of the labels
 
     def __init__(self, config, streams, network, rate, steps, twin=None, **kwargs):
