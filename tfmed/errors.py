@@ -24,11 +24,16 @@ class RunError(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that is not Ctrl-C asks to end; `signum` is the signal."""
+    """A signal asks to end, and nothing was saved on its account.
 
-    def __init__(self, signum: int) -> None:
+    Args:
+        signum: the signal.
+        way_on: for the message: how to go on.
+    """
+
+    def __init__(self, signum: int, way_on: str = "repeat the command") -> None:
         super().__init__()
-        self.signum = signum
+        self.signum, self.way_on = signum, way_on
 
 
 def nearest(word: object, known: Iterable[object]) -> str:

@@ -14,7 +14,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from tfmed.errors import RunError, UserError
 
@@ -100,7 +101,7 @@ def own_text(path: PathLike, longest: int = 1 << 28) -> str:
         raise ValueError(f"{path}: is damaged (not UTF-8)") from None
 
 
-def own_bytes(path, longest=1 << 28):
+def own_bytes(path: PathLike, longest: int = 1 << 28) -> bytes:
     """As `own_text`, for files that are no text."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) or found.st_size > longest:
@@ -108,7 +109,7 @@ def own_bytes(path, longest=1 << 28):
     return pathlib.Path(path).read_bytes()
 
 
-def own_json(path, way_back, valid=None, longest=1 << 26):
+def own_json(path: PathLike, way_back: str, valid: Callable[[Any], bool] | None = None, longest: int = 1 << 26) -> Any:
     """The plain values of a JSON file that tfmed wrote.
 
     Args:
@@ -130,7 +131,9 @@ def own_json(path, way_back, valid=None, longest=1 << 26):
     return values
 
 
-def own_csv(path, fault=None):
+def own_csv(
+    path: PathLike, fault: Callable[[dict[str, str]], str | None] | None = None
+) -> tuple[list[str], list[dict[str, str]]]:
     """(columns, rows as {column: text}) of a CSV file that tfmed wrote.
 
     A last line that was cut short, as by a kill or a full disk, is left out.
@@ -167,14 +170,14 @@ def own_csv(path, fault=None):
     return columns, rows
 
 
-def damage(path, error):
+def damage(path: PathLike, error: Exception) -> str:
     """What is wrong with a file of ours, with its path in front, from the error that reading it raised."""
     if isinstance(error, OSError):
         return f"{path}: cannot be read ({error.strerror or error}); check its permissions"
     return str(error) if str(error).startswith(str(path)) else f"{path}: is damaged"
 
 
-def set_aside(path):
+def set_aside(path: PathLike) -> pathlib.Path:
     """Give what lies at a path, and is not what should lie there, another name beside it; returns the new path."""
     path = pathlib.Path(path)
     names = (path.with_name(f"{path.name}.aside{number}") for number in ("", *(f"-{i}" for i in range(2, 1000))))
@@ -183,7 +186,9 @@ def set_aside(path):
     return new
 
 
-def put_in_place(new, path, stranger):
+def put_in_place(
+    new: pathlib.Path, path: pathlib.Path, stranger: Callable[[pathlib.Path], pathlib.Path | None]
+) -> None:
     """Rename the folder `new` to `path`; what lay there before gets the name of `new`, to be removed by the caller.
 
     Where the file system can, both names are exchanged in one step: whenever the process is killed, one of both lies
@@ -209,13 +214,13 @@ def put_in_place(new, path, stranger):
         os.rename(old, new)
 
 
-def _exchanged(one, other):
+def _exchanged(one: pathlib.Path, other: pathlib.Path) -> bool:
     """Whether two paths could be exchanged in one step: Linux can, on most file systems."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
 
-def stranger_in(folder, names):
+def stranger_in(folder: PathLike, names: str) -> pathlib.Path | None:
     """The first thing in a folder, or the path itself, that is no plain file with one of tfmed's names; or None.
 
     Args:
@@ -231,7 +236,7 @@ def stranger_in(folder, names):
     return None
 
 
-def check_writable(folder):
+def check_writable(folder: PathLike) -> None:
     """Make a folder if need be, and see that files can be written there.
 
     Raises:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
-from tfmed.errors import RunError
+from tfmed.errors import RunError, Stopped
 from tfmed.files import PathLike, check_writable, clean, expanded
 
 
@@ -47,7 +48,7 @@ def fit(
     Raises:
         UserError: wrong settings, data or run directory; one line.
         Interrupted: stopped by a signal, after saving.
-        KeyboardInterrupt: stopped by a signal where there was nothing to save; its `way_on` tells how to go on.
+        Stopped: a KeyboardInterrupt: stopped by a signal where there was nothing to save; it tells how to go on.
     """
     settings: Any = config
     if isinstance(config, (str, pathlib.Path)):
@@ -77,8 +78,8 @@ def fit(
         try:
             _train(run, method, strategy, worker, record)
         except KeyboardInterrupt as stop:
-            stop.way_on = f"go on after the last checkpoint with: python -m tfmed.fit {run.path} --resume"
-            raise
+            way_on = f"go on after the last checkpoint with: python -m tfmed.fit {run.path} --resume"
+            raise Stopped(getattr(stop, "signum", signal.SIGINT), way_on) from None
     return run
 
 

@@ -11,7 +11,7 @@ from tfmed.files import write_error
 try:
     import fcntl
 except ImportError:  # no such locks on this system
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 FILE = "training.lock"  # in the run directory, while a process trains it; holds its process id
 _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
