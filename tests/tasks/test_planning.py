@@ -94,7 +94,7 @@ def test_time_decides_over_patches_and_steps():
 def test_voxels_are_larger_where_a_patch_would_show_little():
     found = fingerprint((88, 144, 190), (0.6, 0.6, 0.6))
     (step, *_), patch = (chosen(found, 5, 4e-6)[key] for key in ("data.preprocess", "model.patch"))
-    assert step["step"] == "resample" and step["spacing_mm"] == [1.2] * 3  # at most twice as large
+    assert step["step"] == "resample" and 0.6 < step["spacing_mm"][0] <= 1.2  # at most twice
     assert np.prod(patch) < 0.5 * 96**3
     small = fingerprint((40, 40, 40), (1.0, 1.0, 1.0))
     assert chosen(small, 20, 4e-6)["data.preprocess"] == [{"step": "zscore"}]

@@ -18,6 +18,8 @@ _CHOSEN = Stream("planning.cases")
 _MOST_CASES = 24  # whose voxels are looked at
 _MOST_CLASSES = 64
 _PATCH = {2: (96**2, 192**2, 320**2), 3: (32**3, 64**3, 96**3)}  # voxels: fewest, where nothing is known, most
+_WIDE = 2 * 64**3  # voxels of a step from which on 16 channels are affordable; below it are 8
+_THIN_GAIN = 2.5  # by how much 8 are faster
 _STEPS = 600  # at least so many; patches are smaller where there is no time for them
 _SEEN = 0.25  # of an image, that a patch should show; voxels are taken larger for it
 _COARSEST = 2.0  # by how much, at most
@@ -144,6 +146,8 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     spacing, resampled = _spacing(found)
     axes = _axes(_median_shape(found, spacing), spacing)
     affordable = 0.85 * 60 * minutes / (_STEPS * seconds_per_voxel) if seconds_per_voxel else None
+    thin = affordable is not None and affordable < _WIDE
+    affordable = affordable * _THIN_GAIN if thin else affordable
     budget = _budget(axes.value, affordable)
     if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes.value :]):
         spacing, resampled = _coarser(found, spacing, axes.value, budget)
@@ -153,12 +157,13 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     else:
         levels, factors = _levels_of(patch)
     batch = _batch(patch, affordable)
+    first = 8 if thin else 16
     chosen = {
-        "name": "unet", "widths": [min(16 * 2**level, 256) for level in range(levels)], "factors": factors,
+        "name": "unet", "widths": [min(first * 2**level, 256) for level in range(levels)], "factors": factors,
         "norm": "instance", "activation": "leaky_relu",
     }  # fmt: skip
     voxels = batch * math.prod(patch)
-    seconds = voxels * (seconds_per_voxel or 1e-6)
+    seconds = voxels * (seconds_per_voxel or 1e-6) / (_THIN_GAIN if thin and network is None else 1)
     steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000))
     steps = steps // 50 * 50
     small = found.foreground < 0.05
@@ -169,7 +174,7 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         Choice("data.preprocess", [*([resampled.value] if resampled.value else []), *_intensity(found)],
                f"{resampled.reason}; {_intensity_reason(found)}"),
         Choice("model.patch", list(patch), f"{axes.reason}; about {budget:.0f} voxels in the images' shape"),
-        Choice("model.network", chosen, f"{levels} levels: halved while a side of the patch keeps 4 voxels"),
+        Choice("model.network", chosen, f"{levels} levels from {first} channels on: as the patch and the time allow"),
         Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
         Choice("model.foreground", 0.5 if small else 0.33,
                f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
