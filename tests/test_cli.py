@@ -125,7 +125,7 @@ def raising(error):
 
 @pytest.mark.parametrize("error, status, line", [
     (UserError("a: wrong;\n  fix it"), 2, "tfmed: a: wrong; fix it\n"),
-    (KeyboardInterrupt(), 130, "tfmed: interrupted\n"),
+    (KeyboardInterrupt(), 130, "tfmed: interrupted; repeat the command\n"),
     (MemoryError(), 2, "tfmed: out of memory; lower train.batch_size or the volume's size\n"),
 ], ids=["user", "interrupt", "memory"])  # fmt: skip
 def test_errors_become_one_line_and_a_status(capsys, error, status, line):

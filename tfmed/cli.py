@@ -1,6 +1,7 @@
-"""The command line: one verb each, errors as one line, exit status 0, 2 (fix your input) or 130 (interrupted)."""
+"""The command line: one verb each, errors as one line, exit status 0, 2 (fix your input) or 128 + signal."""
 
 import argparse
+import contextlib
 import functools
 import importlib
 import inspect
@@ -8,13 +9,14 @@ import math
 import os
 import pathlib
 import re
+import signal
 import sys
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from tfmed.errors import UserError, nearest, one_line
+from tfmed.errors import Stopped, UserError, nearest, one_line
 from tfmed.files import PathLike, expanded
 
 VERBS = (
@@ -36,12 +38,13 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     _print_what_the_terminal_can()
     _warn_in_one_line()
     try:
-        return main(_words(sys.argv[1:] if argv is None else argv)) or 0
+        with _told_to_end():
+            return main(_words(sys.argv[1:] if argv is None else argv)) or 0
     except UserError as error:
         return _refused(error)
-    except KeyboardInterrupt:
-        print("tfmed: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"tfmed: interrupted; {getattr(stop, 'way_on', 'repeat the command')}", file=sys.stderr)
+        return 128 + getattr(stop, "signum", signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as in `tfmed catalog | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
@@ -55,6 +58,25 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         if line := _refusal_of_tensorflow(error):
             return _refused(line)
         raise
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM ends a verb as Ctrl-C does, so that what is half-written is taken away; a second one ends it at once."""
+
+    def note(signum: int, frame: Any) -> NoReturn:
+        signal.signal(signum, signal.SIG_DFL)
+        raise Stopped(signum)
+
+    try:
+        before = signal.signal(signal.SIGTERM, note)
+    except ValueError:  # not in the main thread: somebody else handles signals
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _refused(line: object) -> int:

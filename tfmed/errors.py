@@ -39,6 +39,19 @@ class RunError(UserError):
     """A run directory or a checkpoint is absent, damaged, or belongs to something else."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asks to end, and nothing was saved on its account.
+
+    Args:
+        signum: the signal.
+        way_on: for the message: how to go on.
+    """
+
+    def __init__(self, signum: int, way_on: str = "repeat the command") -> None:
+        super().__init__()
+        self.signum, self.way_on = signum, way_on
+
+
 def nearest(word: object, known: Iterable[object]) -> str:
     """What to add to an error: "; did you mean 'x'?" for a near miss, otherwise the list of what is known.
 

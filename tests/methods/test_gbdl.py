@@ -69,6 +69,30 @@ class TestHarness(MethodHarness):
         assert (resumed.path / "metrics.csv").read_bytes() == (run.path / "metrics.csv").read_bytes()
         assert_same_weights(resumed, run)
 
+    @pytest.mark.long
+    @pytest.mark.one_stack
+    def test_a_run_killed_at_a_best_checkpoint_draws_the_pictures_of_an_unbroken_one(self, tmp_path, monkeypatch):
+        """Of both stages, whichever checkpoint is the last before the kill."""
+        rule = "train.early_stopping={metric: dice_atrium, mode: max, patience: 9}"
+        settings = self.settings(rule, "train.preview_every=1")
+        whole, usual = fit(settings, tmp_path / "whole"), Checkpoints.mark_best
+        for count in (0, 1):
+            calls = iter(range(9))
+
+            def dying(*arguments, calls=calls, count=count):
+                if next(calls) == count:
+                    raise KeyboardInterrupt
+                usual(*arguments)
+
+            with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+                patched.setattr(Checkpoints, "mark_best", dying)
+                fit(settings, tmp_path / str(count))
+            run = fit(settings, tmp_path / str(count), resume=True)
+            names = [sorted(path.name for path in (one.path / "previews").iterdir()) for one in (run, whole)]
+            assert names[0] == names[1] and len(names[0]) == 5
+            assert (run.path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+            assert_same_weights(run, whole)
+
     def test_the_segmenter_leaves_the_latent_model_as_it_was(self, run):
         """Bit for bit, and none of its weights are among the segmenter's."""
         method = run.method()

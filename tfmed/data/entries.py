@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmed.files import PathLike, atomic_path, own_json, write_text
+from tfmed.files import PathLike, atomic_path, plain_json, write_text
 
 log = logging.getLogger("tfmed")
 _CHUNK = 1 << 24  # bytes
@@ -88,7 +88,7 @@ class Entries:
         if not path.exists():
             return None
         try:
-            note = own_json(path)
+            note = plain_json(path)
         except (OSError, ValueError):
             raise _Damaged(f"{path}: is damaged") from None
         if not _is_note(note):

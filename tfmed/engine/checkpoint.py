@@ -5,16 +5,45 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
+import typing
 
+import pydantic
 import tensorflow as tf
 
 from tfmed import compat
 from tfmed.errors import RunError
-from tfmed.files import ASIDE, folder_aside, own_json, sync, write_error, write_text
+from tfmed.files import damage, folder_aside, own_text, put_in_place, stranger_in, sync, write_error, write_text
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
+_FILES = r"state\.json|checkpoint|variables\.index|variables\.data-\d+-of-\d+"  # in the folder of a checkpoint
+_NAME = re.compile(r"(.+)-(\d{8,})", re.DOTALL)  # of such a folder
+_LONGEST_STATE = 1 << 26  # bytes
+_Count = typing.Annotated[int, pydantic.Field(ge=0)]
+
+
+class _Best(pydantic.BaseModel):
+    value: float | None
+    step: _Count
+    misses: _Count
+
+
+class _State(pydantic.BaseModel):
+    """What state.json must hold for its checkpoint to be used; "weights" and "stack" came later."""
+
+    stage: str
+    stage_index: _Count
+    step: _Count
+    finished: bool
+    best_so_far: _Best | None
+    variables: list[tuple[list[int], str]]
+    sha256: dict[str, str]
+    weights: list[_Count] = []
+    stack: str = ""
+    method: str | None = None
+    best: bool = False
 
 
 def state_variables(model):
@@ -36,15 +65,22 @@ class Checkpoints:
         folder: where they lie, one folder each, named `<stage>-<step>`.
         keep: how many of a stage stay (a finished stage keeps its last one, and the best one stays).
         writes: False on all but the first machine of several: these take part in the reading of variables only.
+        method: name of the method; checkpoints of another one are left alone. None: of any.
     """
 
-    def __init__(self, folder, keep=3, writes=True):
+    def __init__(self, folder, keep=3, writes=True, method=None):
         self.folder = pathlib.Path(folder)
         self.keep = keep
         self.writes = writes
+        self.method = method
+        self._told = set()
 
     def save(self, model, state):
-        """Write one checkpoint; `state` holds `stage`, `step` and whatever else must come back (plain values)."""
+        """Write one checkpoint; `state` holds `stage`, `step` and whatever else must come back (plain values).
+
+        Raises:
+            RunError: it cannot be written; those before it are as they were.
+        """
         final = self.folder / f"{state['stage']}-{state['step']:08d}"
         try:
             if self.writes:
@@ -54,20 +90,22 @@ class Checkpoints:
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
-            _write(temporary, model, state)
+            _write(temporary, model, state | {"method": self.method})
             if self.writes:
-                if final.exists():
-                    shutil.rmtree(final)
-                os.replace(temporary, final)
+                put_in_place(temporary, final, lambda path: stranger_in(path, _FILES))
                 sync(self.folder)
-                self._prune(state["stage"])
+                self._prune(state["stage"], state["step"])
         except (OSError, tf.errors.OpError) as error:
             raise _as_write_error(final, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def latest(self, stage=None, best=False):
-        """(folder, state) of the newest whole checkpoint (of a stage; the best one), or None; skips broken ones."""
+        """(folder, state) of the newest whole checkpoint (of a stage; the best one), or None; skips broken ones.
+
+        Raises:
+            RunError: one may not be read.
+        """
         found = [c for c in self._listed() if stage is None or c[1]["stage"] == stage]
         for path, state in sorted(found, key=lambda c: (c[1]["stage_index"], c[1]["step"]), reverse=True):
             if best and not state.get("best"):
@@ -75,7 +113,7 @@ class Checkpoints:
             problem = _damage(path, state)
             if problem is None:
                 return path, state
-            log.warning("%s: %s; skipped, the one before it is used", path, problem)
+            self._tell(path, f"{problem}; skipped, the one before it is used")
         return self.latest(stage) if best else None
 
     def restore(self, model, path, state, weights_only=False):
@@ -124,23 +162,64 @@ class Checkpoints:
             if state["stage"] == stage and bool(state.get("best")) != (state["step"] == step):
                 write_text(path / _STATE, json.dumps(state | {"best": state["step"] == step}))
 
+    def any_there(self):
+        """Whether something that is named like a checkpoint lies there, whole or not."""
+        return any(True for _ in self._named_so())
+
+    def _named_so(self):
+        """Folders that are named like checkpoints; a person's copies have other names, and are left alone."""
+        try:
+            found = sorted(self.folder.iterdir()) if os.path.lexists(self.folder) else []
+        except OSError as error:
+            raise RunError(damage(self.folder, error)) from None
+        return [path for path in found if _NAME.fullmatch(path.name)]
+
     def _listed(self):
-        for path in sorted(self.folder.glob("*-*")) if self.folder.is_dir() else []:
-            if path.name.startswith(ASIDE):
-                continue
+        for path in self._named_so():
             try:
-                state = _checked(own_json(path / _STATE))
-            except (OSError, ValueError):
-                log.warning("%s: is not a whole checkpoint; skipped", path)
+                state = _read_state(path)
+            except PermissionError as error:
+                raise RunError(damage(path / _STATE, error)) from None
+            except (OSError, ValueError, RecursionError):
+                self._tell(path, "is not a whole checkpoint; skipped")
+                continue
+            if self.method and state.get("method") not in (None, self.method):
+                self._tell(path, f"is a checkpoint of method {state['method']!r}; left alone")
                 continue
             yield path, state
 
-    def _prune(self, stage):
-        own = sorted(
-            (state["step"], path) for path, state in self._listed() if state["stage"] == stage and not state.get("best")
-        )
+    def _tell(self, path, line):
+        if (path, line) not in self._told:
+            self._told.add((path, line))
+            log.warning("%s: %s", path, line)
+
+    def _prune(self, stage, step):
+        """Remove what is older than the newest ones of a stage. What lies behind the newest stays: it is not ours to
+        judge, as the run was taken up before it."""
+        own = sorted((state["step"], path) for path, state in self._listed()
+                     if state["stage"] == stage and state["step"] <= step and not state.get("best"))  # fmt: skip
         for _, path in own[: -self.keep]:
-            shutil.rmtree(path, ignore_errors=True)
+            if stranger_in(path, _FILES) is not None:
+                self._tell(path, "holds files that are not of tfmed; it is kept")
+                continue
+            aside = folder_aside(self.folder)  # so that a kill leaves no half of it
+            os.replace(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_state(path):
+    """The state of the checkpoint in a folder.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is no such state, or that of another folder (copied by a person).
+    """
+    text = own_text(path / _STATE, _LONGEST_STATE)
+    _State.model_validate_json(text, strict=True)
+    state = json.loads(text)
+    if path.name != f"{state['stage']}-{state['step']:08d}":
+        raise ValueError(f"{path}: is the checkpoint of another step")
+    return state
 
 
 def _named(variables):
@@ -165,23 +244,24 @@ def _write(folder, model, state):
         sync(path)
 
 
-def _checked(state):
-    """A checkpoint's note as it is read from its file; ValueError where it is none."""
-    kinds = {"stage": str, "step": int, "stage_index": int, "variables": list, "sha256": dict}
-    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError("it is no note of a checkpoint")
-    return state
-
-
 def _damage(path, state):
-    """What is wrong with a checkpoint's files, or None."""
-    for name, digest in state.get("sha256", {}).items():
+    """What is wrong with a checkpoint's files, or None.
+
+    Raises:
+        RunError: one may not be read.
+    """
+    for name, digest in state["sha256"].items():
         file = path / pathlib.PurePath(name).name
-        if not file.is_file():
-            return f"{name} is missing"
-        if _digest(file) != digest:
-            return f"{name} is damaged"
-    return None if state.get("sha256") else "it lists no files"
+        try:
+            if not file.is_file():
+                return f"{name} is missing"
+            if _digest(file) != digest:
+                return f"{name} is damaged"
+        except PermissionError as error:
+            raise RunError(damage(file, error)) from None
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return None if "variables.index" in state["sha256"] else "it lists no files"
 
 
 def _digest(path):

@@ -3,18 +3,23 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
 import tensorflow as tf
 
-from tfmed import compat
+from tfmed import compat, startup
 from tfmed.engine.abilities import WITHOUT, CanExport
 from tfmed.engine.run import Run
 from tfmed.errors import RunError
-from tfmed.files import PathLike, expanded, folder_aside, write_error
+from tfmed.files import PathLike, expanded, folder_aside, put_in_place, sync, write_error
 
 NOTE = "tfmed.json"  # beside saved_model.pb: what a SavedModel cannot tell
+_FILES = re.compile(  # all that lies in an export
+    r"saved_model\.pb|fingerprint\.pb|keras_metadata\.pb|variables/variables\.(index|data-\d+-of-\d+)|"
+    + re.escape(NOTE)
+)
 
 
 class ExportModule(tf.Module):
@@ -40,30 +45,71 @@ class ExportModule(tf.Module):
 def export(run: Run, out: PathLike) -> pathlib.Path:
     """Write the run's trained model as a SavedModel folder that works without tfmed; returns the folder.
 
+    An earlier export there is replaced, in one step. Nothing else is: not a SavedModel of other hands, nor an export
+    in which a person keeps files.
+
     Raises:
         RunError: the method exports nothing, `out` holds something else, or cannot be written.
     """
     out = expanded(out)
-    if out.exists() and not (out / "saved_model.pb").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out}: exists and is not a SavedModel; choose another --out")
+    target = out.resolve()  # behind a link the link stays
+    _check_replaceable(out, target, run)
     method = run.restored()
     if not isinstance(method, CanExport):
         raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[CanExport]}")
     module = method.export_module()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder_aside(out.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder_aside(target.parent)
     except OSError as error:
         raise write_error(out, error) from error
     try:
         tf.saved_model.save(module, str(temporary / "model"), signatures=module.signatures())
-        if module.note:
-            (temporary / "model" / NOTE).write_text(json.dumps(module.note, indent=1), encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(temporary / "model", out)
-    except OSError as error:
-        raise write_error(out, error) from error
+        note = {"tfmed": startup.VERSION} | (module.note or {})
+        (temporary / "model" / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        for path in (path for path in sorted((temporary / "model").rglob("*")) if path.is_file()):
+            sync(path)
+        _check_replaceable(out, target, run)  # saving took a while
+        put_in_place(temporary / "model", target, lambda path: None)
+    except (OSError, tf.errors.OpError) as error:
+        raise _refusal(out, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _check_replaceable(out, target, run):
+    """RunError where something lies at the target that `export` did not write."""
+    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+        return
+    ours = (target / NOTE).is_file() or target == (run.path / "export").resolve()  # those of before had no note
+    if not (target / "saved_model.pb").exists() or not ours:
+        raise RunError(f"{out}: exists and is not a SavedModel of tfmed; choose another --out")
+    if (found := _stranger(target)) is not None:
+        raise RunError(
+            f"{out}: 'tfmed export' did not write {str(found.relative_to(target))!r} there; move it away, or choose "
+            "another --out"
+        )
+
+
+def _stranger(folder, inside=""):
+    """The first thing in a SavedModel that `export` does not write, or None.
+
+    Raises:
+        OSError: a folder may not be read.
+    """
+    for path in sorted(folder.iterdir()):
+        name = f"{inside}{path.name}"
+        if path.is_symlink() or not (_FILES.fullmatch(name) if path.is_file() else name in ("variables", "assets")):
+            return path
+        if path.is_dir() and (found := _stranger(path, f"{name}/")) is not None:
+            return found
+    return None
+
+
+def _refusal(out, error):
+    if isinstance(error, OSError):
+        return write_error(out, error)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return RunError(f"{out}: no space left on the disk, or no memory; free some and export again")
+    return RunError(f"{out}: cannot be written ({str(error.message).splitlines()[0][:120]}); check the folder")

@@ -1,7 +1,10 @@
 """The life of a run: from settings to a run directory with trained stages, pictures and a report."""
 
+import contextlib
 import functools
+import os
 import pathlib
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,18 +14,18 @@ import tensorflow as tf
 from tfmed import compat, registry
 from tfmed import config as configuration
 from tfmed.data import sources
-from tfmed.engine import placement, previews, report
+from tfmed.engine import lock, placement, previews, report
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
-from tfmed.engine.log import Table
+from tfmed.engine.log import METRICS, TIMING, Table
 from tfmed.engine.loop import Loop
 from tfmed.engine.memory import bounded_weights
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
-from tfmed.errors import RunError
-from tfmed.files import PathLike, clean, expanded
+from tfmed.errors import RunError, Stopped
+from tfmed.files import PathLike, check_writable, clean, expanded
 
 
 def fit(
@@ -46,6 +49,7 @@ def fit(
     Raises:
         UserError: wrong settings, data or run directory; one line.
         Interrupted: stopped by a signal, after saving.
+        Stopped: a KeyboardInterrupt: stopped by a signal where there was nothing to save; it tells how to go on.
     """
     settings: Any = config
     if isinstance(config, (str, pathlib.Path)):
@@ -70,19 +74,36 @@ def fit(
     record = method.split_record or method.record_split()
     if not resume:
         _tell_unused(method)
-    run = _open(settings, run_dir, resume, chief=worker[0] == 0)
-    if worker[0] == 0 and not method.split_record:
+    with contextlib.ExitStack() as until_the_end:
+        run = _open(settings, run_dir, resume, worker[0] == 0, until_the_end)
+        try:
+            _train(run, method, strategy, worker, record)
+        except KeyboardInterrupt as stop:
+            way_on = f"go on after the last checkpoint with: python -m tfmed.fit {run.path} --resume"
+            raise Stopped(getattr(stop, "signum", signal.SIGINT), way_on) from None
+    return run
+
+
+def _train(run, method, strategy, worker, record):
+    chief = worker[0] == 0
+    if chief and not method.split_record:
         record.write(run.path)
-    method.records = Records(run.path / "records", writes=worker[0] == 0)
+    method.records = Records(run.path / "records", writes=chief)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
-        _advise_on_cpus(settings.train.precision)
-    shown = functools.partial(_preview, run, method, worker[0] == 0, {})
-    _train_stages(run, method, strategy, worker, shown)
+        _advise_on_cpus(run.settings.train.precision)
+    drawn = {}
+    shown = functools.partial(_preview, run, method, chief, drawn)
+    _train_stages(run, method, strategy, worker, _observers(run, shown, drawn, chief))
     shown("preview", None, None)
-    if worker[0] == 0:
+    if chief:
         report.write(run)
-    return run
+
+
+def _check_rights(folder, train):
+    """What cannot be written is told before the first step, not at the first checkpoint or picture."""
+    for name in ("", "checkpoints", "previews", *(["tensorboard"] if train.tensorboard else [])):
+        check_writable(pathlib.Path(folder) / name)
 
 
 def _tell_unused(method):
@@ -127,22 +148,34 @@ def _repeatable(settings):
     compat.set_precision(settings.train.precision)
 
 
-def _open(settings, run_dir, resume, chief):
+def _open(settings, run_dir, resume, chief, until_the_end):
+    """The run; nobody else trains it until an ExitStack ends."""
     if not chief:  # the first machine makes the directory; the others only need its name
         return runs.Run(run_dir or "runs/worker", settings)
-    if resume and (pathlib.Path(run_dir) / "config.yaml").exists():
+    if resume and os.path.lexists(pathlib.Path(run_dir) / "config.yaml"):
+        until_the_end.enter_context(lock.held(run_dir))
+        _check_rights(run_dir, settings.train)
         return runs.reopen(run_dir, settings)
+    path = runs.vacant(settings.method, run_dir)
     if resume:
         log.info("%s: nothing to resume yet, starting", run_dir)
-    return runs.start(settings, run_dir)
+    until_the_end.enter_context(lock.held(path))
+    run = runs.start(settings, path)
+    _check_rights(path, settings.train)
+    return run
 
 
-def _train_stages(run, method, strategy, worker, shown):
+def _train_stages(run, method, strategy, worker, observers):
     chief = worker[0] == 0
-    checkpoints = Checkpoints(run.path / "checkpoints", run.settings.train.keep_checkpoints, writes=chief)
-    metrics = Table(run.path / "metrics.csv", ["stage", "step", "split"]) if chief else None
-    timing = Table(run.path / "timing.csv", ["stage", "step"]) if chief else None
+    keep = run.settings.train.keep_checkpoints
+    checkpoints = Checkpoints(run.path / "checkpoints", keep, writes=chief, method=run.method_name)
+    metrics = Table(run.path / "metrics.csv", METRICS) if chief else None
     newest = checkpoints.latest()
+    if newest is None and chief:
+        _check_nothing_is_lost(run, checkpoints, metrics)
+    if chief:
+        runs.renew(run)
+    timing = Table.anew(run.path / "timing.csv", TIMING) if chief else None
     begun = newest[1]["stage_index"] if newest else -1
     if chief:
         clean(run.path)
@@ -162,7 +195,7 @@ def _train_stages(run, method, strategy, worker, shown):
             checkpoints,
             metrics,
             timing,
-            _observers(run, shown, chief),
+            observers,
         )
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
@@ -172,6 +205,23 @@ def _train_stages(run, method, strategy, worker, shown):
                 log.info("%s: going on after step %d", stage.name, loop.step)
             loop.run()
         _take_best(checkpoints, stage, model)
+
+
+def _check_nothing_is_lost(run, checkpoints, metrics):
+    """RunError where a run has been further than its checkpoints tell: it would be trained anew, over what there is."""
+    if checkpoints.any_there():
+        raise RunError(
+            f"{checkpoints.folder}: holds no whole checkpoint of this run; put a copy of one back, or train a new run "
+            "with another --run-dir"
+        )
+    first = run.settings.train.checkpoint_every_steps
+    beyond = [row for row in metrics.rows if int(row["step"]) > first or row["stage"] != metrics.rows[0]["stage"]]
+    if beyond or (run.path / "report.html").exists():
+        done = f"its step {metrics.rows[-1]['step']}" if metrics.rows else "its report"
+        raise RunError(
+            f"{checkpoints.folder}: is empty or missing, and the run has {done}; put the checkpoints back, or train a "
+            "new run with another --run-dir"
+        )
 
 
 def _take_best(checkpoints, stage, model):
@@ -195,10 +245,10 @@ def _drop_later_rows(table, newest):
     return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
 
 
-def _observers(run, shown, chief):
+def _observers(run, shown, drawn, chief):
     observers = [shown]
     if chief and run.settings.train.tensorboard:
-        observers.append(_TensorBoard(run.path / "tensorboard"))
+        observers.append(_TensorBoard(run.path / "tensorboard", drawn))
     return observers
 
 
@@ -212,16 +262,24 @@ def _preview(run, method, chief, drawn, event, step, values):
 
 
 class _TensorBoard:
-    def __init__(self, folder):
-        self.folder, self.previews = folder, folder.parent / "previews"
-        self.writer = tf.summary.create_file_writer(str(folder))
+    """Events for TensorBoard.
+
+    Args:
+        folder: where they lie.
+        drawn: {name: (digest, path)} of the newest pictures.
+    """
+
+    def __init__(self, folder, drawn):
+        self.folder, self.drawn, self.writer = folder, drawn, None
 
     def __call__(self, event, step, values):
+        if self.writer is None:  # not before there is something to write: a run that is refused is left as it was
+            self.writer = tf.summary.create_file_writer(str(self.folder))
         with self.writer.as_default(step):
             for name, value in (values or {}).items():
                 tf.summary.scalar(f"{event}/{name}".replace("row", "train"), value)
             if event == "preview":
-                for path in sorted(self.previews.glob(f"*-{step:08d}.png")):
+                for name, (_, path) in sorted(self.drawn.items()):
                     picture = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)
-                    tf.summary.image(path.stem.rpartition("-")[0], picture[None])
+                    tf.summary.image(name, picture[None])
         self.writer.flush()

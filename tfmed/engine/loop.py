@@ -8,7 +8,7 @@ import time
 import tensorflow as tf
 
 from tfmed.engine.terminal import StepReport, log
-from tfmed.errors import RunError
+from tfmed.errors import RunError, Stopped
 
 
 class Interrupted(Exception):
@@ -81,10 +81,10 @@ class Loop:
             report.step(self.step, logs, waited)
             if self._due(self.train.log_every):
                 self._row(logs, report)
-            stop = self._due(self.train.validate_every) and self._validate()
+            # Before the validation, which may save: a run that is taken up there draws no picture of that step again.
             if self._due(self.train.preview_every):
                 self._tell("preview", None)
-            if stop:
+            if self._due(self.train.validate_every) and self._validate():
                 break
             late = time.monotonic() - saved_at > 60 * self.train.checkpoint_every_minutes
             alone = self.worker[1] == 1  # several machines save together, so their clocks cannot decide
@@ -93,7 +93,7 @@ class Loop:
             ):
                 self.save()
                 saved_at = time.monotonic()
-            if self.signum:
+            if self.signum and self.step < self.stage.steps:
                 raise Interrupted(self.signum, self.checkpoints.folder.parent)
         # Read to the end: dropped before it, TensorFlow's iterator over several devices now and then waits forever
         # for its own thread.
@@ -101,6 +101,8 @@ class Loop:
         while next(batches, None) is not None:
             pass
         self.save(finished=True)
+        if self.signum:
+            raise Interrupted(self.signum, self.checkpoints.folder.parent)
 
     def save(self, finished=False):
         """Write a checkpoint; values that are not finite are never saved."""
@@ -114,8 +116,10 @@ class Loop:
             "finished": finished,
             "best_so_far": self.best,
         }
-        self.checkpoints.save(self.model, state)
-        if self.best["step"] == self.step and self.best["value"] is not None:
+        best = self.best["step"] == self.step and self.best["value"] is not None
+        # With the mark from the start: a kill before the next line leaves two of them, and the newer one is meant.
+        self.checkpoints.save(self.model, state | ({"best": True} if best else {}))
+        if best:
             self.checkpoints.mark_best(self.stage.name, self.step)
 
     def _due(self, every):
@@ -208,7 +212,7 @@ class Loop:
 
         def note(signum, frame):
             if self.signum:
-                raise KeyboardInterrupt
+                raise Stopped(signum)
             self.signum = signum
             log.info("stopping after this step; press Ctrl-C again to stop at once")
 

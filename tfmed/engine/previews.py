@@ -29,7 +29,7 @@ def write(shown, folder, step, drawn=None):
         shown_now = digest(picture)
         before, there = drawn.get(name, (None, None))
         with atomic_path(path) as temporary:
-            if shown_now == before and there.exists():
+            if shown_now == before and there.is_file():
                 shutil.copyfile(there, temporary)
             else:
                 save(picture, temporary)

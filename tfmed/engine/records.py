@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from tfmed.errors import RunError
 from tfmed.files import PathLike, own_json, write_text
 
 
@@ -28,14 +27,21 @@ class Records:
         self.writes, self.frozen = writes, frozen
         self._values: dict[str, Any] = {}
 
-    def recall(self, name: str, make: Callable[[], Any] | None = None) -> Any:
+    def recall(
+        self, name: str, make: Callable[[], Any] | None = None, valid: Callable[[Any], bool] | None = None
+    ) -> Any:
         """The value of this name; made by `make()` where there is none. None if there is none and nothing may be made.
+
+        Args:
+            name: of the value.
+            make: function that gives it.
+            valid: function of a value that was read: whether it has the form of those that `make` gives.
 
         Raises:
             RunError: the file is damaged or cannot be written.
         """
         if name not in self._values:
-            value = self._read(name)
+            value = self._read(name, valid)
             if value is None:
                 if make is None or self.frozen:
                     return None
@@ -45,11 +51,8 @@ class Records:
             self._values[name] = value
         return self._values[name]
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, valid: Callable[[Any], bool] | None) -> Any:
         path = None if self.folder is None else self.folder / f"{name}.json"
         if path is None or not os.path.lexists(path):
             return None
-        try:
-            return own_json(path)
-        except (OSError, ValueError):
-            raise RunError(f"{path}: is damaged; remove it, and --resume decides it again") from None
+        return own_json(path, "remove it, and --resume decides it again", valid)

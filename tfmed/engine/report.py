@@ -1,40 +1,47 @@
 """report.html: pictures, evaluation, curves, settings and environment of a run, in one file that needs no network."""
 
 import base64
-import csv
 import io
+import os
 import pathlib
 import re
 
 import yaml
 
 from tfmed import registry
-from tfmed.engine.log import Table, read_metrics
-from tfmed.files import write_text
+from tfmed.engine.log import TIMING, Table, read_metrics
+from tfmed.engine.terminal import log
+from tfmed.errors import RunError
+from tfmed.files import damage, own_bytes, own_csv, own_text, write_text
 from tfmed.metrics import definitions
 from tfmed.pictures.style import ON_WHITE, panels
 
 _MOST_PICTURES = 6  # of the end, and as many of the way there
+_LARGEST_PICTURE = 1 << 26  # bytes
 
 
 def write(run):
-    """Write (or renew) a run's report.html; returns its path. What the run has not written yet is left out."""
-    series = read_metrics(run.path / "metrics.csv")
+    """Write (or renew) a run's report.html; returns its path.
+
+    What the run has not written yet is left out, and what is damaged, with a word.
+    """
+    series = _read(read_metrics, run.path / "metrics.csv", {})
     final, way = _chosen_pictures(run.path / "previews")
+    columns, scores = _read(own_csv, run.path / "evaluation.csv", ([], []))
     text = _template("report.html").render(
         info=registry.info(run.method_name),
         run=run,
         settings=run.settings,
-        final=[_picture(*item) for item in final],
-        way=[_picture(*item) for item in way],
-        evaluation=_evaluation(run.path / "evaluation.csv"),
-        definitions=_definitions(run.path / "evaluation.csv"),
+        final=[_shown(*item) for item in final],
+        way=[_shown(*item) for item in way],
+        evaluation=[joined(row) for row in scores],
+        definitions=definitions.of_columns(columns),
         curves=list(_curves(series)),
         last=_last_values(series),
-        timing=_timing(run.path / "timing.csv"),
+        timing=_read(_timing, run.path / "timing.csv", None),
         changed=_yaml(run.settings.model_dump(mode="json", exclude_defaults=True)),
         all_settings=_yaml(run.settings.model_dump(mode="json")),
-        environment=_text(run.path / "environment.json"),
+        environment=_read(own_text, run.path / "environment.json", ""),
     )
     path = run.path / "report.html"
     write_text(path, text)
@@ -82,45 +89,60 @@ def _plain(value):
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
+def _read(reader, path, nothing):
+    """What a reader makes of a file; `nothing` where there is none, or where it is damaged, with a word."""
+    if not os.path.lexists(path):
+        return nothing
+    try:
+        return reader(path)
+    except RunError as error:
+        line = str(error)
+    except (OSError, ValueError) as error:
+        line = damage(path, error)
+    log.warning("%s; it is left out of the report", line)
+    return nothing
+
+
 def _chosen_pictures(folder):
-    """Two lists of (path, name, step): the pictures of the end, and an even choice of those of the way there."""
+    """Two lists of (bytes, caption, name, step): the pictures of the end, and an even choice of those of the way there.
+
+    Pictures that a person laid there carry no caption of ours, and stay out.
+    """
     found = []
     for path in sorted(folder.glob("[!.]*.png")):
-        name, step = re.fullmatch(r"(.*?)(?:-(\d{8}))?", path.stem).groups()
-        found.append((path, name, step and int(step)))
-    way = sorted((item for item in found if item[2] is not None), key=lambda item: (item[2], item[1]))
+        data, caption = _read(_picture, path, (None, None))
+        if caption is not None:
+            name, step = re.fullmatch(r"(.*?)(?:-(\d{8}))?", path.stem, re.DOTALL).groups()
+            found.append((data, caption, name.encode(errors="replace").decode(), step and int(step)))
+    way = sorted((item for item in found if item[3] is not None), key=lambda item: (item[3], item[2]))
     # A run that was broken off has no last pictures yet: the newest ones take their place.
-    final = [item for item in found if item[2] is None] or [item for item in way if item[2] == way[-1][2]]
-    shown = {item[0].read_bytes() for item in final}  # the last ones on the way are often those of the end
-    way = [item for item in way if item[0].read_bytes() not in shown]
+    final = [item for item in found if item[3] is None] or [item for item in way if item[3] == way[-1][3]]
+    shown = {item[0] for item in final}  # the last ones on the way are often those of the end
+    way = [item for item in way if item[0] not in shown]
     count = min(len(way), _MOST_PICTURES)
     return final[:_MOST_PICTURES], [way[(i + 1) * len(way) // count - 1] for i in range(count)]
 
 
-def _picture(path, name, step):
+def _picture(path):
+    """(bytes, caption) of a picture; the caption is None where it is none of ours."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        caption = image.info.get("Description", "")
+    data = own_bytes(path, _LARGEST_PICTURE)
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+            return data, image.info.get("Description")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise ValueError(f"{path}: is no whole picture") from None
+
+
+def _shown(data, caption, name, step):
     when = "at the end" if step is None else f"after step {step}"
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"title": f"{name.capitalize()} {when}", "caption": caption, "data": data}
-
-
-def _evaluation(path):
-    """Rows of evaluation.csv; a pair of columns "X mean" and "X std" becomes one column X, "mean ± std"."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as stream:
-        return [joined(row) for row in csv.DictReader(stream)]
-
-
-def _definitions(path):
-    """What the columns of evaluation.csv mean."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as stream:
-        return definitions.of_columns(csv.DictReader(stream).fieldnames or ())
+    return {
+        "title": f"{name.capitalize()} {when}",
+        "caption": caption,
+        "data": base64.b64encode(data).decode(),
+    }
 
 
 def joined(row):
@@ -200,13 +222,9 @@ def _last_values(series):
 
 
 def _timing(path):
-    rows = Table(path, ()).rows
+    rows = [row for row in Table(path, TIMING).rows if row.get("seconds_per_step") and row.get("waiting_share")]
     return {name: float(rows[-1][name]) for name in ("seconds_per_step", "waiting_share")} if rows else None
 
 
 def _yaml(values):
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
-
-
-def _text(path):
-    return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -14,15 +14,18 @@ import yaml
 
 from tfmed import config as configuration
 from tfmed import registry, startup
+from tfmed.engine import lock
+from tfmed.engine.log import METRICS, Table
 from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
-from tfmed.files import PathLike, expanded, write_error, write_text
+from tfmed.files import ASIDE, PathLike, expanded, write_error, write_text
 
 if TYPE_CHECKING:
     from tfmed.engine.method import Method
     from tfmed.engine.settings import Settings
 
+_ENVIRONMENT = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
 
 
@@ -67,13 +70,18 @@ class Run:
         compat.set_precision(self.settings.train.precision)
         method = self.method()
         method.records = Records(self.path / "records", frozen=True)
-        checkpoints = Checkpoints(self.path / "checkpoints")
+        checkpoints = Checkpoints(self.path / "checkpoints", method=self.method_name)
         for stage in method.stages():
             found = checkpoints.latest(stage.name, best=best)
             if found is None:
                 if method.models:
                     log.warning("%s: stage %r has not been trained yet", self.path, stage.name)
                     break
+                if checkpoints.any_there():
+                    raise RunError(
+                        f"{checkpoints.folder}: has no checkpoint of stage {stage.name!r} that is whole; put a copy of "
+                        "one back, or train a new run"
+                    )
                 raise RunError(
                     f"{self.path}: has no checkpoint; train it first: python -m tfmed.fit {self.path} --resume"
                 )
@@ -84,10 +92,18 @@ class Run:
         return method
 
     def metrics(self) -> Any:
-        """metrics.csv as a pandas DataFrame."""
+        """metrics.csv as a pandas DataFrame.
+
+        Raises:
+            RunError: it is not there, or damaged.
+        """
         import pandas
 
-        return pandas.read_csv(self.path / "metrics.csv")
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            raise RunError(f"{path}: is not there; train the run first: python -m tfmed.fit {self.path} --resume")
+        Table(path, METRICS)
+        return pandas.read_csv(path)
 
     def sample(self, count: int, seed: int = 0, **options: Any) -> Iterator[Any]:
         """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
@@ -111,29 +127,46 @@ def load_run(path: PathLike) -> Run:
     return Run(path, configuration.validate(values, places, path / "config.yaml"))
 
 
-def start(settings: "Settings", run_dir: PathLike | None = None) -> Run:
-    """Make a new run directory and write what it needs before the first step.
+def vacant(method: str, run_dir: PathLike | None = None) -> pathlib.Path:
+    """Make the directory of a new run, and return its path.
+
+    Args:
+        method: its name.
+        run_dir: the path; default `runs/<method>-<time>`.
 
     Raises:
-        RunError: the directory holds something already, or cannot be written.
+        RunError: it holds something already, or cannot be made.
     """
-    path = expanded(run_dir) if run_dir else _fresh_name(settings.method)
+    path = expanded(run_dir) if run_dir else _fresh_name(method)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another --run-dir")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            hint = "add --resume to go on with it, or choose another --run-dir"
-            raise RunError(f"{path}: is not empty; {hint}")
+        found = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise write_error(path, error) from error
-    write_text(path / "environment.json", json.dumps(environment(), indent=1))
-    write_text(path / "config.yaml", _as_yaml(settings))
+    if (path / "config.yaml").exists():
+        raise RunError(f"{path}: is not empty; add --resume to go on with it, or choose another --run-dir")
+    if strange := sorted(name for name in found - {lock.FILE} if not name.startswith(ASIDE)):
+        raise RunError(f"{path}: is not empty and no run (it has {strange[0]!r}, and no config.yaml); choose another "
+                       "--run-dir")  # fmt: skip
+    return path
+
+
+def start(settings: "Settings", path: PathLike) -> Run:
+    """Write what a new run needs before the first step.
+
+    Raises:
+        RunError: somebody was quicker, or the directory cannot be written.
+    """
+    path = vacant(settings.method, path)
+    write_text(path / "config.yaml", _as_yaml(settings))  # first: from here on it is a run, which can be resumed
+    write_text(path / _ENVIRONMENT, json.dumps(environment(), indent=1))
     return Run(path, settings)
 
 
 def reopen(run_dir: PathLike, settings: "Settings") -> Run:
-    """The run of an existing directory, which must have been made with the same settings.
+    """The run of an existing directory, which must have been made with the same settings; nothing is written yet.
 
     Raises:
         RunError: the settings differ in more than how far and how loudly to train.
@@ -161,9 +194,15 @@ def reopen(run_dir: PathLike, settings: "Settings") -> Run:
             f"{run_dir}: was made with {key}={old.get(key)}, not {new.get(key)}{more}; resume with the same settings, "
             "or start a new run with another --run-dir"
         )
-    if old != new:
-        write_text(run.path / "config.yaml", _as_yaml(settings))
     return Run(run_dir, settings)
+
+
+def renew(run: Run) -> None:
+    """Write the settings of a reopened run, if they are others than before."""
+    if load_run(run.path).settings != run.settings:
+        write_text(run.path / "config.yaml", _as_yaml(run.settings))
+    if not os.path.lexists(run.path / _ENVIRONMENT):  # killed before it was written
+        write_text(run.path / _ENVIRONMENT, json.dumps(environment(), indent=1))
 
 
 def _as_yaml(settings: "Settings") -> str:

@@ -17,6 +17,7 @@ from tfmed.files import PathLike, own_json, write_text
 
 FILE = "split.json"
 _VERSION = 1
+_WAY_BACK = "it alone tells which cases the run was trained on: put a copy back, or train a new run"
 
 
 class SplitRecord:
@@ -40,15 +41,7 @@ class SplitRecord:
         path = pathlib.Path(folder) / FILE
         if not os.path.lexists(path):
             return None
-        try:
-            found = own_json(path)
-            if found["version"] != _VERSION or found["sha256"] != _digest(found["kinds"]):
-                raise ValueError
-        except (OSError, ValueError, KeyError, TypeError):
-            raise RunError(
-                f"{path}: is damaged, and it alone tells which cases the run was trained on; put a copy back, or train "
-                "a new run"
-            ) from None
+        found = own_json(path, _WAY_BACK, _is_record)
         return cls(found["kinds"], path)
 
     def write(self, folder: PathLike) -> None:
@@ -174,6 +167,11 @@ def _place(images, root):
 
 def _written(entry):
     return json.dumps(entry["images"], sort_keys=True)
+
+
+def _is_record(found):
+    known = isinstance(found, dict) and found.get("version") == _VERSION and isinstance(found.get("kinds"), dict)
+    return known and found.get("sha256") == _digest(found["kinds"])
 
 
 def _sha256(text):

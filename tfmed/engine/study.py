@@ -16,11 +16,13 @@ from tfmed.engine import report
 from tfmed.engine.abilities import CanEvaluate
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import log
-from tfmed.errors import RunError, UserError
-from tfmed.files import atomic_path, expanded, own_json, write_text
+from tfmed.errors import RunError, Stopped, UserError
+from tfmed.files import atomic_path, damage, expanded, own_csv, own_text, write_text
 from tfmed.metrics.aggregate import wilcoxon
 
 _DONE = "scored.json"  # in a run directory: with which settings it was trained and which part of the split was scored
+_AGAIN = "remove {}, and the same command scores the run again"
+_RESULTS = ("comparison.csv", "cases.csv", "scores.png", "median_case.png", "report.html")
 _BROKEN_OFF = (130, 143, -2, -15)  # exit statuses of a run that a signal ended
 _BOXES = ("Dice", "HD95 mm", "ASSD mm")
 
@@ -89,6 +91,7 @@ class Comparison:
         Raises:
             KeyboardInterrupt: a run was stopped by a signal (it is saved, and the same call goes on).
         """
+        self._check_folder()
         failed = []
         for number, (name, seed) in enumerate(self.settings, 1):
             if self._is_scored(name, seed):
@@ -104,6 +107,12 @@ class Comparison:
             write_text(folder / _DONE, json.dumps(self._wanted(name, seed)))
         return failed
 
+    def _check_folder(self):
+        """RunError where the results would overwrite files that no comparison wrote."""
+        there = [path for path in (self.out / name for name in _RESULTS) if os.path.lexists(path)]
+        if there and not any(self.out.glob("*/seed-*/config.yaml")):
+            raise RunError(f"{there[0]}: is of no comparison, and would be overwritten; choose another --out")
+
     def _wanted(self, name, seed):
         settings = self.settings[name, seed].model_dump(mode="json")
         settings["data"].pop("cache_dir", None)
@@ -111,8 +120,8 @@ class Comparison:
 
     def _is_scored(self, name, seed):
         try:
-            done = own_json(self.folder(name, seed) / _DONE)
-        except (OSError, ValueError):
+            done = json.loads(own_text(self.folder(name, seed) / _DONE))
+        except (OSError, ValueError, RecursionError):  # then it is scored again
             return False
         return done == json.loads(json.dumps(self._wanted(name, seed)))
 
@@ -127,11 +136,12 @@ class Comparison:
         tables = []
         for name, seed in self.scored():
             folder = self.folder(name, seed)
-            path = folder / "cases.csv"
-            rows = pandas.read_csv(path if path.exists() else folder / "evaluation.csv")
-            rows = rows.drop(columns=["run"], errors="ignore")
-            tables.append(rows.assign(method=name, seed=seed))
-        return pandas.concat(tables, ignore_index=True)
+            path = folder / ("cases.csv" if os.path.lexists(folder / "cases.csv") else "evaluation.csv")
+            rows = _scores(path)
+            for other, before in tables:
+                _check_alike(path, rows, other, before)
+            tables.append((path, rows.assign(method=name, seed=seed)))
+        return pandas.concat([rows for _, rows in tables], ignore_index=True)
 
     def table(self):
         """Rows per file (and region): means over seeds, their spread, and a paired test against the first file.
@@ -237,6 +247,7 @@ def _process(verb, *words):
     Raises:
         KeyboardInterrupt: a signal broke it off.
     """
+    signum = None
     root = str(pathlib.Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen([sys.executable, "-m", f"tfmed.{verb}", *map(str, words)], env=environment)
@@ -244,11 +255,44 @@ def _process(verb, *words):
         try:
             status = process.wait()
             break
+        except Stopped as stop:  # it came to this process alone
+            signum = stop.signum
+            process.send_signal(signum)
         except KeyboardInterrupt:  # the run has it too, and saves
             continue
+    if signum is not None:
+        raise Stopped(signum)
     if status in _BROKEN_OFF:
         raise KeyboardInterrupt
     return status
+
+
+def _scores(path):
+    """The table of a run, as a DataFrame.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        _, rows = own_csv(path)
+        if not rows:
+            raise ValueError(f"{path}: has no rows")
+    except FileNotFoundError:
+        raise RunError(f"{path}: is not there; {_AGAIN.format(path.parent / _DONE)}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{damage(path, error)}; {_AGAIN.format(path.parent / _DONE)}") from None
+    return pandas.read_csv(path).drop(columns=["run"], errors="ignore")
+
+
+def _check_alike(path, rows, other, before):
+    """RunError where a column holds numbers in one table and text in another: one of them has been damaged."""
+    for key in (key for key in rows if key in before and not rows[key].isna().all() and not before[key].isna().all()):
+        if _is_score(rows, key) != _is_score(before, key):
+            wrong = other if _is_score(rows, key) else path
+            raise RunError(
+                f"{wrong}: holds text in column {key!r}, where another run has numbers; "
+                f"{_AGAIN.format(wrong.parent / _DONE)}"
+            )
 
 
 def _is_score(cases, key):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmed.data import preprocess
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
-from tfmed.files import own_json
+from tfmed.files import plain_json
 from tfmed.tasks.prediction import Segmenter, most_probable
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -31,10 +31,10 @@ def open_model(folder):
     """
     folder = pathlib.Path(folder)
     try:
-        note = own_json(folder / NOTE)
+        note = plain_json(folder / NOTE)
         steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
         of_task = _TASKS[note.get("task", "segmentation")](note)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{folder / NOTE}: missing or damaged ({type(error).__name__}); give the SavedModel of a method that takes "
             "images, or export its run again"

@@ -168,7 +168,7 @@ class BridgeMethod(TranslationMethod):
             return float(np.median([self.mr_scale.white(steps.get(case.images["mr"]).array)
                                     for case in self.pairs("train")]))  # fmt: skip
 
-        return self.records.recall("mr_white", make) or make()
+        return self.records.recall("mr_white", make, lambda found: isinstance(found, float)) or make()
 
     def translator(self):
         """An MR's CT in int16 HU, or a CT's MR in float32 on the scale of the training MRs."""

@@ -104,6 +104,20 @@ class USS(TrainingModel):
         return loss, {"loss": loss}
 
 
+def is_query(found):
+    """Whether a value has the form of a round's record."""
+    asked = found.get("asked") if isinstance(found, dict) else None
+    return isinstance(asked, dict) and all(
+        isinstance(slices, list) and all(type(z) is int and z >= 0 for z in slices) for slices in asked.values()
+    )
+
+
+def is_effort(found):
+    """Whether a value has the form of the record of what annotations cost."""
+    keys = ("slices", "liver slices", "patients", "effort")
+    return isinstance(found, dict) and all(isinstance(found.get(key), (int, float)) for key in keys)
+
+
 class USSMethod(SegmentationMethod):
     """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition`."""
 
@@ -218,7 +232,7 @@ class USSMethod(SegmentationMethod):
         yield self._stage("initial", asked)
         for number in range(1, config.rounds + 1):
             make = functools.partial(self.query, number, asked)
-            found = self.records.recall(f"query{number}", make)
+            found = self.records.recall(f"query{number}", make, is_query)
             if found is None:  # a run that is only looked at ends where nothing has been asked for yet
                 return
             asked = [*asked, found["asked"]]
@@ -236,7 +250,7 @@ class USSMethod(SegmentationMethod):
         def samples():
             self.collect(asked)
             pool = self.pool(asked)
-            self.records.recall(f"effort_{name}", lambda: acquisition.effort(pool, self.shown_in(pool)))
+            self.records.recall(f"effort_{name}", lambda: acquisition.effort(pool, self.shown_in(pool)), is_effort)
             return self.samples(pool)
 
         return self.stage(name, USS, samples, self.config.learning_rate, steps=steps, validation=self.validation)
@@ -294,7 +308,7 @@ class USSMethod(SegmentationMethod):
         path = pathlib.Path(self.config.slices_from)
         records, counts = Records(path / "records", frozen=True), []
         for name in ("initial", *(f"round{number}" for number in range(1, 100))):
-            found = records.recall(f"effort_{name}")
+            found = records.recall(f"effort_{name}", valid=is_effort)
             if found is None:
                 break
             counts.append(found["liver slices"])
