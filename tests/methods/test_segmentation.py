@@ -9,6 +9,7 @@ from tests.support.harness import MethodHarness
 from tests.support.volumes import AFFINE
 from tfmed import cli, plan, predict
 from tfmed.data import sources
+from tfmed.data.labels import only_largest
 from tfmed.data.sampling import generator
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, RunError
@@ -194,6 +195,37 @@ def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):
     words = [str(run.path), str(root / "images" / "p0.nii.gz"), "--out", str(tmp_path), "--outputs", "labels"]
     assert cli.run(predict.main, words) == 0
     assert set(np.unique(read_volume(tmp_path / "p0_labels.nii.gz").array)) <= {0, 1, 4, 7}
+
+
+def test_only_the_largest_part_stays():
+    labels = np.zeros((6, 8, 8), "u1")
+    labels[0:4, 0:4, 0:4], labels[4:6, 6:8, 6:8], labels[5, 0, 0] = 1, 1, 2
+    labels[0:2, 6, 6] = 2
+    found = only_largest(labels, [1])
+    assert found.dtype == np.uint8 and (found == 1).sum() == 64 and (found == 2).sum() == 3
+    assert (only_largest(labels, [1, 2]) == 2).sum() == 2
+    np.testing.assert_array_equal(only_largest(labels, []), labels)
+    np.testing.assert_array_equal(only_largest(np.zeros_like(labels), [1]), 0)
+
+
+def test_parts_are_dropped_where_validation_gains_by_it(planned):
+    """Islands beside every structure: dropping them is a gain; with islands in the labels too it is none."""
+    _, run = planned
+    method = run.restored()
+
+    def island(labels, number):
+        labels = np.array(labels)
+        labels[9, :3, :3] = number
+        return labels
+
+    truth = {id(method.open(case).image): np.asarray(method.open(case).label) for case in method.validation_cases()}
+    (label,) = truth.values()
+    method.labels = lambda image: island(label, 2)
+    assert method.single_classes() == [2]
+    method.labels = lambda image: label
+    assert method.single_classes() == []
+    method.single = (2,)
+    assert method.segmenter().single == (2,) and method.export_module().note["single"] == [2]
 
 
 def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):

@@ -1,8 +1,9 @@
 """Label maps whose files store other numbers than the classes' own, or more of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy
 
 from tfmed.errors import DataError
 from tfmed.io.volume import Volume
@@ -53,6 +54,23 @@ def grouped(volume: Volume, groups: Sequence[tuple[int, Sequence[int] | None]]) 
     for number, stored in groups:
         result[volume.array != 0 if stored is None else np.isin(volume.array, stored)] = number
     return volume.replace(array=result)
+
+
+def only_largest(labels: np.ndarray, classes: Iterable[int]) -> np.ndarray:
+    """Class numbers `(z, y, x)` in which each of some classes has one connected part alone, its largest.
+
+    Args:
+        labels: class numbers; voxels that share a face are connected.
+        classes: the classes; smaller parts of them become class 0.
+    """
+    result = labels
+    for number in classes:
+        parts, count = scipy.ndimage.label(labels == number)
+        if count > 1:
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            result = np.where((parts != 0) & (parts != sizes.argmax()), labels.dtype.type(0), result)
+    return result
 
 
 def _table(mapping: Mapping[int, int], where: str) -> tuple[np.ndarray, int]:

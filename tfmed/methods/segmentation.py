@@ -26,9 +26,11 @@ from pydantic import Field, NonNegativeInt
 from tfmed.augment import intensity
 from tfmed.augment.paired import Policy, VolumePolicy, sample_grid
 from tfmed.data import sources
+from tfmed.data.labels import only_largest
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
 from tfmed.losses import segmentation as losses
+from tfmed.metrics.segmentation import dice
 from tfmed.nn.adam import Adam
 from tfmed.nn.unet import unet
 from tfmed.ops.warp import warp_array
@@ -181,6 +183,20 @@ class SegmentationByPlan(SegmentationMethod):
     def stages(self):
         options = {"validation": self.validation}
         yield self.stage("segmenter", SelfConfigured, self.samples, self.config.learning_rate, **options)
+        self.single = tuple(self.records.recall(f"single-{self.settings.train.steps}", self.single_classes) or ())
+
+    def single_classes(self):
+        """Numbers of the classes whose largest part alone is nearer to the validation cases' labels than all parts."""
+        without, alone = [], []
+        for case in self.validation_cases():
+            prepared = self.open(case)
+            found, label = self.labels(prepared.image), np.asarray(prepared.label)
+            classes = range(1, self.config.classes)
+            kept = only_largest(found, classes)
+            without.append([dice(found == number, label == number) for number in classes])
+            alone.append([dice(kept == number, label == number) for number in classes])
+        gains = np.mean(alone, axis=0) - np.mean(without, axis=0) if alone else np.zeros(self.config.classes - 1)
+        return [number for number, gain in enumerate(gains.tolist(), 1) if gain > 0]
 
     def samples(self):
         """Samples `image` `(*patch, channel)` float32 and `label` `(*patch)` int32, moved together."""

@@ -20,6 +20,9 @@ _OUTPUT_NAMES = pydantic.TypeAdapter(list[Annotated[str, pydantic.Field(pattern=
 _LABEL_VALUES = pydantic.TypeAdapter(
     Annotated[list[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)]], pydantic.Field(min_length=2, max_length=256)]
 )
+_CLASSES = pydantic.TypeAdapter(
+    Annotated[list[Annotated[int, pydantic.Field(ge=1, lt=256)]], pydantic.Field(max_length=256)]
+)
 _OUTPUT = pydantic.TypeAdapter(Output)
 
 
@@ -51,6 +54,7 @@ def open_model(folder):
 def _segmenter(note):
     modalities = _TEXTS.validate_python(note["modalities"])
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
+    single = _CLASSES.validate_python(note.get("single", []))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -65,7 +69,10 @@ def _segmenter(note):
         def probabilities(stack):
             return run(image=tf.constant(stack))["probabilities"].numpy()
 
-        return Segmenter(modalities, label_values, steps, probabilities, lambda s: most_probable(probabilities(s)))
+        def labels(stack):
+            return most_probable(probabilities(stack))
+
+        return Segmenter(modalities, label_values, steps, probabilities, labels, single)
 
     return opened
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfmed.data import preprocess
 from tfmed.data.checks import beyond_float32
+from tfmed.data.labels import only_largest
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
@@ -47,11 +48,13 @@ class Segmenter:
         steps: preprocessing of a case's images.
         probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
         labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
+        single: numbers of classes of which the largest connected part alone stays in label maps.
     """
 
     outputs = OUTPUTS
 
-    def __init__(self, modalities, label_values, steps, probabilities, labels):
+    def __init__(self, modalities, label_values, steps, probabilities, labels, single=()):
+        self.single = tuple(single)
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities, self.labels = probabilities, labels
 
@@ -60,7 +63,7 @@ class Segmenter:
         prepared, stack = self.prepared(images)
         found = prepared.replace(array=self.probabilities(stack))
         found = back(found, images[0])
-        return Segmentation(found.replace(array=most_probable(found.array)), found)
+        return Segmentation(found.replace(array=only_largest(most_probable(found.array), self.single)), found)
 
     def predict(self, words, out, outputs=None):
         """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.

@@ -136,6 +136,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     Config = SegmentationConfig
     outputs = OUTPUTS
+    single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected part alone
 
     @property
     def case_spec(self):
@@ -227,8 +228,9 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def segmenter(self):
         """Segments scans with the trained network."""
+        config = self.config
         return Segmenter(
-            self.config.modalities, self.config.label_values, self.preprocessing(), self.probabilities, self.labels
+            config.modalities, config.label_values, self.preprocessing(), self.probabilities, self.labels, self.single
         )
 
     def probabilities(self, image, finish=None):
@@ -359,6 +361,7 @@ class SegmentationModule(ExportModule):
             "modalities": list(config.modalities),
             "label_values": list(config.label_values),
             "steps": [step.model_dump(mode="json") for step in steps[: len(steps) - own]],
+            "single": list(method.single),
         }
         self.values = tf.constant(config.label_values, tf.int32)
         model_fn = functools.partial(window_probabilities, method.network, config)
