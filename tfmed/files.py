@@ -128,6 +128,8 @@ def own_text(path: PathLike, longest: int = 1 << 28) -> str:
 
 def own_bytes(path: PathLike, longest: int = 1 << 28) -> bytes:
     """As `own_text`, for files that are no text."""
+    if not is_regular(path):
+        raise ValueError(f"{path}: is damaged (no regular file)")
     with open_file(path) as stream:
         if os.fstat(stream.fileno()).st_size > longest:
             raise ValueError(f"{path}: is damaged (longer than {longest} bytes)")

@@ -1,7 +1,6 @@
 """What a method decides between its stages (which slices to annotate): kept in the run directory, decided once."""
 
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +52,6 @@ class Records:
 
     def _read(self, name: str, valid: Callable[[Any], bool] | None) -> Any:
         path = None if self.folder is None else self.folder / f"{name}.json"
-        if path is None or not os.path.lexists(path):
+        if path is None or not path.exists():
             return None
         return own_json(path, "remove it, and --resume decides it again", valid)
