@@ -12,6 +12,13 @@ MARKS ?= not long
 WORKERS ?= $(shell $(PYTHON) -c 'import os; gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30; \
 	print(max(1, min(os.cpu_count() or 1, gib // 4)))' 2>/dev/null)
 STAMP := $(VENV)/.installed-$(STACK)
+define COMPILE
+import compileall, pathlib, sysconfig
+root = pathlib.Path(sysconfig.get_path("purelib"))
+for name in "tensorflow keras numpy scipy pandas matplotlib nibabel pydantic pydicom h5py google imgaug".split():
+    compileall.compile_dir(root / name, quiet=2, workers=0)
+endef
+export COMPILE
 
 .PHONY: demo test test-current test-all lint docs setup check-python
 
@@ -54,6 +61,8 @@ check-python:
 $(STAMP): setup.cfg pyproject.toml constraints/$(STACK).txt
 	@echo "Setting up $(VENV) (stack $(STACK)); this takes some minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@# most modules are never imported: compiling all of them took half of the time
+	@# most modules are never imported: compiling all of them took half of the time; those that every process imports
+	@# are compiled below, 20 s, because a process that may not write them compiles them for itself, 5 s each time
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(STACK).txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -c "$$COMPILE"
 	@touch $@
