@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from tfmed.errors import Stopped, UserError, nearest, one_line
-from tfmed.files import PathLike, expanded
+from tfmed.files import PathLike, check_text, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
@@ -89,11 +89,11 @@ _HOME = re.compile(r"(^|[=,:])(~[^/=,:]*)(?=/)|^(~[^/=,:]*)$")
 
 def _words(argv: Sequence[str]) -> list[str]:
     """The arguments, `~` replaced where the shell leaves it alone: behind `--out=`, `t1=` and in quotes."""
-    words = list(argv)
-    for word in words:
-        if "\0" in word or (not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word)):
-            raise UserError(f"{word!r}: is not UTF-8 without null characters; rename the file")
-    return [_HOME.sub(lambda found: (found[1] or "") + str(expanded(found[2] or found[3])), word) for word in words]
+
+    def home(found: re.Match[str]) -> str:
+        return (found[1] or "") + str(expanded(found[2] or found[3]))
+
+    return [_HOME.sub(home, check_text(word)) for word in argv]
 
 
 def _refusal_of_tensorflow(error: Exception) -> str | None:

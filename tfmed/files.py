@@ -34,13 +34,18 @@ def expanded(path: PathLike) -> pathlib.Path:
     Raises:
         UserError: `~somebody` is nobody here, or no file can have such a name.
     """
-    text = os.fsdecode(path)
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise UserError(f"{text!r}: is no name of a file that is UTF-8 without null characters; rename it")
+    text = check_text(os.fsdecode(path))
     home = os.path.expanduser(text)
     if text.startswith("~") and home == text:
         raise UserError(f"{text}: there is no such user; write the path out, or ./{text} for a name with ~ in front")
     return pathlib.Path(home)
+
+
+def check_text(text: str) -> str:
+    """`text` itself; UserError where no file can be called so: null characters, or bytes that are not UTF-8."""
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{text!r}: is not UTF-8, or holds null characters; rename the file")
+    return text
 
 
 def clean(folder: PathLike) -> None:
@@ -117,8 +122,8 @@ def own_text(path: PathLike, longest: int = 1 << 28) -> str:
     """The text of a file that tfmed wrote, of whatever lies there now.
 
     Raises:
-        OSError: it is missing, cannot be read, or is no regular file.
-        ValueError: it is too long, or not UTF-8.
+        OSError: it is missing or cannot be read.
+        ValueError: it is no regular file, too long, or not UTF-8.
     """
     try:
         return own_bytes(path, longest).decode("utf-8")
@@ -130,42 +135,41 @@ def own_bytes(path: PathLike, longest: int = 1 << 28) -> bytes:
     """As `own_text`, for files that are no text."""
     if not is_regular(path):
         raise ValueError(f"{path}: is damaged (no regular file)")
-    with open_file(path) as stream:
+    with open(path, "rb") as stream:
         if os.fstat(stream.fileno()).st_size > longest:
             raise ValueError(f"{path}: is damaged (longer than {longest} bytes)")
         return stream.read(longest)
 
 
-def plain_json(path: PathLike) -> Any:
+def plain_json(path: PathLike, longest: int = 1 << 26) -> Any:
     """The plain values of a JSON file that tfmed wrote, of whatever lies there now.
 
     Raises:
-        OSError: it is missing, cannot be read, or is no regular file.
-        ValueError: it is no JSON, or nested beyond reason.
+        OSError: it is missing or cannot be read.
+        ValueError: it is no regular file, longer than `longest` bytes, no JSON, or nested beyond reason.
     """
     try:
-        return json.loads(own_text(path))
+        return json.loads(own_text(path, longest))
     except RecursionError:
-        raise ValueError(f"{path}: is nested too deep") from None
+        raise ValueError(f"{path}: is damaged (nested too deep)") from None
 
 
-def own_json(path: PathLike, way_back: str, valid: Callable[[Any], bool] | None = None, longest: int = 1 << 26) -> Any:
-    """The plain values of a JSON file that tfmed wrote.
+def own_json(path: PathLike, way_back: str, valid: Callable[[Any], bool] | None = None) -> Any:
+    """As `plain_json`, of a file that is needed: what is wrong with it becomes a RunError that tells the way back.
 
     Args:
         path: the file.
         way_back: for the message: what a person can do where it is damaged.
         valid: function of the values: whether they have the form that tfmed gave them.
-        longest: more bytes than this are no such file.
 
     Raises:
         RunError: it cannot be read or is damaged.
     """
     try:
-        values = json.loads(own_text(path, longest))
+        values = plain_json(path)
         if valid is not None and not valid(values):
             raise ValueError("of another form")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         line = damage(path, error)
         raise RunError(line if isinstance(error, OSError) else f"{line}; {way_back}") from None
     return values

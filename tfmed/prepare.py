@@ -21,8 +21,9 @@ def main(argv):
     from tfmed.engine.terminal import output, progress
 
     settings = load_config(arguments.config, arguments.overrides, arguments.profile)
-    method = registry.method_class(settings.method)(settings)
-    data = settings.data
+    kind = registry.method_class(settings.method)
+    settings = kind.planned(settings, None, progress)
+    method, data = kind(settings), settings.data
     cases = sources.open(data.source, data.root, **data.options)
     table, problems = Table("case", Column("problem", overflow="fold"), box=None), 0
     for case in progress(cases, "Checking cases"):

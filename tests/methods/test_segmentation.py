@@ -7,7 +7,7 @@ import tensorflow as tf
 import tfmed
 from tests.support.harness import MethodHarness
 from tests.support.volumes import AFFINE
-from tfmed import cli, plan, predict
+from tfmed import cli, compare, plan, predict, prepare
 from tfmed.data import sources
 from tfmed.data.labels import only_largest
 from tfmed.data.sampling import generator
@@ -188,6 +188,23 @@ def test_the_plan_of_a_run_holds_when_it_goes_on(planned):
     finally:
         (root / "labels" / "q9.nii.gz").unlink()
         (root / "images" / "q9.nii.gz").unlink()
+
+
+def test_prepare_makes_the_plan_first(planned, capsys):
+    """The folder that is asked about is looked at, not the phantoms that settings without a source mean."""
+    root, _ = planned
+    words = ["segmentation", f"data.root={root}", f"data.cache_dir={root / 'cache'}", NETWORK, "train.steps=50"]
+    assert cli.run(prepare.main, words) == 0
+    assert "8 cases" in capsys.readouterr().out
+
+
+def test_runs_that_must_be_alike_need_the_plan_before(planned, tmp_path, capsys):
+    root, _ = planned
+    words = ["segmentation", "segmentation", "--out", str(tmp_path / "out"), f"data.root={root}"]
+    (tmp_path / "other.yaml").write_text("method: segmentation\n", encoding="utf-8")
+    words[1] = str(tmp_path / "other.yaml")
+    assert cli.run(compare.main, words) == 2
+    assert "its plan is still to be made; write it by 'tfmed plan" in capsys.readouterr().err
 
 
 def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):

@@ -10,6 +10,7 @@ from tfmed.errors import DataError
 from tfmed.io import Volume, write_volume
 from tfmed.methods.segmentation import Config
 from tfmed.tasks import planning
+from tfmed.tasks.backbones import UNet
 
 pytestmark = pytest.mark.current
 
@@ -89,6 +90,15 @@ def test_time_decides_over_patches_and_steps():
         steps.append(values["train.steps"])
     assert sizes == sorted(sizes) and sizes[0] < 1.3 * 32**3 and sizes[-1] > 0.7 * 96**3
     assert min(steps[1:]) >= 450 and steps[-1] > 5000
+
+
+def test_a_network_that_is_given_is_not_taken_for_a_thin_one():
+    """Of one that is chosen half the channels may be left out for larger patches, of one that is given none."""
+    found, given = fingerprint((88, 144, 190), (0.6, 0.6, 0.6)), UNet(widths=(16, 32, 64))
+    own = {choice.key: choice.value for choice in planning.plan(found, 6, 5e-6)}
+    theirs = {choice.key: choice.value for choice in planning.plan(found, 6, 5e-6, network=given)}
+    assert own["model.network"]["widths"][0] == 8
+    assert np.prod(theirs["model.patch"]) < 0.7 * np.prod(own["model.patch"])
 
 
 def test_voxels_are_larger_where_a_patch_would_show_little():

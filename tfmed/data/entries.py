@@ -32,9 +32,8 @@ class Entries:
 
     def __init__(self, folder: PathLike) -> None:
         self.folder = pathlib.Path(folder)
-        self._sound: dict[
-            str, tuple[tuple[str, ...], Any]
-        ] = {}  # key -> (names of the arrays, note) of what this process has compared
+        # key -> (names of the arrays, note) of what this process has compared
+        self._sound: dict[str, tuple[tuple[str, ...], Any]] = {}
 
     def write(self, key: str, arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> None:
         """Write a group.

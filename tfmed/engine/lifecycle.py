@@ -65,6 +65,8 @@ def fit(
     stored = None
     if resume and run_dir and (run_dir / "config.yaml").exists():
         stored = runs.load_run(run_dir).settings
+    if worker[1] > 1:
+        kind.check_planned(settings, settings.method)  # each machine would choose for itself
     settings = kind.planned(settings, stored, progress)
     method = kind(settings)
     if resume and run_dir:

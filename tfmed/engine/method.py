@@ -18,6 +18,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
 from tfmed.engine.split_record import SplitRecord, entries
+from tfmed.errors import RunError
 from tfmed.training.schedules import learning_rate
 
 
@@ -66,6 +67,19 @@ class Method:
     def settings_class(cls) -> type[Settings]:
         """The type of this method's settings."""
         return pydantic.create_model("Settings", __base__=Settings, model=(cls.Config, cls.Config()))
+
+    @classmethod
+    def leaves_open(cls, settings: Settings) -> bool:
+        """Whether settings leave something open that `planned` chooses."""
+        return False
+
+    @classmethod
+    def check_planned(cls, settings: Settings, what: str) -> None:
+        """RunError where settings leave something open that several runs, or machines, must have alike."""
+        if cls.leaves_open(settings):
+            raise RunError(
+                f"{what}: its plan is still to be made; write it by 'tfmed plan FOLDER --out FILE', and use that file"
+            )
 
     @classmethod
     def planned(

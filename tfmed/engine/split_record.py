@@ -61,14 +61,15 @@ class SplitRecord:
             root: the data set's folder (it may have moved), or None.
             content: function of an address -> digest of what it holds.
         """
-        by_place = {_place(case.images, root): case for case in cases}
+        base = _base(root)
+        by_place = {_place(case.images, base): case for case in cases}
         by_id = {case.id: case for case in cases}
         used, parts, known = {}, {}, set()
         for part in PARTS:
             used[part] = self.kinds.get(kind, {}).get(part, [])
             now = [by_place.get(_written(entry)) or by_id.get(entry["id"]) for entry in used[part]]
             known |= {case.id for case in now if case is not None}
-            parts[part] = [_of_then(entry, case, root) for entry, case in zip(used[part], now, strict=True)]
+            parts[part] = [_of_then(entry, case, base) for entry, case in zip(used[part], now, strict=True)]
         if new := [case.id for case in cases if case.id not in known]:
             more = f" and {len(new) - 3} more" if len(new) > 3 else ""
             log.warning("left out, because they came after the split of this run: %s%s", ", ".join(new[:3]), more)
@@ -91,15 +92,16 @@ def entries(parts: Mapping[str, Sequence[Case]], root: str | None, content: Call
     Raises:
         DataError: a file is missing.
     """
-    return {part: [_entry(case, root, content) for case in parts[part]] for part in PARTS}
+    base = _base(root)
+    return {part: [_entry(case, base, content) for case in parts[part]] for part in PARTS}
 
 
-def _entry(case, root, content):
+def _entry(case, base, content):
     return {
         "id": case.id,
         "patient": case.group,
-        "images": {name: _below(address, root) for name, address in case.images.items()},
-        "label": None if case.label is None else _below(case.label, root),
+        "images": {name: _below(address, base) for name, address in case.images.items()},
+        "label": None if case.label is None else _below(case.label, base),
         "sha256": [_content(address, content) for address in _addresses(case)],
     }
 
@@ -113,12 +115,12 @@ def _content(address, content):
         ) from None
 
 
-def _of_then(entry, case, root):
+def _of_then(entry, case, base):
     """The case that lies there now with its identity of then; one that is missing keeps the place where it lay."""
     identity = {"id": entry["id"], "group": entry["patient"]}
     if case is None:
-        return Case(images={name: _at(place, root) for name, place in entry["images"].items()}, **identity,
-                    label=entry["label"] and _at(entry["label"], root))  # fmt: skip
+        return Case(images={name: _at(place, base) for name, place in entry["images"].items()}, **identity,
+                    label=entry["label"] and _at(entry["label"], base))  # fmt: skip
     return dataclasses.replace(case, **identity, label=case.label if entry["label"] else None)
 
 
@@ -143,26 +145,27 @@ def _addresses(case):
 
 
 def _base(root):
-    """The folder that paths are told from: the root, or the folder of a table."""
+    """The folder that paths are told from, "" where there is none: the root, or the folder of a table."""
+    if root is None:
+        return ""
     path = os.path.abspath(os.path.expanduser(str(root)))
     return path if os.path.isdir(path) else os.path.dirname(path)
 
 
-def _below(address, root):
+def _below(address, base):
     """An address without the folder of the data set, which may move."""
-    if root is None or phantoms.is_address(address):
+    if not base or phantoms.is_address(address):
         return str(address)
-    base = _base(root) + os.sep
     path = os.path.abspath(address)
-    return path.removeprefix(base) if path.startswith(base) else str(address)
+    return path.removeprefix(base + os.sep) if path.startswith(base + os.sep) else str(address)
 
 
-def _at(place, root):
-    return place if root is None or phantoms.is_address(place) else os.path.join(_base(root), place)
+def _at(place, base):
+    return place if not base or phantoms.is_address(place) else os.path.join(base, place)
 
 
-def _place(images, root):
-    return json.dumps({name: _below(address, root) for name, address in images.items()}, sort_keys=True)
+def _place(images, base):
+    return json.dumps({name: _below(address, base) for name, address in images.items()}, sort_keys=True)
 
 
 def _written(entry):

@@ -67,7 +67,9 @@ class Comparison:
         found = {}
         for name in self.configs:
             settings = self.settings[name, seed]
-            method = registry.method_class(settings.method)(settings)
+            kind = registry.method_class(settings.method)
+            kind.check_planned(settings, self.configs[name])
+            method = kind(settings)
             if not isinstance(method, CanEvaluate):
                 raise RunError(f"{self.configs[name]}: method {settings.method!r} has no evaluation; leave it out")
             found[name] = {case.id for case in method.cases[self.part]}

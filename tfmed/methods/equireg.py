@@ -34,7 +34,7 @@ from tfmed.nn.adam import Adam
 from tfmed.ops.warp import warp, warp_array
 from tfmed.tasks.backbones import FCDenseNet, Network
 from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
-from tfmed.training.model import TrainingModel
+from tfmed.training.single_network import SingleNetworkModel
 
 
 class Config(SemiSupervisedConfig):
@@ -63,7 +63,7 @@ def build_network(config, channels=None, classes=None, seed=0):
     return config.network.build(channels, classes, len(config.patch), seed)
 
 
-class EquiReg(TrainingModel):
+class EquiReg(SingleNetworkModel):
     """One network, trained with labels (Eq. 7) and towards equivariance (Eq. 9).
 
     Args:
@@ -83,15 +83,6 @@ class EquiReg(TrainingModel):
         optimizer = Adam(config.learning_rate if rate is None else rate)
         logged = ["loss", "supervised", *(["equivariance"] if streams.unlabelled else [])]
         self.finish_building({"network": (optimizer, [self.network])}, logged)
-
-    def call(self, images, training=False):
-        """Images -> logits."""
-        return self.network(images, training=training)
-
-    @property
-    def objectives(self):
-        """The one loss."""
-        return {"network": self.network_loss}
 
     def network_loss(self, batch):
         """L = L_sup + lambda L_ER, on one forward pass over labelled, unlabelled and augmented images."""

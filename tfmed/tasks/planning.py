@@ -12,7 +12,7 @@ import yaml
 
 from tfmed.data.readers import read_address, read_label
 from tfmed.data.sampling import Stream
-from tfmed.errors import DataError, UserError
+from tfmed.errors import DataError
 
 _CHOSEN = Stream("planning.cases")
 _MOST_CASES = 24  # whose voxels are looked at
@@ -143,17 +143,17 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         seconds_per_voxel: what a step costs for each voxel of its batch on this machine; None: a guess.
         network, patch: those of the settings, where they are not to be chosen.
     """
-    spacing, resampled = _spacing(found)
-    axes = _axes(_median_shape(found, spacing), spacing)
+    spacing, resampling, why_spacing = _spacing(found)
+    axes, why_axes = _axes(_median_shape(found, spacing), spacing)
     affordable = 0.85 * 60 * minutes / (_STEPS * seconds_per_voxel) if seconds_per_voxel else None
-    thin = affordable is not None and affordable < _WIDE
-    affordable = affordable * _THIN_GAIN if thin else affordable
-    budget = _budget(axes.value, affordable)
-    if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes.value :]):
-        spacing, resampled = _coarser(found, spacing, axes.value, budget)
-    shape = _median_shape(found, spacing)
+    thin = network is None and affordable is not None and affordable < _WIDE
+    gain = _THIN_GAIN if thin else 1.0
+    affordable = affordable and affordable * gain
+    budget = _budget(axes, affordable)
+    if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes:]):
+        spacing, resampling, why_spacing = _coarser(found, spacing, axes, budget)
     if patch is None:
-        patch, factors, levels = _patch(shape, spacing, axes.value, budget, network)
+        patch, factors, levels = _patch(_median_shape(found, spacing), spacing, axes, budget, network)
     else:
         levels, factors = _levels_of(patch)
     batch = _batch(patch, affordable)
@@ -162,21 +162,16 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         "name": "unet", "widths": [min(first * 2**level, 256) for level in range(levels)], "factors": factors,
         "norm": "instance", "activation": "leaky_relu",
     }  # fmt: skip
-    voxels = batch * math.prod(patch)
-    seconds = voxels * (seconds_per_voxel or 1e-6) / (_THIN_GAIN if thin and network is None else 1)
-    steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000))
-    steps = steps // 50 * 50
-    small = found.foreground < 0.05
-    labels = _labels(found)
+    seconds = batch * math.prod(patch) * (seconds_per_voxel or 1e-6) / gain
+    steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000)) // 50 * 50
     return [
         Choice("model.modalities", list(found.modalities), "the images of a case"),
-        *labels,
-        Choice("data.preprocess", [*([resampled.value] if resampled.value else []), *_intensity(found)],
-               f"{resampled.reason}; {_intensity_reason(found)}"),
-        Choice("model.patch", list(patch), f"{axes.reason}; about {budget:.0f} voxels in the images' shape"),
+        _labels(found),
+        Choice("data.preprocess", [*resampling, *_intensity(found)], f"{why_spacing}; {_intensity_reason(found)}"),
+        Choice("model.patch", list(patch), f"{why_axes}; about {budget:.0f} voxels in the images' shape"),
         Choice("model.network", chosen, f"{levels} levels from {first} channels on: as the patch and the time allow"),
         Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
-        Choice("model.foreground", 0.5 if small else 0.33,
+        Choice("model.foreground", 0.5 if found.foreground < 0.05 else 0.33,
                f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
         Choice("train.steps", steps, f"{minutes:g} minutes at {seconds:.2g} s a step, a seventh for validations"),
         Choice("train.schedule", {"kind": "polynomial"}, "down to 0 at the last step"),
@@ -191,11 +186,10 @@ def _labels(found):
     numbers = sorted(found.labels)
     if not numbers:
         raise DataError("the label maps are empty; is this the right folder?")
-    many = len(numbers) > _MOST_CLASSES or _are_instances(found)
-    if many:
-        return [Choice("model.labels", {"foreground": "any"},
-                       f"{len(numbers)} numbers that count the objects of each image: all are one class")]  # fmt: skip
-    return [Choice("model.labels", {f"label {number}": number for number in numbers}, "the numbers in the label maps")]
+    if len(numbers) > _MOST_CLASSES or _are_instances(found):
+        reason = f"{len(numbers)} numbers that count the objects of each image: all are one class"
+        return Choice("model.labels", {"foreground": "any"}, reason)
+    return Choice("model.labels", {f"label {number}": number for number in numbers}, "the numbers in the label maps")
 
 
 def _are_instances(found):
@@ -207,17 +201,20 @@ def _are_instances(found):
 
 
 def _spacing(found):
-    """(target spacing in mm, Choice whose value is the resampling step or None)."""
+    """(target spacing (z, y, x) in mm, list of the resampling step or of nothing, why)."""
     spacings = np.array(found.spacings)
     median = np.median(spacings, axis=0)
     if (np.abs(spacings / median - 1) < 0.02).all():
-        return median, Choice("", None, "all voxels have one size, so that nothing is resampled")
+        return median, [], "all voxels have one size, so that nothing is resampled"
     coarse = int(median.argmax())
     target = median.copy()
     if median[coarse] > _COARSE * np.delete(median, coarse).max():
         target[coarse] = np.percentile(spacings[:, coarse], 10)
-    step = {"step": "resample", "spacing_mm": [round(float(value), 4) for value in target]}
-    return target, Choice("", step, "resampled to the median voxel size (of coarse slices to a fine one)")
+    return target, [_resampling(target)], "resampled to the median voxel size (of coarse slices to a fine one)"
+
+
+def _resampling(spacing):
+    return {"step": "resample", "spacing_mm": [round(float(value), 4) for value in spacing]}
 
 
 def _median_shape(found, spacing):
@@ -226,12 +223,13 @@ def _median_shape(found, spacing):
 
 
 def _axes(shape, spacing):
+    """(2 or 3, why)."""
     if shape[0] < 8:
-        return Choice("", 2, f"2-D, for there are {shape[0]} slices")
+        return 2, f"2-D, for there are {shape[0]} slices"
     ratio = spacing[0] / spacing[1:].max()
     if ratio > _COARSE:
-        return Choice("", 2, f"2-D, for slices lie {ratio:.1f} times as far apart as pixels")
-    return Choice("", 3, "3-D, for voxels are about as long as wide")
+        return 2, f"2-D, for slices lie {ratio:.1f} times as far apart as pixels"
+    return 3, "3-D, for voxels are about as long as wide"
 
 
 def _budget(axes, affordable):
@@ -241,13 +239,13 @@ def _budget(axes, affordable):
 
 
 def _coarser(found, spacing, axes, budget):
-    """(spacing, Choice) with larger voxels, so that a patch shows a good part of an image."""
+    """As `_spacing`, with larger voxels, so that a patch shows a good part of an image."""
     whole = np.prod(_median_shape(found, spacing)[-axes:])
     factor = min((_SEEN * whole / budget) ** (1 / axes), _COARSEST)
     larger = spacing.copy()
     larger[-axes:] *= factor
-    step = {"step": "resample", "spacing_mm": [round(float(value), 4) for value in larger]}
-    return larger, Choice("", step, f"voxels {factor:.2g} times as large, so that a patch shows a quarter of an image")
+    reason = f"voxels {factor:.2g} times as large, so that a patch shows more of an image"
+    return larger, [_resampling(larger)], reason
 
 
 def _patch(shape, spacing, axes, budget, network=None):
@@ -310,10 +308,3 @@ def _intensity_reason(found):
 
 def _is_ct(found):
     return len(found.values) == 1 and all(lowest < _CT_AIR for *_, lowest, _ in found.values.values())
-
-
-def check_minutes(minutes):
-    """`minutes` itself; UserError where no training can be made of it."""
-    if not 0.1 <= minutes <= 60 * 24 * 30:
-        raise UserError(f"{minutes:g} minutes: give from 0.1 to 43200")
-    return minutes

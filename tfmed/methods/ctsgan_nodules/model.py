@@ -7,7 +7,7 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.squeezenet3d import squeezenet3d
 from tfmed.nn.translation import patch_critic, unet_generator
 from tfmed.training.adversarial import SharedForwardModel
-from tfmed.training.model import TrainingModel
+from tfmed.training.single_network import SingleNetworkModel
 
 
 def build_network(config, name, seed=0):
@@ -109,7 +109,7 @@ def hidden(cubes, mask):
     return cubes * (1.0 - mask)
 
 
-class Classifier(TrainingModel):
+class Classifier(SingleNetworkModel):
     """3D-SqueezeNet with binary cross-entropy: has a volume nodules?
 
     Args:
@@ -127,19 +127,10 @@ class Classifier(TrainingModel):
         adam = Adam(config.classifier_learning_rate, 0.9, 0.999)
         self.finish_building({"network": (adam, [self.network])}, ["loss", "accuracy"])
 
-    def call(self, volumes, training=False):
-        """Volumes -> logits `(n, 1)`."""
-        return self.network(volumes, training=training)
-
     @tf.function(reduce_retracing=True)
     def logits(self, volumes):
         """Logits `(n,)` at inference."""
         return self.network(volumes, training=False)[:, 0]
-
-    @property
-    def objectives(self):
-        """The one loss."""
-        return {"network": self.network_loss}
 
     def network_loss(self, batch):
         """Mean cross-entropy."""

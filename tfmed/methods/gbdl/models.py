@@ -7,12 +7,12 @@ from tfmed import compat
 from tfmed.augment import intensity
 from tfmed.losses import segmentation as losses
 from tfmed.nn.adam import Adam
-from tfmed.training.model import TrainingModel
+from tfmed.training.single_network import SingleNetworkModel
 
 LATENT, BRIGHTNESS = 0, 1  # tags of noise
 
 
-class Learner(TrainingModel):
+class Learner(SingleNetworkModel):
     """What both have: one network, Adam with L2 decay as in the released code, jittered images.
 
     Args:
@@ -38,15 +38,6 @@ class Learner(TrainingModel):
         self.student = network if student is None else student
         made = keras.optimizers.SGD(rate, momentum=0.9) if optimizer == "sgd" else Adam(rate)
         self.finish_building({"network": (made, [self.student])} | (others or {}), logged)
-
-    def call(self, images, training=False):
-        """Images -> logits."""
-        return self.network(images, training=training)
-
-    @property
-    def objectives(self):
-        """The one loss."""
-        return {"network": self.network_loss}
 
     def penalty(self):
         """lambda / 2 |weights|^2, to be added to the loss and not to what is logged."""

@@ -29,7 +29,7 @@ from tfmed.nn.adam import Adam
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.tasks.backbones import AUNet, Network
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod, window_probabilities
-from tfmed.training.model import TrainingModel
+from tfmed.training.single_network import SingleNetworkModel
 
 _QUERIES = Stream("uss.queries", 0xAC7)
 
@@ -70,7 +70,7 @@ def build_network(config, channels=None, classes=None, seed=0):
     return config.network.build(channels, config.classes if classes is None else classes, len(config.patch), seed)
 
 
-class USS(TrainingModel):
+class USS(SingleNetworkModel):
     """A network that learns from the annotated slices of a patch (Eq. 2).
 
     Args:
@@ -86,15 +86,6 @@ class USS(TrainingModel):
         self.network = build_network(config, seed=self.noise_seed)
         optimizer = Adam(config.learning_rate if rate is None else rate)
         self.finish_building({"network": (optimizer, [self.network])}, ["loss"])
-
-    def call(self, images, training=False):
-        """Images -> logits."""
-        return self.network(images, training=training)
-
-    @property
-    def objectives(self):
-        """The one loss."""
-        return {"network": self.network_loss}
 
     def network_loss(self, batch):
         """1 - 2 sum(w y p) / (sum(w y) + sum(w p)), sums over all voxels of the batch."""
