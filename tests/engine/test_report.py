@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import tfmed
 from tests.support import toy
 from tfmed.engine import previews, report
 from tfmed.engine.lifecycle import fit
@@ -314,3 +315,15 @@ def test_a_picture_that_shows_the_same_is_copied(tmp_path):
     (folder / "head.png").unlink()
     previews.write(shown(0.6), tmp_path, 5, drawn)
     assert (folder / "head-00000005.png").exists()
+
+
+def test_settings_that_differ_keep_the_names_of_steps_and_networks():
+    settings = tfmed.load_config("segmentation", [
+        "model.plan=false", "data.preprocess=[{step: zscore}, {step: window, range: [0, 1]}]",
+        "model.network={name: unet, widths: [4, 8]}", "model.patch=[8, 8]", "seed=3",
+    ])  # fmt: skip
+    found = report.changed(settings)
+    assert found["data"]["preprocess"] == [{"step": "zscore"}, {"step": "window", "range": [0.0, 1.0]}]
+    assert found["model"] == {"plan": False, "patch": [8, 8], "network": {"name": "unet", "widths": [4, 8]}}
+    assert found["seed"] == 3 and "train" not in found
+    assert type(settings)(**found) == settings

@@ -5,7 +5,9 @@ import io
 import os
 import pathlib
 import re
+import typing
 
+import pydantic
 import yaml
 
 from tfmed import registry
@@ -39,7 +41,7 @@ def write(run):
         curves=list(_curves(series)),
         last=_last_values(series),
         timing=_read(_timing, run.path / "timing.csv", None),
-        changed=_yaml(run.settings.model_dump(mode="json", exclude_defaults=True)),
+        changed=_yaml(changed(run.settings)),
         all_settings=_yaml(run.settings.model_dump(mode="json")),
         environment=_read(own_text, run.path / "environment.json", ""),
     )
@@ -224,6 +226,31 @@ def _last_values(series):
 def _timing(path):
     rows = [row for row in Table(path, TIMING).rows if row.get("seconds_per_step") and row.get("waiting_share")]
     return {name: float(rows[-1][name]) for name in ("seconds_per_step", "waiting_share")} if rows else None
+
+
+def changed(settings):
+    """What of settings differs from the defaults, as plain values; steps and networks keep their names.
+
+    Args:
+        settings: a pydantic model of settings, such as a run's.
+    """
+    found = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        is_tag = name in ("step", "name") and typing.get_origin(field.annotation) is typing.Literal
+        if is_tag or value != field.get_default(call_default_factory=True):
+            found[name] = _plain_settings(value)
+    return found
+
+
+def _plain_settings(value):
+    if isinstance(value, pydantic.BaseModel):
+        return changed(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain_settings(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain_settings(item) for key, item in value.items()}
+    return value
 
 
 def _yaml(values):

@@ -1,7 +1,7 @@
 """Segmentation: a U-Net that sets itself up for a folder of scans and label maps.
 
 Paper: Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
-Nature Methods 18, 2021. A reimplementation of its idea, not of its code; one of the collection's tools.
+Nature Methods 18, 2021.
 
 Task: supervised segmentation, 2-D and 3-D
 
@@ -12,9 +12,9 @@ them, and what the settings say stays as it is.
 Reproduces: no figure of the paper. Not compared with nnU-Net itself yet; what was measured stands in
 docs/results/segmentation.md.
 
-Deviates: one network and no cross-validation of several configurations; Adam and instance norm with a budget of
-minutes in place of 1000 epochs; transforms are drawn once per sample for image and label together, intensities are
-changed inside the training step.
+Deviates: the idea is reimplemented, not the code, as a tool beside the collection's papers. One network and no
+cross-validation of several configurations; Adam and instance norm with a budget of minutes in place of 1000 epochs;
+transforms are drawn once per sample for image and label together, intensities are changed inside the training step.
 """
 
 import time
