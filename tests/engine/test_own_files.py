@@ -1,67 +1,28 @@
 """A run's own files, damaged, foreign, without rights or half-written: one line, or a word and on; nothing is lost."""
 
-import contextlib
-import csv
-import hashlib
 import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
-import tensorflow as tf
 
 import tfmed
 from tests.support import toy
-from tests.support.harness import REPOSITORY, assert_same_weights
+from tests.support.harness import REPOSITORY
+from tests.support.own_run import NEWEST, one_line, reported, resumed, sampled
 from tests.test_bad_input import snapshot
-from tfmed import cli, evaluate, export, files, fit, sample
-from tfmed.engine import checkpoint, lifecycle, lock, log, previews, report, study
+from tfmed import cli, files, fit
+from tfmed.engine import log, report
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.records import Records
 from tfmed.engine.split_record import SplitRecord
 from tfmed.errors import RunError, UserError
 from tfmed.tasks.exported import open_model
 
-pytestmark = pytest.mark.current
-SETTINGS = ("train.checkpoint_every_steps=1", "train.preview_every=2")
-NEWEST = "checkpoints/gan-00000004"
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """A run of four steps, evaluated and exported."""
-    run = lifecycle.fit(toy.settings(*SETTINGS), tmp_path_factory.mktemp("unbroken") / "run")
-    for main in (evaluate.main, export.main):
-        assert cli.run(main, [str(run.path)]) == 0
-    return run
-
-
-@pytest.fixture
-def run(unbroken, tmp_path):
-    """A copy of it, to be damaged."""
-    return pathlib.Path(shutil.copytree(unbroken.path, tmp_path / "run"))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_hangs():
-    """Whoever waits for a FIFO waits for ever: this ends the test instead."""
-
-    def ring(signum, frame):
-        raise TimeoutError("waited for a minute")
-
-    if threading.current_thread() is not threading.main_thread():
-        pytest.skip("signals come to the main thread alone")
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = [pytest.mark.current, pytest.mark.usefixtures("nothing_hangs")]
 
 
 # --- what can befall a file ------------------------------------------------------------------------------------------
@@ -112,26 +73,6 @@ DAMAGE = {
 # --- who reads it ----------------------------------------------------------------------------------------------------
 
 
-def resumed(run):
-    return cli.run(fit.main, [str(run), "--resume"])
-
-
-def sampled(run):
-    return cli.run(sample.main, [str(run), "--out", str(run.parent / "out")])
-
-
-def evaluated(run):
-    return cli.run(evaluate.main, [str(run)])
-
-
-def exported(run):
-    return cli.run(export.main, [str(run)])
-
-
-def reported(run):
-    return cli.run(lambda argv: report.write(tfmed.load_run(argv[0])) and None, [str(run)])
-
-
 GOES_ON, REFUSED = 0, 2
 FILES = [  # file, who reads it, what comes of it
     (f"{NEWEST}/state.json", sampled, GOES_ON),
@@ -158,13 +99,6 @@ def kept(run, before, *gone):
     after = snapshot(run)
     names = {name for name in before if str(pathlib.Path(name).relative_to(run)) not in RENEWED | set(gone)}
     assert {name: after.get(name) for name in names} == {name: before[name] for name in names}
-
-
-def one_line(error, *words):
-    lines = [line for line in error.splitlines() if line.startswith("tfmed: ")]
-    assert len(lines) == 1 and "Traceback" not in error, error
-    for word in words:
-        assert str(word) in lines[0], lines[0]
 
 
 @pytest.mark.parametrize(
@@ -412,222 +346,6 @@ def test_a_folder_of_another_program_is_left_alone(names, tmp_path, capsys):
     assert snapshot(tmp_path) == before
 
 
-# --- exports ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["prediction.nii.gz", "variables/notes.txt", "assets/mine", "saved_model.pb.bak"])
-def test_an_export_does_not_remove_what_a_person_keeps_there(name, run, capsys):
-    (run / "export" / name).write_text("mine", encoding="utf-8")
-    before = snapshot(run)
-    assert exported(run) == 2
-    one_line(capsys.readouterr().err, run / "export", name)
-    assert snapshot(run) == before
-
-
-def test_an_export_does_not_replace_the_model_of_another_program(run, capsys):
-    other = run.parent / "model"
-    tf.saved_model.save(tf.Module(), str(other))
-    before = snapshot(other)
-    assert cli.run(export.main, [str(run), "--out", str(other)]) == 2
-    one_line(capsys.readouterr().err, other, "not a SavedModel of tfmed")
-    assert snapshot(other) == before
-
-
-def test_an_export_renews_its_own_behind_a_link(run):
-    shutil.move(run / "export", run.parent / "elsewhere")
-    (run / "export").symlink_to(run.parent / "elsewhere")
-    before = (run.parent / "elsewhere").stat().st_ino
-    assert exported(run) == 0
-    assert (run / "export").is_symlink() and (run.parent / "elsewhere").stat().st_ino != before
-    assert not list(run.parent.rglob(".tmp-*"))
-
-
-def exchanges(folder, count):
-    """Put one of two folders in the place of the other again and again."""
-    for number in range(count):
-        new = folder / f"new{number}"
-        new.mkdir()
-        (new / "file").write_text("whole", encoding="utf-8")
-        files.put_in_place(new, folder / "place", lambda path: files.stranger_in(path, "file"))
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def test_there_is_no_moment_without_a_whole_folder(tmp_path):
-    exchanges(tmp_path, 1)
-    if not files._exchanged(tmp_path / "place", tmp_path / "place"):
-        pytest.skip("this file system does not exchange two folders in one step")
-    worker = threading.Thread(target=exchanges, args=(tmp_path, 500))
-    worker.start()
-    while worker.is_alive():
-        assert os.path.exists(tmp_path / "place" / "file")
-    worker.join()
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
-
-
-def test_without_exchange_a_failure_leaves_the_old(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
-    exchanges(tmp_path, 3)
-    assert (tmp_path / "place" / "file").exists() and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(OSError):
-        files.put_in_place(tmp_path / "missing", tmp_path / "place", lambda path: None)
-    assert (tmp_path / "place" / "file").exists()
-
-
-# --- two at a time ---------------------------------------------------------------------------------------------------
-
-
-def test_two_do_not_train_one_run(run, capsys):
-    before = snapshot(run)
-    with lock.held(run):
-        assert cli.run(fit.main, [str(run), "--resume", "train.steps=6"]) == 2
-        one_line(capsys.readouterr().err, run, f"process {os.getpid()} is training it")
-    assert snapshot(run) == before
-
-
-@pytest.mark.parametrize("text", ["", "999999999\n", "\0\0", "not a number"])
-def test_a_lock_that_a_killed_process_left_locks_nobody_out(text, run):
-    (run / lock.FILE).write_text(text, encoding="utf-8")
-    assert resumed(run) == 0
-    assert not (run / lock.FILE).exists()
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, own_folder, lambda path: path.symlink_to("/nowhere/at/all")])
-def test_a_lock_that_is_none(make, run, capsys):
-    make(run / lock.FILE)
-    assert resumed(run) in (0, 2)
-    assert "Traceback" not in capsys.readouterr().err
-
-
-# --- signals ---------------------------------------------------------------------------------------------------------
-
-
-def sending(signum, function, when=1):
-    """A function that does what another does, and sends this process a signal in the midst of its `when`-th call."""
-    calls = []
-
-    def call(*arguments, **options):
-        calls.append(1)
-        result = function(*arguments, **options)
-        if len(calls) == when:
-            os.kill(os.getpid(), signum)
-            time.sleep(0.01)  # the handler runs between two instructions
-        return result
-
-    return call
-
-
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
-TERM, INT = SIGNALS
-MOMENTS = {  # of a training: what is patched, in which call the signal comes, and which
-    "a checkpoint": (checkpoint, "_write", 2, TERM),
-    "the last checkpoint": (checkpoint, "_write", 4, INT),
-    "a picture": (previews, "save", 1, INT),
-    "the last picture": (previews, "digest", 3, TERM),
-    "the report": (report, "_template", 1, INT),
-    "the settings": (files, "sync", 1, TERM),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_signal_while_a_run_writes(moment, unbroken, tmp_path, monkeypatch, capsys):
-    module, name, when, signum = MOMENTS[moment]
-    run = tmp_path / "run"
-    with monkeypatch.context() as patched:
-        patched.setattr(module, name, sending(signum, getattr(module, name), when))
-        words = [toy.CONFIG, "--run-dir", str(run), *SETTINGS]
-        assert cli.run(fit.main, words) == 128 + signum
-    error = capsys.readouterr().err
-    one_line(error, f"tfmed.fit {run} --resume" if moment != "the settings" else "repeat the command")
-    assert "tensorflow" not in error.lower() and not list(run.rglob(".tmp-*")) and not (run / lock.FILE).exists()
-    assert cli.run(fit.main, [*words, "--resume"]) == 0
-    assert (run / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
-    assert_same_weights(tfmed.load_run(run), unbroken)
-    assert pictures(run) == pictures(unbroken.path)
-
-
-def pictures(run):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (run / "previews").iterdir()}
-
-
-WRITERS = {
-    "an evaluation": (evaluated, files, "sync", INT),
-    "a table": (evaluated, csv.DictWriter, "writerows", TERM),
-    "an export": (exported, tf.saved_model, "save", TERM),
-    "the files of an export": (exported, json, "dumps", INT),
-}
-
-
-@pytest.mark.parametrize("moment", WRITERS)
-def test_a_signal_while_a_verb_writes(moment, run, monkeypatch, capsys):
-    verb, module, name, signum = WRITERS[moment]
-    before = snapshot(run)
-    with monkeypatch.context() as patched:
-        patched.setattr(module, name, sending(signum, getattr(module, name)))
-        assert verb(run) == 128 + signum
-    one_line(capsys.readouterr().err, "repeat the command")
-    assert snapshot(run) == before and not list(run.rglob(".tmp-*"))
-    assert verb(run) == 0
-
-
-def test_a_signal_to_a_comparison_reaches_the_run_that_goes_on(tmp_path, monkeypatch):
-    """A scheduler's SIGTERM comes to the parent alone: it hands it on, and waits until the run has saved."""
-    script = tmp_path / "training"
-    script.write_text(
-        f"#!/bin/sh\ntrap 'echo saved > {tmp_path}/saved; exit 143' TERM\necho > {tmp_path}/ready\n"
-        "while :; do sleep 0.05; done\n",
-        encoding="utf-8",
-    )
-    script.chmod(0o755)
-    monkeypatch.setattr(study.sys, "executable", str(script))
-
-    def stop():
-        while not (tmp_path / "ready").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), TERM)
-
-    worker = threading.Thread(target=stop)
-    worker.start()
-    assert cli.run(lambda argv: study._process("fit"), []) == 128 + TERM
-    worker.join()
-    assert (tmp_path / "saved").exists()
-
-
-def test_handlers_are_put_back(run):
-    before = [signal.getsignal(signum) for signum in SIGNALS]
-    assert reported(run) == 0
-    assert [signal.getsignal(signum) for signum in SIGNALS] == before
-
-
-class Killed(BaseException):
-    """As if the process ended there: nobody catches it."""
-
-
-def dying(*arguments):
-    raise Killed
-
-
-def test_a_run_killed_after_its_best_checkpoint_has_the_pictures_and_the_best_of_an_unbroken_one(tmp_path, monkeypatch):
-    """Between the saving of a validation's best and whatever else is done in that step."""
-    rule = "train.early_stopping={metric: score, mode: min, patience: 9}"
-    words = (*SETTINGS, "train.validate_every=2", "train.steps=6", "model.scores=[3, 1, 2, 4, 5]", rule)
-    whole = lifecycle.fit(toy.settings(*words), tmp_path / "whole")
-    for moment in ("mark_best", "_prune"):
-        run = tmp_path / moment
-        with monkeypatch.context() as patched, pytest.raises(Killed):
-            calls = iter(range(99))
-            usual = getattr(Checkpoints, moment)
-            late = 2 if moment == "mark_best" else 4
-            patched.setattr(Checkpoints, moment, lambda *a, u=usual, c=calls, n=late: u(*a) if next(c) < n else dying())
-            lifecycle.fit(toy.settings(*words), run)
-        assert Checkpoints(run / "checkpoints").latest()[1]["step"] == 4
-        scores = "model.scores=[3, 1, 2, 4, 5]"
-        resumed = lifecycle.fit(toy.settings(*(word for word in words if word != scores), scores), run, resume=True)
-        assert pictures(run) == pictures(whole.path)
-        best = Checkpoints(run / "checkpoints").latest("gan", best=True)
-        assert best[1]["step"] == 4 and best[1]["best"]
-        assert resumed.path == run
-
-
 # --- rights ----------------------------------------------------------------------------------------------------------
 
 RIGHTS = [  # what loses its rights, who meets it
@@ -707,29 +425,3 @@ def test_rights(unbroken, tmp_path):
         assert status == 2, (name, status, error)
         one_line(error, os.path.dirname(run))
     assert snapshot(tmp_path) == before
-
-
-# --- real processes --------------------------------------------------------------------------------------------------
-
-
-def started(*words):
-    return subprocess.Popen([sys.executable, "-m", "tests.support.cli", *map(str, words)], cwd=REPOSITORY,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")  # fmt: skip
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("signum", SIGNALS)
-def test_signals_at_any_moment_of_an_export(signum, run):
-    """No traceback, nothing half-written, and the earlier export whole."""
-    before = snapshot(run / "export")
-    for seconds in (2, 3, 4, 5, 6, 7, 8):
-        process = started("export", run)
-        time.sleep(seconds)
-        process.send_signal(signum)
-        _, error = process.communicate(timeout=60)
-        assert process.returncode in (0, 128 + signum, -signum)
-        assert "Traceback" not in error and "tensorflow" not in error.lower(), error
-        assert not list(run.rglob(".tmp-*"))
-        assert (run / "export" / "saved_model.pb").exists() and set(snapshot(run / "export")) == set(before)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
