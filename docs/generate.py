@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tfmed import registry  # noqa: E402
+from tfmed.settings import annotated  # noqa: E402
 
 BEGIN, END = "<!-- methods: written by docs/generate.py -->", "<!-- end of methods -->"
 SECTIONS = ("Paper", "Idea", "Reproduces", "Deviates")
@@ -90,14 +91,12 @@ def fields(name):
         text = path.read_text(encoding="utf-8")
         for node in ast.parse(text).body:
             if isinstance(node, ast.ClassDef) and node.name == "Config":
-                return [field(text, item) for item in node.body if isinstance(item, ast.AnnAssign)]
+                return [field(item, comment) for item, comment in annotated(text, node)]
     return []
 
 
-def field(text, item):
+def field(item, comment):
     """The same of one annotated assignment."""
-    last = text.splitlines()[item.end_lineno - 1]
-    comment = last[item.end_col_offset :].partition("#")[2].strip()
     default = "" if item.value is None else ast.unparse(item.value)
     match = re.match(r"Field\((default_factory=lambda: )?(?P<value>.+?)(, \w+=.+)?\)$", default)
     return (

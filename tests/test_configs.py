@@ -1,11 +1,12 @@
 """The verb `configs`, and names of settings files without folders and suffixes."""
 
+import json
 import pathlib
 
 import pytest
 
 import tfmed
-from tfmed import cli, configs
+from tfmed import cli, configs, registry, settings
 from tfmed.errors import ConfigError
 
 pytestmark = pytest.mark.current
@@ -35,6 +36,26 @@ def test_shows_and_copies(name, tmp_path, capsys):
 def test_names_that_are_nearly_right():
     with pytest.raises(ConfigError, match="did you mean 'segmentation'"):
         tfmed.load_config("segmentaton")
+
+
+def test_settings_are_told_with_what_they_mean(capsys):
+    assert cli.run(settings.main, ["equireg/volumes", "--json"]) == 0
+    found = {row["setting"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["train.batch_size"]["meaning"] == "over all replicas" and found["train.batch_size"]["type"] == "int"
+    assert found["model.patch"]["value"] == list(tfmed.load_config("equireg/volumes").model.patch)  # the file's
+    assert "voxels (y, x)" in found["model.patch"]["meaning"]
+    assert found["model.network{unet}.widths"]["value"]
+    assert found["data.preprocess{resample}.spacing_mm"]["value"] is None
+    assert {"seed", "data.split.folds", "train.schedule.kind"} <= set(found)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_setting_of_every_method_is_told(name):
+    kind = registry.settings_class(name)
+    told = {row["setting"] for row in settings.described(tfmed.load_config(name))}
+    for section in ("data", "train", "model"):
+        for field in kind.model_fields[section].annotation.model_fields:
+            assert any(f"{one}.".startswith(f"{section}.{field}.") for one in told), f"{section}.{field}"
 
 
 def test_version(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 import tfmed
 from tests.support import toy
-from tfmed import cli, evaluate, export, fit, prepare, sample
+from tfmed import catalog, cli, evaluate, export, fit, prepare, sample
+from tfmed.errors import RunError, UserError
 from tfmed.io import read_volume
 
 pytestmark = pytest.mark.current
@@ -91,6 +93,49 @@ def test_export_twice_and_prepare(runs, tmp_path, capsys):
     assert (tmp_path / "model" / "saved_model.pb").exists()
     assert cli.run(prepare.main, [toy.CONFIG]) == 0
     assert "6 cases" in capsys.readouterr().out
+
+
+def test_verbs_are_functions_too(runs, tmp_path):
+    """They write what the commands write, and give back what these print."""
+    shutil.copytree(runs / "ours", tmp_path / "run")
+    run = tfmed.load_run(tmp_path / "run")
+    found = tfmed.evaluate(run, compare=[runs / "small"], count=3)
+    assert [row["source"] for row in found["evaluation"]] == ["run", "small"]
+    assert run.evaluate(count=3)["evaluation"][0]["HU mean"] == found["evaluation"][0]["HU mean"]
+    with open(tmp_path / "run" / "evaluation.csv", newline="", encoding="utf-8") as stream:
+        assert [row["source"] for row in csv.DictReader(stream)] == ["run"]
+    first, second = tfmed.sample(tmp_path / "run", 2, tmp_path / "samples", seed=4)
+    assert [path.name for path in (first, second)] == ["sample-0000.nii.gz", "sample-0001.nii.gz"]
+    np.testing.assert_array_equal(read_volume(first).array, next(run.sample(1, seed=4)).array)
+    assert tfmed.export(run) == run.path / "export" == run.export()
+    with pytest.raises(RunError, match="takes no input volumes; use 'tfmed sample'"):
+        tfmed.predict(run, first, tmp_path / "out")
+    with pytest.raises(RunError, match="takes no input volumes"):
+        run.predict([first], tmp_path / "out")
+
+
+def test_json_is_one_document(runs, capsys):
+    capsys.readouterr()
+    assert cli.run(evaluate.main, [str(runs / "ours"), "-n", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["evaluation"][0]["source"] == "ours" and found["report"] == str(runs / "ours" / "report.html")
+    assert cli.run(catalog.main, ["--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)[:2]] == ["gbdl", "uss"]
+    cli.print_json({"a": [np.float32(0.5), float("nan"), (1, None)], 2: runs})
+    assert json.loads(capsys.readouterr().out) == {"a": [0.5, None, [1, None]], "2": str(runs)}
+
+
+def test_quiet_and_verbose(runs, tmp_path, capsys):
+    assert cli.run(fit.main, ["-q", toy.CONFIG, "--run-dir", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and "report:" in said.out
+    assert cli.run(evaluate.main, ["-v", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said and said.splitlines()[-1].startswith("tfmed: ")
+    assert cli.run(evaluate.main, [str(tmp_path / "none")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(UserError, match="not allowed with"):
+        cli.parser("fit", "").parse_args(["-q", "-v"])
 
 
 def test_from_python(runs):

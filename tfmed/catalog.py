@@ -8,15 +8,17 @@ from tfmed import cli, registry
 
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("catalog", "List the methods, then further experiments.")
-    parser.parse_args(argv)
-    from rich.table import Table
+    cli.add_json(parser)
+    arguments = parser.parse_args(argv)
+    columns = ("name", "title", "task", "paper", "status")
+    found = (*registry.catalog(), *registry.experiments())
+    rows = [{column: getattr(row, column) for column in columns} for row in found]
+    if arguments.json:
+        cli.print_json(rows)
+        return
+    from tfmed.engine.terminal import print_table
 
-    from tfmed.engine.terminal import output
-
-    table = Table("name", "title", "task", "paper", "status", box=None)
-    for row in (*registry.catalog(), *registry.experiments()):
-        table.add_row(row.name, row.title, row.task, row.paper, row.status)
-    output.print(table)
+    print_table(rows)
 
 
 if __name__ == "__main__":

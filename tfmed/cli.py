@@ -5,23 +5,25 @@ import contextlib
 import functools
 import importlib
 import inspect
+import json
+import logging
 import math
 import os
-import pathlib
 import re
 import signal
 import sys
+import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from tfmed.errors import Stopped, UserError, nearest, one_line
-from tfmed.files import PathLike, check_text, expanded
+from tfmed.files import check_text, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "catalog", "configs",
+    "catalog", "configs", "settings",
 )  # fmt: skip
 
 
@@ -41,6 +43,8 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
         with _told_to_end():
             return main(_words(sys.argv[1:] if argv is None else argv)) or 0
     except UserError as error:
+        if logging.getLogger("tfmed").isEnabledFor(logging.DEBUG):
+            traceback.print_exc()
         return _refused(error)
     except KeyboardInterrupt as stop:
         print(f"tfmed: interrupted; {getattr(stop, 'way_on', 'repeat the command')}", file=sys.stderr)
@@ -153,7 +157,45 @@ def start_tensorflow() -> None:
 
 def parser(verb: str, description: str) -> Parser:
     """An argument parser for a verb."""
-    return Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
+    found = Parser(prog=f"tfmed {verb}", description=description, allow_abbrev=False)
+    loud = found.add_mutually_exclusive_group()
+    loud.add_argument("-q", "--quiet", action=_Loudness, const=logging.WARNING, help="say what is wrong, and no more")
+    loud.add_argument("-v", "--verbose", action=_Loudness, const=logging.DEBUG, help="with tracebacks of what is wrong")
+    return found
+
+
+class _Loudness(argparse.Action):
+    """Sets how much is said on standard error, at once: what is wrong with later words is told in that way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, *_: Any) -> None:
+        from tfmed.engine import terminal
+
+        terminal.set_up_logging(self.const)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Give a verb that prints a table the option to print it as JSON."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+
+
+def print_json(document: Any) -> None:
+    """A document on standard output; numbers that JSON does not have, NaN and infinities, are null."""
+    print(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def at_least(lowest: int, highest: int = 2**31 - 1) -> Callable[[str], int]:
@@ -205,43 +247,20 @@ def trained(
         parser.parse_known_args(argv)  # --help, or what is missing, is told before TensorFlow is started
     start_tensorflow()
     from tfmed import registry
-    from tfmed.engine import abilities, options
-    from tfmed.engine.run import load_run
+    from tfmed.engine import abilities, options, use
 
     path = next((word for word in argv if _is_run(word)), None) or parser.parse_known_args(argv)[0].run
-    run = load_run(path)
+    run = use.opened(path, getattr(abilities, ability))
     kind = registry.method_class(run.method_name)
-    require(run, kind, getattr(abilities, ability))
     found = [getattr(kind, name) for name in functions]
     arguments = options.parse(parser, argv, found, run.method_name)
     given = [options.given(arguments, function) for function in found]
-    run = run if arguments.run == path else load_run(arguments.run)
+    run = run if arguments.run == path else use.opened(arguments.run, getattr(abilities, ability))
     return arguments, run, run.restored(), given
 
 
 def _is_run(word: str) -> bool:
     return os.path.isfile(os.path.join(word, "config.yaml"))
-
-
-def require(run: Any, kind: type, ability: type) -> None:
-    """Raise RunError where the method of a run, a class, lacks an ability."""
-    from tfmed.engine.abilities import WITHOUT
-    from tfmed.errors import RunError
-
-    if not issubclass(kind, ability):
-        raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[ability]}")
-
-
-def new_folder(path: PathLike) -> pathlib.Path:
-    """The folder at a path, made if need be; RunError when it cannot be."""
-    from tfmed.files import write_error
-
-    path = pathlib.Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error
-    return path
 
 
 def callable_module(name: str, function: Callable[..., Any]) -> None:

@@ -19,6 +19,7 @@ def main(argv: Sequence[str]) -> int | None:
     )
     parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     parser.add_argument("--part", choices=("test", "validation", "train"), default="test", help="cases to score")
+    cli.add_json(parser)
     arguments = parser.parse_intermixed_args(argv)
     configs = [word for word in arguments.words if "=" not in word or os.path.exists(word)]
     overrides = [word for word in arguments.words if word not in configs]
@@ -33,10 +34,14 @@ def main(argv: Sequence[str]) -> int | None:
     if comparison.scored():
         from tfmed.engine.terminal import print_definitions, print_table
 
-        rows = comparison.table()
-        print_table(rows)
-        print_definitions(rows)
-        print(f"table: {comparison.out / 'comparison.csv'}\nreport: {comparison.write()}")
+        rows, files = comparison.table(), {"table": comparison.out / "comparison.csv", "report": comparison.write()}
+        if arguments.json:
+            cli.print_json({"comparison": rows, **files})
+        else:
+            print_table(rows)
+            print_definitions(rows)
+            for name, path in files.items():
+                print(f"{name}: {path}")
     if failed:
         raise UserError(f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); fix it and repeat the command")
     return 0

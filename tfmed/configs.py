@@ -13,7 +13,11 @@ def main(argv):
     parser = cli.parser("configs", "List the settings files that come with tfmed, show one, or copy it out.")
     parser.add_argument("name", nargs="?", help="such as segmentation or equireg/volumes")
     parser.add_argument("--out", help="file to copy it to")
+    cli.add_json(parser)
     arguments = parser.parse_args(argv)
+    if arguments.name is None and arguments.json:
+        cli.print_json(shipped())
+        return
     if arguments.name is None:
         for name, line in shipped().items():
             print(f"{name:34}{line}")

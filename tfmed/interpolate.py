@@ -19,13 +19,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--psi", type=cli.number, default=1.0, help="truncation of seeds' styles (default: 1)")
     parser.add_argument("--out", required=True, help="folder to write: interpolation.png, and the volumes")
     arguments, _, method, _ = cli.trained(parser, argv, "CanMixStyles")
+    from tfmed.engine import use
     from tfmed.io import write_volume
     from tfmed.pictures.style import save
     from tfmed.pictures.volume_grids import interpolation_picture
 
     first, second = (method.latents(word, arguments.psi) for word in (arguments.first, arguments.second))
     way = method.interpolated(first, second, arguments.count)
-    out = cli.new_folder(arguments.out)
+    out = use.new_folder(arguments.out)
     for i, volume in enumerate(way.values()):
         write_volume(volume, out / f"step-{i:02d}.nii.gz")
     with atomic_path(out / "interpolation.png") as temporary:

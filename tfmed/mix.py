@@ -21,6 +21,7 @@ def main(argv: Sequence[str]) -> None:
     for name in ("rows", "columns"):
         if len(set(getattr(arguments, name))) < len(getattr(arguments, name)):
             raise UserError(f"--{name}: name each source once")
+    from tfmed.engine import use
     from tfmed.io import write_volume
     from tfmed.pictures.style import save
     from tfmed.pictures.volume_grids import mixing_picture
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         [method.latents(word, arguments.psi) for word in words] for words in (arguments.rows, arguments.columns)
     )
     table = method.mixtures(rows, columns, arguments.crossover)
-    out = cli.new_folder(arguments.out)
+    out = use.new_folder(arguments.out)
     for i, row in enumerate(list(table.values())[1:], start=1):
         for j, volume in enumerate(list(row.values())[1:], start=1):
             write_volume(volume, out / f"mix-{i}-{j}.nii.gz")

@@ -21,12 +21,13 @@ def main(argv):
     arguments, _, method, _ = cli.trained(parser, argv, "CanProject")
     if not os.path.exists(arguments.volume):
         raise UserError(f"{arguments.volume}: no such volume; give a file, or a folder with a DICOM series")
+    from tfmed.engine import use
     from tfmed.engine.terminal import progress
 
     found, projected, target = method.project(
         arguments.volume, arguments.steps, arguments.seed, lambda steps: progress(steps, "Projecting")
     )
-    out = cli.new_folder(arguments.out)
+    out = use.new_folder(arguments.out)
     for path in write(found, projected, target, out):
         print(path)
 

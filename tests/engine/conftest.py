@@ -28,6 +28,14 @@ def run(unbroken, tmp_path):
     return pathlib.Path(shutil.copytree(unbroken.path, tmp_path / "run"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """Shells start what runs in the background with SIGINT ignored; here it interrupts, as in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def nothing_hangs():
     """Whoever waits for a FIFO waits for ever: this ends the test instead."""

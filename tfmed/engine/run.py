@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,6 +22,7 @@ from tfmed.errors import RunError
 from tfmed.files import ASIDE, PathLike, expanded, write_error, write_text
 
 if TYPE_CHECKING:
+    from tfmed.engine.abilities import Evaluation
     from tfmed.engine.method import Method
     from tfmed.engine.settings import Settings
 
@@ -106,9 +107,31 @@ class Run:
         return pandas.read_csv(path)
 
     def sample(self, count: int, seed: int = 0, **options: Any) -> Iterator[Any]:
-        """`count` generated Volumes, one at a time; TypeError when the method generates nothing."""
-        method: Any = self.restored()
+        """`count` generated Volumes, one at a time; RunError when the method generates nothing."""
+        from tfmed.engine import abilities, use
+
+        method: Any = use.opened(self, abilities.CanSample).restored()
         return method.sample(count, seed, **options)
+
+    def evaluate(self, compare: "Sequence[Run | PathLike]" = (), **options: Any) -> "Evaluation":
+        """Scores as tables, also written into the directory; see `tfmed.engine.use.evaluate`."""
+        from tfmed.engine import use
+
+        return use.evaluate(self, compare, **options)
+
+    def predict(
+        self, inputs: PathLike | Sequence[PathLike], out: PathLike, outputs: Sequence[str] | None = None
+    ) -> list[pathlib.Path]:
+        """Write what the trained model makes of images below a folder; see `tfmed.engine.use.predict`."""
+        from tfmed.engine import use
+
+        return use.predict(self, inputs, out, outputs)
+
+    def export(self, out: PathLike | None = None) -> pathlib.Path:
+        """Write the trained model as a SavedModel, by default to `export` in the directory; returns the folder."""
+        from tfmed.engine.exporting import export
+
+        return export(self, out or self.path / "export")
 
 
 def load_run(path: PathLike) -> Run:

@@ -14,9 +14,9 @@ class ScheduleConfig(Strict):
     """Learning rate over the steps: warm up linearly, hold, then decay to `final` times the base rate."""
 
     kind: Literal["constant", "linear", "cosine", "polynomial"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0)  # over which the rate rises from 0
     decay_from: float = Field(0.0, ge=0, lt=1)  # share of the steps after which the decay begins
-    final: float = Field(0.0, ge=0, le=1)
+    final: float = Field(0.0, ge=0, le=1)  # share of the base rate at the last step
 
 
 class EarlyStoppingConfig(Strict):
@@ -30,22 +30,22 @@ class EarlyStoppingConfig(Strict):
 class TrainConfig(Strict):
     """How a run is carried out."""
 
-    steps: int = Field(1000, gt=0)
+    steps: int = Field(1000, gt=0)  # training steps of a stage
     batch_size: int = Field(4, gt=0, le=2**16)  # over all replicas
     gradient_accumulation: int = Field(1, gt=0, le=2**16)  # parts into which a batch is cut; memory is that of one part
     schedule: ScheduleConfig = ScheduleConfig()
-    strategy: Literal["auto", "cpu", "mirrored", "multiworker"] = "auto"
+    strategy: Literal["auto", "cpu", "mirrored", "multiworker"] = "auto"  # auto: all GPUs of this machine, or its CPU
     replicas: int | None = Field(None, gt=0, le=256)  # `mirrored` without GPUs: so many logical CPU devices
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    xla: bool = False
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"  # of a network's layers
+    xla: bool = False  # compile training steps with XLA
     log_every: int = Field(50, gt=0)  # steps
     validate_every: int = Field(1000, gt=0)  # steps
     preview_every: int = Field(1000, gt=0)  # steps
     checkpoint_every_steps: int = Field(1000, gt=0)
-    checkpoint_every_minutes: float = Field(10.0, gt=0)
-    keep_checkpoints: int = Field(3, gt=0)
-    early_stopping: EarlyStoppingConfig | None = None
-    tensorboard: bool = True
+    checkpoint_every_minutes: float = Field(10.0, gt=0)  # whichever of the two comes first
+    keep_checkpoints: int = Field(3, gt=0)  # the newest, beside the best
+    early_stopping: EarlyStoppingConfig | None = None  # {metric, mode, patience}; null: never
+    tensorboard: bool = True  # write its events too
 
     @pydantic.model_validator(mode="after")
     def _fits(self):
@@ -65,9 +65,9 @@ class TrainConfig(Strict):
 class Settings(Strict):
     """All settings of a run; `model` is the method's own section."""
 
-    method: str
-    profile: str = "paper"
-    seed: int = Field(0, ge=0, lt=2**31)
+    method: str  # see `tfmed catalog`
+    profile: str = "paper"  # the named set of changes that was chosen
+    seed: int = Field(0, ge=0, lt=2**31)  # of weights, samples, noise and split
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     model: MethodConfig = MethodConfig()

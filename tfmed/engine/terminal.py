@@ -35,6 +35,8 @@ def progress(items, text):
     items = list(items)
     if not items:
         return items
+    if not log.isEnabledFor(logging.INFO):
+        return items
     if console.is_terminal:
         return track(items, description=text, console=console, transient=True)
     log.info("%s: %d", text, len(items))
@@ -93,7 +95,7 @@ class StepReport:
         self.live = None
         if steps > first_step:
             log.info("%s: training up to step %d; the first step is the slowest", stage, steps)
-        if console.is_terminal:
+        if console.is_terminal and log.isEnabledFor(logging.INFO):
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

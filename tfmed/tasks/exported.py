@@ -11,7 +11,7 @@ from tfmed.data import preprocess
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
-from tfmed.tasks.prediction import Segmenter, most_probable
+from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
 # What a note may hold: outputs become names of files, label values become voxels.
@@ -51,6 +51,19 @@ def open_model(folder):
         raise UserError(f"{folder}: cannot be loaded ({type(error).__name__}); export the run again") from None
 
 
+class ExportedSegmenter(Segmenter):
+    """Segments with a SavedModel.
+
+    Args:
+        probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
+        modalities, label_values, steps, single: as for a `Segmenter`.
+    """
+
+    def __init__(self, modalities, label_values, steps, probabilities, single):
+        super().__init__(modalities, label_values, steps, None, None, single)
+        self.on_grid = probabilities
+
+
 def _segmenter(note):
     modalities = _TEXTS.validate_python(note["modalities"])
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
@@ -66,13 +79,13 @@ def _segmenter(note):
                 f"{sizes[0]} and {sizes[1]}; export the run again"
             )
 
-        def probabilities(stack):
-            return run(image=tf.constant(stack))["probabilities"].numpy()
+        takes_affine = "affine" in run.structured_input_signature[1]
 
-        def labels(stack):
-            return most_probable(probabilities(stack))
+        def probabilities(stack, affine):
+            place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
+            return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return Segmenter(modalities, label_values, steps, probabilities, labels, single)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single)
 
     return opened
 

@@ -61,9 +61,13 @@ class Segmenter:
     def __call__(self, images):
         """The Segmentation of a list of Volumes, one per modality, on one grid."""
         prepared, stack = self.prepared(images)
-        found = prepared.replace(array=self.probabilities(stack))
+        found = prepared.replace(array=self.on_grid(stack, prepared.affine))
         found = back(found, images[0])
         return Segmentation(found.replace(array=only_largest(most_probable(found.array), self.single)), found)
+
+    def on_grid(self, stack, affine):
+        """Probabilities of a prepared image whose voxels lie as `affine` says."""
+        return self.probabilities(stack)
 
     def predict(self, words, out, outputs=None):
         """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.

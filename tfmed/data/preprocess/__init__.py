@@ -6,7 +6,7 @@ One that treats each image of a case in a way of its own has `together(volumes)`
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
@@ -18,11 +18,15 @@ from tfmed.io.volume import Volume
 from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
 from .intensity import N4, Equalize, PercentileScale, Window, ZScore
 
+if TYPE_CHECKING:
+    from tfmed.ops.grids import Grid
+
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
     "N4", "Crop", "CropForeground", "Equalize", "Orient", "PercentileScale", "Resample", "Step", "VERSION",
-    "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_together",
+    "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph", "run_together",
+    "split_for_graph",
 ]  # fmt: skip
 
 
@@ -67,6 +71,27 @@ def run_together(
         label = None if label is None else step.apply(label, is_label=True)
         images = [step.apply(image) for image in images]
     return images, label
+
+
+def split_for_graph(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """(the steps up to the last one that exists in Python alone, those after it, which exist for tensors too)."""
+    outside = list(steps)
+    while outside and (hasattr(outside[-1], "graph") or hasattr(outside[-1], "graph_grid")):
+        outside.pop()
+    return outside, list(steps[len(outside) :])
+
+
+def run_in_graph(steps: Iterable[Step], grid: "Grid") -> "Grid":
+    """Apply steps of the second kind to tensors."""
+    import tensorflow as tf
+
+    for step in steps:
+        if hasattr(step, "graph_grid"):
+            grid = step.graph_grid(grid)
+        else:
+            graph: Any = step.graph  # type: ignore[union-attr]  # `split_for_graph` chose those that have it
+            grid = grid._replace(image=tf.stack([graph(one) for one in tf.unstack(grid.image, axis=-1)], -1))
+    return grid
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -1,8 +1,11 @@
-"""Steps that change where voxels lie: turning, resampling, cropping; images and labels alike."""
+"""Steps that change where voxels lie: turning, resampling, cropping; images and labels alike.
+
+A step with a `graph_grid` method also exists as a function of tensors: exported models run such steps themselves.
+"""
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pydantic
@@ -13,6 +16,9 @@ from tfmed.errors import DataError
 from tfmed.io import reorient
 from tfmed.io.geometry import machine_memory
 from tfmed.io.volume import Volume
+
+if TYPE_CHECKING:
+    from tfmed.ops.grids import Grid
 
 SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
 Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
@@ -26,6 +32,12 @@ class Orient(Strict):
 
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         return reorient(volume, self.to)
+
+    def graph_grid(self, grid: "Grid") -> "Grid":
+        """The same of tensors."""
+        from tfmed.ops import grids
+
+        return grids.turned(grid, self.to)
 
 
 class Resample(Strict):
@@ -52,6 +64,12 @@ class Resample(Strict):
         )
         return resample(volume, shape, is_label)
 
+    def graph_grid(self, grid: "Grid") -> "Grid":
+        """The same of tensors."""
+        from tfmed.ops import grids
+
+        return grids.spaced(grid, self.spacing_mm) if self.spacing_mm else grids.resampled(grid, self.shape or ())
+
 
 class Crop(Strict):
     """Cut the middle out, or pad around it, to `shape` (z, y, x); null leaves an axis as it is.
@@ -72,6 +90,12 @@ class Crop(Strict):
         if not is_label and self.most_cut < 1:
             self._check_cut(volume.array, cropped.array)
         return cropped
+
+    def graph_grid(self, grid: "Grid") -> "Grid":
+        """The same of tensors."""
+        from tfmed.ops import grids
+
+        return grids.centred(grid, self.shape, self.fill, self.most_cut)
 
     def _check_cut(self, before: np.ndarray, after: np.ndarray) -> None:
         whole, kept = (float(np.clip(array - self.fill, 0, None).sum(dtype=np.float64)) for array in (before, after))
@@ -110,6 +134,12 @@ class CropForeground(Strict):
         if is_label:  # its own box would be another one
             raise DataError("crop_foreground: the box is that of the images; this method needs step crop instead")
         return self.fitted([volume]).apply(volume)
+
+    def graph_grid(self, grid: "Grid") -> "Grid":
+        """The same of tensors."""
+        from tfmed.ops import grids
+
+        return grids.filled_box(grid, self.above, self.margin, self.axes)
 
 
 class _Box:

@@ -90,6 +90,22 @@ class PercentileScale(Strict):
         share = np.clip(volume.array.astype(np.float32) / np.float32(self.white(volume.array)), 0, 1)
         return volume.replace(array=share * np.float32(high - low) + np.float32(low))
 
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        low, high = self.range
+        bright = tf.sort(tf.boolean_mask(image, image > 0))
+        count = tf.size(bright)
+        message = "image: no voxel is above 0; it is empty, or in other units than what the model was trained on"
+        place = tf.cast(checked(count, count > 0, message) - 1, tf.float64) * (self.percentile / 100)
+        below = tf.cast(tf.floor(place), tf.int32)
+        share = tf.cast(place - tf.floor(place), tf.float32)
+        white = bright[below] + (bright[tf.minimum(below + 1, count - 1)] - bright[below]) * share
+        return tf.clip_by_value(image / white, 0, 1) * np.float32(high - low) + low
+
     def white(self, array: np.ndarray) -> Any:
         """The value that becomes the upper end of `range`.
 
@@ -154,3 +170,26 @@ class Equalize(Strict):
         equal = np.zeros_like(values)
         equal[used] = np.interp(counted, (edges[:-1] + edges[1:]) / 2, shares)
         return volume.replace(array=equal)
+
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        used = image != 0
+        counted = tf.cast(tf.boolean_mask(image, used), tf.float64)
+
+        def equalized() -> Any:
+            low, high = tf.reduce_min(counted), tf.reduce_max(counted)
+            usual = tf.cast(tf.clip_by_value(tf.cast(high + 1, tf.int64), 256, 1 << 16), tf.int32)
+            bins = usual if self.bins is None else tf.constant(self.bins)
+            place = (counted - low) / (high - low) * tf.cast(bins, tf.float64)  # in bins
+            counts = tf.math.bincount(tf.minimum(tf.cast(place, tf.int32), bins - 1), minlength=bins)
+            shares = tf.cumsum(tf.cast(counts, tf.float64)) / tf.cast(tf.size(counted), tf.float64)
+            place = tf.clip_by_value(place - 0.5, 0, tf.cast(bins - 1, tf.float64))
+            below = tf.cast(tf.floor(place), tf.int32)
+            lower, upper = tf.gather(shares, below), tf.gather(shares, tf.minimum(below + 1, bins - 1))
+            equal = tf.cast(lower + (upper - lower) * (place - tf.floor(place)), tf.float32)
+            return tf.tensor_scatter_nd_update(tf.zeros_like(image), tf.where(used), equal)
+
+        differ = tf.reduce_any(counted != counted[:1])
+        return tf.cond(differ, equalized, lambda: tf.cast(used, tf.float32))

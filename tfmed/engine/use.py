@@ -1,0 +1,139 @@
+"""What is done with a trained run: scores, predictions, samples; the verbs of these names and the methods of `Run`."""
+
+import csv
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tfmed import registry
+from tfmed.engine import previews, report
+from tfmed.engine.abilities import WITHOUT, CanEvaluate, CanPredict, CanSample, Evaluation
+from tfmed.engine.run import Run, load_run
+from tfmed.errors import RunError, UserError
+from tfmed.files import PathLike, atomic_path, expanded, write_error
+
+
+def opened(run: "Run | PathLike", ability: type) -> Run:
+    """A Run whose method has an ability.
+
+    Raises:
+        RunError: it has not, or there is no run.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    if not issubclass(registry.method_class(run.method_name), ability):
+        raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[ability]}")
+    return run
+
+
+def evaluate(run: "Run | PathLike", compare: Sequence["Run | PathLike"] = (), **options: Any) -> Evaluation:
+    """Score a trained run, and write its tables, pictures and report into its directory.
+
+    Args:
+        run: Run, or its directory.
+        compare: further runs of the same method, such as a baseline's, for the same tables.
+        options: those of the method, such as `part="validation"`; see `tfmed evaluate RUN --help`.
+
+    Returns:
+        {name of a table: list of rows}, "evaluation" first.
+    """
+    run = opened(run, CanEvaluate)
+    return evaluate_method(run, run.restored(), compare, options)
+
+
+def evaluate_method(
+    run: Run, method: Any, compare: Sequence["Run | PathLike"], options: Mapping[str, Any]
+) -> Evaluation:
+    """As `evaluate`, of a Run whose Method is restored already."""
+    others = [opened(other, CanEvaluate) for other in compare]
+    for other in others:
+        if other.method_name != run.method_name:
+            raise RunError(
+                f"{other.path}: is a run of {other.method_name}, not {run.method_name}; compare like with like"
+            )
+    names = _names([run.path, *(other.path for other in others)])
+    methods = [method, *(other.restored() for other in others)]
+    found = method.evaluate(dict(zip(names, methods, strict=True)), **options)
+    for name, rows in found.items():
+        _write(run.path / f"{name}.csv", rows)
+    previews.write(found.pictures, run.path, None)
+    report.write(run)
+    return found
+
+
+def predict(
+    run: "Run | PathLike", inputs: PathLike | Sequence[PathLike], out: PathLike, outputs: Sequence[str] | None = None
+) -> list[pathlib.Path]:
+    """Apply a trained run to images, and write what it makes of each below a folder; returns the files.
+
+    Args:
+        run: Run, or its directory (`tfmed.predict` takes SavedModels too).
+        inputs: a file or folder of a DICOM series, or several; `t1=FILE,t2=FILE` for several modalities.
+        out: folder to write.
+        outputs: which of the method's outputs; None: the usual ones.
+    """
+    run = opened(run, CanPredict)
+    known = registry.method_class(run.method_name).outputs
+    for name in outputs or ():
+        if name not in known:
+            raise UserError(f"outputs: no output {name!r}; known: {', '.join(known) or 'none, leave it out'}")
+    return list(predictions(run.restored(), inputs, out, outputs))
+
+
+def predictions(
+    predictor: Any, inputs: PathLike | Sequence[PathLike], out: PathLike, outputs: Sequence[str] | None
+) -> Iterator[pathlib.Path]:
+    """As `predict`, of whatever has a `predict`; one path at a time."""
+    words = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    return predictor.predict([str(word) for word in words], expanded(out), outputs)
+
+
+def sample(run: "Run | PathLike", count: int, out: PathLike, seed: int = 0, **options: Any) -> list[pathlib.Path]:
+    """Write `count` items that a trained generator makes below a folder; returns the files.
+
+    Args:
+        run: Run, or its directory.
+        count: number of items.
+        out: folder to write.
+        seed: of the items.
+        options: those of the method's `sample`; see `tfmed sample RUN --help`.
+    """
+    run = opened(run, CanSample)
+    return list(samples(run.restored(), count, out, seed, options, {}))
+
+
+def samples(
+    method: Any, count: int, out: PathLike, seed: int, options: Mapping[str, Any], writing: Mapping[str, Any]
+) -> Iterator[pathlib.Path]:
+    """As `sample`, of a restored Method; one path at a time."""
+    folder = new_folder(out)
+    for index, item in enumerate(method.sample(count, seed, **options)):
+        yield method.write_sample(item, folder, f"sample-{index:04d}", **writing)
+
+
+def new_folder(path: PathLike) -> pathlib.Path:
+    """The folder at a path, made if need be; RunError when it cannot be."""
+    path = expanded(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    return path
+
+
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """What tables call the runs: their folders' names, or the paths where two have one name."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path.resolve()) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"compare: {name} is there twice; name each run once")
+    return names
+
+
+def _write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
