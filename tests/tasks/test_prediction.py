@@ -194,6 +194,22 @@ def test_files_named_as_the_images_alone(scans):
     assert inputs(["c"], PAIR) == [("c", {m: str(scans / "c" / f"{m}.nrrd") for m in PAIR})]
 
 
+def test_files_are_called_by_the_patient(scans):
+    """Folders as scanners and BIDS have them, where files say what they show and folders of whom."""
+    paths = []
+    for place in ("s1/PRE", "s2/PRE", "s2/POST", "x"):
+        write_volume(scan(), scans / place / "FLAIR.nii.gz")
+        paths.append(str(scans / place / "FLAIR.nii.gz"))
+    assert [name for name, _ in inputs(paths, ("flair",))] == ["s1_PRE", "s2_PRE", "POST", "x"]
+    write_volume(scan(), scans / "x" / "t1.nii.gz")
+    assert inputs(["x"], ("flair", "t1")) == [("x", {m: str(scans / "x" / f) for m, f in
+                                                     (("flair", "FLAIR.nii.gz"), ("t1", "t1.nii.gz"))})]  # fmt: skip
+    for place in ("v1/s1", "v2/s1", "s3"):
+        write_volume(scan(), scans / place / "knee.nii.gz")
+    words = [f"{place}/knee.nii.gz" for place in ("v1/s1", "v2/s1", "s3")]
+    assert [name for name, _ in inputs(words, ("mr",))] == ["v1_s1_knee", "v2_s1_knee", f"{scans.name}_s3_knee"]
+
+
 def test_inputs_of_one_image(scans):
     assert inputs(["both.nii.gz", "a"], ("mr",)) == [("both", {"mr": "both.nii.gz"}), ("a", {"mr": "a"})]
     assert inputs(["mr=both.nii.gz"], ("mr",)) == [("both", {"mr": "both.nii.gz"})]

@@ -221,14 +221,14 @@ class Comparison:
 
         dice = own.groupby("case")["Dice"].mean().sort_values(kind="stable")
         wanted = dice.index[len(dice) // 2]
-        first_seed, rows, values = dict(reversed(self.scored())), [], ()
+        first_seed, rows, values, named = dict(reversed(self.scored())), [], (), {}
         for name in (name for name in self.configs if name in first_seed):
             method = load_run(self.folder(name, first_seed[name])).restored()
             case = next(case for case in method.cases[self.part] if case.id == wanted)
             images, label = read_case(case, method.case_spec)
-            values = method.config.label_values
+            values, named = method.config.label_values, method.config.names
             rows.append(Overlay.of(name, images, label, method.segmenter()(images), values))
-        overlay = Overlay(tuple(rows), values)
+        overlay = Overlay(tuple(rows), values, named)
         return overlay.figure(), f"Case {wanted}, of median Dice for {first}. {overlay.caption}"
 
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from tfmed.metrics.segmentation import dice
 from tfmed.pictures.style import LABELS, panels
-from tfmed.pictures.volumes import planes
+from tfmed.pictures.volumes import draw_directions, draw_scale_bar, planes
 
 _COLOURS = tuple(LABELS.values())
 
@@ -20,6 +21,18 @@ class Case:
     entropy: object
     reference: object = None
 
+    @property
+    def is_picture(self):
+        """Whether it is a picture, which has neither millimetres nor directions in a body."""
+        return self.image.shape[0] == 1 and tuple(self.image.spacing) == (1.0, 1.0, 1.0)
+
+    def dice(self, classes):
+        """{class number: Dice} of the classes that the network or the reference has; empty without a reference."""
+        if self.reference is None:
+            return {}
+        found, right = np.asarray(self.labels.array), np.asarray(self.reference.array)
+        return {k: dice(found == k, right == k) for k in classes if (found == k).any() or (right == k).any()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
@@ -28,10 +41,12 @@ class Overlay:
     Args:
         cases: the rows.
         label_values: the number of each class, background first.
+        names: {number of a class: its name}, of those that have one.
     """
 
     cases: tuple
     label_values: tuple
+    names: dict = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def of(title, images, reference, segmentation, label_values):
@@ -44,13 +59,26 @@ class Overlay:
     @property
     def caption(self):
         """What the picture shows, in words."""
-        names = ", ".join(f"{v} {_colour_name(i)}" for i, v in enumerate(self.label_values[1:]))
+        names = ", ".join(f"{self._name(k)} {_colour_name(k - 1)}" for k in range(1, len(self.label_values)))
+        pictures = all(case.is_picture for case in self.cases)
         return (
-            f"Rows: {', '.join(case.title for case in self.cases)}. Solid contours are the network's, dashed white "
-            f"ones the reference; label values: {names}. Planes cut through most of the segmented region. Entropy: "
-            "black 0, yellow 1 bit or more. Errors: red marks voxels that the network adds, blue those that it misses, "
-            "violet those of another class. The patient's right is on the left."
+            f"Rows: {', '.join(self._described(case) for case in self.cases)}. Solid contours are the network's, "
+            f"dashed white ones the reference; classes: {names}. "
+            + ("" if pictures else "Planes cut through most of the segmented region. ")
+            + "Entropy: black 0, yellow 1 bit or more. Errors: red marks voxels that the network adds, blue those that "
+            "it misses, violet those of another class."
+            + ("" if pictures else " The patient's right (R) is on the left.")
         )
+
+    def _name(self, k):
+        """What class number `k` is called."""
+        value = self.label_values[k]
+        return str(self.names.get(value, f"label {value}"))
+
+    def _described(self, case):
+        scores = case.dice(range(1, len(self.label_values)))
+        said = ", ".join(f"{self._name(k)} {score:.2f}" for k, score in scores.items())
+        return f"{case.title} (Dice: {said})" if said else case.title
 
     def figure(self):
         """The picture as a matplotlib Figure."""
@@ -59,7 +87,10 @@ class Overlay:
         figure, axes = panels(len(self.cases), len(columns), (2.6, 2.5), (0.05, 0.05, 0.05, 0.4), (0.1, 0.4), "black")
         for row, case in zip(axes, self.cases, strict=True):
             self._draw_row(dict(zip(columns, row, strict=True)), case)
-            row[0].set_title(f"{case.title[:24]}\naxial", color="white", fontsize=9)
+            title = f"{case.title[:24]}\n{'image' if case.is_picture else 'axial'}"
+            scores = list(case.dice(range(1, len(self.label_values))).values())
+            title += f", Dice {np.mean(scores):.2f}" if scores else ""
+            row[0].set_title(title, color="white", fontsize=9)
         return figure
 
     def _draw_row(self, axes, case):
@@ -71,6 +102,9 @@ class Overlay:
             plane = name if name in cuts["image"] else "axial"
             image, aspect = cuts["image"][plane]
             axis.set_axis_off()
+            if name in cuts["image"] and not case.is_picture:
+                draw_directions(axis, plane)
+                draw_scale_bar(axis, case.image, plane, image.shape)
             axis.set_title(name, color="white", fontsize=9)
             if name == "entropy":
                 axis.imshow(cuts["entropy"][plane][0], cmap="inferno", vmin=0, vmax=1, aspect=aspect)

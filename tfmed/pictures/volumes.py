@@ -97,3 +97,40 @@ def planes(volume, at=None):
         "sagittal": (volume.array[::-1, ::-1, x], sz / sy),
     }
     return {name: (np.asarray(image, np.float32), aspect) for name, (image, aspect) in cuts.items()}
+
+
+def draw_directions(axis, plane):
+    """Letters at the sides of a plane that `planes` gives: R and L, in sagittal ones A and P."""
+    left, right = ("A", "P") if plane == "sagittal" else ("R", "L")
+    style = {"color": "white", "fontsize": 8, "va": "center", "transform": axis.transAxes}
+    axis.text(0.02, 0.5, left, ha="left", **style)
+    axis.text(0.98, 0.5, right, ha="right", **style)
+
+
+def draw_scale_bar(axis, volume, plane, shape):
+    """A bar of a round length, about a fifth of the width, at the lower left of a plane.
+
+    Args:
+        axis: of matplotlib, with the plane in pixels.
+        volume: the Volume.
+        plane: "axial", "coronal" or "sagittal".
+        shape: (height, width) of the plane in pixels.
+    """
+    pixel_mm = reorient(volume, "RAS").spacing[1 if plane == "sagittal" else 2]
+    length_mm = round_length(shape[1] * pixel_mm / 5)
+    low, start = shape[0] * 0.96 - 0.5, shape[1] * 0.04 - 0.5
+    axis.plot(
+        [start, start + length_mm / pixel_mm], [low, low], color="white", linewidth=1.5, scalex=False, scaley=False
+    )
+    axis.text(start, low - 0.02 * shape[0], f"{length_mm:g} mm", color="white", fontsize=7, ha="left", va="bottom")
+
+
+def round_length(longest):
+    """The largest of 1, 2 and 5 times a power of ten that is not above a length.
+
+    Example:
+        >>> [round_length(value) for value in (0.7, 19.9, 20, 77)]
+        [0.5, 10.0, 20.0, 50.0]
+    """
+    power = 10.0 ** np.floor(np.log10(longest))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)))

@@ -152,17 +152,29 @@ def inputs(words, modalities):
     """[(name, {modality: path})] of the command's words.
 
     A word is a volume (networks of one modality), a folder with one file per modality whose name ends in it
-    (`x_flair.nii.gz`), or `t1=FILE,flair=FILE`.
+    (`x_flair.nii.gz`, `FLAIR.nii.gz`), or `t1=FILE,flair=FILE`. An input is called as its file, or as the folder of a
+    file that is called as the modality (`p1/FLAIR.nii.gz`); where two would have one name, the names of their folders
+    are put before it.
 
     Raises:
-        UserError: a word is none of these, or two have one name.
+        UserError: a word is none of these, or two are one.
     """
     found = [_input(word, modalities) for word in words]
-    names = [name for name, _ in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{name}: two inputs have this name; predict them into folders of their own")
-    return found
+    names = _told_apart([name for name, _ in found], [paths[modalities[0]] for _, paths in found])
+    return [(name, paths) for name, (_, paths) in zip(names, found, strict=True)]
+
+
+def _told_apart(names, paths):
+    """The names, with as many names of folders before those that stand there twice as tell them apart."""
+    folders = [pathlib.Path(os.path.abspath(file_of(path))).parts[:-1] for path in paths]
+    folders = [parts[:-1] if parts[-1:] == (name,) else parts for name, parts in zip(names, folders, strict=True)]
+    for depth in range(max(map(len, folders), default=0) + 1):
+        longer = [name if names.count(name) == 1 else "_".join([*parts[len(parts) - depth :], name]).strip("/")
+                  for name, parts in zip(names, folders, strict=True)]  # fmt: skip
+        if len(set(longer)) == len(longer):
+            return longer
+    twice = next(name for name in names if names.count(name) > 1)
+    raise UserError(f"{twice}: two inputs have this name; predict them into folders of their own")
 
 
 def _input(word, modalities):
@@ -184,7 +196,8 @@ def _input(word, modalities):
         raise UserError(f"{word}: is one image where {len(modalities)} are needed; give {_wanted(modalities)}")
     images = {}
     for name in modalities:
-        matches = [p for p in sorted(path.iterdir()) if f"_{_plain(p.name)}".endswith(f"_{name}") and p.name[0] != "."]
+        end = f"_{name}".lower()
+        matches = [p for p in sorted(path.iterdir()) if f"_{_plain(p.name)}".lower().endswith(end) and p.name[0] != "."]
         if len(matches) != 1:
             raise UserError(f"{word}: has {len(matches)} files for {name!r}; give {_wanted(modalities)}")
         images[name] = str(matches[0])
@@ -204,7 +217,10 @@ def _plain(name):
 
 
 def _stem(path, modalities):
-    name = _plain(os.path.basename(os.path.abspath(file_of(path))))
+    path = pathlib.Path(os.path.abspath(file_of(path)))
+    name = _plain(path.name)
+    if name.lower() in (modality.lower() for modality in modalities):
+        return path.parent.name or name
     return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
 
 

@@ -121,6 +121,11 @@ class SegmentationConfig(MethodConfig):
         return len(self.label_values)
 
     @property
+    def names(self):
+        """{number of a class in files: its name}, of the classes that are a region of their own."""
+        return {values[0]: name for name, values in self.regions.items() if len(values) == 1}
+
+    @property
     def scored(self):
         """{region: class numbers}; without `regions` each class by its number in files."""
         regions = self.regions or {f"label {value}": (value,) for value in self.label_values[1:]}
@@ -322,7 +327,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         for case in (labelled[0] or labelled[1])[:3]:
             images, label = read_case(case, self.case_spec)
             shown.append(Overlay.of(case.id, images, label, self.segmenter()(images), self.config.label_values))
-        return {"segmentation": Overlay(tuple(shown), self.config.label_values)} if shown else {}
+        return {"segmentation": Overlay(tuple(shown), self.config.label_values, self.config.names)} if shown else {}
 
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""
@@ -353,14 +358,11 @@ def segmenter_note(config, outside, inside, single):
     inputs = {"image": image}
     if any(hasattr(step, "graph_grid") for step in inside):
         inputs["affine"] = "float64 (4, 4): voxels (x, y, z, 1) of the image -> mm, towards right, anterior, superior"
-    names = {
-        (classes[0], name) for name, classes in config.scored.items() if len(classes) == 1 and name in config.regions
-    }
     return {
         "task": "segmentation",
         "modalities": list(config.modalities),
         "label_values": list(config.label_values),
-        "label_names": {config.label_values[number]: name for number, name in sorted(names)},
+        "label_names": config.names,
         "signatures": {
             "serving_default": {"inputs": inputs, "labels": "int32 (z, y, x), on the image's grid: `label_values`"},
             "probabilities": {
