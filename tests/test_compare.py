@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import wilcoxon
 
 from tests.support.harness import REPOSITORY
-from tfmed import cli, compare
+from tfmed import cli, compare, registry
 from tfmed.engine import study
 from tfmed.engine.study import Comparison
 from tfmed.errors import RunError, UserError
@@ -30,15 +30,44 @@ TINY = (
 )
 
 
-def pretended(tmp_path, tables):
-    """A Comparison whose runs are done; `tables` gives the rows of cases of a (name, seed)."""
-    found = Comparison(CONFIGS, tmp_path / "out", (0, 1), TINY)
-    for name, seed in found.settings:
-        folder = found.folder(name, seed)
+def done(found, tables):
+    """A Comparison, its runs pretended to be done; `tables` gives the rows of cases of a name and a Repeat."""
+    for name, repeat in found.settings:
+        folder = found.folder(name, repeat)
         folder.mkdir(parents=True)
-        pandas.DataFrame(tables(name, seed)).to_csv(folder / "cases.csv", index=False)
-        (folder / "scored.json").write_text(json.dumps(found._wanted(name, seed)), encoding="utf-8")
+        pandas.DataFrame(tables(name, repeat)).to_csv(folder / "cases.csv", index=False)
+        (folder / "scored.json").write_text(json.dumps(found._wanted(name, repeat)), encoding="utf-8")
     return found
+
+
+def pretended(tmp_path, tables):
+    """A Comparison whose runs are done; `tables` gives the rows of cases of a name and a seed."""
+    found = Comparison(CONFIGS, tmp_path / "out", (0, 1), TINY)
+    return done(found, lambda name, repeat: tables(name, repeat.seed))
+
+
+def test_folds_test_every_case_once_for_each_seed(tmp_path):
+    tested = {}
+
+    def of_fold(name, repeat):
+        cases = [case.id for case in method(found.settings[name, repeat]).cases["test"]]
+        tested.setdefault((name, repeat.seed), []).extend(cases)
+        dice = [0.5 + 0.1 * repeat.fold + (name == "lambda_10") * 0.01] * len(cases)
+        return {"run": "x", "case": cases, "region": "whole", "Dice": dice}
+
+    def method(settings):
+        return registry.method_class(settings.method)(settings)
+
+    words = [word for word in TINY if not word.startswith("data.split")] + ["data.split.validation=0.15"]
+    found = Comparison(CONFIGS, tmp_path / "out", (0, 1), words, folds=3)
+    done(found, of_fold)
+    everybody = sorted(case.id for part in method(next(iter(found.settings.values()))).cases.values() for case in part)
+    assert len(everybody) == 7 and all(sorted(cases) == everybody for cases in tested.values()) and len(tested) == 4
+    ours, theirs = found.table()
+    assert (ours["seeds"], ours["folds"], ours["cases"]) == (2, 3, 7)
+    assert ours["Dice mean"] == pytest.approx(0.6) and theirs["Dice mean"] == pytest.approx(0.61)
+    assert ours["Dice std"] == pytest.approx(np.std([0.5, 0.6, 0.7] * 2, ddof=1))
+    assert str(next(iter(found.repeats))) == "seed 0, fold 0" and (tmp_path / "out/supervised/seed-1-fold-2").is_dir()
 
 
 def scores(name, seed):
@@ -97,7 +126,7 @@ def test_what_is_refused_before_any_training(tmp_path):
 
 
 @pytest.mark.parametrize("words, message", [
-    ([CONFIGS[0], "--out", "x"], "at least two settings files, got 1"),
+    ([CONFIGS[0], "--out", "x"], "two settings files, or one and --folds, got 1"),
     ([*CONFIGS, "--out", "x", "--seeds", "0"], "0 is less than 1"),
     ([CONFIGS[0], "nowhere.yaml", "--out", "x"], "nowhere.yaml: no such settings file"),
     ([*CONFIGS, "--out", "x", "train.stepz=3"], "did you mean 'steps'"),

@@ -15,7 +15,10 @@ def main(argv: Sequence[str]) -> int | None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of runs, tables, pictures and report")
     parser.add_argument(
-        "--seeds", type=cli.at_least(1, 10_000), default=3, metavar="N", help="seeds 0 .. N - 1 (default: 3)"
+        "--seeds", type=cli.at_least(1, 10_000), metavar="N", help="seeds 0 .. N - 1 (default: 3; with --folds 1)"
+    )
+    parser.add_argument(
+        "--folds", type=cli.at_least(2, 1000), metavar="K", help="cross-validation: every case is tested once"
     )
     parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     parser.add_argument("--part", choices=("test", "validation", "train"), default="test", help="cases to score")
@@ -23,13 +26,17 @@ def main(argv: Sequence[str]) -> int | None:
     arguments = parser.parse_intermixed_args(argv)
     configs = [word for word in arguments.words if "=" not in word or os.path.exists(word)]
     overrides = [word for word in arguments.words if word not in configs]
-    if len(configs) < 2:
-        raise UserError(f"compare: needs at least two settings files, got {len(configs)}; see 'tfmed compare --help'")
+    if len(configs) < (1 if arguments.folds else 2):
+        raise UserError(
+            f"compare: needs at least two settings files, or one and --folds, got {len(configs)}; see 'tfmed compare "
+            "--help'"
+        )
+    seeds = arguments.seeds or (1 if arguments.folds else 3)
     cli.start_tensorflow()
     from tfmed.engine.study import Comparison
 
-    how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part}
-    comparison = Comparison(configs, arguments.out, range(arguments.seeds), **how)
+    how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part, "folds": arguments.folds}
+    comparison = Comparison(configs, arguments.out, range(seeds), **how)
     failed = comparison.train_and_score()
     if comparison.scored():
         from tfmed.engine.terminal import print_definitions, print_table

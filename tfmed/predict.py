@@ -1,9 +1,10 @@
-"""python -m tfmed.predict RUN_OR_SAVEDMODEL INPUT... --out DIR: apply a trained model to volumes."""
+"""python -m tfmed.predict RUN_OR_SAVEDMODEL... INPUT... --out DIR: apply a trained model to volumes."""
 
+import itertools
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfmed import cli
 from tfmed.errors import UserError
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("predict", "Apply a trained model to volumes.")
-    parser.add_argument("run", metavar="model", help="run directory, or a SavedModel that 'tfmed export' wrote")
     parser.add_argument(
-        "inputs",
+        "words",
         nargs="+",
-        help="volumes: files, folders of DICOM series; for several modalities t1=FILE,t2=FILE, or a folder with files "
-        "that end in _t1, _t2",
+        metavar="model [model ...] input",
+        help="run directories, or SavedModels that 'tfmed export' wrote (of several segmenters the probabilities are "
+        "averaged), then volumes: files, folders of DICOM series; for several modalities t1=FILE,t2=FILE, or a folder "
+        "with files that end in _t1, _t2",
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
@@ -39,31 +41,51 @@ def main(argv: Sequence[str]) -> None:
     )
     arguments = parser.parse_args(argv)
     outputs = None if arguments.outputs is None else arguments.outputs.split(",")
+    models = list(itertools.takewhile(_is_model, arguments.words)) or arguments.words[:1]
+    inputs = arguments.words[len(models) :]
+    if not inputs:
+        raise UserError("predict: there are models and no input; see 'tfmed predict --help'")
     cli.start_tensorflow()
     from tfmed.engine import use
 
-    paths = _paths(pathlib.Path(arguments.run), arguments.inputs, arguments.out, outputs, arguments.format)
+    paths = _paths(models, inputs, arguments.out, outputs, arguments.format)
     use.new_folder(arguments.out)
     for path in paths:
         print(path)
 
 
+def _is_model(word: PathLike) -> bool:
+    folder = expanded(word)
+    return any((folder / name).is_file() for name in ("config.yaml", "saved_model.pb"))
+
+
 def _paths(
-    model: "Run | PathLike", inputs: PathLike | Sequence[PathLike], out: PathLike, outputs: Sequence[str] | None,
-    form: str,
+    models: "Sequence[Run | PathLike]", inputs: PathLike | Sequence[PathLike], out: PathLike,
+    outputs: Sequence[str] | None, form: str,
 ) -> Iterator[pathlib.Path]:  # fmt: skip
     from tfmed import registry
     from tfmed.engine import use
     from tfmed.engine.abilities import CanPredict
     from tfmed.engine.run import Run
     from tfmed.tasks import exported
+    from tfmed.tasks.prediction import Ensemble, Segmenter
 
-    if not isinstance(model, Run) and (expanded(model) / "saved_model.pb").is_file():
-        predictor = exported.open_model(expanded(model))
-        return use.predictions(predictor, inputs, out, _chosen(outputs, predictor.outputs, form))
-    run = use.opened(model, CanPredict)
-    outputs = _chosen(outputs, registry.method_class(run.method_name).outputs, form)
-    return use.predictions(run.restored(), inputs, out, outputs)
+    predictors = []
+    for model in models:
+        if not isinstance(model, Run) and (expanded(model) / "saved_model.pb").is_file():
+            predictor = exported.open_model(expanded(model))
+            chosen = _chosen(outputs, predictor.outputs, form)
+        else:
+            run = use.opened(model, CanPredict)
+            chosen = _chosen(outputs, registry.method_class(run.method_name).outputs, form)
+            predictor = run.restored()
+        predictors.append(predictor)
+    if len(predictors) > 1:
+        members = [one.segmenter() if hasattr(one, "segmenter") else one for one in predictors]
+        if not all(isinstance(member, Segmenter) for member in members):
+            raise UserError("predict: several models are averaged where all are segmenters; give one model")
+        predictor = Ensemble(members)
+    return use.predictions(predictor, inputs, out, chosen)
 
 
 def _chosen(outputs: Sequence[str] | None, known: Sequence[str], form: str) -> Sequence[str] | None:
@@ -81,7 +103,7 @@ def _chosen(outputs: Sequence[str] | None, known: Sequence[str], form: str) -> S
 
 
 def _predict(
-    model: "Run | PathLike",
+    model: "Run | PathLike | Sequence[Run | PathLike]",
     inputs: PathLike | Sequence[PathLike],
     out: PathLike,
     outputs: Sequence[str] | None = None,
@@ -90,7 +112,8 @@ def _predict(
     """Apply a trained model to images, and write what it makes of each below a folder.
 
     Args:
-        model: Run, its directory, or a SavedModel that `tfmed.export` wrote.
+        model: Run, its directory, or a SavedModel that `tfmed.export` wrote; of several segmenters the probabilities
+            are averaged.
         inputs: a file or folder of a DICOM series, or several; `t1=FILE,t2=FILE` for several modalities.
         out: folder to write.
         outputs: which of the method's outputs; None: the usual ones.
@@ -99,7 +122,8 @@ def _predict(
     Returns:
         The files.
     """
-    return list(_paths(model, inputs, out, outputs, format))
+    models: Any = model if isinstance(model, (list, tuple)) else [model]
+    return list(_paths(models, inputs, out, outputs, format))
 
 
 if __name__ == "__main__":

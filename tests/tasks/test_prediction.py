@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from tests.data.test_preprocess import oblique, sampled, world
 from tfmed.data import preprocess
+from tfmed.data.labels import only_largest
 from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
-from tfmed.tasks.prediction import Segmenter, back, check_grids, inputs
+from tfmed.tasks.prediction import Ensemble, Segmenter, back, check_grids, inputs
 
 pytestmark = pytest.mark.current
 
@@ -131,6 +132,20 @@ def test_intensity_steps_see_each_image_alone():
     for k, image in enumerate(images):
         np.testing.assert_array_equal(stack[..., k], ZScore().apply(image).array)
     assert stack.dtype == np.float32
+
+
+def test_an_ensemble_is_the_mean_on_the_scans_own_grid():
+    """Whatever each member resamples to; a class is one part where most members say so."""
+    members = [segmenter(steps) for steps in ((), (Resample(shape=(20, 7, 30)),), (Orient(to="LPS"),))]
+    members[0].single = members[1].single = (1,)
+    members[2].single = (2,)
+    found = Ensemble(members)([scan()])
+    wanted = np.mean([member([scan()]).probabilities.array for member in members], axis=0)
+    np.testing.assert_allclose(found.probabilities.array, wanted, atol=1e-6)
+    np.testing.assert_array_equal(found.labels.array, only_largest(wanted.argmax(-1).astype("u1"), (1,)))
+    assert (found.labels.array != wanted.argmax(-1)).any()
+    with pytest.raises(UserError, match=r"model 2: its modalities are \['ct'\], those of the first \['mr'\]"):
+        Ensemble([segmenter(), segmenter(modalities=("ct",))])
 
 
 # --- what `predict` writes ------------------------------------------------------------------------------------------

@@ -71,8 +71,10 @@ def write_comparison(comparison, rows, pictures):
         rows=[joined({key: _plain(value) for key, value in row.items()}) for row in rows],
         pictures=shown,
         definitions=definitions.of_columns(dict.fromkeys(key for row in rows for key in row)),
-        missing=[f"{name}, seed {seed}" for name, seed in comparison.settings if (name, seed) not in done],
-        links=[{"name": name, "seed": seed, "path": f"{name}/seed-{seed}/report.html"} for name, seed in done],
+        missing=[f"{name}, {repeat}" for name, repeat in comparison.settings if (name, repeat) not in done],
+        links=[
+            {"name": name, "repeat": repeat, "path": f"{name}/{repeat.folder}/report.html"} for name, repeat in done
+        ],
     )
     path = comparison.out / "report.html"
     write_text(path, text)

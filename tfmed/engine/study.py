@@ -1,6 +1,7 @@
 """Several settings files, each trained with several seeds: what has been done, one table, pictures and a report."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -27,8 +28,41 @@ _BROKEN_OFF = (130, 143, -2, -15)  # exit statuses of a run that a signal ended
 _BOXES = ("Dice", "HD95 mm", "ASSD mm")
 
 
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+    """One of the times that every settings file is trained.
+
+    Args:
+        seed: of the run.
+        fold: of cross-validation, from 0; None without it.
+        folds: how many there are.
+    """
+
+    seed: int
+    fold: int | None = None
+    folds: int | None = None
+
+    def __str__(self):
+        return f"seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
+
+    @property
+    def folder(self):
+        return str(self).replace(", ", "-").replace(" ", "-")
+
+    @property
+    def overrides(self):
+        """Of settings, for `load_config`."""
+        folds = [] if self.fold is None else [f"data.split.folds={self.folds}", f"data.split.fold={self.fold}"]
+        return [f"seed={self.seed}", *folds]
+
+    @property
+    def columns(self):
+        """What tables say of it."""
+        return {"seed": self.seed} if self.fold is None else {"seed": self.seed, "fold": self.fold}
+
+
 class Comparison:
-    """Runs below one folder, `<out>/<name>/seed-<k>`, and what they say together.
+    """Runs below one folder, `<out>/<name>/seed-<k>[-fold-<f>]`, and what they say together.
 
     Every run is a process of its own: its memory is given back, and one that fails leaves the others alone. What is
     done is not done again, so the same call goes on where one was broken off.
@@ -39,34 +73,38 @@ class Comparison:
         seeds: of the runs.
         overrides, profile: as for `load_config`, for all of them.
         part: "test", "validation" or "train": the cases that are scored.
+        folds: of cross-validation, each run with every seed: every case is tested once for each seed.
 
     Raises:
         ConfigError: settings are wrong.
         RunError: a method has no evaluation, or the files do not have the same cases to score.
     """
 
-    def __init__(self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test"):
+    def __init__(self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test", folds=None):
         self.out, self.seeds, self.part, self.profile = expanded(out), list(seeds), part, profile
-        self.overrides = list(overrides)
+        self.overrides, self.folds = list(overrides), folds
         self.configs = dict(zip(_names(configs), configs, strict=True))
-        self.settings = {(name, seed): self._load(name, seed) for seed in self.seeds for name in self.configs}
-        for seed in self.seeds:
-            self._same_cases(seed)
+        self.repeats = [
+            Repeat(seed, fold, folds) for seed in self.seeds for fold in (range(folds) if folds else [None])
+        ]
+        self.settings = {(name, repeat): self._load(name, repeat) for repeat in self.repeats for name in self.configs}
+        for repeat in self.repeats:
+            self._same_cases(repeat)
 
     @property
     def count(self):
         return len(self.settings)
 
-    def _load(self, name, seed):
-        return configuration.load_config(self.configs[name], self._words(seed), self.profile)
+    def _load(self, name, repeat):
+        return configuration.load_config(self.configs[name], self._words(repeat), self.profile)
 
-    def _words(self, seed):
-        return [*self.overrides, f"seed={seed}"]
+    def _words(self, repeat):
+        return [*self.overrides, *repeat.overrides]
 
-    def _same_cases(self, seed):
+    def _same_cases(self, repeat):
         found = {}
         for name in self.configs:
-            settings = self.settings[name, seed]
+            settings = self.settings[name, repeat]
             kind = registry.method_class(settings.method)
             kind.check_planned(settings, self.configs[name])
             method = kind(settings)
@@ -81,32 +119,32 @@ class Comparison:
                     f"{self.configs[first]}; give both the same data and data.split, with a data.split.seed"
                 )
 
-    def folder(self, name, seed):
-        """The run directory of a settings file and a seed."""
-        return self.out / name / f"seed-{seed}"
+    def folder(self, name, repeat):
+        """The run directory of a settings file and a Repeat."""
+        return self.out / name / repeat.folder
 
     # --- training and scoring -----------------------------------------------------------------------------------------
 
     def train_and_score(self):
-        """Do what is not done yet; one seed of all files before the next. Returns what failed, in words.
+        """Do what is not done yet; one repeat of all files before the next. Returns what failed, in words.
 
         Raises:
             KeyboardInterrupt: a run was stopped by a signal (it is saved, and the same call goes on).
         """
         self._check_folder()
         failed = []
-        for number, (name, seed) in enumerate(self.settings, 1):
-            if self._is_scored(name, seed):
+        for number, (name, repeat) in enumerate(self.settings, 1):
+            if self._is_scored(name, repeat):
                 continue
-            log.info("%s, seed %d: run %d of %d", name, seed, number, self.count)
-            folder = self.folder(name, seed)
-            how = [*self._words(seed), "--profile", self.profile, "--run-dir", folder, "--resume"]
+            log.info("%s, %s: run %d of %d", name, repeat, number, self.count)
+            folder = self.folder(name, repeat)
+            how = [*self._words(repeat), "--profile", self.profile, "--run-dir", folder, "--resume"]
             status = _process("fit", self.configs[name], *how) or _process("evaluate", folder, "--part", self.part)
             if status:
-                log.error("%s, seed %d: failed with exit status %d", name, seed, status)
-                failed.append(f"{name}, seed {seed}: exit status {status}, see above")
+                log.error("%s, %s: failed with exit status %d", name, repeat, status)
+                failed.append(f"{name}, {repeat}: exit status {status}, see above")
                 continue
-            write_text(folder / _DONE, json.dumps(self._wanted(name, seed)))
+            write_text(folder / _DONE, json.dumps(self._wanted(name, repeat)))
         return failed
 
     def _check_folder(self):
@@ -115,53 +153,56 @@ class Comparison:
         if there and not any(self.out.glob("*/seed-*/config.yaml")):
             raise RunError(f"{there[0]}: is of no comparison, and would be overwritten; choose another --out")
 
-    def _wanted(self, name, seed):
-        settings = self.settings[name, seed].model_dump(mode="json")
+    def _wanted(self, name, repeat):
+        settings = self.settings[name, repeat].model_dump(mode="json")
         settings["data"].pop("cache_dir", None)
         return {"settings": settings, "part": self.part}
 
-    def _is_scored(self, name, seed):
+    def _is_scored(self, name, repeat):
         try:
-            done = json.loads(own_text(self.folder(name, seed) / _DONE))
+            done = json.loads(own_text(self.folder(name, repeat) / _DONE))
         except (OSError, ValueError, RecursionError):  # then it is scored again
             return False
-        return done == json.loads(json.dumps(self._wanted(name, seed)))
+        return done == json.loads(json.dumps(self._wanted(name, repeat)))
 
     def scored(self):
-        """[(name, seed)] of the runs that are done."""
+        """[(name, repeat)] of the runs that are done."""
         return [run for run in self.settings if self._is_scored(*run)]
 
     # --- what they say ------------------------------------------------------------------------------------------------
 
     def cases(self):
-        """A DataFrame with a row per file, seed and case (where a method scores cases; else per row of its table)."""
+        """A DataFrame with a row per file, repeat and case (where a method scores cases; else per row of its table)."""
         tables = []
-        for name, seed in self.scored():
-            folder = self.folder(name, seed)
+        for name, repeat in self.scored():
+            folder = self.folder(name, repeat)
             path = folder / ("cases.csv" if os.path.lexists(folder / "cases.csv") else "evaluation.csv")
             rows = _scores(path)
             for other, before in tables:
                 _check_alike(path, rows, other, before)
-            tables.append((path, rows.assign(method=name, seed=seed)))
+            tables.append((path, rows.assign(method=name, **repeat.columns)))
         return pandas.concat([rows for _, rows in tables], ignore_index=True)
 
     def table(self):
-        """Rows per file (and region): means over seeds, their spread, and a paired test against the first file.
+        """Rows per file (and region): means over repeats, their spread, and a paired test against the first file.
 
-        A score's mean is the mean over cases of each seed, averaged over the seeds; its std is that of these means.
-        "p" is Wilcoxon's signed-rank test of the cases' Dice, each averaged over the seeds that both files have.
+        A score's mean is the mean over cases of each repeat (seed, or seed and fold), averaged over the repeats; its
+        std is that of these means. "p" is Wilcoxon's signed-rank test of the cases' Dice, each averaged over the seeds
+        that both files have.
         """
         cases = self.cases()
         first = next(iter(self.configs))
-        keys = [key for key in cases.columns if not _is_score(cases, key) and key not in ("method", "seed", "case")]
-        scores = [key for key in cases.columns if _is_score(cases, key) and key != "seed"]
+        repeats = list(self.repeats[0].columns)
+        others = ("method", "case", *repeats)
+        keys = [key for key in cases.columns if not _is_score(cases, key) and key not in others]
+        scores = [key for key in cases.columns if _is_score(cases, key) and key not in others]
         rows = []
         for name in dict.fromkeys(cases["method"]):
             for group, found in _groups(cases[cases["method"] == name], keys):
-                row = {"method": name} | group | {"seeds": found["seed"].nunique()}
+                row = {"method": name} | group | {f"{key}s": found[key].nunique() for key in repeats}
                 if "case" in found:
                     row["cases"] = found["case"].nunique()
-                means = found.replace([np.inf, -np.inf], np.nan).groupby("seed")[scores].mean()
+                means = found.replace([np.inf, -np.inf], np.nan).groupby(repeats)[scores].mean()
                 for key in scores:
                     row |= {f"{key} mean": means[key].mean(), f"{key} std": means[key].std(ddof=1)}
                 if "case" in found and "Dice" in scores:
@@ -211,7 +252,7 @@ class Comparison:
         return figure, "A point is a case, its score averaged over the seeds; undefined distances are left out."
 
     def _overlays(self):
-        """(Figure, caption): the case of the first file's median Dice, as every file's first seed segments it."""
+        """(Figure, caption): the case of the first file's median Dice, as every file's first run for it segments it."""
         cases, first = self.cases(), next(iter(self.configs))
         own = cases[cases["method"] == first]
         if "Dice" not in cases or own.empty:
@@ -221,9 +262,11 @@ class Comparison:
 
         dice = own.groupby("case")["Dice"].mean().sort_values(kind="stable")
         wanted = dice.index[len(dice) // 2]
-        first_seed, rows, values, named = dict(reversed(self.scored())), [], (), {}
-        for name in (name for name in self.configs if name in first_seed):
-            method = load_run(self.folder(name, first_seed[name])).restored()
+        rows, values, named = [], (), {}
+        tested = cases[cases["case"] == wanted].drop_duplicates("method").set_index("method")
+        for name in (name for name in self.configs if name in tested.index):
+            found = {key: int(tested.loc[name, key]) for key in self.repeats[0].columns}
+            method = load_run(self.folder(name, Repeat(**found, folds=self.folds))).restored()
             case = next(case for case in method.cases[self.part] if case.id == wanted)
             images, label = read_case(case, method.case_spec)
             values, named = method.config.label_values, method.config.names

@@ -119,6 +119,42 @@ class Segmenter:
         return prepared[0], preprocess.as_float32(np.concatenate(arrays, -1))
 
 
+class Ensemble(Segmenter):
+    """Segments with the mean of several segmenters' probabilities, each with its own preprocessing.
+
+    Args:
+        members: the Segmenters, of the same images and classes. A class has its largest connected part alone where most
+            of them have it so.
+
+    Raises:
+        UserError: they differ in images or classes.
+    """
+
+    def __init__(self, members):
+        first = members[0]
+        for number, member in enumerate(members[1:], 2):
+            for name in ("modalities", "label_values"):
+                ours, theirs = getattr(first, name), getattr(member, name)
+                if ours != theirs:
+                    raise UserError(
+                        f"model {number}: its {name} are {list(theirs)}, those of the first {list(ours)}; average "
+                        "models of the same images and classes"
+                    )
+        numbers = range(1, len(first.label_values))
+        single = [k for k in numbers if 2 * sum(k in member.single for member in members) > len(members)]
+        super().__init__(first.modalities, first.label_values, (), None, None, single)
+        self.members = members
+
+    def __call__(self, images):
+        """The Segmentation of a list of Volumes, one per modality, on one grid."""
+        total = np.zeros((*images[0].shape, len(self.label_values)), np.float32)
+        for member in self.members:
+            total += member(images).probabilities.array
+        total /= len(self.members)
+        found = Volume(total, images[0].affine)
+        return Segmentation(found.replace(array=only_largest(most_probable(total), self.single)), found)
+
+
 def back(probabilities, image):
     """Probabilities on the grid of an image; class 0 where they do not reach.
 
