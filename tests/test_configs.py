@@ -49,7 +49,7 @@ def test_settings_are_told_with_what_they_mean(capsys):
     assert {"seed", "data.split.folds", "train.schedule.kind"} <= set(found)
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", [row.name for row in registry.catalog() if row.status == "ready"])
 def test_every_setting_of_every_method_is_told(name):
     kind = registry.settings_class(name)
     told = {row["setting"] for row in settings.described(tfmed.load_config(name))}

@@ -36,7 +36,7 @@ def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = No
     """
     from tfmed.engine.terminal import set_up_logging
 
-    set_up_logging()
+    set_up_logging(logging.INFO)
     _print_what_the_terminal_can()
     _warn_in_one_line()
     try:

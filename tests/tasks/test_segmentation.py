@@ -104,7 +104,7 @@ import numpy as np, tensorflow as tf
 folder, calls, out = sys.argv[1:]
 model, results = tf.saved_model.load(folder), {}
 with np.load(calls) as images:
-    for name in images.files[:-1]:
+    for name in (name for name in images.files if name != 'affine'):
         given = {'image': tf.constant(images[name]), 'affine': tf.constant(images['affine'])}
         results['labels' + name] = model.signatures['serving_default'](**given)['labels'].numpy()
         results['probabilities' + name] = model.signatures['probabilities'](**given)['probabilities'].numpy()

@@ -20,12 +20,12 @@ class _Stderr(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
-def set_up_logging(level=logging.INFO):
-    """Send tfmed's own messages to standard error, once."""
+def set_up_logging(level=None):
+    """Send tfmed's own messages to standard error, from a level on; by default as before, at first from INFO."""
     if not log.handlers:
         log.addHandler(_Stderr())
         log.propagate = False
-    log.setLevel(level)
+    log.setLevel(level or log.level or logging.INFO)
     for name in ("tensorflow", "absl", "pydicom"):  # aside first, traced, taken as implicit: all that is ours to know
         logging.getLogger(name).setLevel(logging.ERROR)
 
