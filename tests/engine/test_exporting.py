@@ -43,6 +43,13 @@ def test_an_export_renews_its_own_behind_a_link(run):
     assert not list(run.parent.rglob(".tmp-*"))
 
 
+def test_a_generator_with_random_numbers_is_no_onnx(run, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    assert cli.run(export.main, [str(run), "--format", "onnx", "--out", str(tmp_path / "net.onnx")]) == 2
+    one_line(capsys.readouterr().err, "'toy' uses operations that ONNX lacks", "Stateless", "SavedModel")
+    assert not (tmp_path / "net.onnx").exists()
+
+
 def exchanges(folder, count):
     """Put one of two folders in the place of the other again and again."""
     for number in range(count):

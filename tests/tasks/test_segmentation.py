@@ -1,5 +1,6 @@
 """Segmentation runs from end to end: exported models, Monte Carlo passes, tables of scores, prediction."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tfmed
 from tests.support.harness import REPOSITORY, change_split, in_fresh_process
 from tfmed import cli, evaluate, predict
+from tfmed import export as export_verb
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_address, read_case
 from tfmed.engine.checkpoint import state_variables
@@ -129,6 +131,30 @@ def test_the_exported_model_gives_the_same_without_tfmed(run, method, exported, 
             labels = np.array(method.config.label_values)[found_here.labels.array]
             np.testing.assert_array_equal(found[f"labelsarr_{k}"][clear], labels[clear])
             assert found[f"labelsarr_{k}"].dtype == np.int32
+
+
+def test_the_network_as_onnx(run, kind, method, tmp_path, capsys):
+    """It gives the network's probabilities; Monte Carlo passes and random numbers are refused in a line."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    words = [str(run.path), "--format", "onnx", "--out", str(tmp_path / "net.onnx")]
+    if kind == "slices":
+        assert cli.run(export_verb.main, words) == 2
+        assert "mc_passes" in capsys.readouterr().err and not list(tmp_path.iterdir())
+        return
+    for _ in range(2):  # it replaces its own
+        assert cli.run(export_verb.main, words) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    patches = np.random.default_rng(0).normal(size=(3, *method.config.patch, 4)).astype("float32")
+    (found,) = session.run(["probabilities"], {"image": patches})
+    wanted = np.stack([method._window_fn(patch[None])[0] for patch in patches])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["modalities"]) == list(MODALITIES) and said["axes"] == "(n, z, y, x, channel)"
+    assert [step["step"] for step in json.loads(said["steps"])] == ["orient", "resample", "zscore"]
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    for out, line in (("mine", "is no ONNX file of tfmed"), (".", "is a folder; name the file")):
+        assert cli.run(export_verb.main, [*words[:-1], str(tmp_path / out)]) == 2
+        assert line in capsys.readouterr().err
 
 
 def test_predicting_with_the_run_and_with_the_exported_model(run, exported, tmp_path, capsys):

@@ -121,6 +121,14 @@ class CanExport:
         """An `ExportModule`."""
         raise NotImplementedError
 
+    def onnx_function(self) -> tuple[Any, dict[str, Any]]:
+        """(tf.function with an input signature that gives {name: tensor}, what a user must know of it as JSON).
+
+        By default the SavedModel's "serving_default".
+        """
+        self.exported = module = self.export_module()  # kept: its functions hold it weakly
+        return module.signatures()["serving_default"], {**(module.note or {})}
+
 
 WITHOUT: dict[type, str] = {  # what is told of a method that lacks an ability
     CanEvaluate: "has no evaluation",

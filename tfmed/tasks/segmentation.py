@@ -17,7 +17,7 @@ from tfmed.data.readers import read_case
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.errors import DataError
+from tfmed.errors import DataError, RunError
 from tfmed.nn import dropout
 from tfmed.ops import grids
 from tfmed.ops.sliding_window import sliding_window, window_graph
@@ -332,6 +332,23 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""
         return SegmentationModule(self)
+
+    def onnx_function(self):
+        """Probabilities `(n, *patch, class)` of patches `image` `(n, *patch, channel)` that are prepared already."""
+        config, network = self.config, self.network
+        if config.mc_passes:
+            raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
+        spec = tf.TensorSpec((None, *config.patch, len(config.modalities)), tf.float32, "image")
+
+        @tf.function(input_signature=[spec])
+        def probabilities(image):
+            return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
+
+        note = segmenter_note(config, self.preprocessing(), [], self.single)
+        note.pop("signatures")
+        return probabilities, note | {
+            "axes": "(n, z, y, x, channel)" if len(config.patch) == 3 else "(n, y, x, channel)"
+        }
 
 
 def window_probabilities(network, config, windows):
