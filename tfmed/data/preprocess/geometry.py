@@ -2,20 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pydantic
 import SimpleITK as sitk
 
-from tfmed.config import Strict
+from tfmed.config import SizeMm, Strict, Voxels
 from tfmed.errors import DataError
 from tfmed.io import reorient
 from tfmed.io.geometry import machine_memory
 from tfmed.io.volume import Volume
-
-SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
-Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
 
 
 class Orient(Strict):

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import Interval, Layers, MethodConfig, Voxels
 from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, resample
@@ -31,8 +31,8 @@ class Config(MethodConfig):
     """CT-SGAN's own numbers. [P] is stated in the paper; the others are MoCoGAN's or follow from the design."""
 
     architecture: Literal["ctsgan", "3dgan"] = "ctsgan"  # [P] the latter is the paper's baseline
-    volume_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (224, 224, 224)  # [P] voxels (z, y, x)
-    window_hu: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1]
+    volume_shape: tuple[Voxels, Voxels, Voxels] = (224, 224, 224)  # [P] voxels (z, y, x)
+    window_hu: Interval = (-1000.0, 400.0)  # HU mapped to [-1, 1]
     # latents
     patient_noise_size: PositiveInt = 128  # z_pat
     slice_noise_size: PositiveInt = 64  # eps
@@ -44,10 +44,10 @@ class Config(MethodConfig):
     # networks
     slice_channels: Literal[1, 3] = 3  # [P] three neighbouring slices at a time
     base_size: PositiveInt = 7  # pixels; the generator doubles it once per entry of generator_channels
-    generator_channels: tuple[PositiveInt, ...] = (512, 512, 256, 128, 64)
+    generator_channels: Layers = (512, 512, 256, 128, 64)
     generator_norm: Literal["batch", "instance", "none"] = "batch"
-    slice_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512)
-    slab_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512)
+    slice_critic_channels: Layers = (64, 128, 256, 512, 512)
+    slab_critic_channels: Layers = (64, 128, 256, 512)
     slab_depth_kernel: int = Field(4, ge=1, le=4)
     critic_norm: Literal["none", "instance", "layer"] = "none"
     position_conditioning: bool = True  # [P] "with respect to the slice position"
@@ -79,12 +79,11 @@ class Config(MethodConfig):
             )
         if not 3 <= self.slab_length + 2 <= length:
             raise ValueError(
-                f"slab_length: {self.slab_length} slices and two neighbours do not fit into {length} slices"
+                f"slab_length: {self.slab_length} slices and two neighbours do not fit into the {length} slices of "
+                "volume_shape"
             )
         if self.slices_per_slab > self.slab_length:
             raise ValueError(f"slices_per_slab: {self.slices_per_slab} is more than slab_length {self.slab_length}")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
         if self.loss == "wasserstein" and self.gp == "none":
             raise ValueError("gp: a Wasserstein critic is unbounded without a penalty; choose r1, r2 or wgan-gp")
         if self.baseline_size not in [4 * 2**n for n in range(1, 8)]:
@@ -98,8 +97,9 @@ class Config(MethodConfig):
         needed = (len(self.slab_critic_channels) + 1) * (self.slab_depth_kernel - 1) + 1
         if self.use_slab_critic and self.slab_length < needed:
             raise ValueError(
-                f"slab_length: {self.slab_length} is too short for {len(self.slab_critic_channels)} blocks with "
-                f"slab_depth_kernel {self.slab_depth_kernel} (needs {needed}); lower one of the two"
+                f"slab_length: {self.slab_length} is too short for {len(self.slab_critic_channels)} "
+                f"slab_critic_channels with slab_depth_kernel {self.slab_depth_kernel} (needs {needed}); lower one of "
+                "the two"
             )
         if self.use_slab_critic and size >> len(self.slab_critic_channels) < 4:
             raise ValueError(f"slab_critic_channels: too many blocks for {size} pixels; the last map needs 4 per side")

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.augment.paired import VolumePolicy
+from tfmed.config import Layers, Voxels
 from tfmed.data.distance import signed_distances
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
@@ -34,7 +35,7 @@ class Config(SemiSupervisedConfig):
     """
 
     architecture: Architecture = GBDL()
-    patch: tuple[PositiveInt, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
+    patch: tuple[Voxels, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
     network: Network = MCUNet3D()  # [P] the segmenter
     labelled_batch: PositiveInt = 2
     unlabelled_pool: Literal["all", "rest"] = "rest"
@@ -44,7 +45,7 @@ class Config(SemiSupervisedConfig):
     latent: Literal["full", "diagonal", "volume"] = (
         "full"  # [P] per slice; diagonal: IC-LRL; volume: one latent for all
     )
-    latent_widths: tuple[PositiveInt, ...] = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
+    latent_widths: Layers = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
     latent_size: PositiveInt = 256  # [code] D, of a slice
     latent_floor: float = Field(10.0, gt=0)  # [code] c in A = v v^T + c I
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tfmed.config import PathText
+from tfmed.config import PathText, Voxels
 from tfmed.data import acquisition
 from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
@@ -43,7 +43,7 @@ class Config(SegmentationConfig):
     label_values: tuple[int, ...] = (0, 1)
     merge: tuple[tuple[int, int], ...] = ()  # label values in files that count as another: [[2, 1]]
     regions: dict[str, tuple[int, ...]] = Field(default_factory=lambda: {"liver": (1,)})
-    patch: tuple[PositiveInt, ...] = (4, 180, 180)  # [P] voxels (z, y, x) that the network answers
+    patch: tuple[Voxels, ...] = (4, 180, 180)  # [P] voxels (z, y, x) that the network answers
     network: Network = AUNet()  # [P]
     pad: Literal["edge", "reflect"] = "reflect"  # [P]
     overlap: float = Field(0.0, ge=0, lt=1)  # windows tile the volume
