@@ -39,7 +39,7 @@ def fault(name, values, field, known):
     return f"is refused without a short line that names it: {line[:200]!r}"
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])  # the toy of other tests
 def test_every_field(name):
     plain, typed = extremes.settings(name)
     faults, tried = [], set()

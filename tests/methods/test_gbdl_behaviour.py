@@ -95,6 +95,7 @@ def test_kills_leave_no_trace(seed, whole, tmp_path):
     for _ in range(KILLS):
         changes, pause = draw.randint(1, 14), draw.uniform(0, 0.2)
         landed.append((changes, pause, killed(run, changes, pause)))
+    assert any(alive for *_, alive in landed), landed
     ours, theirs = left(finished(run)), left(whole)
     assert ours.keys() == theirs.keys(), (sorted(ours.keys() ^ theirs.keys()), landed)
     assert [name for name in ours if ours[name] != theirs[name]] == [], landed

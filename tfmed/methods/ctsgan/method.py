@@ -112,6 +112,7 @@ class CTSGANMethod(GenerationMethod):
 
     Config = Config
     case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
+    made_to_size = True
 
     @property
     def window(self):
@@ -139,12 +140,12 @@ class CTSGANMethod(GenerationMethod):
 
     def slabs(self):
         """Samples: the slab of T slices with its two neighbours, where it starts, and which slices D_slice sees."""
-        c, cases = self.config, self.prepared("train")
+        c = self.config
         slab_shape = (c.slab_length + 2, *c.volume_shape[1:])
 
         def read(index):
             start, chosen = draw_slab(self.settings.seed, index, c.volume_shape[0], c.slab_length, c.slices_per_slab)
-            volume = self.training_array(self.drawn(cases, index), index)
+            volume = self.training_array(self.drawn(self.training_cases, index), index)
             slab = volume[start - 1 : start + c.slab_length + 1].astype(np.float32)
             return {"slab": slab, "start": start, "chosen": chosen}
 

@@ -1,7 +1,6 @@
 """Config and method of GBDL: two stages, augmentation, windows at inference, PAvPU."""
 
 import dataclasses
-import os
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
 from tfmed.errors import RunError
+from tfmed.io.geometry import machine_memory
 from tfmed.methods.gbdl.baselines import GBDL, LEARNERS, Architecture, Taught
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
@@ -128,7 +128,7 @@ class GBDLMethod(SemiSupervisedMethod):
     def _check_memory(self):
         config = self.config
         count = self.settings.train.batch_size * config.samples * config.patch[0] * config.latent_size
-        needed, there = 2 * 4 * count / 2**30, physical_memory() / 2**30  # float32, drawn and dealt out
+        needed, there = 2 * 4 * count / 2**30, machine_memory() / 2**30  # float32, drawn and dealt out
         if config.architecture.name == "gbdl" and needed > there:
             raise RunError(
                 f"model.samples: {config.samples} latents of a batch take {needed:.1f} GiB, and this machine has "
@@ -206,8 +206,3 @@ class GBDLMethod(SemiSupervisedMethod):
             name: {"PAvPU": pavpu(entropy, np.isin(segmentation.labels.array, classes), np.isin(reference, classes))}
             for name, classes in self.config.scored.items()
         }
-
-
-def physical_memory():
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

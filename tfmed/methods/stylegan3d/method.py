@@ -86,6 +86,7 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
     """Unconditional generation of volumes whose styles can be mixed, interpolated and fitted to a real volume."""
 
     Config = Config
+    made_to_size = True
 
     @property
     def modality(self):
