@@ -1,6 +1,9 @@
 """Extreme values in every field of every method's settings: accepted, or refused in one line that names the field."""
 
+import importlib
+import json
 import pathlib
+import random
 import time
 
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from tests.support import extremes
 from tfmed import config as configuration
 from tfmed import registry
-from tfmed.errors import ConfigError
+from tfmed.errors import ConfigError, UserError
 
 pytestmark = pytest.mark.current
 SECONDS = 10  # that no setting may take
@@ -56,3 +59,35 @@ def test_every_field(name):
     assert {"seed", "train.batch_size", "train.early_stopping.patience", "data.preprocess.shape"} < tried
     assert {f"model.{field}" for field in type(typed.model).model_fields} < tried
     assert not faults, "\n".join(faults)
+
+
+def accepted(name, values):
+    """Every (path, extreme value) that the checks of settings let through, of the method's own section."""
+    typed = configuration.validate(values, {}, FILE)
+    for path, value in extremes.fields(typed):
+        for extreme in extremes.NUMBERS if path[0][0] in ("model", "train") else ():
+            if type(value) in (int, float) and refusal(name, extremes.changed(values, path, extreme)) is None:
+                yield path, extreme
+
+
+@pytest.mark.long
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])
+def test_what_is_accepted_trains_or_is_refused_in_one_line(name, tmp_path):
+    """Ten of them, in runs of one step: each ends well, or with an error of ours, before long."""
+    from tfmed.engine.lifecycle import fit
+
+    harness = importlib.import_module(f"tests.methods.test_{name}").TestHarness
+    plain = json.loads(harness.settings("train.steps=1").model_dump_json())
+    known = {"steps", "replicas"}  # as long, or as many devices, as was asked for
+    kept = [(path, value) for path, value in accepted(name, plain) if path[-1][0] not in known]
+    for number, (path, extreme) in enumerate(random.Random(name).sample(kept, 10)):
+        settings = configuration.validate(extremes.changed(plain, path, extreme), {}, FILE)
+        print(".".join(part for part, _ in path), extreme)
+        begun = time.monotonic()
+        try:
+            fit(settings, tmp_path / str(number))
+        except UserError as error:
+            assert "\n" not in str(error), error
+            print("  ", error)
+        assert time.monotonic() - begun < 120

@@ -8,6 +8,7 @@ beyond what it held before the first step: TensorFlow's own room for the graph, 
 """
 
 import argparse
+import json
 
 from benchmarks.support import processes
 
@@ -58,7 +59,7 @@ def main():
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        processes.answer(**measure(*arguments.one))
+        print(json.dumps(measure(*arguments.one)))
         return
     print("Weights and what optimizers keep, the estimate of all else, and what was measured of that, in MiB.\n")
     print("| demo of | with | state | estimate | measured | measured / estimate |\n|---|---|---|---|---|---|")

@@ -2,18 +2,21 @@
 
 import logging
 import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.support import toy
+from tests.support.harness import REPOSITORY
 from tests.support.own_run import one_line
 from tfmed import cli, compat, fit, registry
 from tfmed.engine import lifecycle, memory
 from tfmed.engine.lifecycle import fit as train
 from tfmed.errors import RunError
 from tfmed.io import geometry
+from tfmed.training.model import _accumulate
 
 pytestmark = pytest.mark.current
 SIDE = 64
@@ -70,6 +73,30 @@ def test_loops_hold_one_round_at_a_time(parts, matrices):
         return tf.while_loop(lambda i, _: i < parts, body, (0, tf.zeros(())))[1]
 
     assert estimate(function, (8, SIDE)) == pytest.approx(matrices, rel=0.3)  # the product lies where the ones were
+
+
+def test_accumulated_gradients_and_halves_need_less():
+    """A batch of 64 cut into 8 parts holds an eighth of what its layers keep; bfloat16 half of it."""
+
+    def step(parts, dtype=tf.float32):
+        def gradients(part):
+            with tf.GradientTape() as tape:
+                weight = tf.ones((SIDE, SIDE))
+                tape.watch(weight)
+                value = tf.cast(part["x"], dtype)
+                for _ in range(20):
+                    value = tf.tanh(value @ tf.cast(weight, dtype))
+                loss = tf.reduce_mean(tf.cast(value, tf.float32))
+            return [tape.gradient(loss, weight)], {"loss": loss}
+
+        return estimate(
+            lambda x: _accumulate(gradients, {"x": x, "index": tf.range(64)}, parts)[0][0], (64, SIDE, SIDE)
+        )
+
+    whole, parts, halves = step(1), step(8), step(1, tf.bfloat16)
+    assert 20 * 64 < whole < 25 * 64
+    assert parts - 64 < 0.2 * (whole - 64)
+    assert halves - 64 < 0.65 * (whole - 64)
 
 
 def test_functions_inside_functions_count():
@@ -147,3 +174,20 @@ def test_graphs_inside_are_found_on_both_stacks():
     graph = function.get_concrete_function(tf.TensorSpec((), tf.int32)).graph
     inside = [len(compat.graphs_inside(graph, operation)) for operation in graph.get_operations()]
     assert max(inside) == 2  # the condition, and the body
+
+
+# By method: what makes its batch as large as settings can say.
+LARGEST = {"stylegan3d": ("model.minibatch_group=1",), "equireg": ("model.labelled_batch=32768",),
+           "gbdl": ("model.labelled_batch=32768",), "segmentation": ("model.plan=false",)}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])
+def test_the_largest_batch_of_every_method_is_one_line(name, tmp_path, capsys):
+    """In less than a minute of one core, data and graph included."""
+    config, words = str(REPOSITORY / f"configs/{name}.yaml"), ("train.batch_size=65536", *LARGEST.get(name, ()))
+    begun = time.process_time()
+    assert cli.run(fit.main, [config, "--profile", "demo", "--run-dir", str(tmp_path / "run"), *words]) == 2
+    one_line(capsys.readouterr().err, "train.batch_size")
+    assert time.process_time() - begun < 60

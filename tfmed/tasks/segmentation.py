@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pydantic
 import tensorflow as tf
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from tfmed.config import MethodConfig, Voxels
 from tfmed.data import splits
@@ -41,7 +41,7 @@ class SegmentationConfig(MethodConfig):
     overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
     blend: Literal["gaussian", "constant"] = "gaussian"
     flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
-    mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
+    mc_passes: int = Field(0, ge=0, le=1000)  # Monte Carlo dropout; 0: one pass without dropout
     # scores
     nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
 

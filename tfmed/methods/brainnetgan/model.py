@@ -41,7 +41,7 @@ class Config(MethodConfig):
     penalty_weight: float = Field(10.0, ge=0)  # lambda
     penalty_space: Literal["matrix", "vector"] = "matrix"  # where the gradient's norm is taken; each edge once: vector
     alpha: float = Field(1.0, ge=0)  # weight of the classifier's word to the generator; 0: none
-    critic_steps: PositiveInt = 5  # per step of classifier and generator
+    critic_steps: int = Field(5, gt=0, le=1000)  # per step of classifier and generator
     learning_rate: float = Field(5e-4, gt=0)  # [P] of all three
     # evaluation
     restarts: PositiveInt = 5  # [P] trainings of the graph network, averaged

@@ -63,7 +63,7 @@ class Config(MethodConfig):
     learning_rate: float = Field(1e-4, gt=0)
     beta_1: float = Field(0.0, ge=0, lt=1)
     beta_2: float = Field(0.9, ge=0, lt=1)
-    critic_steps: PositiveInt = 1  # [P] alternating
+    critic_steps: int = Field(1, gt=0, le=1000)  # [P] alternating
     ema_decay: float = Field(0.0, ge=0, lt=1)  # of G_slice and R_v; 0: off
     left_right_flip: bool = False  # augmentation; the paper states none
     baseline_size: PositiveInt = 128  # [P] voxels per side that the 3dgan generates before resizing

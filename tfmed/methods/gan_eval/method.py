@@ -50,7 +50,7 @@ class Config(MethodConfig):
     learning_rate_critic: float = Field(1e-4, gt=0)  # [P]
     beta_1: float = Field(0.5, ge=0, lt=1)  # [P]
     beta_2: float = Field(0.99, ge=0, lt=1)  # [P]
-    critic_steps: PositiveInt = 2  # [P] per generator step
+    critic_steps: int = Field(2, gt=0, le=1000)  # [P] per generator step
     ema_decay: float = Field(0.0, ge=0, lt=1)  # of the generator; 0: off
     # evaluation
     runs: PositiveInt = 50  # [P] trainings of the evaluator per model and class

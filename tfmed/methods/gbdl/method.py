@@ -66,7 +66,7 @@ class Config(SemiSupervisedConfig):
     decay: float = Field(1e-5, ge=0)  # [code] L2
     schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
     # inference
-    mc_passes: pydantic.NonNegativeInt = 5  # [P] T
+    mc_passes: int = Field(5, ge=0, le=1000)  # [P] T
     stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = (8, 8, 8)  # [code] voxels; null: as overlap says
     blend: Literal["gaussian", "constant"] = "constant"  # [code]
 
