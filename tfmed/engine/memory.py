@@ -15,8 +15,8 @@ from tfmed.engine.terminal import log
 from tfmed.errors import RunError
 from tfmed.io.geometry import machine_memory
 
-# Of this machine's memory. Large steps take 1.2 to 1.6 times the estimate (docs/results/memory.md): none beyond the first
-# can run, and from the second on one may fail.
+# Of this machine's memory. Large steps take 1.2 to 1.6 times an estimate (docs/results/memory.md): beyond the first
+# none can run, and from the second on one may fail.
 _REFUSED, _NEAR = 1.2, 0.6
 _GIB = 2**30
 # Their output lies where their input does, whatever else uses it.
