@@ -178,7 +178,8 @@ def test_graphs_inside_are_found_on_both_stacks():
 
 # By method: what makes its batch as large as settings can say.
 LARGEST = {"stylegan3d": ("model.minibatch_group=1",), "equireg": ("model.labelled_batch=32768",),
-           "gbdl": ("model.labelled_batch=32768",), "segmentation": ("model.plan=false",)}  # fmt: skip
+           "gbdl": ("model.labelled_batch=32768",), "segmentation": ("model.plan=false",),
+           "brainnetgan": ("model.critic_steps=1000",), "gan_eval": ("model.critic_steps=1000",)}  # fmt: skip
 
 
 @pytest.mark.long
