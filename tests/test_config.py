@@ -216,7 +216,7 @@ REFUSED = {
     "train: {batch_size: 4, replicas: 3}": "train: batch_size 4 cannot be shared by replicas 3",
     "data: {split: {validation: 0.5, test: 0.5}}": "data.split: validation + test must leave a share",
     "data: {preprocess: [{step: resample}]}": "data.preprocess.0: give either spacing_mm or shape",
-    "data: {preprocess: [{step: window, window_hu: [5, 5]}]}": "data.preprocess.0: the lower bound comes first",
+    "data: {preprocess: [{step: window, window_hu: [5, 5]}]}": "data.preprocess.0.window_hu: the lower bound",
     # YAML
     "seed: 1\nseed: 2": ":3: seed: stands twice",
     "train:\n  steps: 1\n  steps: 2": ":4: steps: stands twice",

@@ -157,3 +157,11 @@ def _map_with_float32_shifts(image: np.ndarray, dx: np.ndarray, dy: np.ndarray, 
     elastic = importlib.import_module("imgaug.augmenters").ElasticTransformation
     shifts = (np.asarray(shift, np.float32) for shift in (dx, dy))
     return elastic._tfmed_original_map(image, *shifts, **options)
+
+
+def graphs_inside(graph: tf.Graph, operation: tf.Operation) -> list[tf.Graph]:
+    """The graphs of what an operation of a graph calls: the bodies of loops, branches and functions."""
+    values = [operation.node_def.attr[name] for name in operation.node_def.attr]
+    called = [one.name for value in values for one in (value.func, *value.list.func) if one.name]
+    found = [graph._get_function(name) for name in called]
+    return [function.graph for function in found if function is not None]

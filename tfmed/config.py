@@ -78,6 +78,18 @@ def _path_text(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
+Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
+SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
+Layers = Annotated[tuple[pydantic.PositiveInt, ...], pydantic.Field(max_length=64)]  # a number for each
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("the lower bound comes first and is smaller")
+    return bounds
+
+
+Interval = Annotated[tuple[float, float], pydantic.AfterValidator(_in_order)]
 PathText = Annotated[str, pydantic.BeforeValidator(_path_text)]  # a path in settings; ~ is the user's home
 
 
@@ -304,6 +316,7 @@ def _fields_at(settings_class: type, location: tuple) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
-    """The settings class inside an annotation such as `Early | None`."""
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)), None)
+    """A settings class inside an annotation such as `Early | None`, or a union of networks."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, pydantic.BaseModel) else None
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tfmed
 from tfmed import compat
 from tfmed import config as configuration
-from tfmed.engine import placement
+from tfmed.engine import memory, placement
 from tfmed.engine.checkpoint import Checkpoints, state_variables
 from tfmed.engine.lifecycle import fit
 from tfmed.engine.split_record import SplitRecord
@@ -24,7 +24,7 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 class MethodHarness:
-    """The eleven checks.
+    """The twelve checks.
 
     Attributes:
         config: settings file, relative to the repository.
@@ -48,7 +48,12 @@ class MethodHarness:
     @classmethod
     def run(cls, tmp_path_factory):
         """A run of a few steps, which several checks look at."""
-        return fit(cls.settings("train.checkpoint_every_steps=2"), tmp_path_factory.mktemp("harness") / "run")
+        found, usual = [], memory.graph_bytes
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(memory, "graph_bytes", lambda graph: found.append(usual(graph)) or found[-1])
+            run = fit(cls.settings("train.checkpoint_every_steps=2"), tmp_path_factory.mktemp("harness") / "run")
+        run.step_bytes = found
+        return run
 
     def stage(self, settings):
         """The first stage's model and a batch for it."""
@@ -80,6 +85,11 @@ class MethodHarness:
             before = float(loss(batch)[0])
             model.update(name, loss, batch)
             assert float(loss(batch)[0]) < before, name
+
+    def test_what_a_step_needs_is_known_before_it(self, run):
+        """More than its batch, and less than this small run can take."""
+        batch = next(iter(run.method().stages())).train()
+        assert batch.bytes * batch.per_step < max(run.step_bytes) < 2**31
 
     def test_config_round_trip(self, run):
         """The config.yaml of a run gives its settings back."""

@@ -32,6 +32,11 @@ class Samples:
     failure: Exception | None = None
     _ended: bool = dataclasses.field(default=False, init=False, repr=False)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{name: shape} of a sample's arrays."""
+        return {name: shape for name, (shape, _) in self.spec.items()}
+
     def batches(
         self, first_step: int = 0, last_step: int | None = None, worker: int = 0, workers: int = 1, prefetch: int = 2
     ) -> tf.data.Dataset:
@@ -69,9 +74,14 @@ class Samples:
         samples = indices.map(load, num_parallel_calls=parallel, deterministic=True)
         return samples.batch(share, drop_remainder=True).prefetch(prefetch)
 
+    @property
+    def bytes(self) -> int:
+        """Of one sample's arrays."""
+        return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.spec.values())
+
     def _check_memory(self, count: int) -> None:
         """Refuse samples that the machine cannot hold so many of, before the first is read."""
-        one = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.spec.values())
+        one = self.bytes
         if one * count > machine_memory():
             raise DataError(
                 f"{count} samples of {one / 2**20:.0f} MiB are in memory at a time, more than this machine has; lower "

@@ -26,6 +26,9 @@ from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log, progress, set_up_logging
 from tfmed.errors import RunError, Stopped
 from tfmed.files import PathLike, check_writable, clean, expanded
+from tfmed.io.geometry import machine_memory
+
+_MOST_PER_BYTE = 200  # of a batch: bytes that a training step works with
 
 
 def fit(
@@ -72,6 +75,8 @@ def fit(
     if resume and run_dir:
         method.split_record = SplitRecord.read(run_dir)
     _check_early_stopping(method)
+    if method.made_to_size:
+        _check_memory(method, strategy, worker)
     method.prepared("train", progress)
     record = method.split_record or method.record_split()
     if not resume:
@@ -120,6 +125,17 @@ def _advise_on_cpus(precision):
         log.warning("on some CPUs training is now many times slower than need be: import tfmed before TensorFlow")
     if precision != "float32":
         log.info("train.precision: %s saves no time here: on CPUs convolutions are computed in float32", precision)
+
+
+def _check_memory(method, strategy, worker):
+    """RunError, before cases are prepared to a size that no step can work on; what is far from that costs no time."""
+    stage = next(iter(method.stages()))
+    samples = stage.train()
+    if _MOST_PER_BYTE * samples.per_step * samples.bytes < machine_memory():
+        return
+    with strategy.scope(), bounded_weights(method.settings.method):
+        model = stage.model()
+    Loop(stage, 0, model, method.settings, strategy, worker, None, None, None).ready(samples)
 
 
 def _check_early_stopping(method):
@@ -191,7 +207,7 @@ def _train_stages(run, method, strategy, worker, observers):
             stage,
             index,
             model,
-            run.settings.train,
+            run.settings,
             strategy,
             worker,
             checkpoints,

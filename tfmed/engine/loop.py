@@ -7,6 +7,7 @@ import time
 
 import tensorflow as tf
 
+from tfmed.engine.memory import check_step
 from tfmed.engine.terminal import StepReport, log
 from tfmed.errors import RunError, Stopped
 
@@ -25,7 +26,7 @@ class Loop:
     Args:
         stage, stage_index: the Stage and its number.
         model: its model, built in the strategy's scope.
-        train: the `train` settings.
+        settings: the run's.
         strategy: a `tf.distribute` strategy.
         worker: (index, count) of this machine.
         checkpoints: the run's Checkpoints.
@@ -33,8 +34,11 @@ class Loop:
         observers: called as `observer(event, step, values)` with event "row", "preview" (values None) or "validation".
     """
 
-    def __init__(self, stage, stage_index, model, train, strategy, worker, checkpoints, metrics, timing, observers=()):
-        self.stage, self.stage_index, self.model, self.train = stage, stage_index, model, train
+    def __init__(
+        self, stage, stage_index, model, settings, strategy, worker, checkpoints, metrics, timing, observers=()
+    ):
+        self.stage, self.stage_index, self.model = stage, stage_index, model
+        self.settings, self.train = settings, settings.train
         self.strategy, self.worker, self.checkpoints = strategy, worker, checkpoints
         self.metrics, self.timing, self.observers = metrics, timing, observers
         self.best = {"value": None, "step": 0, "misses": 0}
@@ -65,9 +69,20 @@ class Loop:
         finally:
             report.close()
 
+    def ready(self, samples):
+        """(the batches that are left, the step as a graph); nothing has been read.
+
+        Raises:
+            UserError: a batch, or the step, needs far more memory than there is.
+        """
+        dataset, step_function = self._dataset(samples), self._step_function()
+        for part in self.model.parts(self.step):
+            check_step(step_function, (dataset.element_spec, part), self.model, samples.shapes, self.settings)
+        return dataset, step_function
+
     def _steps(self, samples, report):
-        batches = self._batches(samples)
-        step_function = self._step_function()
+        dataset, step_function = self.ready(samples)
+        batches = iter(dataset)
         saved_at = time.monotonic()
         while self.step < self.stage.steps:
             before = time.monotonic()
@@ -125,7 +140,8 @@ class Loop:
     def _due(self, every):
         return self.step % every == 0 or self.step == self.stage.steps
 
-    def _batches(self, samples):
+    def _dataset(self, samples):
+        """The batches that are left of the stage, shared by the replicas."""
         index, count = self.worker
         dataset = samples.batches(self.step, self.stage.steps, index, count)
         options = tf.data.Options()
@@ -134,8 +150,8 @@ class Loop:
         if count > 1:
             local = self.strategy.num_replicas_in_sync // count
             dataset = dataset.unbatch().batch(samples.per_step // count // local, drop_remainder=True)
-            return iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
-        return iter(self.strategy.experimental_distribute_dataset(dataset))
+            return self.strategy.distribute_datasets_from_function(lambda _: dataset)
+        return self.strategy.experimental_distribute_dataset(dataset)
 
     def _step_function(self):
         model, strategy = self.model, self.strategy

@@ -53,6 +53,7 @@ class Method:
 
     Config: type[MethodConfig] = MethodConfig
     case_spec: CaseSpec = CaseSpec()
+    made_to_size: bool = False  # cases are prepared to the size that networks see; samples are described without them
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

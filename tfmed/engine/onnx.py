@@ -82,7 +82,8 @@ def _converted(convert: Any, function: Any, specs: Any, run: Run) -> Any:
     except Exception as error:  # tf2onnx has no exception of its own
         missing.update(_MISSING.findall(str(error)))
         if not missing:
-            raise RunError(f"{run.path}: cannot be converted to ONNX ({str(error).strip().splitlines()[-1].strip()[:200]})") from error
+            why = str(error).strip().splitlines()[-1].strip()[:200]
+            raise RunError(f"{run.path}: cannot be converted to ONNX ({why})") from error
     finally:
         logger.removeHandler(note)
         logger.propagate = before

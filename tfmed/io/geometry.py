@@ -11,6 +11,9 @@ from tfmed.files import PathLike
 from tfmed.io.errors import damage
 from tfmed.io.volume import Volume
 
+# Of control groups, version 2 and 1; without a limit they say "max", or a number beyond any memory.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
 # Anisotropic voxels reach a condition number of about 1e4; beyond this limit float32 headers cannot be inverted.
 WORST_CONDITION = 1e7
 # What no scanner makes, in mm: beyond, products of lengths overflow, or places cannot be told from one another.
@@ -95,8 +98,17 @@ def difference_of_grids(volume: Any, other: Any) -> str:
 
 
 def machine_memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of this machine's memory, or of the part of it that a container may use."""
+    limits = [int(text) for text in map(_text, _LIMITS) if text.isdecimal()]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as stream:
+            return stream.read().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def check_memory(count: int, path: PathLike) -> None:

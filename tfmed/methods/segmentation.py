@@ -30,6 +30,7 @@ from tfmed.data import sources
 from tfmed.data.labels import only_largest
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
+from tfmed.engine.memory import check_step
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.segmentation import dice
 from tfmed.nn.adam import Adam
@@ -165,19 +166,23 @@ class SegmentationByPlan(SegmentationMethod):
     def seconds_per_voxel(cls, settings):
         """What a training step takes on this machine for each voxel of its batch, by steps on noise."""
         config, size = settings.model, settings.train.batch_size
-        shape = (size, *config.patch)
+        sizes = {"index": (), "image": (*config.patch, len(config.modalities)), "label": config.patch}
+        dtypes = {"index": tf.int64, "image": tf.float32, "label": tf.int32}
+        model = next(iter(cls(settings).stages())).model()
+        step = tf.function(model.train_step, autograph=False)
+        specs = {name: tf.TensorSpec((size, *shape), dtypes[name]) for name, shape in sizes.items()}
+        check_step(step, (specs,), model, sizes, settings)
         batch = {
             "index": tf.range(size, dtype=tf.int64),
-            "image": tf.random.stateless_normal((*shape, len(config.modalities)), (0, 0)),
-            "label": tf.zeros(shape, tf.int32),
+            "image": tf.random.stateless_normal(specs["image"].shape, (0, 0)),
+            "label": tf.zeros(specs["label"].shape, tf.int32),
         }
-        step = tf.function(next(iter(cls(settings).stages())).model().train_step, autograph=False)
         for _ in range(2):  # the graph is made, and the kernels chosen
             step(batch)
         begun = time.perf_counter()
         for _ in range(_TIMED):
             step(batch)
-        return (time.perf_counter() - begun) / _TIMED / np.prod(shape)
+        return (time.perf_counter() - begun) / _TIMED / np.prod((size, *config.patch))
 
     def stages(self):
         options = {"validation": self.validation}

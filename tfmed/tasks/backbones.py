@@ -1,11 +1,11 @@
 """The networks of segmentation as settings: `network: {name: unet, widths: [16, 32, 64]}` in a method's section."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import TAG, Strict, name_tag
+from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
@@ -15,7 +15,13 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Backbone(Strict):
-    """What all of them have: a patch is what the network answers."""
+    """What all of them have: a patch is what the network answers.
+
+    Attributes:
+        levels_by: the setting whose length is the number of levels, "" where that is fixed.
+    """
+
+    levels_by: ClassVar[str] = ""
 
     @property
     def margin(self):
@@ -31,12 +37,13 @@ class Backbone(Strict):
 class FCDenseNet(Backbone):
     """FC-DenseNet ("Tiramisu", Jegou et al. 2017); the defaults are EquiReg's network. 2-D."""
 
+    levels_by = "encoder_layers"
     name: Literal["fc_densenet"] = "fc_densenet"
     growth: PositiveInt = 16  # maps that a layer adds
     first: PositiveInt = 48  # maps of the first convolution
-    encoder_layers: tuple[PositiveInt, ...] = Field((4, 5, 7, 10, 12), min_length=1)  # per dense block, from the finest
+    encoder_layers: Layers = Field((4, 5, 7, 10, 12), min_length=1)  # per dense block, from the finest
     bottom_layers: PositiveInt = 15
-    decoder_layers: Literal["stated", "code"] | tuple[PositiveInt, ...] = "stated"  # from the coarsest
+    decoder_layers: Literal["stated", "code"] | Layers = "stated"  # from the coarsest
     dropout: Rate = 0.2
     norm: Literal["batch", "instance", "layer", "none"] = "batch"
 
@@ -45,7 +52,9 @@ class FCDenseNet(Backbone):
         if not isinstance(self.decoder_layers, str) and len(self.decoder_layers) != len(self.encoder_layers):
             raise ValueError(f"decoder_layers: give {len(self.encoder_layers)} numbers, as encoder_layers has")
         if isinstance(self.decoder_layers, str) and len(self.encoder_layers) != 5:
-            raise ValueError(f"decoder_layers: {self.decoder_layers!r} has 5 blocks; give a list of numbers")
+            raise ValueError(
+                f"decoder_layers: {self.decoder_layers!r} has 5 blocks; give as many numbers as encoder_layers has"
+            )
         return self
 
     def multiple(self, axes):
@@ -61,8 +70,9 @@ class FCDenseNet(Backbone):
 class UNet(Backbone):
     """U-Net (Ronneberger et al. 2015, padded), 2-D or 3-D."""
 
+    levels_by = "widths"
     name: Literal["unet"] = "unet"
-    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)  # channels per level, from the finest
+    widths: Layers = Field((32, 64, 128, 256), min_length=1)  # channels per level, from the finest
     factors: tuple[Literal[1, 2], ...] | Literal[2] = 2  # by which each axis shrinks per level
     norm: Literal["batch", "instance", "layer", "none"] = "instance"
     activation: Literal["relu", "leaky_relu"] = "relu"
@@ -122,8 +132,9 @@ class VNet(Backbone):
 class AUNet(Backbone):
     """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
 
+    levels_by = "widths"
     name: Literal["aunet"] = "aunet"
-    widths: tuple[PositiveInt, ...] = Field((20, 40, 80, 160, 320), min_length=2)  # channels per level, from the finest
+    widths: Layers = Field((20, 40, 80, 160, 320), min_length=2)  # channels per level, from the finest
     dropout: Rate = 0.25
     norm: Literal["batch", "instance", "layer", "none"] = "batch"
 

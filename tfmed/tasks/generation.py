@@ -1,5 +1,7 @@
 """What generators share: their abilities, training samples of whole images, and the scale of what they make."""
 
+import functools
+
 import numpy as np
 
 from tfmed.data.pipeline import Samples
@@ -18,16 +20,21 @@ class GenerationMethod(Method, CanSample, CanPreview, CanEvaluate, CanExport):
         """A case's prepared Volume, a memory map `(z, y, x)`."""
         return self.cache.get(case.images[self.modality], series_uid=case.meta.get("series_uid"))
 
+    @functools.cached_property
+    def training_cases(self):
+        """The cases of the training part, checked, in the cache."""
+        return self.prepared("train")
+
     def drawn(self, cases, index):
         """The case that a sample index stands for: each epoch shows every case once, in an order of its own."""
         return cases[shuffled(self.settings.seed, index, len(cases))]
 
     def whole_images(self, shape, per_step=None):
         """Samples `volume` `(*shape, 1)` float32: prepared training images as a whole."""
-        cases = self.prepared("train")
 
         def read(index):
-            return {"volume": np.asarray(self.training_array(self.drawn(cases, index), index), np.float32)[..., None]}
+            case = self.drawn(self.training_cases, index)
+            return {"volume": np.asarray(self.training_array(case, index), np.float32)[..., None]}
 
         return Samples(read, {"volume": ((*shape, 1), "float32")}, per_step or self.settings.train.batch_size)
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pydantic
 import tensorflow as tf
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from tfmed.config import MethodConfig
+from tfmed.config import MethodConfig, Voxels
 from tfmed.data import preprocess, splits
 from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
@@ -34,7 +34,7 @@ class SegmentationConfig(MethodConfig):
     labels: dict[str, Literal["any"] | int | tuple[int, ...]] = Field(default_factory=dict)  # see `_from_labels`
     label_values: tuple[int, ...] = (0, 1)  # the number of each class in files, background first
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
-    patch: tuple[PositiveInt, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
+    patch: tuple[Voxels, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
     network: Network = UNet()
     foreground: float = Field(0.0, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
     pad: Literal["edge", "reflect"] = "edge"  # how an image goes on past its border, where a network reads on
@@ -42,7 +42,7 @@ class SegmentationConfig(MethodConfig):
     overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
     blend: Literal["gaussian", "constant"] = "gaussian"
     flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
-    mc_passes: NonNegativeInt = 0  # Monte Carlo dropout; 0: one pass without dropout
+    mc_passes: int = Field(0, ge=0, le=1000)  # Monte Carlo dropout; 0: one pass without dropout
     # scores
     nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
 
@@ -107,6 +107,7 @@ class SegmentationConfig(MethodConfig):
                 raise ValueError(
                     f"patch: {side} is no {needed}, as network {self.network.name} needs; "
                     f"try {max(0 if more else 1, round((side - more) / multiple)) * multiple + more}"
+                    + (f", or other {self.network.levels_by}" if self.network.levels_by else "")
                 )
         if "z" in self.flips and len(self.patch) == 2:
             raise ValueError("flips: slices have no axis z")

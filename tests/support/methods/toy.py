@@ -77,6 +77,7 @@ class Sampler(ExportModule):
 class ToyMethod(GenerationMethod):
     Config = Config
     case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
+    made_to_size = True
     window = unit_window((-1000, 400))
 
     def preprocessing(self):

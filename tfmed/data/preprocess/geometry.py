@@ -5,13 +5,13 @@ A step with a `graph_grid` method also exists as a function of tensors: exported
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pydantic
 import SimpleITK as sitk
 
-from tfmed.config import Strict
+from tfmed.config import SizeMm, Strict, Voxels
 from tfmed.errors import DataError
 from tfmed.io import reorient
 from tfmed.io.geometry import machine_memory
@@ -19,9 +19,6 @@ from tfmed.io.volume import Volume
 
 if TYPE_CHECKING:
     from tfmed.ops.grids import Grid
-
-SizeMm = Annotated[float, pydantic.Field(ge=1e-5, le=200)]  # of a voxel: from microscopes to the coarsest scans
-Voxels = Annotated[int, pydantic.Field(gt=0, le=2**16)]  # along one axis
 
 
 class Orient(Strict):

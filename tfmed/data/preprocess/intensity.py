@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 import SimpleITK as sitk
 
-from tfmed.config import Strict
+from tfmed.config import Interval, Strict
 from tfmed.errors import DataError
 from tfmed.io.volume import Volume
 
@@ -18,14 +18,8 @@ class Window(Strict):
     """Clip to a window (HU for CT) and scale it linearly to `range`; float32. Labels pass through."""
 
     step: Literal["window"] = "window"
-    window_hu: tuple[float, float] = (-1000.0, 400.0)
-    range: tuple[float, float] = (-1.0, 1.0)
-
-    @pydantic.model_validator(mode="after")
-    def _ordered(self) -> "Window":
-        if self.window_hu[0] >= self.window_hu[1] or self.range[0] >= self.range[1]:
-            raise ValueError("the lower bound comes first and is smaller")
-        return self
+    window_hu: Interval = (-1000.0, 400.0)
+    range: Interval = (-1.0, 1.0)
 
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:
@@ -81,7 +75,7 @@ class PercentileScale(Strict):
 
     step: Literal["percentile_scale"] = "percentile_scale"
     percentile: float = pydantic.Field(99.9, gt=0, le=100)
-    range: tuple[float, float] = (0.0, 1.0)
+    range: Interval = (0.0, 1.0)
 
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if is_label:

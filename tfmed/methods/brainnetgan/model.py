@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator
 
-from tfmed.config import MethodConfig
+from tfmed.config import Layers, MethodConfig
 from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator
 from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import connectome_critic
@@ -29,23 +29,23 @@ class Config(MethodConfig):
     scale: Literal["own", "global"] = "own"  # entries are divided by each matrix's maximum, or by the training set's
     # networks
     noise_size: PositiveInt = 64  # [P] z
-    generator_widths: tuple[PositiveInt, ...] = (128, 256, 512, 1024)  # [P] four hidden layers
+    generator_widths: Layers = (128, 256, 512, 1024)  # [P] four hidden layers
     output: Literal["relu", "sigmoid"] = "relu"  # of the generator; a sigmoid never gives 0
     zero_threshold: float = Field(0.0, ge=0, lt=1)  # sampled entries below it become 0
-    edge_filters: tuple[PositiveInt, ...] = (32, 32)
+    edge_filters: Layers = (32, 32)
     node_filters: PositiveInt = 64
-    dense: tuple[PositiveInt, ...] = (256, 128, 64, 30)  # [P] and one more: five
+    dense: Layers = (256, 128, 64, 30)  # [P] and one more: five
     plain_convolutions: bool = False  # 3 x 3 in place of edge to edge, an ablation
     classifier_dropout: float = Field(0.0, ge=0, lt=1)
     # losses and optimisation
     penalty_weight: float = Field(10.0, ge=0)  # lambda
     penalty_space: Literal["matrix", "vector"] = "matrix"  # where the gradient's norm is taken; each edge once: vector
     alpha: float = Field(1.0, ge=0)  # weight of the classifier's word to the generator; 0: none
-    critic_steps: PositiveInt = 5  # per step of classifier and generator
+    critic_steps: int = Field(5, gt=0, le=1000)  # per step of classifier and generator
     learning_rate: float = Field(5e-4, gt=0)  # [P] of all three
     # evaluation
     restarts: PositiveInt = 5  # [P] trainings of the graph network, averaged
-    graph_filters: tuple[PositiveInt, ...] = (64, 64, 64)
+    graph_filters: Layers = (64, 64, 64)
     graph_epochs: PositiveInt = 100  # [P] at most
     graph_patience: PositiveInt = 10  # epochs without a better validation loss
     graph_batch: PositiveInt = 16

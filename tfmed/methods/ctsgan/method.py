@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import Interval, Layers, MethodConfig, Voxels
 from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, resample
@@ -31,8 +31,8 @@ class Config(MethodConfig):
     """CT-SGAN's own numbers. [P] is stated in the paper; the others are MoCoGAN's or follow from the design."""
 
     architecture: Literal["ctsgan", "3dgan"] = "ctsgan"  # [P] the latter is the paper's baseline
-    volume_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (224, 224, 224)  # [P] voxels (z, y, x)
-    window_hu: tuple[float, float] = (-1000.0, 400.0)  # HU mapped to [-1, 1]
+    volume_shape: tuple[Voxels, Voxels, Voxels] = (224, 224, 224)  # [P] voxels (z, y, x)
+    window_hu: Interval = (-1000.0, 400.0)  # HU mapped to [-1, 1]
     # latents
     patient_noise_size: PositiveInt = 128  # z_pat
     slice_noise_size: PositiveInt = 64  # eps
@@ -44,10 +44,10 @@ class Config(MethodConfig):
     # networks
     slice_channels: Literal[1, 3] = 3  # [P] three neighbouring slices at a time
     base_size: PositiveInt = 7  # pixels; the generator doubles it once per entry of generator_channels
-    generator_channels: tuple[PositiveInt, ...] = (512, 512, 256, 128, 64)
+    generator_channels: Layers = (512, 512, 256, 128, 64)
     generator_norm: Literal["batch", "instance", "none"] = "batch"
-    slice_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512)
-    slab_critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512)
+    slice_critic_channels: Layers = (64, 128, 256, 512, 512)
+    slab_critic_channels: Layers = (64, 128, 256, 512)
     slab_depth_kernel: int = Field(4, ge=1, le=4)
     critic_norm: Literal["none", "instance", "layer"] = "none"
     position_conditioning: bool = True  # [P] "with respect to the slice position"
@@ -63,7 +63,7 @@ class Config(MethodConfig):
     learning_rate: float = Field(1e-4, gt=0)
     beta_1: float = Field(0.0, ge=0, lt=1)
     beta_2: float = Field(0.9, ge=0, lt=1)
-    critic_steps: PositiveInt = 1  # [P] alternating
+    critic_steps: int = Field(1, gt=0, le=1000)  # [P] alternating
     ema_decay: float = Field(0.0, ge=0, lt=1)  # of G_slice and R_v; 0: off
     left_right_flip: bool = False  # augmentation; the paper states none
     baseline_size: PositiveInt = 128  # [P] voxels per side that the 3dgan generates before resizing
@@ -79,12 +79,11 @@ class Config(MethodConfig):
             )
         if not 3 <= self.slab_length + 2 <= length:
             raise ValueError(
-                f"slab_length: {self.slab_length} slices and two neighbours do not fit into {length} slices"
+                f"slab_length: {self.slab_length} slices and two neighbours do not fit into the {length} slices of "
+                "volume_shape"
             )
         if self.slices_per_slab > self.slab_length:
             raise ValueError(f"slices_per_slab: {self.slices_per_slab} is more than slab_length {self.slab_length}")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
         if self.loss == "wasserstein" and self.gp == "none":
             raise ValueError("gp: a Wasserstein critic is unbounded without a penalty; choose r1, r2 or wgan-gp")
         if self.baseline_size not in [4 * 2**n for n in range(1, 8)]:
@@ -98,8 +97,9 @@ class Config(MethodConfig):
         needed = (len(self.slab_critic_channels) + 1) * (self.slab_depth_kernel - 1) + 1
         if self.use_slab_critic and self.slab_length < needed:
             raise ValueError(
-                f"slab_length: {self.slab_length} is too short for {len(self.slab_critic_channels)} blocks with "
-                f"slab_depth_kernel {self.slab_depth_kernel} (needs {needed}); lower one of the two"
+                f"slab_length: {self.slab_length} is too short for {len(self.slab_critic_channels)} "
+                f"slab_critic_channels with slab_depth_kernel {self.slab_depth_kernel} (needs {needed}); lower one of "
+                "the two"
             )
         if self.use_slab_critic and size >> len(self.slab_critic_channels) < 4:
             raise ValueError(f"slab_critic_channels: too many blocks for {size} pixels; the last map needs 4 per side")
@@ -112,6 +112,7 @@ class CTSGANMethod(GenerationMethod):
 
     Config = Config
     case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
+    made_to_size = True
 
     @property
     def window(self):
@@ -139,12 +140,12 @@ class CTSGANMethod(GenerationMethod):
 
     def slabs(self):
         """Samples: the slab of T slices with its two neighbours, where it starts, and which slices D_slice sees."""
-        c, cases = self.config, self.prepared("train")
+        c = self.config
         slab_shape = (c.slab_length + 2, *c.volume_shape[1:])
 
         def read(index):
             start, chosen = draw_slab(self.settings.seed, index, c.volume_shape[0], c.slab_length, c.slices_per_slab)
-            volume = self.training_array(self.drawn(cases, index), index)
+            volume = self.training_array(self.drawn(self.training_cases, index), index)
             slab = volume[start - 1 : start + c.slab_length + 1].astype(np.float32)
             return {"slab": slab, "start": start, "chosen": chosen}
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from tfmed.config import MethodConfig, PathText, Strict
+from tfmed.config import Interval, MethodConfig, PathText, Strict, Voxels
 from tfmed.data import sources
 
 REGIMES = ("real", "synthetic", "finetuned")
@@ -26,8 +26,8 @@ class Scans(Strict):
 class Config(MethodConfig):
     """Numbers of the experiment; [P] is stated in the paper, the others it leaves open."""
 
-    volume_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (224, 224, 224)  # [P] voxels (z, y, x)
-    window_hu: tuple[float, float] = (-1000.0, 400.0)  # mapped to [-1, 1], for the classifier to [0, 1] [P]
+    volume_shape: tuple[Voxels, Voxels, Voxels] = (224, 224, 224)  # [P] voxels (z, y, x)
+    window_hu: Interval = (-1000.0, 400.0)  # mapped to [-1, 1], for the classifier to [0, 1] [P]
     healthy: Scans | None = None  # scans without nodules ([P] NLST); null: those of data.source that have none
     synthetic: Scans = Scans(options={"seed": 2, "cases": 10_000})  # volumes without nodules, in files
     synthetic_run: PathText | None = None  # run directory of a CT-SGAN that makes synthetic volumes in their place
@@ -51,7 +51,9 @@ class Config(MethodConfig):
     flip: bool = True  # cubes and volumes left-right, half of the time
     # classifier
     classifier_first: PositiveInt = 64  # channels of SqueezeNet's first convolution
-    fires: tuple[tuple[PositiveInt, PositiveInt], ...] = ((16, 64), (32, 128), (48, 192), (64, 256))
+    fires: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(
+        ((16, 64), (32, 128), (48, 192), (64, 256)), max_length=64
+    )
     classifier_strides: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)  # of it; for films (1, 2, 2)
     classifier_dropout: float = Field(0.5, ge=0, lt=1)
     classifier_batch: int = Field(8, ge=2)
@@ -69,8 +71,6 @@ class Config(MethodConfig):
             raise ValueError(f"voi: {self.voi} voxels cannot be halved {self.downs} times; change voi or downs")
         if self.voi < 2 ** (self.critic_layers + 2):
             raise ValueError(f"critic_layers: too many for a voi of {self.voi} voxels; lower it, or raise voi")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
         if self.l1_weight + self.mask_l1_weight == 0:
             raise ValueError("l1_weight: with no mask_l1_weight either nothing says what to fill in; set one above 0")
         if len(set(self.nodule_sizes_mm)) < len(self.nodule_sizes_mm):

@@ -5,7 +5,7 @@ from typing import Literal
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import Interval, Layers, MethodConfig, Voxels
 
 
 class Config(MethodConfig):
@@ -16,7 +16,7 @@ class Config(MethodConfig):
     head: Literal["plain", "boundary", "freq"] = "freq"  # [P] freq: frequency supervision
     adv: Literal["none", "full", "high"] = "high"  # [P] what a critic sees: nothing, whole CTs, their high frequencies
     # networks
-    widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)  # [C] of U-Net and critic, per level
+    widths: Layers = Field((32, 64, 128, 256), min_length=1)  # [C] of U-Net and critic, per level
     pool: Literal["max", "average"] = "max"  # [C] the code with a critic has average
     output: Literal["linear", "tanh"] = "linear"  # [C] tanh: CTs are scaled to [-1, 1] and not to [0, 1]
     refine: Literal["factor", "stack", "large"] = "factor"  # [P] large 1-D kernels, stacked 3^3, or three large ones
@@ -26,7 +26,7 @@ class Config(MethodConfig):
     refine_activation: Literal["leaky_relu", "linear"] = "leaky_relu"  # [C]
     d_condition: Literal["none", "channel"] = "none"  # channel: the critic sees the MR as well
     # intensities and frequencies
-    window_hu: tuple[float, float] = (-1024.0, 2252.7)  # [P] HU mapped to [0, 1]
+    window_hu: Interval = (-1024.0, 2252.7)  # [P] HU mapped to [0, 1]
     lowpass: Literal["gaussian", "box"] = "gaussian"  # [P]; [C] box, which has zeros beyond the border
     lowpass_size: float = Field(15.0, gt=0)  # voxels: sigma of the gaussian [P], width of the box ([C]: 16)
     domain: Literal["volume", "crop"] = "volume"  # what is filtered; [C] crop
@@ -34,7 +34,7 @@ class Config(MethodConfig):
     adv_weight: float = Field(0.001, gt=0)  # [C]
     pretrain_fraction: float = Field(0.2, ge=0, lt=1)  # [C] share of the steps without a critic
     # crops and augmentation
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 64, 64)  # [P] voxels (z, y, x)
+    patch: tuple[Voxels, Voxels, Voxels] = (64, 64, 64)  # [P] voxels (z, y, x)
     rotate_degrees: float = Field(10.0, ge=0, le=180)  # [P] about z, drawn from +- this
     rotate_chance: float = Field(1.0, ge=0, le=1)  # share of the crops that are rotated; [C] 0.35
     # optimisation
@@ -64,8 +64,6 @@ class Config(MethodConfig):
                 )
         if self.adv == "high" and self.head != "freq":
             raise ValueError("adv: high frequencies are only made by head freq; set adv to full or none, or head freq")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
         if self.refine != "stack" and self.refine_size % 2 == 0:
             raise ValueError(f"refine_size: {self.refine_size} voxels have no middle; give an odd number")
         return self

@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import Interval, Layers, MethodConfig
 from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Crop
@@ -30,17 +30,17 @@ class Config(MethodConfig):
     classes: tuple[str, ...] = ("adaptive", "non-adaptive")  # [P] as the data source names them
     image: str = "ct"  # which image of a case
     size: PositiveInt = 80  # [P] pixels per side; images are cut or padded to it
-    window: tuple[float, float] = (-1000.0, 400.0)  # values (HU) mapped to [-1, 1]
+    window: Interval = (-1000.0, 400.0)  # values (HU) mapped to [-1, 1]
     # networks
     residual: bool = False  # [T] for WGAN-GP
     class_conditional: bool = False  # [P] AC-GAN: one model of all classes, else one model per class
     noise_size: PositiveInt = 100  # [P]
     base_size: PositiveInt = 5  # pixels; doubled once per entry of generator_channels
-    generator_channels: tuple[PositiveInt, ...] = (512, 256, 128, 64)
+    generator_channels: Layers = (512, 256, 128, 64)
     generator_kernel: PositiveInt = 3  # [P]
     generator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"  # [P]
     critic_first: PositiveInt = 64  # channels before the residual blocks
-    critic_channels: tuple[PositiveInt, ...] = (64, 128, 256, 512)
+    critic_channels: Layers = (64, 128, 256, 512)
     critic_kernel: PositiveInt = 5  # [P]
     # losses and optimisation
     loss: Literal["js", "least_squares", "wasserstein"] = "js"  # [P]
@@ -50,11 +50,11 @@ class Config(MethodConfig):
     learning_rate_critic: float = Field(1e-4, gt=0)  # [P]
     beta_1: float = Field(0.5, ge=0, lt=1)  # [P]
     beta_2: float = Field(0.99, ge=0, lt=1)  # [P]
-    critic_steps: PositiveInt = 2  # [P] per generator step
+    critic_steps: int = Field(2, gt=0, le=1000)  # [P] per generator step
     ema_decay: float = Field(0.0, ge=0, lt=1)  # of the generator; 0: off
     # evaluation
     runs: PositiveInt = 50  # [P] trainings of the evaluator per model and class
-    evaluator_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256)  # [P] doubling
+    evaluator_channels: Layers = (32, 64, 128, 256)  # [P] doubling
     evaluator_features: PositiveInt = 128  # [P]
     evaluator_epochs: PositiveInt = 20  # [P]
     evaluator_batch: PositiveInt = 128
@@ -77,8 +77,6 @@ class Config(MethodConfig):
             raise ValueError("classes: give at least one, each once")
         if self.class_conditional and len(self.classes) < 2:
             raise ValueError("class_conditional: needs at least two classes")
-        if self.window[0] >= self.window[1]:
-            raise ValueError("window: the lower bound comes first and is smaller")
         return self
 
 

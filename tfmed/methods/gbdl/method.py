@@ -1,7 +1,6 @@
 """Config and method of GBDL: two stages, augmentation, windows at inference, PAvPU."""
 
 import dataclasses
-import os
 from typing import Literal
 
 import numpy as np
@@ -9,11 +8,13 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.augment.paired import VolumePolicy
+from tfmed.config import Layers, Voxels
 from tfmed.data.distance import signed_distances
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
 from tfmed.errors import RunError
+from tfmed.io.geometry import machine_memory
 from tfmed.methods.gbdl.baselines import GBDL, LEARNERS, Architecture, Taught
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
@@ -34,7 +35,7 @@ class Config(SemiSupervisedConfig):
     """
 
     architecture: Architecture = GBDL()
-    patch: tuple[PositiveInt, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
+    patch: tuple[Voxels, ...] = (32, 128, 128)  # [P] voxels (z, y, x)
     network: Network = MCUNet3D()  # [P] the segmenter
     labelled_batch: PositiveInt = 2
     unlabelled_pool: Literal["all", "rest"] = "rest"
@@ -44,7 +45,7 @@ class Config(SemiSupervisedConfig):
     latent: Literal["full", "diagonal", "volume"] = (
         "full"  # [P] per slice; diagonal: IC-LRL; volume: one latent for all
     )
-    latent_widths: tuple[PositiveInt, ...] = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
+    latent_widths: Layers = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
     latent_size: PositiveInt = 256  # [code] D, of a slice
     latent_floor: float = Field(10.0, gt=0)  # [code] c in A = v v^T + c I
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
@@ -65,7 +66,7 @@ class Config(SemiSupervisedConfig):
     decay: float = Field(1e-5, ge=0)  # [code] L2
     schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
     # inference
-    mc_passes: pydantic.NonNegativeInt = 5  # [P] T
+    mc_passes: int = Field(5, ge=0, le=1000)  # [P] T
     stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = (8, 8, 8)  # [code] voxels; null: as overlap says
     blend: Literal["gaussian", "constant"] = "constant"  # [code]
 
@@ -127,7 +128,7 @@ class GBDLMethod(SemiSupervisedMethod):
     def _check_memory(self):
         config = self.config
         count = self.settings.train.batch_size * config.samples * config.patch[0] * config.latent_size
-        needed, there = 2 * 4 * count / 2**30, physical_memory() / 2**30  # float32, drawn and dealt out
+        needed, there = 2 * 4 * count / 2**30, machine_memory() / 2**30  # float32, drawn and dealt out
         if config.architecture.name == "gbdl" and needed > there:
             raise RunError(
                 f"model.samples: {config.samples} latents of a batch take {needed:.1f} GiB, and this machine has "
@@ -205,8 +206,3 @@ class GBDLMethod(SemiSupervisedMethod):
             name: {"PAvPU": pavpu(entropy, np.isin(segmentation.labels.array, classes), np.isin(reference, classes))}
             for name, classes in self.config.scored.items()
         }
-
-
-def physical_memory():
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

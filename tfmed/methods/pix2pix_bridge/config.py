@@ -5,7 +5,7 @@ from typing import Literal
 import pydantic
 from pydantic import Field, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import Interval, MethodConfig
 
 
 class Config(MethodConfig):
@@ -31,7 +31,7 @@ class Config(MethodConfig):
     critic_layers: int = Field(3, ge=1, le=6)  # [P] 3, 4, 5: patches of 70, 142, 286 pixels
     critic_first: PositiveInt = 64  # [C] channels
     # intensities
-    window_hu: tuple[float, float] = (-1000.0, 1000.0)  # HU mapped to [-1, 1]
+    window_hu: Interval = (-1000.0, 1000.0)  # HU mapped to [-1, 1]
     mr_percentile: float = Field(99.5, gt=0, le=100)  # of an MR's voxels above 0, mapped to 1; 0 to -1
     # augmentation
     size: PositiveInt = 512  # pixels per side of what the networks are trained on
@@ -49,8 +49,6 @@ class Config(MethodConfig):
         halvings = self.critic_scales - 1 if self.architecture == "pix2pixhd" else 0
         if self.size < 2 ** (self.critic_layers + 2 + halvings):
             raise ValueError(f"critic_layers: too many for {self.size} pixels; lower critic_layers, or raise size")
-        if self.window_hu[0] >= self.window_hu[1]:
-            raise ValueError("window_hu: the lower bound comes first and is smaller")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError("zoom: the lower bound comes first, and is above 0")
         if self.architecture == "cyclegan":

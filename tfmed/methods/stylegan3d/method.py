@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from tfmed.config import MethodConfig
+from tfmed.config import MethodConfig, SizeMm, Voxels
 from tfmed.data import preprocess
 from tfmed.data.case import Case
 from tfmed.data.checks import CaseSpec, check_case
@@ -30,9 +30,9 @@ class Config(MethodConfig):
     """3D-StyleGAN's own numbers. [P] is stated in the paper, [C] read from its code; the others are StyleGAN2's."""
 
     # volumes
-    base_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (5, 6, 7)  # [P] voxels; the size of all else follows
+    base_shape: tuple[Voxels, Voxels, Voxels] = (5, 6, 7)  # [P] voxels; the size of all else follows
     levels: int = Field(5, ge=2, le=8)  # [P] volumes have base_shape * 2**(levels - 1) voxels: 5 for 2 mm, 6 for 1 mm
-    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (2.0, 2.0, 2.0)  # [P] along the network's axes
+    spacing_mm: tuple[SizeMm, SizeMm, SizeMm] = (2.0, 2.0, 2.0)  # [P] along the network's axes
     orientation: str = Field("ASR", pattern="^[RLAPSI]{3}$")  # (x, y, z): the network's axes are right, up, front
     modality: str = "t1"  # [P] which of a case's images
     white_percentile: float = Field(99.9, gt=0, le=100)  # of voxels above 0; it becomes 1, and 0 becomes -1
@@ -69,6 +69,13 @@ class Config(MethodConfig):
             raise ValueError("resample_kernel: give 2 to 9 numbers whose sum is above 0, such as [1, 3, 3, 1]")
         return self
 
+    @pydantic.field_validator("base_shape")
+    @classmethod
+    def _can_be_doubled(cls, shape):
+        if max(shape) > 2**9:
+            raise ValueError("volumes have base_shape * 2**(levels - 1) voxels; the paper's base_shape is 5 x 6 x 7")
+        return shape
+
     @property
     def volume_shape(self):
         """Voxels (z, y, x) of the volumes, in the network's orientation."""
@@ -79,6 +86,7 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
     """Unconditional generation of volumes whose styles can be mixed, interpolated and fitted to a real volume."""
 
     Config = Config
+    made_to_size = True
 
     @property
     def modality(self):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tfmed.config import PathText
+from tfmed.config import PathText, Voxels
 from tfmed.data import acquisition
 from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
@@ -43,7 +43,7 @@ class Config(SegmentationConfig):
     label_values: tuple[int, ...] = (0, 1)
     merge: tuple[tuple[int, int], ...] = ()  # label values in files that count as another: [[2, 1]]
     regions: dict[str, tuple[int, ...]] = Field(default_factory=lambda: {"liver": (1,)})
-    patch: tuple[PositiveInt, ...] = (4, 180, 180)  # [P] voxels (z, y, x) that the network answers
+    patch: tuple[Voxels, ...] = (4, 180, 180)  # [P] voxels (z, y, x) that the network answers
     network: Network = AUNet()  # [P]
     pad: Literal["edge", "reflect"] = "reflect"  # [P]
     overlap: float = Field(0.0, ge=0, lt=1)  # windows tile the volume
@@ -57,7 +57,7 @@ class Config(SegmentationConfig):
     slices: PositiveInt = 200  # [P] N_S, that USS asks for in a round; RSS: slices that show the organ
     slices_from: PathText | None = None  # run directory of UVS: N_S = its mean number of liver slices per round / 3
     distance: PositiveInt = 5  # [P] slices between two candidates of a volume
-    query_passes: PositiveInt = 20  # [P] Monte Carlo passes of an uncertainty
+    query_passes: int = Field(20, gt=0, le=1000)  # [P] Monte Carlo passes of an uncertainty
     organ_only: bool = True  # [P] a volume's score counts voxels near the organ alone
     epochs: PositiveInt = 30  # [P] at most, in a round; one epoch has as many patches as tile the annotated slices
     converged_steps: NonNegativeInt = 0  # steps at most of a last training, until early stopping; 0: there is none
