@@ -9,6 +9,7 @@ import numpy as np
 from tfmed.data import phantoms
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
+from tfmed.data.labels import counts
 from tfmed.data.readers import read_address, read_label
 from tfmed.errors import DataError, UserError
 from tfmed.io.geometry import Geometry, difference_of_grids, same_grid
@@ -101,10 +102,11 @@ def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
         return [f"{case.label}: has {label.array.shape[3]} channels where one is needed; give one map of all classes"]
     if first and (problems := _grid_problems(str(case.label), label, *first)):
         return problems
-    values = np.unique(label.array)
-    if not np.array_equal(values, np.round(values)):
-        return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
-    strange = sorted(set(values.tolist()) - set(case_spec.label_values or values.tolist()))
+    try:
+        values = counts(label.array, str(case.label))
+    except DataError as error:
+        return [str(error)]
+    strange = sorted(set(values) - set(case_spec.label_values or values))
     if strange:
         found, known = ", ".join(f"{value:.20g}" for value in strange[:5]), list(case_spec.label_values or ())
         expected = f"[{found}] where {known} are expected"

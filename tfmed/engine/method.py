@@ -53,6 +53,7 @@ class Method:
 
     Config: type[MethodConfig] = MethodConfig
     case_spec: CaseSpec = CaseSpec()
+    in_space: bool = True  # whether a case's images have voxels, which `tfmed prepare` describes and compares
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -4,15 +4,18 @@ The idea, to derive the settings from a fingerprint of the data set by fixed rul
 Nature Methods 2021); the rules here are for a budget of time on the machine at hand.
 """
 
+import collections
 import dataclasses
 import math
 
 import numpy as np
 import yaml
 
-from tfmed.data.readers import read_address, read_label
+from tfmed.data import census
 from tfmed.data.sampling import Stream
+from tfmed.data.suspicions import suspicions
 from tfmed.errors import DataError
+from tfmed.io.geometry import difference_of_grids, same_grid
 
 _CHOSEN = Stream("planning.cases")
 _MOST_CASES = 24  # whose voxels are looked at
@@ -38,6 +41,7 @@ class Fingerprint:
         labels: {number in label maps: (voxels, cases)} without the background.
         cases, labelled, patients: how many there are.
         foreground: median share of labelled voxels in a case.
+        warnings: what is plausibly wrong with the cases that were looked at, a `Suspicion` each.
     """
 
     modalities: tuple
@@ -49,6 +53,7 @@ class Fingerprint:
     labelled: int
     patients: int
     foreground: float
+    warnings: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +69,7 @@ def fingerprint(cases, progress=lambda items, text: items):
     """The `Fingerprint` of a list of Case; up to 24 labelled cases are read.
 
     Raises:
-        DataError: no case has a label map, or images differ in their names.
+        DataError: no case has a label map, images differ in their names; a label map lies on another grid or is none.
     """
     labelled = [case for case in cases if case.label is not None]
     if not labelled:
@@ -75,32 +80,35 @@ def fingerprint(cases, progress=lambda items, text: items):
             raise DataError(f"{case.id}: has the images {', '.join(case.images)}, others {', '.join(names)}")
     order = _CHOSEN(0, len(labelled)).permutation(len(labelled))[:_MOST_CASES]
     chosen = [labelled[index] for index in sorted(order)]
-    shapes, spacings, shares, labels = [], [], [], {}
-    values = {name: [] for name in names}
-    ranges = {name: [] for name in names}
+    seen, labels, values = [], collections.defaultdict(lambda: (0, 0)), {name: [] for name in names}
     for case in progress(chosen, "Looking at cases"):
-        label = read_label(case).array
-        found, counts = np.unique(label, return_counts=True)
-        for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-            if value:
-                voxels, times = labels.get(int(value), (0, 0))
-                labels[int(value)] = voxels + count, times + 1
-        inside = np.flatnonzero(label)
-        shares.append(inside.size / label.size)
-        for name in names:
-            volume = read_address(case.images[name], case.meta.get("series_uid"))
-            if volume.shape != label.shape:
-                raise DataError(f"{case.images[name]}: has {volume.shape} voxels, its label map {label.shape}")
-            flat = volume.array.reshape(label.size, -1)[:, 0]
-            step = max(1, inside.size // 20_000)
-            values[name].append(flat[inside[::step]].astype(np.float64))
-            ranges[name].append((float(flat.min()), float(flat.max())))
-        shapes.append(volume.shape)
-        spacings.append(volume.spacing)
+        images, label = census.look(case, names)
+        _check_grids(case, images, label)
+        facts = census.facts(case, images, label)
+        for number, count in facts.labels.items():
+            voxels, times = labels[number]
+            labels[number] = voxels + count, times + 1
+        inside = np.flatnonzero(label.array)
+        for name, image in images.items():
+            flat = image.array.reshape(label.array.size, -1)[:, 0]
+            values[name].append(flat[inside[:: max(1, inside.size // 20_000)]].astype(np.float64))
+        seen.append(facts)
+    ranges = {name: [(one.images[name].lowest, one.images[name].highest) for one in seen] for name in names}
+    shares = [sum(one.labels.values()) / math.prod(one.images[names[0]].shape) for one in seen]
+    first = [one.images[names[0]] for one in seen]
     return Fingerprint(
-        names, shapes, spacings, {name: _statistics(values[name], ranges[name]) for name in names}, labels, len(cases),
-        len(labelled), len({case.group for case in cases}), float(np.median(shares)),
+        names, [one.shape for one in first], [one.spacing or (1.0, 1.0, 1.0) for one in first],
+        {name: _statistics(values[name], ranges[name]) for name in names}, dict(labels), len(cases), len(labelled),
+        len({case.group for case in cases}), float(np.median(shares)), tuple(suspicions(seen)),
     )  # fmt: skip
+
+
+def _check_grids(case, images, label):
+    """Raise a DataError unless a case's label map and images lie on one grid."""
+    for name, image in images.items():
+        if not same_grid(label, image):
+            differ = difference_of_grids(label, image)
+            raise DataError(f"{case.label}: {differ} {case.images[name]}; resample it to that image's grid")
 
 
 def described(found):
