@@ -74,6 +74,7 @@ class ContactSheet:
         figure.text(0.005, 0.995, self.shown, color="white", fontsize=8, va="top")
         for axis in axes.flat:
             axis.set_axis_off()
+            axis.set_anchor("N")
         for axis, cell in zip(axes.flat, self.cells, strict=False):
             _draw(axis, cell)
         return figure
