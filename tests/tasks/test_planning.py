@@ -18,7 +18,8 @@ pytestmark = pytest.mark.current
 def fingerprint(shape=(30, 60, 60), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=None, foreground=0.02, **changes):
     values = {"image": (10.0, 300.0, 120.0, 50.0, lowest, 400.0)}
     known = dict(modalities=("image",), shapes=[shape] * 5, spacings=[spacing] * 5, values=values,
-                 labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground)  # fmt: skip
+                 labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground,
+                 labelled_patients=5, ids=tuple("abcde"))  # fmt: skip
     return planning.Fingerprint(**known | changes)
 
 

@@ -92,6 +92,21 @@ def counts(array: np.ndarray, where: str = "label map") -> dict[int, int]:
     return dict(zip(map(int, numbers.tolist()), voxels.tolist(), strict=True))
 
 
+def borders_alone(array: np.ndarray) -> list[int]:
+    """Numbers of a label map, sorted, of which no voxel has four equal neighbours in its slice.
+
+    Of smoothed (anti-aliased, lossy) masks most numbers are such: the steps from one area to another.
+
+    Args:
+        array: whole numbers (z, y, x).
+    """
+    inner = array[:, 1:-1, 1:-1]
+    same = np.ones(inner.shape, bool)
+    for moved in (array[:, :-2, 1:-1], array[:, 2:, 1:-1], array[:, 1:-1, :-2], array[:, 1:-1, 2:]):
+        same &= moved == inner
+    return sorted(set(np.unique(array).tolist()) - set(np.unique(inner[same]).tolist()))
+
+
 def _table(mapping: Mapping[int, int], where: str) -> tuple[np.ndarray, int]:
     """(classes of all stored numbers from `lowest` on, -1 where there is none; `lowest`)."""
     pairs = {0: 0, **mapping}

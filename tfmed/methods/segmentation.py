@@ -164,6 +164,9 @@ class SegmentationByPlan(SegmentationMethod):
         if any(choice.key == "train.steps" for choice in choices):
             first = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
             choices = left_open(cls.seconds_per_voxel(first))
+        if not _is_set(settings, "data.preprocess"):
+            chosen = {choice.key: choice.value for choice in choices}
+            planning.check(found, _with(settings, chosen | {"model.plan": False}))
         return choices
 
     @classmethod

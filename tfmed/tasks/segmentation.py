@@ -209,9 +209,8 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
             raise DataError("the labels of all training cases are empty; check data.root and model.label_values")
         for value, count in zip(self.config.label_values, total, strict=True):
             if not count:
-                raise DataError(
-                    f"label value {value} stands in no training case; take it out of model.label_values, or add cases"
-                )
+                where = "model.labels" if self.config.labels else "model.label_values"
+                raise DataError(f"label value {value} stands in no training case; take it out of {where}, or add cases")
 
     def patches(self, cases, stream=0, foreground=None, slices=None):
         """Patches of some cases; streams with different numbers draw differently."""

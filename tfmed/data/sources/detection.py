@@ -33,6 +33,11 @@ def detect(root):
             where = {"images": images, "labels": labels}
             source = "image_pairs" if kinds == {"picture"} else "nifti_folder"
             return source, _without(where, images="images", labels="labels") | {"modality": "image"}
+    if images and not labels:
+        known = ", ".join(f"{name}/" for name in LABELS)
+        raise DataError(
+            f"{base}: has {images}/ but no label maps; give them the names of their images in one of {known}"
+        )
     ending = _label_ending(base)
     if ending:
         parts = {f"{part}_folder": part for part in ("validation", "test") if (base / part).is_dir()}

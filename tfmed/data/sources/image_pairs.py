@@ -1,7 +1,7 @@
 """Pictures (PNG, JPEG, TIFF) and the pictures of their label maps, under one name in two folders."""
 
 from tfmed.data.case import Case
-from tfmed.io.parts import GREY
+from tfmed.io.parts import GREY, NUMBERS
 from tfmed.io.stack import SUFFIXES
 
 from .listing import files_below, folder, group_of, match_labels, nothing, only_once, unique
@@ -10,7 +10,9 @@ _LAYOUT = "pictures (.png, .jpg, .tif) in images/ and their label maps in labels
 
 
 def image_pairs(root=None, images="images", labels="labels", group_pattern=None, modality="image"):
-    """2-D images with label maps; colour is turned to grey when it is read, a pixel counts as 1 mm.
+    """2-D images with label maps, whose grey values are numbers of classes; a pixel counts as 1 mm.
+
+    Colour of an image is turned to grey when it is read, of a label map it is refused.
 
     Args:
         root: the folder.
@@ -34,7 +36,7 @@ def image_pairs(root=None, images="images", labels="labels", group_pattern=None,
             name,
             group_of(key, group_pattern, path, "image_pairs") or name,
             {modality: f"{path}::{GREY}"},
-            f"{masks[key]}::{GREY}" if key in masks else None,
+            f"{masks[key]}::{NUMBERS}" if key in masks else None,
         )
         for name, (key, path) in zip(names, found.items(), strict=True)
     ]
