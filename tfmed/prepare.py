@@ -87,14 +87,20 @@ def _tell(method, cases, found):
         for row in _rows(found["facts"], _names(method)):
             table.add_row(*map(Text, row))
         output.print(table)
-    for line in (*_summary(cases, found), *_not_used(found["unused"], method, cases)):
-        output.print(Text(line))
-    for title, lines in (("warning", list(_warned(found))), ("problem", _problems(found))):
+
+    def show(title, lines):
+        table = Table("case", Column(title, overflow="fold"), box=None)
+        for line in lines:
+            table.add_row(*map(Text, line))
         if lines:
-            table = Table("case", Column(title, overflow="fold"), box=None)
-            for line in lines:
-                table.add_row(*map(Text, line))
             output.print(table)
+
+    for line in _summary(cases, found):
+        output.print(Text(line))
+    show("warning", list(_warned(found)))
+    for line in _not_used(found["unused"], method, cases):
+        output.print(Text(line))
+    show("problem", _problems(found))
     for path in found["sheets"]:
         output.print(Text(f"sheet: {path}"))
     if not any(found["problems"].values()):

@@ -115,7 +115,7 @@ def test_a_class_that_no_training_case_has(livers):
     training = {one.id for one in facts[1:]}
     assert suspicions(facts, classes=present, training=training) == []
     (found,) = suspicions(facts, classes={*present, 9}, training=training)
-    assert (found.kind, found.cases) == ("class missing", ()) and "label 9 stands in no training case" in found.text
+    assert (found.kind, found.cases) == ("class missing", ()) and "label 9 in no training case" in found.text
     case, images, label = livers[0]
     array = label.array.copy()
     array[0, :3, :3] = 7

@@ -114,10 +114,12 @@ def _missing(cases: Sequence[CaseFacts], classes: Collection[int], training: Col
     labelled = [case for case in cases if case.labels is not None]
     trained = {number for case in labelled if case.id in training for number in case.labels or ()}
     everywhere = {number for case in labelled for number in case.labels or ()}
-    for number in sorted(({*classes} or everywhere) - trained - {0}) if labelled and training else ():
-        where = [case.id for case in labelled if number in (case.labels or ())]
-        seen = f"it is in {', '.join(where[:3])}" if where else "nor any other"
-        yield Suspicion("class missing", tuple(where), f"label {number} stands in no training case ({seen})")
+    missing = sorted(({*classes} or everywhere) - trained - {0}) if labelled and training else []
+    if missing:
+        where = [case.id for case in labelled if not set(missing).isdisjoint(case.labels or ())]
+        names = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        text = f"label {names} in no training case; they are in {', '.join(where[:3]) or 'no other either'}"
+        yield Suspicion("class missing", tuple(where), text)
 
 
 # --- patients ---------------------------------------------------------------------------------------------------------
