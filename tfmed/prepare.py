@@ -84,7 +84,7 @@ def _tell(method, cases, found):
     if found["facts"]:
         table = Table("case", "image", "voxels (z, y, x)", "mm", "axes", "range", Column("labels", overflow="fold"),
                       box=None)  # fmt: skip
-        for row in _rows(found["facts"], _names(method)):
+        for row in _rows(found["facts"], getattr(method.config, "class_names", {})):
             table.add_row(*map(Text, row))
         output.print(table)
 
@@ -106,11 +106,6 @@ def _tell(method, cases, found):
     if not any(found["problems"].values()):
         seen = f"; {len(found['warnings'])} warning(s) above: look at these cases" if found["warnings"] else ""
         output.print(Text(f"all can be used; prepared in {method.cache.folder}{seen}"))
-
-
-def _names(method):
-    """{number in label maps: name of the class}."""
-    return {numbers[0]: name for name, numbers in getattr(method.config, "regions", {}).items() if len(numbers) == 1}
 
 
 def _rows(facts, names):

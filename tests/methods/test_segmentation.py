@@ -212,6 +212,8 @@ def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):
     words = [str(run.path), str(root / "images" / "p0.nii.gz"), "--out", str(tmp_path), "--outputs", "labels"]
     assert cli.run(predict.main, words) == 0
     assert set(np.unique(read_volume(tmp_path / "p0_labels.nii.gz").array)) <= {0, 1, 4, 7}
+    names = (tmp_path / "label_names.ctbl").read_text(encoding="utf-8")
+    assert [line.split()[:2] for line in names.splitlines()[3:]] == [[n, f"label_{n}"] for n in "147"]
 
 
 def test_only_the_largest_part_stays():

@@ -23,6 +23,9 @@ _LABEL_VALUES = pydantic.TypeAdapter(
 _CLASSES = pydantic.TypeAdapter(
     Annotated[list[Annotated[int, pydantic.Field(ge=1, lt=256)]], pydantic.Field(max_length=256)]
 )
+_NAMES = pydantic.TypeAdapter(
+    dict[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)], Annotated[str, pydantic.Field(max_length=1000)]]
+)
 _OUTPUT = pydantic.TypeAdapter(Output)
 
 
@@ -55,6 +58,7 @@ def _segmenter(note):
     modalities = _TEXTS.validate_python(note["modalities"])
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
     single = _CLASSES.validate_python(note.get("single", []))
+    names = _NAMES.validate_python(note.get("names", {}))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -72,7 +76,7 @@ def _segmenter(note):
         def labels(stack):
             return most_probable(probabilities(stack))
 
-        return Segmenter(modalities, label_values, steps, probabilities, labels, single)
+        return Segmenter(modalities, label_values, steps, probabilities, labels, single, names)
 
     return opened
 

@@ -14,9 +14,11 @@ from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.io.dicom_seg import check_source, write_segmentation
 from tfmed.io.geometry import difference_of_grids, same_grid
+from tfmed.io.label_tables import write_itksnap_labels, write_slicer_table
 from tfmed.metrics.uncertainty import predictive_entropy
 
 OUTPUTS = ("labels", "probabilities", "entropy")
+TABLES = ("label_names.ctbl", "label_names.txt")  # names and colours of label maps, for 3D Slicer and for ITK-SNAP
 DICOM_SEG = "dicom-seg"  # the labels as a DICOM Segmentation of the series that they lie on
 
 
@@ -49,12 +51,13 @@ class Segmenter:
         probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
         labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
         single: numbers of classes of which the largest connected part alone stays in label maps.
+        names: {number in files: name of the class}, of those that have a name.
     """
 
     outputs = OUTPUTS
 
-    def __init__(self, modalities, label_values, steps, probabilities, labels, single=()):
-        self.single = tuple(single)
+    def __init__(self, modalities, label_values, steps, probabilities, labels, single=(), names=None):
+        self.single, self.names = tuple(single), dict(names or {})
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities, self.labels = probabilities, labels
 
@@ -66,15 +69,17 @@ class Segmenter:
         return Segmentation(found.replace(array=only_largest(most_probable(found.array), self.single)), found)
 
     def predict(self, words, out, outputs=None):
-        """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
+        """Segment inputs and write `<name>_labels.nii.gz`, one path at a time; `_probabilities` and `_entropy` (bits)
+        where they are asked for.
 
-        Of the output DICOM_SEG `<name>_labels.dcm`; the first image then is a DICOM series.
+        Of the output DICOM_SEG `<name>_labels.dcm`; the first image then is a DICOM series. Beside label maps whose
+        classes have names lie these and their colours, as files for 3D Slicer and for ITK-SNAP.
 
         Raises:
             UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
             DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
         """
-        outputs = outputs or self.outputs
+        outputs = outputs or ("labels",)
         cases = inputs(words, self.modalities)
         targets = {_target(out, name, kind).resolve() for name, _ in cases for kind in outputs}
         for path in (path for _, paths in cases for path in paths.values()):
@@ -107,6 +112,10 @@ class Segmenter:
                 else:
                     write_volume(volumes[kind](), path)
                 yield path
+        if self.names and "labels" in outputs:
+            for name, write in zip(TABLES, (write_slicer_table, write_itksnap_labels), strict=True):
+                write(self.names, pathlib.Path(out) / name)
+                yield pathlib.Path(out) / name
 
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""

@@ -120,6 +120,12 @@ class SegmentationConfig(MethodConfig):
         return len(self.label_values)
 
     @property
+    def class_names(self):
+        """{number in files: name} where every class has a name of its own, else nothing."""
+        names = {values[0]: name for name, values in self.regions.items() if len(values) == 1}
+        return names if set(names) == set(self.label_values[1:]) else {}
+
+    @property
     def scored(self):
         """{region: class numbers}; without `regions` each class by its number in files."""
         regions = self.regions or {f"label {value}": (value,) for value in self.label_values[1:]}
@@ -229,7 +235,13 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         """Segments scans with the trained network."""
         config = self.config
         return Segmenter(
-            config.modalities, config.label_values, self.preprocessing(), self.probabilities, self.labels, self.single
+            config.modalities,
+            config.label_values,
+            self.preprocessing(),
+            self.probabilities,
+            self.labels,
+            self.single,
+            config.class_names,
         )
 
     def probabilities(self, image, finish=None):
@@ -361,6 +373,7 @@ class SegmentationModule(ExportModule):
             "label_values": list(config.label_values),
             "steps": [step.model_dump(mode="json") for step in steps[: len(steps) - own]],
             "single": list(method.single),
+            "names": {str(number): name for number, name in config.class_names.items()},
         }
         self.values = tf.constant(config.label_values, tf.int32)
         model_fn = functools.partial(window_probabilities, method.network, config)
