@@ -45,11 +45,14 @@ class Overlay:
     def caption(self):
         """What the picture shows, in words."""
         names = ", ".join(f"{v} {_colour_name(i)}" for i, v in enumerate(self.label_values[1:]))
+        in_space = not all(case.image.shape[0] == 1 for case in self.cases)
+        planes_are = "Planes cut through most of the segmented region. " if in_space else ""
+        sides = " The patient's right is on the left." if in_space else ""
         return (
             f"Rows: {', '.join(case.title for case in self.cases)}. Solid contours are the network's, dashed white "
-            f"ones the reference; label values: {names}. Planes cut through most of the segmented region. Entropy: "
+            f"ones the reference; label values: {names}. {planes_are}Entropy: "
             "black 0, yellow 1 bit or more. Errors: red marks voxels that the network adds, blue those that it misses, "
-            "violet those of another class. The patient's right is on the left."
+            f"violet those of another class.{sides}"
         )
 
     def figure(self):
@@ -59,7 +62,8 @@ class Overlay:
         figure, axes = panels(len(self.cases), len(columns), (2.6, 2.5), (0.05, 0.05, 0.05, 0.4), (0.1, 0.4), "black")
         for row, case in zip(axes, self.cases, strict=True):
             self._draw_row(dict(zip(columns, row, strict=True)), case)
-            row[0].set_title(f"{case.title[:24]}\naxial", color="white", fontsize=9)
+            plane = "image" if case.image.shape[0] == 1 else "axial"
+            row[0].set_title(f"{case.title[:24]}\n{plane}", color="white", fontsize=9)
         return figure
 
     def _draw_row(self, axes, case):
