@@ -301,7 +301,10 @@ def test_pictures_in_colour(tmp_path, capsys):
 
     root = coloured(tmp_path / "data")
     assert sources.detect(root) == ("image_pairs", {"labels": "masks", "colour": True})
-    words = (NETWORK, "train.steps=120", "train.batch_size=8", "model.patch=[32, 40]", "model.learning_rate=0.01")
+    network = "model.network={name: unet, widths: [4, 8], norm: instance, activation: leaky_relu}"
+    small = ("model.deep_supervision=0", "model.intensities=false", "train.preview_every=60", "train.validate_every=60")
+    words = (network, *small, "train.steps=60", "train.batch_size=8", "model.patch=[32, 40]")
+    words = (*words, "model.learning_rate=0.01", "data.split={validation: 0.2, test: 0}")
     run = fit(by_folder(root, *words), tmp_path / "run")
     assert run.settings.model.modalities == ("red", "green", "blue")
     picture = root / "images" / "c1.png"
