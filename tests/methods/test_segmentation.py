@@ -289,7 +289,7 @@ def coloured(root, count=6):
         y, x = np.indices((32, 40))
         picture = draw.normal(60, 5, (32, 40, 3))
         green, magenta = ((y - draw.integers(8, 24)) ** 2 + (x - at) ** 2 < 36 for at in draw.permutation([10, 29]))
-        picture[green], picture[magenta] = (0, 160, 0), (170, 0, 170)
+        picture[green], picture[magenta] = (0, 160, 0), (227, 0, 227)
         PIL.Image.fromarray(picture.clip(0, 255).astype("u1")).save(root / "images" / f"c{number}.png")
         PIL.Image.fromarray((green * 255).astype("u1")).save(root / "masks" / f"c{number}.png")
     return root
