@@ -111,6 +111,15 @@ def test_voxels_are_larger_where_a_patch_would_show_little():
     assert chosen(small, 20, 4e-6)["data.preprocess"] == [{"step": "zscore"}]
 
 
+def test_a_patch_suits_the_smallest_image_too():
+    """At most twice as large, as it must be to be trained on; one slice among volumes changes nothing."""
+    mixed = fingerprint(shapes=[(25, 200, 200)] * 4 + [(21, 120, 45)], spacings=[(6.0, 1.0, 1.0)] * 5)
+    patch = chosen(mixed)["model.patch"]
+    assert patch[1] <= 90 and patch[0] > 100
+    alone = fingerprint(shapes=[(24, 60, 60)] * 4 + [(1, 60, 60)], spacings=[(2.0, 1.0, 1.0)] * 5)
+    assert chosen(alone)["model.patch"] == chosen(fingerprint((24, 60, 60), (2.0, 1.0, 1.0)))["model.patch"]
+
+
 class TestFolders:
     @pytest.fixture
     def folder(self, tmp_path):

@@ -24,6 +24,7 @@ _MOST_CASES = 24  # whose voxels are looked at
 _MOST_CLASSES = 64
 _MOST_STEPS = 8  # numbers in a label map from which it is looked whether most are steps of smoothed borders
 _FEWEST_VOXELS = 8  # of a class in all cases: nothing is learnt from less
+_OF_SMALLEST, _NEXT_TO_NOTHING = 1.5, 8  # side of a patch by that of the smallest image; voxels
 _MOST_GROWTH = 100  # times as many voxels after resampling; more are a slip in the header's units
 _PATCH = {2: (96**2, 192**2, 320**2), 3: (32**3, 64**3, 96**3)}  # voxels: fewest, where nothing is known, most
 _WIDE = 2 * 64**3  # voxels of a step from which on 16 channels are affordable; below it are 8
@@ -189,7 +190,7 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes:]):
         spacing, resampling, why_spacing = _coarser(found, spacing, axes, budget)
     if patch is None:
-        patch, factors, levels = _patch(_median_shape(found, spacing), spacing, axes, budget, network)
+        patch, factors, levels = _patch(_usual_shape(found, spacing), spacing, axes, budget, network)
     else:
         levels, factors = _levels_of(patch)
     batch = _batch(patch, affordable)
@@ -303,6 +304,15 @@ def _resampling(spacing):
 def _median_shape(found, spacing):
     sizes = np.array(found.shapes) * np.array(found.spacings) / spacing
     return np.maximum(np.rint(np.median(sizes, axis=0)).astype(int), 1)
+
+
+def _usual_shape(found, spacing):
+    """The median shape; smaller where a case has less than half of it, unless that is next to nothing (see `check`)."""
+    sizes = np.array(found.shapes) * np.array(found.spacings) / spacing
+    smallest = sizes.min(axis=0)
+    median = _median_shape(found, spacing)
+    limited = np.minimum(median, np.maximum((_OF_SMALLEST * smallest).astype(int), 1))
+    return np.where(smallest >= _NEXT_TO_NOTHING, limited, median)
 
 
 def _axes(shape, spacing):
