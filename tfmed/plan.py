@@ -31,6 +31,8 @@ def main(argv):
     output.print(f"{data.source}: {found.cases} cases of {found.patients} patients, {found.labelled} with a label map")
     for line in planning.described(found):
         output.print(line)
+    for one in found.warnings:
+        output.print(Text(f"warning: {', '.join(one.cases[:3])}: {one.text}"))
     choices = segmentation.METHOD.choices(settings, progress, found)
     table = Table("setting", Column("value", overflow="fold"), Column("because", overflow="fold"), box=None)
     for choice in choices:

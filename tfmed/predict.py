@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
         "--outputs",
         "--maps",
         metavar="NAME,NAME",
-        help="what to write: of segmentation labels,probabilities,entropy (default: all), of MR to CT ct,low,high "
+        help="what to write: of segmentation labels,probabilities,entropy (default: labels), of MR to CT ct,low,high "
         "(default: ct)",
     )
     parser.add_argument(

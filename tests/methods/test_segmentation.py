@@ -212,6 +212,8 @@ def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):
     words = [str(run.path), str(root / "images" / "p0.nii.gz"), "--out", str(tmp_path), "--outputs", "labels"]
     assert cli.run(predict.main, words) == 0
     assert set(np.unique(read_volume(tmp_path / "p0_labels.nii.gz").array)) <= {0, 1, 4, 7}
+    names = (tmp_path / "label_names.ctbl").read_text(encoding="utf-8")
+    assert [line.split()[:2] for line in names.splitlines()[3:]] == [[n, f"label_{n}"] for n in "147"]
 
 
 def test_only_the_largest_part_stays():
@@ -274,3 +276,60 @@ def test_pictures_are_segmented_as_they_are(tmp_path):
     cases = sources.open("image_pairs", tmp_path, labels="masks")
     assert [case.id for case in cases] == ["a0", "a1", "a2", "a3"]
     assert read_volume(cases[1].label).array.max() == 200 and read_volume(cases[1].label).shape == (1, 24, 32)
+
+
+def coloured(root, count=6):
+    """Pictures of green and magenta discs whose greys are alike, of which the green ones are labelled."""
+    import PIL.Image
+
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        draw = generator(3, number)
+        y, x = np.indices((32, 40))
+        picture = draw.normal(60, 5, (32, 40, 3))
+        green, magenta = ((y - draw.integers(8, 24)) ** 2 + (x - at) ** 2 < 36 for at in draw.permutation([10, 29]))
+        picture[green], picture[magenta] = (0, 160, 0), (227, 0, 227)
+        PIL.Image.fromarray(picture.clip(0, 255).astype("u1")).save(root / "images" / f"c{number}.png")
+        PIL.Image.fromarray((green * 255).astype("u1")).save(root / "masks" / f"c{number}.png")
+    return root
+
+
+def test_pictures_in_colour(tmp_path, capsys):
+    """From a folder to a picture of labels: the three colours are the network's channels, and it goes by them."""
+    import PIL.Image
+
+    root = coloured(tmp_path / "data")
+    assert sources.detect(root) == ("image_pairs", {"labels": "masks", "colour": True})
+    network = "model.network={name: unet, widths: [4, 8], norm: instance, activation: leaky_relu}"
+    small = ("model.deep_supervision=0", "model.intensities=false", "train.preview_every=60", "train.validate_every=60")
+    words = (network, *small, "train.steps=60", "train.batch_size=8", "model.patch=[32, 40]")
+    words = (*words, "model.learning_rate=0.01", "data.split={validation: 0.2, test: 0}")
+    run = fit(by_folder(root, *words), tmp_path / "run")
+    assert run.settings.model.modalities == ("red", "green", "blue")
+    picture = root / "images" / "c1.png"
+    assert cli.run(predict.main, [str(run.path), str(picture), "--out", str(tmp_path / "out")]) == 0
+    with (
+        PIL.Image.open(tmp_path / "out" / "c1_labels.png") as found,
+        PIL.Image.open(root / "masks" / "c1.png") as wanted,
+    ):
+        found, wanted = np.asarray(found), np.asarray(wanted)
+    assert found.shape == wanted.shape and found.dtype == np.uint8 and set(np.unique(found)) <= {0, 255}
+    both = 2 * ((found > 0) & (wanted > 0)).sum() / ((found > 0).sum() + (wanted > 0).sum())
+    assert both > 0.8  # one that sees greys alone takes both discs, or neither: 0.67 at most
+    for path in (run.path / "previews").glob("*.png"):
+        with PIL.Image.open(path) as preview:
+            assert "patient" not in preview.text["Description"] and "Planes" not in preview.text["Description"]
+
+
+def test_a_grey_picture_is_segmented_by_its_grey(tmp_path):
+    """And a picture in colour by a network of one channel is turned to grey, as its training pictures were."""
+    from tfmed.tasks.prediction import inputs
+
+    root = coloured(tmp_path / "data", 1)
+    picture = str(root / "images" / "c0.png")
+    assert inputs([picture], ("image",)) == [("c0", {"image": f"{picture}::grey"})]
+    assert inputs([picture], ("red", "green", "blue"))[0][1]["blue"] == f"{picture}::blue"
+    mask = str(root / "masks" / "c0.png")
+    grey = read_volume(f"{mask}::red")
+    np.testing.assert_array_equal(grey.array, read_volume(f"{mask}::grey").array)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.current
 def fingerprint(shape=(30, 60, 60), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=None, foreground=0.02, **changes):
     values = {"image": (10.0, 300.0, 120.0, 50.0, lowest, 400.0)}
     known = dict(modalities=("image",), shapes=[shape] * 5, spacings=[spacing] * 5, values=values,
-                 labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground)  # fmt: skip
+                 labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground,
+                 labelled_patients=5, ids=tuple("abcde"))  # fmt: skip
     return planning.Fingerprint(**known | changes)
 
 
@@ -108,6 +109,15 @@ def test_voxels_are_larger_where_a_patch_would_show_little():
     assert np.prod(patch) < 0.5 * 96**3
     small = fingerprint((40, 40, 40), (1.0, 1.0, 1.0))
     assert chosen(small, 20, 4e-6)["data.preprocess"] == [{"step": "zscore"}]
+
+
+def test_a_patch_suits_the_smallest_image_too():
+    """At most twice as large, as it must be to be trained on; one slice among volumes changes nothing."""
+    mixed = fingerprint(shapes=[(25, 200, 200)] * 4 + [(21, 120, 45)], spacings=[(6.0, 1.0, 1.0)] * 5)
+    patch = chosen(mixed)["model.patch"]
+    assert patch[1] <= 90 and patch[0] > 100
+    alone = fingerprint(shapes=[(24, 60, 60)] * 4 + [(1, 60, 60)], spacings=[(2.0, 1.0, 1.0)] * 5)
+    assert chosen(alone)["model.patch"] == chosen(fingerprint((24, 60, 60), (2.0, 1.0, 1.0)))["model.patch"]
 
 
 class TestFolders:

@@ -1,6 +1,7 @@
 """From files to label maps and back: grids, inputs and outputs of `tfmed predict`, whoever computes probabilities."""
 
 import pathlib
+import shutil
 
 import nibabel
 import numpy as np
@@ -14,7 +15,7 @@ from tfmed.data.labels import only_largest
 from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
-from tfmed.tasks.prediction import Ensemble, Segmenter, back, check_grids, inputs
+from tfmed.tasks.prediction import OUTPUTS, TABLES, Ensemble, Segmenter, back, check_grids, inputs
 
 pytestmark = pytest.mark.current
 
@@ -159,7 +160,8 @@ def test_files_hold_the_numbers_of_the_classes(tmp_path, values, dtype):
     write_volume(image, tmp_path / "scan.nii.gz")
     image = read_volume(tmp_path / "scan.nii.gz")
     steps = (Orient(to="RAS"), Crop(shape=(8, 12, 14)))
-    paths = list(segmenter(steps, values=values).predict([str(tmp_path / "scan.nii.gz")], tmp_path / "out"))
+    words = [str(tmp_path / "scan.nii.gz")]
+    paths = list(segmenter(steps, values=values).predict(words, tmp_path / "out", OUTPUTS))
     assert [path.name for path in paths] == [f"scan_{k}.nii.gz" for k in ("labels", "probabilities", "entropy")]
     labels, probabilities, entropy = (read_volume(path) for path in paths)
     found = segmenter(steps, values=values)([image])
@@ -173,9 +175,27 @@ def test_files_hold_the_numbers_of_the_classes(tmp_path, values, dtype):
 
 
 def test_only_the_maps_that_were_asked_for(tmp_path):
+    """Without a word labels alone: probabilities of many classes are large."""
     write_volume(scan(), tmp_path / "scan.nii")
+    assert [path.name for path in segmenter().predict([str(tmp_path / "scan.nii")], tmp_path / "usual")] == [
+        "scan_labels.nii.gz"
+    ]
+    shutil.rmtree(tmp_path / "usual")
     (path,) = segmenter().predict([str(tmp_path / "scan.nii")], tmp_path, ["entropy"])
     assert path == tmp_path / "scan_entropy.nii.gz" and {p.name for p in tmp_path.iterdir()} == {"scan.nii", path.name}
+
+
+def test_names_lie_beside_label_maps(tmp_path):
+    """Written once, where classes have names and labels were asked for."""
+    write_volume(scan(), tmp_path / "a.nii")
+    named = segmenter()
+    named.names = {1: "left atrium", 4: "scar"}
+    paths = list(named.predict([str(tmp_path / "a.nii")], tmp_path / "out"))
+    assert [path.name for path in paths] == ["a_labels.nii.gz", *TABLES]
+    assert "\n4 scar " in (tmp_path / "out" / TABLES[0]).read_text(encoding="utf-8")
+    assert [path.name for path in named.predict([str(tmp_path / "a.nii")], tmp_path / "more", ["entropy"])] == [
+        "a_entropy.nii.gz"
+    ]
 
 
 @pytest.fixture
@@ -266,7 +286,7 @@ def test_no_input_is_overwritten(scans):
     words = ["both_labels.nii.gz", "both.nii.gz::0"]
     with pytest.raises(UserError, match=r"^both_labels\.nii\.gz: is an input that a result would overwrite; choose"):
         segmenter().predict(words, pathlib.Path("."))
-    assert len(list(segmenter().predict(words, pathlib.Path("out")))) == 6
+    assert len(list(segmenter().predict(words, pathlib.Path("out")))) == 2
 
 
 def test_a_damaged_second_input_leaves_the_first_result(scans):

@@ -161,7 +161,8 @@ def test_predicting_with_the_run_and_with_the_exported_model(run, exported, tmp_
     for part in MODALITIES:
         write_volume(phantom(part), tmp_path / "case" / f"case_{part}.nii.gz")
     for name, model in (("run", run.path), ("model", exported)):
-        assert cli.run(predict.main, [str(model), str(tmp_path / "case"), "--out", str(tmp_path / name)]) == 0
+        words = [str(model), str(tmp_path / "case"), "--out", str(tmp_path / name)]
+        assert cli.run(predict.main, [*words, "--outputs", "labels,probabilities,entropy"]) == 0
         printed = capsys.readouterr().out.split()
         assert printed == [str(tmp_path / name / f"case_{k}.nii.gz") for k in ("labels", "probabilities", "entropy")]
     ours, theirs = ([read_volume(tmp_path / n / f"case_{k}.nii.gz") for k in ("labels", "probabilities", "entropy")]

@@ -1,7 +1,7 @@
 """Checking cases before training, and filling the cache: all problems at once, each with the way to fix it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from tfmed.data import phantoms
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
+from tfmed.data.labels import counts
 from tfmed.data.readers import read_address, read_label
 from tfmed.errors import DataError, UserError
 from tfmed.io.geometry import Geometry, difference_of_grids, same_grid
@@ -35,15 +36,21 @@ class CaseSpec:
     stack: bool = False
 
 
-def check_case(case: Case, case_spec: CaseSpec) -> list[str]:
-    """Problems of one case, a list of lines; empty when it can be used."""
-    problems, first = [], None
+def check_case(case: Case, case_spec: CaseSpec, known: Mapping[str, Volume] | None = None) -> list[str]:
+    """Problems of one case, a list of lines; empty when it can be used.
+
+    Args:
+        case: the Case.
+        case_spec: what is needed of it.
+        known: {address: Volume} of images and of the label map that were read already.
+    """
+    problems, first, known = [], None, known or {}
     for name in case_spec.images:
         if name not in case.images:
             has = ", ".join(case.images) or "none"
             problems.append(f"{case.id}: has no {name!r} image (has: {has}); add it or remove the case")
             continue
-        volume, problem = _read(case, case.images[name])
+        volume, problem = _read(case, case.images[name], known)
         problems += problem if volume is None else _image_problems(case, case.images[name], volume, case_spec)
         if volume and first and case_spec.stack:
             problems += _grid_problems(case.images[name], volume, *first)
@@ -51,11 +58,13 @@ def check_case(case: Case, case_spec: CaseSpec) -> list[str]:
     if case_spec.label == "required" and case.label is None:
         problems.append(f"{case.id}: has no label map; add one or remove the case")
     if case_spec.label != "none" and case.label is not None:
-        problems += _label_problems(case, first, case_spec)
+        problems += _label_problems(case, first, case_spec, known.get(case.label))
     return problems
 
 
-def _read(case: Case, address: str) -> tuple[Volume | None, list[str]]:
+def _read(case: Case, address: str, known: Mapping[str, Volume]) -> tuple[Volume | None, list[str]]:
+    if address in known:
+        return known[address], []
     try:
         return read_address(address, case.meta.get("series_uid")), []
     except UserError as error:
@@ -90,9 +99,9 @@ def beyond_float32(array: np.ndarray) -> int:
     return int((~(np.abs(array) <= np.finfo(np.float32).max)).sum()) if array.dtype.kind == "f" else 0
 
 
-def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
+def _label_problems(case: Case, first: Any, case_spec: CaseSpec, label: Volume | None) -> list[str]:
     try:
-        label = read_label(case)
+        label = read_label(case) if label is None else label
     except UserError as error:
         return [str(error)]
     except FileNotFoundError:
@@ -101,10 +110,11 @@ def _label_problems(case: Case, first: Any, case_spec: CaseSpec) -> list[str]:
         return [f"{case.label}: has {label.array.shape[3]} channels where one is needed; give one map of all classes"]
     if first and (problems := _grid_problems(str(case.label), label, *first)):
         return problems
-    values = np.unique(label.array)
-    if not np.array_equal(values, np.round(values)):
-        return [f"{case.label}: holds values that are not whole numbers; is it a label map?"]
-    strange = sorted(set(values.tolist()) - set(case_spec.label_values or values.tolist()))
+    try:
+        values = counts(label.array, str(case.label))
+    except DataError as error:
+        return [str(error)]
+    strange = sorted(set(values) - set(case_spec.label_values or values))
     if strange:
         found, known = ", ".join(f"{value:.20g}" for value in strange[:5]), list(case_spec.label_values or ())
         expected = f"[{found}] where {known} are expected"

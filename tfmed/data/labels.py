@@ -73,6 +73,40 @@ def only_largest(labels: np.ndarray, classes: Iterable[int]) -> np.ndarray:
     return result
 
 
+def counts(array: np.ndarray, where: str = "label map") -> dict[int, int]:
+    """{number: voxels} of a label map, the background 0 included, sorted.
+
+    Args:
+        array: whole numbers, in any real dtype.
+        where: what an error calls the label map, such as its path.
+
+    Raises:
+        DataError: it holds values that are not whole numbers.
+    """
+    if array.dtype.kind in "ub" and array.dtype.itemsize <= 2:
+        found = np.bincount(array.ravel())
+        return {int(number): int(found[number]) for number in np.flatnonzero(found)}
+    numbers, voxels = np.unique(array, return_counts=True)
+    if not np.isfinite(numbers).all() or not np.array_equal(numbers, np.rint(numbers)):
+        raise DataError(f"{where}: holds values that are not whole numbers; is it a label map?")
+    return dict(zip(map(int, numbers.tolist()), voxels.tolist(), strict=True))
+
+
+def borders_alone(array: np.ndarray) -> list[int]:
+    """Numbers of a label map, sorted, of which no voxel has four equal neighbours in its slice.
+
+    Of smoothed (anti-aliased, lossy) masks most numbers are such: the steps from one area to another.
+
+    Args:
+        array: whole numbers (z, y, x).
+    """
+    inner = array[:, 1:-1, 1:-1]
+    same = np.ones(inner.shape, bool)
+    for moved in (array[:, :-2, 1:-1], array[:, 2:, 1:-1], array[:, 1:-1, :-2], array[:, 1:-1, 2:]):
+        same &= moved == inner
+    return sorted(set(np.unique(array).tolist()) - set(np.unique(inner[same]).tolist()))
+
+
 def _table(mapping: Mapping[int, int], where: str) -> tuple[np.ndarray, int]:
     """(classes of all stored numbers from `lowest` on, -1 where there is none; `lowest`)."""
     pairs = {0: 0, **mapping}

@@ -54,6 +54,7 @@ class Method:
     Config: type[MethodConfig] = MethodConfig
     case_spec: CaseSpec = CaseSpec()
     made_to_size: bool = False  # cases are prepared to the size that networks see; samples are described without them
+    in_space: bool = True  # whether a case's images have voxels, which `tfmed prepare` describes and compares
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

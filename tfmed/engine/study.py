@@ -269,7 +269,7 @@ class Comparison:
             method = load_run(self.folder(name, Repeat(**found, folds=self.folds))).restored()
             case = next(case for case in method.cases[self.part] if case.id == wanted)
             images, label = read_case(case, method.case_spec)
-            values, named = method.config.label_values, method.config.names
+            values, named = method.config.label_values, method.config.class_names
             rows.append(Overlay.of(name, images, label, method.segmenter()(images), values))
         overlay = Overlay(tuple(rows), values, named)
         return overlay.figure(), f"Case {wanted}, of median Dice for {first}. {overlay.caption}"

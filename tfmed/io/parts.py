@@ -5,6 +5,8 @@
 | `scan.nii.gz::0` | channel 0 of a volume with several (of a volume without a channel axis: itself) |
 | `case.h5::image` | the dataset `image` of an HDF5 file, see `tfmed.io.hdf5` |
 | `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
+| `cells.jpg::red` (`green`, `blue`) | one channel of its colours likewise; of a grey picture itself |
+| `mask.png::numbers` | likewise, of a label map: a colour that is no grey is no number and refused |
 | `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
 | `patient::below` | a DICOM series whose slices lie in several folders below this one |
 | `patient::below:1` | volume 1 of such a series |
@@ -47,13 +49,15 @@ from tfmed.io.stack import SUFFIXES as PICTURES
 from tfmed.io.stack import images_in, natural, read_stack
 from tfmed.io.volume import Volume
 
-ONE_SERIES, GREY, BELOW = "one-series", "grey", "below"
+ONE_SERIES, GREY, NUMBERS, BELOW = "one-series", "grey", "numbers", "below"
+COLOURS = ("red", "green", "blue")
+_OF_PICTURES = (GREY, NUMBERS, *COLOURS)
 _CHANNELS = Channels()
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
     rf"(.+\.(?i:h5|hdf5))::([^:]+)"
-    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{GREY}|{BELOW}(?::[0-9]{{1,9}})?|(?:{'|'.join(ORDERS)}):.+)",
+    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{'|'.join(_OF_PICTURES)}|{BELOW}(?::[0-9]{{1,9}})?|(?:{'|'.join(ORDERS)}):.+)",
     re.DOTALL,
 )
 
@@ -106,8 +110,8 @@ def read_part(address: PathLike, read_whole: Callable[[str], Volume], series_uid
         return read_hdf5(path, part)
     if part == ONE_SERIES:
         return volume_from(one_volume(_slices(path), path), path)
-    if part == GREY:
-        return _grey(path)
+    if part in _OF_PICTURES:
+        return _of_picture(path, part)
     if _is_below(part):
         return read_dicom(*dicom_address(address, series_uid))
     if ":" in part:
@@ -126,8 +130,8 @@ def read_part_geometry(
         return read_hdf5_geometry(path, part)
     if part == ONE_SERIES:
         return geometry_from(one_volume(_slices(path), path), path)
-    if part == GREY:
-        volume = _grey(path)
+    if part in _OF_PICTURES:
+        volume = _of_picture(path, part)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
     if _is_below(part):
         return read_dicom_geometry(*dicom_address(address, series_uid))
@@ -179,17 +183,31 @@ def _ordered(slices: list[Any], folder: PathLike) -> tuple[list[Any], np.ndarray
     return slices, LPS_RAS @ affine
 
 
-def _grey(path: PathLike) -> Volume:
-    """One image as a volume of one slice without channels, in its own dtype."""
+def _of_picture(path: PathLike, part: str) -> Volume:
+    """One image as a volume of one slice without channels, in its own dtype: grey, a channel, or numbers."""
     _refuse_opacity(path)
     volume = read_stack([path])
     if len(volume.array) != 1:
         raise damage(path, f"it holds {len(volume.array)} pages where one image is needed", "split it")
     if volume.array.ndim == 3:
         return volume
+    if part in COLOURS:
+        return volume.replace(np.ascontiguousarray(volume.array[..., COLOURS.index(part)]))
+    if part == NUMBERS:
+        return volume.replace(_number(volume.array[..., :3], path))
     grey = volume.array[..., :3].astype(np.float32) @ np.array(_LUMA, np.float32)
     whole = volume.array.dtype.kind in "iu"
     return volume.replace((np.rint(grey) if whole else grey).astype(volume.array.dtype))
+
+
+def _number(colours: np.ndarray, path: PathLike) -> np.ndarray:
+    """The grey values of pixels `(..., 3)` that are all grey."""
+    odd = np.argwhere((colours != colours[..., :1]).any(-1))
+    if len(odd):
+        seen = ", ".join(map(str, colours[tuple(odd[0])].tolist()))
+        raise damage(path, f"its pixels have colours such as ({seen}), where a grey value is the number of a class",
+                     "save a grey picture with the number of its class at each pixel")  # fmt: skip
+    return np.ascontiguousarray(colours[..., 0])
 
 
 def _refuse_opacity(path: PathLike) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from tfmed.errors import UserError
-from tfmed.files import PathLike
+from tfmed.files import PathLike, atomic_path
 from tfmed.io.errors import damage
 from tfmed.io.geometry import volume_of
 from tfmed.io.itk import LPS_RAS, TYPES, quiet
@@ -48,6 +48,20 @@ def read_stack(source: PathLike | Iterable[PathLike], spacing: Sequence[float] =
                                f"{paths[0].name}", "give images of one size and type")  # fmt: skip
     array = np.concatenate(slices)
     return volume_of(array, LPS_RAS @ np.diag([*sizes[::-1], 1.0]), paths[0])
+
+
+def write_picture(array: np.ndarray, path: PathLike) -> None:
+    """Write a slice `(y, x)` as a grey PNG, in one piece.
+
+    Args:
+        array: uint8 or uint16.
+        path: ends in .png.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(temporary))
 
 
 def images_in(folder: PathLike) -> list[pathlib.Path]:

@@ -17,6 +17,7 @@ cross-validation of several configurations; Adam and instance norm with a budget
 transforms are drawn once per sample for image and label together, intensities are changed inside the training step.
 """
 
+import logging
 import time
 
 import keras
@@ -41,6 +42,7 @@ from tfmed.tasks.backbones import UNet
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
 from tfmed.training.single_network import SingleNetworkModel
 
+log = logging.getLogger("tfmed")
 _MOVES = Stream("segmentation.moves")
 _TIMED = 5  # steps by which a step's time is measured
 
@@ -149,7 +151,10 @@ class SegmentationByPlan(SegmentationMethod):
     def choices(cls, settings, progress=lambda items, text: items, found=None):
         """The `Choice`s of a plan that the settings leave open, for their data or a `Fingerprint` of them."""
         data = settings.data
-        found = found or planning.fingerprint(sources.open(data.source, data.root, **data.options), progress)
+        if found is None:
+            found = planning.fingerprint(sources.open(data.source, data.root, **data.options), progress)
+            for one in found.warnings:
+                log.warning("%s: %s", ", ".join(one.cases[:3]), one.text)
         model = settings.model
         said = {name: getattr(model, name) for name in ("network", "patch") if _is_set(settings, f"model.{name}")}
 
@@ -160,6 +165,9 @@ class SegmentationByPlan(SegmentationMethod):
         if any(choice.key == "train.steps" for choice in choices):
             first = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
             choices = left_open(cls.seconds_per_voxel(first))
+        if not _is_set(settings, "data.preprocess"):
+            chosen = {choice.key: choice.value for choice in choices}
+            planning.check(found, _with(settings, chosen | {"model.plan": False}))
         return choices
 
     @classmethod

@@ -23,6 +23,9 @@ _LABEL_VALUES = pydantic.TypeAdapter(
 _CLASSES = pydantic.TypeAdapter(
     Annotated[list[Annotated[int, pydantic.Field(ge=1, lt=256)]], pydantic.Field(max_length=256)]
 )
+_NAMES = pydantic.TypeAdapter(
+    dict[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)], Annotated[str, pydantic.Field(max_length=1000)]]
+)
 _OUTPUT = pydantic.TypeAdapter(Output)
 
 
@@ -56,11 +59,11 @@ class ExportedSegmenter(Segmenter):
 
     Args:
         probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
-        modalities, label_values, steps, single: as for a `Segmenter`.
+        modalities, label_values, steps, single, names: as for a `Segmenter`.
     """
 
-    def __init__(self, modalities, label_values, steps, probabilities, single):
-        super().__init__(modalities, label_values, steps, None, None, single)
+    def __init__(self, modalities, label_values, steps, probabilities, single, names):
+        super().__init__(modalities, label_values, steps, None, None, single, names)
         self.on_grid = probabilities
 
 
@@ -68,6 +71,7 @@ def _segmenter(note):
     modalities = _TEXTS.validate_python(note["modalities"])
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
     single = _CLASSES.validate_python(note.get("single", []))
+    names = _NAMES.validate_python(note.get("names", {}))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -85,7 +89,7 @@ def _segmenter(note):
             place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
             return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return ExportedSegmenter(modalities, label_values, steps, probabilities, single)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names)
 
     return opened
 

@@ -4,19 +4,28 @@ The idea, to derive the settings from a fingerprint of the data set by fixed rul
 Nature Methods 2021); the rules here are for a budget of time on the machine at hand.
 """
 
+import collections
 import dataclasses
 import math
 
 import numpy as np
 import yaml
 
-from tfmed.data.readers import read_address, read_label
+from tfmed.data import census
+from tfmed.data.checks import CaseSpec, check_case
+from tfmed.data.labels import borders_alone, counts
 from tfmed.data.sampling import Stream
+from tfmed.data.suspicions import suspicions
 from tfmed.errors import DataError
+from tfmed.io import file_of
 
 _CHOSEN = Stream("planning.cases")
 _MOST_CASES = 24  # whose voxels are looked at
 _MOST_CLASSES = 64
+_MOST_STEPS = 8  # numbers in a label map from which it is looked whether most are steps of smoothed borders
+_FEWEST_VOXELS = 8  # of a class in all cases: nothing is learnt from less
+_OF_SMALLEST, _NEXT_TO_NOTHING = 1.5, 8  # side of a patch by that of the smallest image; voxels
+_MOST_GROWTH = 100  # times as many voxels after resampling; more are a slip in the header's units
 _PATCH = {2: (96**2, 192**2, 320**2), 3: (32**3, 64**3, 96**3)}  # voxels: fewest, where nothing is known, most
 _WIDE = 2 * 64**3  # voxels of a step from which on 16 channels are affordable; below it are 8
 _THIN_GAIN = 2.5  # by how much 8 are faster
@@ -36,8 +45,10 @@ class Fingerprint:
         shapes, spacings: (z, y, x) of each case that was looked at; voxels and mm.
         values: {image: (0.5, 99.5 percentile, mean, standard deviation) of the labelled voxels, lowest, highest}.
         labels: {number in label maps: (voxels, cases)} without the background.
-        cases, labelled, patients: how many there are.
+        cases, labelled, patients, labelled_patients: how many there are; of these with a label map in every case.
+        ids: of the cases that were looked at.
         foreground: median share of labelled voxels in a case.
+        warnings: what is plausibly wrong with the cases that were looked at, a `Suspicion` each.
     """
 
     modalities: tuple
@@ -49,6 +60,9 @@ class Fingerprint:
     labelled: int
     patients: int
     foreground: float
+    labelled_patients: int
+    ids: tuple
+    warnings: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,43 +78,66 @@ def fingerprint(cases, progress=lambda items, text: items):
     """The `Fingerprint` of a list of Case; up to 24 labelled cases are read.
 
     Raises:
-        DataError: no case has a label map, or images differ in their names.
+        DataError: no case has a label map, images differ in their names; a label map lies on another grid or is none.
     """
     labelled = [case for case in cases if case.label is not None]
     if not labelled:
-        raise DataError("no case has a label map; a plan needs some (see data.root and data.options)")
+        where = next(iter(cases[0].images.values()))
+        raise DataError(
+            f"no case has a label map (the first is {where}); a plan needs some, see data.root and data.options"
+        )
     names = tuple(labelled[0].images)
     for case in cases:
         if tuple(case.images) != names:
             raise DataError(f"{case.id}: has the images {', '.join(case.images)}, others {', '.join(names)}")
     order = _CHOSEN(0, len(labelled)).permutation(len(labelled))[:_MOST_CASES]
     chosen = [labelled[index] for index in sorted(order)]
-    shapes, spacings, shares, labels = [], [], [], {}
-    values = {name: [] for name in names}
-    ranges = {name: [] for name in names}
+    seen, labels, values = [], collections.defaultdict(lambda: (0, 0)), {name: [] for name in names}
     for case in progress(chosen, "Looking at cases"):
-        label = read_label(case).array
-        found, counts = np.unique(label, return_counts=True)
-        for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-            if value:
-                voxels, times = labels.get(int(value), (0, 0))
-                labels[int(value)] = voxels + count, times + 1
-        inside = np.flatnonzero(label)
-        shares.append(inside.size / label.size)
-        for name in names:
-            volume = read_address(case.images[name], case.meta.get("series_uid"))
-            if volume.shape != label.shape:
-                raise DataError(f"{case.images[name]}: has {volume.shape} voxels, its label map {label.shape}")
-            flat = volume.array.reshape(label.size, -1)[:, 0]
-            step = max(1, inside.size // 20_000)
-            values[name].append(flat[inside[::step]].astype(np.float64))
-            ranges[name].append((float(flat.min()), float(flat.max())))
-        shapes.append(volume.shape)
-        spacings.append(volume.spacing)
+        images, label = census.look(case, names)
+        _check(case, images, label)
+        facts = census.facts(case, images, label)
+        for number, count in facts.labels.items():
+            voxels, times = labels[number]
+            labels[number] = voxels + count, times + 1
+        inside = np.flatnonzero(label.array)
+        for name, image in images.items():
+            flat = image.array.reshape(label.array.size, -1)[:, 0]
+            values[name].append(flat[inside[:: max(1, inside.size // 20_000)]].astype(np.float64))
+        seen.append(facts)
+    ranges = {name: [(one.images[name].lowest, one.images[name].highest) for one in seen] for name in names}
+    shares = [sum(one.labels.values()) / math.prod(one.images[names[0]].shape) for one in seen]
+    first = [one.images[names[0]] for one in seen]
     return Fingerprint(
-        names, shapes, spacings, {name: _statistics(values[name], ranges[name]) for name in names}, labels, len(cases),
-        len(labelled), len({case.group for case in cases}), float(np.median(shares)),
+        names, [one.shape for one in first], [one.spacing or (1.0, 1.0, 1.0) for one in first],
+        {name: _statistics(values[name], ranges[name]) for name in names}, dict(labels), len(cases), len(labelled),
+        len({case.group for case in cases}), float(np.median(shares)),
+        len({case.group for case in cases} - {case.group for case in cases if case.label is None}),
+        tuple(one.id for one in seen), tuple(suspicions(seen)),
     )  # fmt: skip
+
+
+def _check(case, images, label):
+    """Raise a DataError unless a case can be used as it is."""
+    known = {case.images[name]: image for name, image in images.items()} | {case.label: label}
+    spec = CaseSpec(tuple(images), "required", minimum_shape=(1, 1, 1), stack=True)
+    if problems := check_case(case, spec, known):
+        raise DataError(problems[0])
+    file = file_of(case.label)
+    numbers = counts(label.array, file)
+    if min(numbers) < 0:
+        raise DataError(f"{file}: holds the number {min(numbers)}; numbers of classes are above 0, correct the file")
+    steps = borders_alone(label.array) if len(numbers) > _MOST_STEPS and not _contiguous(numbers) else []
+    if 2 * len(steps) > len(numbers):
+        raise DataError(
+            f"{file}: {len(steps)} of its {len(numbers)} numbers are borders of areas alone, as in a mask that was "
+            "smoothed or compressed with loss; save it again without (a mask of 0 and 255 as PNG, say)"
+        )
+
+
+def _contiguous(numbers):
+    """Whether numbers are 0 (or 1) to n, as those that count objects are; 255 is the end of grey values."""
+    return max(numbers) - min(numbers) == len(numbers) - 1 and max(numbers) != 255
 
 
 def described(found):
@@ -153,7 +190,7 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes:]):
         spacing, resampling, why_spacing = _coarser(found, spacing, axes, budget)
     if patch is None:
-        patch, factors, levels = _patch(_median_shape(found, spacing), spacing, axes, budget, network)
+        patch, factors, levels = _patch(_usual_shape(found, spacing), spacing, axes, budget, network)
     else:
         levels, factors = _levels_of(patch)
     batch = _batch(patch, affordable)
@@ -165,6 +202,7 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     seconds = batch * math.prod(patch) * (seconds_per_voxel or 1e-6) / gain
     steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000)) // 50 * 50
     return [
+        *_split(found),
         Choice("model.modalities", list(found.modalities), "the images of a case"),
         _labels(found),
         Choice("data.preprocess", [*resampling, *_intensity(found)], f"{why_spacing}; {_intensity_reason(found)}"),
@@ -182,14 +220,60 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
     ]  # fmt: skip
 
 
+def check(found, settings):
+    """Raise a DataError where a case does not fit what was planned: known before anything is prepared.
+
+    Args:
+        found: the `Fingerprint`.
+        settings: with all choices made.
+    """
+    spacing = next((step.spacing_mm for step in settings.data.preprocess if step.step == "resample"), None)
+    for name, shape, own in zip(found.ids, found.shapes, found.spacings, strict=True):
+        size = np.array(shape) * (1.0 if spacing is None else np.array(own) / spacing)
+        have = f"{_times(shape)} voxels of {_times(own)} mm" + (
+            f", resampled to {_times(spacing)} mm" if spacing else ""
+        )
+        if np.prod(size) > _MOST_GROWTH * np.prod(shape):
+            many = f"would be {np.prod(size) / np.prod(shape):.0f} times as many"
+            raise DataError(f"{name}: its {have}, {many}; are they in mm? Correct its header, or remove it")
+        patch = settings.model.patch
+        if any(2 * round(side) < want for side, want in zip(size[-len(patch) :], patch, strict=True)):
+            half = f"are less than half of the patch {_times(patch)} that suits the others"
+            raise DataError(f"{name}: its {have}, {half}; remove it, or set model.patch")
+
+
+def _times(sizes):
+    return " x ".join(f"{size:.3g}" for size in sizes)
+
+
+def _split(found):
+    """How cases are split where there are too few patients for three parts."""
+    if found.labelled_patients == 1:
+        reason = "one patient has label maps, and trains: nothing is left to score it on"
+        yield Choice("data.split", {"validation": 0, "test": 0}, reason)
+    if found.labelled_patients == 2:
+        reason = "of two patients with label maps one trains and one validates"
+        yield Choice("data.split", {"validation": 0.5, "test": 0}, reason)
+
+
 def _labels(found):
     numbers = sorted(found.labels)
     if not numbers:
         raise DataError("the label maps are empty; is this the right folder?")
-    if len(numbers) > _MOST_CLASSES or _are_instances(found):
+    if _are_instances(found):
         reason = f"{len(numbers)} numbers that count the objects of each image: all are one class"
         return Choice("model.labels", {"foreground": "any"}, reason)
-    return Choice("model.labels", {f"label {number}": number for number in numbers}, "the numbers in the label maps")
+    if len(numbers) > _MOST_CLASSES:
+        reason = (f"{len(numbers)} numbers, more than the {_MOST_CLASSES} that are told apart: all are one class; name "
+                  "those that you want")  # fmt: skip
+        return Choice("model.labels", {"foreground": "any"}, reason)
+    few = [number for number in numbers if found.labels[number][0] < _FEWEST_VOXELS]
+    kept = [number for number in numbers if number not in few] or numbers
+    reason = "the numbers in the label maps"
+    if len(kept) < len(numbers):
+        left = ", ".join(f"{number} ({found.labels[number][0]} in all)" for number in few)
+        reason += f"; left out, for want of voxels to learn from: {left}"
+    return Choice("model.labels", {f"label {number}": number for number in kept}, reason)
 
 
 def _are_instances(found):
@@ -220,6 +304,15 @@ def _resampling(spacing):
 def _median_shape(found, spacing):
     sizes = np.array(found.shapes) * np.array(found.spacings) / spacing
     return np.maximum(np.rint(np.median(sizes, axis=0)).astype(int), 1)
+
+
+def _usual_shape(found, spacing):
+    """The median shape; smaller where a case has less than half of it, unless that is next to nothing (see `check`)."""
+    sizes = np.array(found.shapes) * np.array(found.spacings) / spacing
+    smallest = sizes.min(axis=0)
+    median = _median_shape(found, spacing)
+    limited = np.minimum(median, np.maximum((_OF_SMALLEST * smallest).astype(int), 1))
+    return np.where(smallest >= _NEXT_TO_NOTHING, limited, median)
 
 
 def _axes(shape, spacing):

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from tfmed.data import preprocess
+from tfmed.data.census import is_picture
 from tfmed.data.checks import beyond_float32
 from tfmed.data.labels import only_largest
 from tfmed.data.readers import read_address
@@ -14,9 +15,13 @@ from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.io.dicom_seg import check_source, write_segmentation
 from tfmed.io.geometry import difference_of_grids, same_grid
+from tfmed.io.label_tables import write_itksnap_labels, write_slicer_table
+from tfmed.io.parts import COLOURS, GREY
+from tfmed.io.stack import write_picture
 from tfmed.metrics.uncertainty import predictive_entropy
 
 OUTPUTS = ("labels", "probabilities", "entropy")
+TABLES = ("label_names.ctbl", "label_names.txt")  # names and colours of label maps, for 3D Slicer and for ITK-SNAP
 DICOM_SEG = "dicom-seg"  # the labels as a DICOM Segmentation of the series that they lie on
 
 
@@ -49,12 +54,13 @@ class Segmenter:
         probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
         labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
         single: numbers of classes of which the largest connected part alone stays in label maps.
+        names: {number in files: name of the class}, of those that have a name.
     """
 
     outputs = OUTPUTS
 
-    def __init__(self, modalities, label_values, steps, probabilities, labels, single=()):
-        self.single = tuple(single)
+    def __init__(self, modalities, label_values, steps, probabilities, labels, single=(), names=None):
+        self.single, self.names = tuple(single), dict(names or {})
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities, self.labels = probabilities, labels
 
@@ -70,17 +76,20 @@ class Segmenter:
         return self.probabilities(stack)
 
     def predict(self, words, out, outputs=None):
-        """Segment inputs and write `<name>_labels.nii.gz`, `_probabilities` and `_entropy` (bits), one path at a time.
+        """Segment inputs and write `<name>_labels.nii.gz`, one path at a time; `_probabilities` and `_entropy` (bits)
+        where they are asked for.
 
-        Of the output DICOM_SEG `<name>_labels.dcm`; the first image then is a DICOM series.
+        Labels of a picture are a picture, `<name>_labels.png`. Of the output DICOM_SEG `<name>_labels.dcm`; the first
+        image then is a DICOM series. Beside label maps whose classes have names lie these and their colours, as files
+        for 3D Slicer and for ITK-SNAP.
 
         Raises:
             UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
             DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
         """
-        outputs = outputs or self.outputs
+        outputs = outputs or ("labels",)
         cases = inputs(words, self.modalities)
-        targets = {_target(out, name, kind).resolve() for name, _ in cases for kind in outputs}
+        targets = {_target(out, name, kind, paths).resolve() for name, paths in cases for kind in outputs}
         for path in (path for _, paths in cases for path in paths.values()):
             if pathlib.Path(file_of(path)).resolve() in targets:
                 raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
@@ -105,12 +114,18 @@ class Segmenter:
                 "entropy": lambda found=found: found.entropy,
             }
             for kind in outputs:
-                path = _target(out, name, kind)
-                if kind == DICOM_SEG:
+                path = _target(out, name, kind, paths)
+                if path.suffix == ".png":
+                    write_picture(volumes[kind]().array[0], path)
+                elif kind == DICOM_SEG:
                     write_segmentation(volumes["labels"](), paths[self.modalities[0]], path, values[values != 0])
                 else:
                     write_volume(volumes[kind](), path)
                 yield path
+        if self.names and "labels" in outputs:
+            for name, write in zip(TABLES, (write_slicer_table, write_itksnap_labels), strict=True):
+                write(self.names, pathlib.Path(out) / name)
+                yield pathlib.Path(out) / name
 
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""
@@ -142,7 +157,7 @@ class Ensemble(Segmenter):
                     )
         numbers = range(1, len(first.label_values))
         single = [k for k in numbers if 2 * sum(k in member.single for member in members) > len(members)]
-        super().__init__(first.modalities, first.label_values, (), None, None, single)
+        super().__init__(first.modalities, first.label_values, (), None, None, single, first.names)
         self.members = members
 
     def __call__(self, images):
@@ -187,10 +202,10 @@ def most_probable(probabilities):
 def inputs(words, modalities):
     """[(name, {modality: path})] of the command's words.
 
-    A word is a volume (networks of one modality), a folder with one file per modality whose name ends in it
-    (`x_flair.nii.gz`, `FLAIR.nii.gz`), or `t1=FILE,flair=FILE`. An input is called as its file, or as the folder of a
-    file that is called as the modality (`p1/FLAIR.nii.gz`); where two would have one name, the names of their folders
-    are put before it.
+    A word is a volume (networks of one modality), a picture (likewise, or of its three colours), a folder with one file
+    per modality whose name ends in it (`x_flair.nii.gz`, `FLAIR.nii.gz`), or `t1=FILE,flair=FILE`. An input is called
+    as its file, or as the folder of a file that is called as the modality (`p1/FLAIR.nii.gz`); where two would have one
+    name, the names of their folders are put before it.
 
     Raises:
         UserError: a word is none of these, or two are one.
@@ -226,6 +241,9 @@ def _input(word, modalities):
     path = pathlib.Path(os.path.abspath(word))
     if not os.path.exists(file_of(word)):
         raise UserError(f"{word}: no such file; give {_wanted(modalities)}")
+    if is_picture(word) and file_of(word) == word and (len(modalities) == 1 or set(modalities) == set(COLOURS)):
+        parts = (GREY,) if len(modalities) == 1 else modalities
+        return path.stem, {name: f"{word}::{part}" for name, part in zip(modalities, parts, strict=True)}
     if len(modalities) == 1:
         return _stem(word, modalities), {modalities[0]: word}
     if not path.is_dir():
@@ -260,8 +278,12 @@ def _stem(path, modalities):
     return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
 
 
-def _target(out, name, kind):
-    return pathlib.Path(out) / (f"{name}_labels.dcm" if kind == DICOM_SEG else f"{name}_{kind}.nii.gz")
+def _target(out, name, kind, paths):
+    """The file of an output of a case; labels of a picture are a picture, what has fractions is none."""
+    if kind == DICOM_SEG:
+        return pathlib.Path(out) / f"{name}_labels.dcm"
+    pictured = kind == "labels" and all(is_picture(path) for path in paths.values())
+    return pathlib.Path(out) / f"{name}_{kind}.{'png' if pictured else 'nii.gz'}"
 
 
 def check_grids(images, paths):

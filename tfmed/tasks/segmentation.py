@@ -122,9 +122,10 @@ class SegmentationConfig(MethodConfig):
         return len(self.label_values)
 
     @property
-    def names(self):
-        """{number of a class in files: its name}, of the classes that are a region of their own."""
-        return {values[0]: name for name, values in self.regions.items() if len(values) == 1}
+    def class_names(self):
+        """{number in files: name} where every class has a name of its own, else nothing."""
+        names = {values[0]: name for name, values in self.regions.items() if len(values) == 1}
+        return names if set(names) == set(self.label_values[1:]) else {}
 
     @property
     def scored(self):
@@ -216,9 +217,8 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
             raise DataError("the labels of all training cases are empty; check data.root and model.label_values")
         for value, count in zip(self.config.label_values, total, strict=True):
             if not count:
-                raise DataError(
-                    f"label value {value} stands in no training case; take it out of model.label_values, or add cases"
-                )
+                where = "model.labels" if self.config.labels else "model.label_values"
+                raise DataError(f"label value {value} stands in no training case; take it out of {where}, or add cases")
 
     def patches(self, cases, stream=0, foreground=None, slices=None):
         """Patches of some cases; streams with different numbers draw differently."""
@@ -237,7 +237,13 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         """Segments scans with the trained network."""
         config = self.config
         return Segmenter(
-            config.modalities, config.label_values, self.preprocessing(), self.probabilities, self.labels, self.single
+            config.modalities,
+            config.label_values,
+            self.preprocessing(),
+            self.probabilities,
+            self.labels,
+            self.single,
+            config.class_names,
         )
 
     def probabilities(self, image, finish=None):
@@ -328,7 +334,9 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         for case in (labelled[0] or labelled[1])[:3]:
             images, label = read_case(case, self.case_spec)
             shown.append(Overlay.of(case.id, images, label, self.segmenter()(images), self.config.label_values))
-        return {"segmentation": Overlay(tuple(shown), self.config.label_values, self.config.names)} if shown else {}
+        return (
+            {"segmentation": Overlay(tuple(shown), self.config.label_values, self.config.class_names)} if shown else {}
+        )
 
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""
@@ -380,7 +388,7 @@ def segmenter_note(config, outside, inside, single):
         "task": "segmentation",
         "modalities": list(config.modalities),
         "label_values": list(config.label_values),
-        "label_names": config.names,
+        "names": {str(number): name for number, name in config.class_names.items()},
         "signatures": {
             "serving_default": {"inputs": inputs, "labels": "int32 (z, y, x), on the image's grid: `label_values`"},
             "probabilities": {

@@ -1,11 +1,12 @@
-"""Which source reads a folder: found by looking at its names."""
+"""Which source reads a folder: found by looking at its names, and at some pictures."""
 
 import json
 import pathlib
 import re
 
-from tfmed.errors import DataError
+from tfmed.errors import DataError, UserError
 from tfmed.io.stack import SUFFIXES as PICTURES
+from tfmed.io.stack import read_stack
 
 from .listing import LABEL_ENDING, files_below, folder, volume_suffix
 
@@ -31,8 +32,16 @@ def detect(root):
             raise DataError(f"{base / images}: holds volumes and pictures; move one kind out of it")
         if kinds:
             where = {"images": images, "labels": labels}
+            options = _without(where, images="images", labels="labels")
+            if kinds == {"picture"} and _in_colour(base / images):
+                return "image_pairs", options | {"colour": True}
             source = "image_pairs" if kinds == {"picture"} else "nifti_folder"
-            return source, _without(where, images="images", labels="labels") | {"modality": "image"}
+            return source, options | {"modality": "image"}
+    if images and not labels:
+        known = ", ".join(f"{name}/" for name in LABELS)
+        raise DataError(
+            f"{base}: has {images}/ but no label maps; give them the names of their images in one of {known}"
+        )
     ending = _label_ending(base)
     if ending:
         parts = {f"{part}_folder": part for part in ("validation", "test") if (base / part).is_dir()}
@@ -62,6 +71,19 @@ def _without(options, **defaults):
 
 def _kind(path):
     return "volume" if volume_suffix(path) else "picture" if path.suffix.lower() in PICTURES else None
+
+
+def _in_colour(folder, most=8):
+    """Whether any of some pictures has colours that are no greys; one that cannot be read tells nothing."""
+    pictures = [path for path in files_below(folder) if _kind(path) == "picture"]
+    for path in pictures[:: max(1, len(pictures) // most)]:
+        try:
+            array = read_stack([path]).array
+        except UserError:
+            continue
+        if array.ndim == 4 and array.shape[3] >= 3 and (array[..., :3] != array[..., :1]).any():
+            return True
+    return False
 
 
 def _label_ending(base):

@@ -1,7 +1,7 @@
 """Pictures (PNG, JPEG, TIFF) and the pictures of their label maps, under one name in two folders."""
 
 from tfmed.data.case import Case
-from tfmed.io.parts import GREY
+from tfmed.io.parts import COLOURS, GREY, NUMBERS
 from tfmed.io.stack import SUFFIXES
 
 from .listing import files_below, folder, group_of, match_labels, nothing, only_once, unique
@@ -9,8 +9,11 @@ from .listing import files_below, folder, group_of, match_labels, nothing, only_
 _LAYOUT = "pictures (.png, .jpg, .tif) in images/ and their label maps in labels/, under the same names"
 
 
-def image_pairs(root=None, images="images", labels="labels", group_pattern=None, modality="image"):
-    """2-D images with label maps; colour is turned to grey when it is read, a pixel counts as 1 mm.
+def image_pairs(root=None, images="images", labels="labels", group_pattern=None, modality="image", colour=False):
+    """2-D images with label maps, whose grey values are numbers of classes; a pixel counts as 1 mm.
+
+    Colour of an image is turned to grey when it is read, or gives the three images "red", "green" and "blue" of a case;
+    of a label map it is refused.
 
     Args:
         root: the folder.
@@ -18,6 +21,7 @@ def image_pairs(root=None, images="images", labels="labels", group_pattern=None,
         group_pattern: regular expression with one group, searched in the file's path below `images`: the patient that a
             picture belongs to. Without it every picture is a patient of its own.
         modality: name under which a case gives its image.
+        colour: whether a case's images are its three colours.
 
     Raises:
         DataError: a folder is missing or empty; a label map of no image; two files of one name; a malformed pattern.
@@ -33,8 +37,8 @@ def image_pairs(root=None, images="images", labels="labels", group_pattern=None,
         Case(
             name,
             group_of(key, group_pattern, path, "image_pairs") or name,
-            {modality: f"{path}::{GREY}"},
-            f"{masks[key]}::{GREY}" if key in masks else None,
+            {name: f"{path}::{name}" for name in COLOURS} if colour else {modality: f"{path}::{GREY}"},
+            f"{masks[key]}::{NUMBERS}" if key in masks else None,
         )
         for name, (key, path) in zip(names, found.items(), strict=True)
     ]

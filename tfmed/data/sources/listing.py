@@ -104,6 +104,7 @@ def match_labels(images: Collection[str], labels: Mapping[str, Any], some: bool 
             continue
         if len(names) != 1 or names[0] in found:
             why = f"two labels fit {names[0]}" if names else "no image has this name"
+            why = f"{len(names)} images fit it, {names[0]} and {names[1]}" if len(names) > 1 else why
             raise DataError(f"{label}: is a label, but {why}; give it the name of its image, or move it away")
         found[names[0]] = label
     return found

@@ -25,6 +25,7 @@ class BrainNetGANMethod(GenerationMethod):
     """Class-conditional generation of connectomes."""
 
     Config = Config
+    in_space = False
 
     # --- data -----------------------------------------------------------------------------------------------------
 
