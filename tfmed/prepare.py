@@ -3,7 +3,6 @@
 Lists what each case is like, all problems at once, and what is plausibly wrong with cases that can be used.
 """
 
-import json
 import sys
 
 from tfmed import cli
@@ -17,33 +16,55 @@ def main(argv):
     parser.add_argument("config", help="settings file")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--profile", default="paper")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output, for machines")
+    cli.add_json(parser)
     parser.add_argument("--out", help="folder for contact sheets (PNG): a slice of each case with its labels' outlines")
     arguments = parser.parse_intermixed_args(argv)
     cli.start_tensorflow()
-    from tfmed import registry
-    from tfmed.config import load_config
-    from tfmed.data import sources
-    from tfmed.engine.terminal import progress
-
-    settings = load_config(arguments.config, arguments.overrides, arguments.profile)
-    kind = registry.method_class(settings.method)
-    settings = kind.planned(settings, None, progress)
-    method, data = kind(settings), settings.data
-    if arguments.out and not method.in_space:
-        raise UserError(f"--out: {settings.method} has no images of which slices could be shown; leave it out")
-    cases = sources.open(data.source, data.root, **data.options)
-    found = _looked_at(method, cases, progress)
-    found["unused"] = sources.unused(data.root, cases)
-    if arguments.out:
-        found["sheets"] = _sheets(method, cases, found, cli.new_folder(arguments.out), progress)
+    method, cases, found = _prepared(arguments.config, arguments.overrides, arguments.profile, arguments.out)
     if arguments.json:
-        print(json.dumps(_document(method, cases, found), indent=1))
+        cli.print_json(_document(method, cases, found))
     else:
         _tell(method, cases, found)
     if count := sum(map(len, found["problems"].values())):
         where = "the document" if arguments.json else "the table above"
         raise DataError(f"{count} problem(s) in {where}; fix or remove these cases")
+
+
+def _prepare(config, overrides=(), profile="paper", out=None):
+    """Look at every case of settings, check it and fill the preprocessing cache.
+
+    Args:
+        config: path or name of a settings file, or the Settings that `load_config` gave.
+        overrides, profile: as in `load_config`, when `config` is a path.
+        out: folder for contact sheets (PNG); None: none are drawn.
+
+    Returns:
+        The document that `tfmed prepare --json` prints; "problems" lists what keeps cases from being used.
+    """
+    return _document(*_prepared(config, overrides, profile, out))
+
+
+def _prepared(config, overrides, profile, out):
+    """(method, cases, what was found)"""
+    from tfmed import registry
+    from tfmed.config import load_config
+    from tfmed.data import sources
+    from tfmed.engine import use
+    from tfmed.engine.settings import Settings
+    from tfmed.engine.terminal import progress
+
+    settings = config if isinstance(config, Settings) else load_config(config, overrides, profile)
+    kind = registry.method_class(settings.method)
+    settings = kind.planned(settings, None, progress)
+    method, data = kind(settings), settings.data
+    if out and not method.in_space:
+        raise UserError(f"--out: {settings.method} has no images of which slices could be shown; leave it out")
+    cases = sources.open(data.source, data.root, **data.options)
+    found = _looked_at(method, cases, progress)
+    found["unused"] = sources.unused(data.root, cases)
+    if out:
+        found["sheets"] = _sheets(method, cases, found, use.new_folder(out), progress)
+    return method, cases, found
 
 
 def _looked_at(method, cases, progress):
@@ -259,3 +280,4 @@ def _chosen(cases, warned, most):
 
 if __name__ == "__main__":
     sys.exit(cli.run(main))
+cli.callable_module(__name__, _prepare)
