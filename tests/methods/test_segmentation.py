@@ -253,7 +253,7 @@ def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):
              f"data.cache_dir={root / 'cache'}"]  # fmt: skip
     assert cli.run(plan.main, words) == 0
     said = capsys.readouterr().out
-    for words in ("8 cases of 8 patients", "labels: 1 (8 cases), 4", "data.preprocess", "[{step: zscore}]", "because"):
+    for words in ("8 cases of 8 patients", "labels: 1 (8 cases), 4", "data.preprocess", "{step: zscore}]", "because"):
         assert words in said
     settings = tfmed.load_config(tmp_path / "plan.yaml")
     assert settings.model.labels == {"label 1": 1, "label 4": 4, "label 7": 7} and not settings.model.plan

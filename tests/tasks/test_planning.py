@@ -7,7 +7,7 @@ import yaml
 from tests.support.volumes import AFFINE
 from tfmed.data import sources
 from tfmed.errors import DataError
-from tfmed.io import Volume, write_volume
+from tfmed.io import Volume, reorient, write_volume
 from tfmed.methods.segmentation import Config
 from tfmed.tasks import planning
 from tfmed.tasks.backbones import UNet
@@ -19,7 +19,7 @@ def fingerprint(shape=(30, 60, 60), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=
     values = {"image": (10.0, 300.0, 120.0, 50.0, lowest, 400.0)}
     known = dict(modalities=("image",), shapes=[shape] * 5, spacings=[spacing] * 5, values=values,
                  labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground,
-                 labelled_patients=5, ids=tuple("abcde"))  # fmt: skip
+                 labelled_patients=5, ids=tuple("abcde"), orientation="RAS")  # fmt: skip
     return planning.Fingerprint(**known | changes)
 
 
@@ -60,17 +60,17 @@ def test_every_plan_is_valid(seed):
 
 def test_ct_is_clipped_and_mr_is_not():
     ct = chosen(fingerprint(lowest=-1024.0))["data.preprocess"]
-    assert ct == [{"step": "window", "window_hu": [10.0, 300.0], "range": [-2.2, 3.6]}]
-    assert chosen(fingerprint())["data.preprocess"] == [{"step": "zscore"}]
+    assert ct[2:] == [{"step": "window", "window_hu": [10.0, 300.0], "range": [-2.2, 3.6]}]
+    assert chosen(fingerprint())["data.preprocess"][2:] == [{"step": "zscore"}]
 
 
 def test_resampled_only_where_voxels_differ():
     mixed = fingerprint(spacings=[(2.0, 0.8, 0.8)] * 3 + [(3.0, 1.0, 1.0)] * 2)
-    assert chosen(mixed)["data.preprocess"][0] == {"step": "resample", "spacing_mm": [2.0, 0.8, 0.8]}
+    assert chosen(mixed)["data.preprocess"][1] == {"step": "resample", "spacing_mm": [2.0, 0.8, 0.8]}
     coarse = fingerprint(
         spacings=[(10.0, 0.8, 0.8), (9.0, 0.8, 0.8), (8.0, 0.8, 0.8), (5.0, 0.8, 0.8), (10.0, 0.8, 0.8)]
     )
-    assert chosen(coarse)["data.preprocess"][0]["spacing_mm"][0] == pytest.approx(6.2)
+    assert chosen(coarse)["data.preprocess"][1]["spacing_mm"][0] == pytest.approx(6.2)
 
 
 def test_numbers_that_count_objects_are_one_class():
@@ -104,11 +104,32 @@ def test_a_network_that_is_given_is_not_taken_for_a_thin_one():
 
 def test_voxels_are_larger_where_a_patch_would_show_little():
     found = fingerprint((88, 144, 190), (0.6, 0.6, 0.6))
-    (step, *_), patch = (chosen(found, 5, 4e-6)[key] for key in ("data.preprocess", "model.patch"))
+    (_, step, *_), patch = (chosen(found, 5, 4e-6)[key] for key in ("data.preprocess", "model.patch"))
     assert step["step"] == "resample" and 0.6 < step["spacing_mm"][0] <= 1.2  # at most twice
     assert np.prod(patch) < 0.5 * 96**3
     small = fingerprint((40, 40, 40), (1.0, 1.0, 1.0))
-    assert chosen(small, 20, 4e-6)["data.preprocess"] == [{"step": "zscore"}]
+    assert chosen(small, 20, 4e-6)["data.preprocess"][1]["spacing_mm"] == [1.0, 1.0, 1.0]
+
+
+def test_scans_of_another_size_or_direction_are_made_like_the_others():
+    """Also where all that were looked at are alike: what comes later may not be. Pictures have neither."""
+    turn, resample, *_ = chosen(fingerprint())["data.preprocess"]
+    assert turn == {"step": "orient", "to": "RAS"} and resample["spacing_mm"] == [2.0, 0.8, 0.8]
+    picture = fingerprint((1, 256, 256), (1.0, 1.0, 1.0), orientation=None)
+    assert chosen(picture)["data.preprocess"] == [{"step": "zscore"}]
+
+
+def test_axes_are_compared_as_they_lie_in_the_body(tmp_path):
+    """One scan in three, written with its axes in another order and direction, is no scan of another shape."""
+    draw = np.random.default_rng(0)
+    for name, codes in (("a", "LPS"), ("b", "LPS"), ("c", "SRA")):
+        image = Volume(draw.normal(size=(9, 20, 30)).astype("float32"), np.diag([-0.7, -0.9, 3.0, 1.0]))
+        label = Volume((np.asarray(image.array) > 1).astype("uint8"), image.affine)
+        for folder, volume in (("images", image), ("labels", label)):
+            write_volume(reorient(volume, codes), tmp_path / folder / f"{name}.nii.gz")
+    found = planning.fingerprint(sources.open("nifti_folder", tmp_path, **sources.detect(tmp_path)[1]))
+    assert found.orientation == "LPS" and set(found.shapes) == {(9, 20, 30)}
+    np.testing.assert_allclose(found.spacings, [(3.0, 0.9, 0.7)] * 3, rtol=1e-6)
 
 
 def test_a_patch_suits_the_smallest_image_too():

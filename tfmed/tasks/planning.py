@@ -42,13 +42,14 @@ class Fingerprint:
 
     Attributes:
         modalities: names of the images of a case.
-        shapes, spacings: (z, y, x) of each case that was looked at; voxels and mm.
+        shapes, spacings: (z, y, x) of each case that was looked at, turned to `orientation`; voxels and mm.
         values: {image: (0.5, 99.5 percentile, mean, standard deviation) of the labelled voxels, lowest, highest}.
         labels: {number in label maps: (voxels, cases)} without the background.
         cases, labelled, patients, labelled_patients: how many there are; of these with a label map in every case.
         ids: of the cases that were looked at.
         foreground: median share of labelled voxels in a case.
         warnings: what is plausibly wrong with the cases that were looked at, a `Suspicion` each.
+        orientation: the directions of most cases' axes (x, y, z), such as "RAS"; None of pictures.
     """
 
     modalities: tuple
@@ -63,6 +64,7 @@ class Fingerprint:
     labelled_patients: int
     ids: tuple
     warnings: tuple = ()
+    orientation: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +110,27 @@ def fingerprint(cases, progress=lambda items, text: items):
     ranges = {name: [(one.images[name].lowest, one.images[name].highest) for one in seen] for name in names}
     shares = [sum(one.labels.values()) / math.prod(one.images[names[0]].shape) for one in seen]
     first = [one.images[names[0]] for one in seen]
+    lying = collections.Counter(one.orientation for one in first if one.spacing is not None).most_common(1)
+    orientation = lying[0][0] if lying else None
+    turned = [_axes_towards(orientation, one) for one in first]
     return Fingerprint(
-        names, [one.shape for one in first], [one.spacing or (1.0, 1.0, 1.0) for one in first],
+        names, [tuple(one.shape[axis] for axis in axes) for one, axes in zip(first, turned, strict=True)],
+        [tuple((one.spacing or (1.0, 1.0, 1.0))[axis] for axis in axes)
+         for one, axes in zip(first, turned, strict=True)],
         {name: _statistics(values[name], ranges[name]) for name in names}, dict(labels), len(cases), len(labelled),
         len({case.group for case in cases}), float(np.median(shares)),
         len({case.group for case in cases} - {case.group for case in cases if case.label is None}),
-        tuple(one.id for one in seen), tuple(suspicions(seen)),
+        tuple(one.id for one in seen), tuple(suspicions(seen)), orientation,
     )  # fmt: skip
+
+
+def _axes_towards(orientation, facts):
+    """The axes (z, y, x) of an image in the order in which an orientation has them."""
+    if orientation is None or facts.spacing is None:
+        return 0, 1, 2
+    pairs = [next(pair for pair in ("LR", "PA", "IS") if code in pair) for code in facts.orientation]
+    places = [next(axis for axis, pair in enumerate(pairs) if code in pair) for code in orientation]
+    return tuple(2 - place for place in reversed(places))
 
 
 def _check(case, images, label):
@@ -205,7 +221,8 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         *_split(found),
         Choice("model.modalities", list(found.modalities), "the images of a case"),
         _labels(found),
-        Choice("data.preprocess", [*resampling, *_intensity(found)], f"{why_spacing}; {_intensity_reason(found)}"),
+        Choice("data.preprocess", [*_turning(found), *resampling, *_intensity(found)],
+               f"{why_spacing}; {_intensity_reason(found)}"),
         Choice("model.patch", list(patch), f"{why_axes}; about {budget:.0f} voxels in the images' shape"),
         Choice("model.network", chosen, f"{levels} levels from {first} channels on: as the patch and the time allow"),
         Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
@@ -288,13 +305,19 @@ def _spacing(found):
     """(target spacing (z, y, x) in mm, list of the resampling step or of nothing, why)."""
     spacings = np.array(found.spacings)
     median = np.median(spacings, axis=0)
+    if found.orientation is None:
+        return median, [], "pictures, which have no voxel size"
     if (np.abs(spacings / median - 1) < 0.02).all():
-        return median, [], "all voxels have one size, so that nothing is resampled"
+        return median, [_resampling(median)], "all voxels have one size, to which scans of another are resampled"
     coarse = int(median.argmax())
     target = median.copy()
     if median[coarse] > _COARSE * np.delete(median, coarse).max():
         target[coarse] = np.percentile(spacings[:, coarse], 10)
     return target, [_resampling(target)], "resampled to the median voxel size (of coarse slices to a fine one)"
+
+
+def _turning(found):
+    return [] if found.orientation is None else [{"step": "orient", "to": found.orientation}]
 
 
 def _resampling(spacing):
