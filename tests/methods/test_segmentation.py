@@ -320,6 +320,9 @@ def test_pictures_in_colour(tmp_path, capsys):
     for path in (run.path / "previews").glob("*.png"):
         with PIL.Image.open(path) as preview:
             assert "patient" not in preview.text["Description"] and "Planes" not in preview.text["Description"]
+    (row,) = run.evaluate(part="validation")["evaluation"]
+    assert "HD95 px mean" in row and not any(" mm" in name for name in row)
+    assert " mm" not in (run.path / "report.html").read_text(encoding="utf-8").partition("<pre")[0]
 
 
 def test_a_grey_picture_is_segmented_by_its_grey(tmp_path):

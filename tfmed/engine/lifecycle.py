@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfmed import compat, registry
 from tfmed import config as configuration
 from tfmed.data import sources
-from tfmed.engine import lock, placement, previews, report
+from tfmed.engine import lock, loggers, placement, previews, report
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import METRICS, TIMING, Table
@@ -61,6 +61,7 @@ def fit(
         raise RunError("--resume needs --run-dir, the directory of the run to go on with")
     run_dir = expanded(run_dir) if run_dir else None
     set_up_logging()
+    loggers.check_installed(settings.train.loggers)
     strategy = placement.strategy(settings.train)
     worker = placement.worker(strategy)
     _repeatable(settings)
@@ -101,7 +102,8 @@ def _train(run, method, strategy, worker, record):
         _advise_on_cpus(run.settings.train.precision)
     drawn = {}
     shown = functools.partial(_preview, run, method, chief, drawn)
-    _train_stages(run, method, strategy, worker, _observers(run, shown, drawn, chief))
+    with loggers.opened(run, drawn) if chief else contextlib.nullcontext([]) as others:
+        _train_stages(run, method, strategy, worker, [shown, *others])
     shown("preview", None, None)
     if chief:
         report.write(run)
@@ -263,13 +265,6 @@ def _drop_later_rows(table, newest):
     return table.keep(lambda row: row["stage"] in before or (row["stage"] == stage and int(row["step"]) <= step))
 
 
-def _observers(run, shown, drawn, chief):
-    observers = [shown]
-    if chief and run.settings.train.tensorboard:
-        observers.append(_TensorBoard(run.path / "tensorboard", drawn))
-    return observers
-
-
 def _preview(run, method, chief, drawn, event, step, values):
     """Write pictures; the other machines make them too, because averages over machines are read by all together."""
     if event != "preview":
@@ -277,27 +272,3 @@ def _preview(run, method, chief, drawn, event, step, values):
     pictures = previews.pictures(method)
     if chief:
         previews.write(pictures, run.path, step, drawn)
-
-
-class _TensorBoard:
-    """Events for TensorBoard.
-
-    Args:
-        folder: where they lie.
-        drawn: {name: (digest, path)} of the newest pictures.
-    """
-
-    def __init__(self, folder, drawn):
-        self.folder, self.drawn, self.writer = folder, drawn, None
-
-    def __call__(self, event, step, values):
-        if self.writer is None:  # not before there is something to write: a run that is refused is left as it was
-            self.writer = tf.summary.create_file_writer(str(self.folder))
-        with self.writer.as_default(step):
-            for name, value in (values or {}).items():
-                tf.summary.scalar(f"{event}/{name}".replace("row", "train"), value)
-            if event == "preview":
-                for name, (_, path) in sorted(self.drawn.items()):
-                    picture = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)
-                    tf.summary.image(name, picture[None])
-        self.writer.flush()

@@ -195,12 +195,13 @@ def reopen(run_dir: PathLike, settings: "Settings") -> Run:
         RunError: the settings differ in more than how far and how loudly to train.
     """
     run = load_run(run_dir)
-    old, new = (_flat(s.model_dump(mode="json")) for s in (run.settings, settings))
+    old, new = (flat(s.model_dump(mode="json")) for s in (run.settings, settings))
     free = (
         "train.steps",
         "train.log_every",
         "train.keep_checkpoints",
         "train.tensorboard",
+        "train.loggers",
         "profile",
         "train.preview_every",
         "data.root",
@@ -264,11 +265,12 @@ def _fresh_name(method: str) -> pathlib.Path:
     return next(path for path in candidates if not path.exists())
 
 
-def _flat(values: Any, prefix: str = "") -> Any:
-    flat: dict[str, Any] = {}
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """{"train.steps": 100} of nested settings."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -46,6 +46,7 @@ class TrainConfig(Strict):
     keep_checkpoints: int = Field(3, gt=0)  # the newest, beside the best
     early_stopping: EarlyStoppingConfig | None = None  # {metric, mode, patience}; null: never
     tensorboard: bool = True  # write its events too
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = ()  # where losses and pictures go besides
 
     @pydantic.model_validator(mode="after")
     def _fits(self):

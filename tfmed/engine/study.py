@@ -25,7 +25,7 @@ _DONE = "scored.json"  # in a run directory: with which settings it was trained 
 _AGAIN = "remove {}, and the same command scores the run again"
 _RESULTS = ("comparison.csv", "cases.csv", "scores.png", "median_case.png", "report.html")
 _BROKEN_OFF = (130, 143, -2, -15)  # exit statuses of a run that a signal ended
-_BOXES = ("Dice", "HD95 mm", "ASSD mm")
+_BOXES = ("Dice", "HD95 mm", "ASSD mm", "HD95 px", "ASSD px")
 
 
 @dataclasses.dataclass(frozen=True)

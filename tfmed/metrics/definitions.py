@@ -7,22 +7,22 @@ from tfmed.metrics import surface
 
 SPREAD = "std and ±: standard deviation of the sample (divided by n - 1)"
 _SCORES = {  # name of a score, as a regular expression -> what it is
-    r"HD mm": "largest of all distances between the two surfaces",
-    r"HD95 mm": f"{surface.HD95} (MedPy; MONAI takes the larger one of both directed percentiles)",
-    r"ASSD mm": f"{surface.ASSD} (MedPy before 0.5)",
-    r"MSD mm": f"{surface.MSD} (MedPy since 0.5, MONAI)",
-    r"NSD [\d.]+ mm": f"{surface.NSD} (Nikolov et al. 2021, voxels counted in place of areas)",
+    r"HD (mm|px)": "largest of all distances between the two surfaces",
+    r"HD95 (mm|px)": f"{surface.HD95} (MedPy; MONAI takes the larger one of both directed percentiles)",
+    r"ASSD (mm|px)": f"{surface.ASSD} (MedPy before 0.5)",
+    r"MSD (mm|px)": f"{surface.MSD} (MedPy since 0.5, MONAI)",
+    r"NSD [\d.]+ (mm|px)": f"{surface.NSD} (Nikolov et al. 2021, voxels counted in place of areas)",
 }
 
 
-def nsd_column(tolerance: float) -> str:
-    """The name of a column of surface Dices at a tolerance in mm.
+def nsd_column(tolerance: float, unit: str = "mm") -> str:
+    """The name of a column of surface Dices at a tolerance.
 
     Example:
         >>> nsd_column(2.0)
         'NSD 2 mm'
     """
-    return f"NSD {tolerance:g} mm"
+    return f"NSD {tolerance:g} {unit}"
 
 
 def of_columns(columns: Iterable[str]) -> list[str]:

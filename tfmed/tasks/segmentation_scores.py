@@ -5,6 +5,7 @@ What the distances are `tfmed.metrics.definitions` says; standard deviations are
 
 import numpy as np
 
+from tfmed.data.census import is_picture
 from tfmed.data.checks import check_case, is_phantom
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
@@ -49,13 +50,13 @@ def evaluate(methods, part="test", seed=0):
 
 
 def case_rows(method, segmenter, case, seed=0, tolerance=None):
-    """A row of scores for each region of one case.
+    """A row of scores for each region of one case; distances in mm, of pictures in pixels (px).
 
     Args:
         method: the Method, and `segmenter` its Segmenter.
         case: the Case.
         seed: of stored transformations.
-        tolerance: of surface Dices, mm; None: the method's own.
+        tolerance: of surface Dices, in the same unit; None: the method's own.
     """
     tolerance = method.config.nsd_tolerance_mm if tolerance is None else tolerance
     images, label = read_case(case, method.case_spec)
@@ -64,6 +65,7 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
     prediction, spacing = found.labels.array, images[0].spacing
     calibration = expected_calibration_error(found.probabilities.array, reference)
     extra = method.extra_scores(case, found, seed)
+    unit = "px" if all(is_picture(str(address)) for address in case.images.values()) else "mm"
     rows = []
     for name, classes in method.config.scored.items():
         ours, theirs = np.isin(prediction, classes), np.isin(reference, classes)
@@ -73,10 +75,10 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
             "Dice": dice(ours, theirs),
             "Jaccard": jaccard(ours, theirs),
             "volume error %": relative_volume_error(ours, theirs),
-            "HD95 mm": distances.hd95,
-            "ASSD mm": distances.assd,
-            "MSD mm": distances.msd,
-            nsd_column(tolerance): distances.nsd(tolerance),
+            f"HD95 {unit}": distances.hd95,
+            f"ASSD {unit}": distances.assd,
+            f"MSD {unit}": distances.msd,
+            nsd_column(tolerance, unit): distances.nsd(tolerance),
             "calibration error": calibration,
         }
         rows.append(row | extra.get(name, {}))
@@ -96,7 +98,7 @@ def _summaries(rows, runs, seed):
                 if key == "Dice":
                     line |= {"Dice 5 - 95 %": f"{found.p5:.3f} - {found.p95:.3f}"}
                     line |= {"Dice mean, 95 % interval": f"{found.low:.3f} - {found.high:.3f}"}
-                if key == "HD95 mm":
+                if key.startswith("HD95 "):
                     line |= {"HD95 undefined": found.undefined}
             if run != runs[0]:
                 line |= {"p (Wilcoxon, Dice)": _p_value(rows, runs[0], run, region)}
