@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,7 @@ import warnings
 import pytest
 
 import tfmed
-from tfmed import cli, registry
+from tfmed import cli, completion, registry
 from tfmed.errors import UserError
 
 pytestmark = pytest.mark.current
@@ -250,3 +251,29 @@ def test_errors_of_ours_are_not_hidden():
 
     with pytest.raises(OSError, match="no file"):
         cli.run(main, [])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_verb_and_option(shell, capsys):
+    assert cli.run(completion.main, [shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in cli.VERBS) and "--run-dir" in script and "--folds" in script
+    assert (
+        subprocess.run([shell, "-n"], input=script, encoding="utf-8", check=False).returncode == 0
+        if (shutil.which(shell))
+        else "_tfmed" in script
+    )
+
+
+def test_bash_completes_a_verb_and_an_option(tmp_path):
+    script = subprocess.run(
+        [sys.executable, "-m", "tfmed.completion", "bash"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    asked = """
+COMP_WORDS=(tfmed {words}); COMP_CWORD={last}; COMP_LINE="tfmed {words}"; COMP_POINT=${{#COMP_LINE}}
+$(complete -p tfmed | sed 's/.*-F \\([^ ]*\\).*/\\1/') tfmed; echo "${{COMPREPLY[@]}}"
+"""
+    for words, last, wanted in (("pre", 1, {"predict", "prepare"}), ("compare --fo", 2, {"--folds"})):
+        said = subprocess.run(["bash", "-c", script + asked.format(words=words, last=last)], capture_output=True,
+                              encoding="utf-8", check=True)  # fmt: skip
+        assert wanted <= set(said.stdout.split()), said

@@ -23,7 +23,7 @@ from tfmed.files import check_text, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "catalog", "configs", "settings",
+    "catalog", "configs", "settings", "completion",
 )  # fmt: skip
 
 
@@ -134,11 +134,33 @@ def _warn_in_one_line() -> None:
     warnings.formatwarning = one_line
 
 
+class _Asked(Exception):
+    """Carries the parser of a verb that was only asked for it."""
+
+
 class Parser(argparse.ArgumentParser):
     """Usage errors in one line, like all others."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if isinstance(args, _ParserAlone):
+            raise _Asked(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see '{self.prog} --help'")
+
+
+class _ParserAlone(list[str]):
+    """Words by which a verb is asked for its parser alone."""
+
+
+def parser_of(main: Callable[[list[str]], Any]) -> Parser:
+    """The parser that a verb's `main` makes; the verb does nothing."""
+    try:
+        main(_ParserAlone())
+    except _Asked as answer:
+        return answer.args[0]
+    raise TypeError("the verb parses no words")
 
 
 def start_tensorflow() -> None:
