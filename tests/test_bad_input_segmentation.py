@@ -267,10 +267,6 @@ def one_nan(place):
     write_volume(volume, place / "case" / "x_t2.nii.gz")
 
 
-def second_case(place):
-    shutil.copytree(place / "case", place / "other" / "case")
-
-
 def exported(place, name):
     return place / "run" / "export" / name
 
@@ -287,7 +283,7 @@ PREDICT = {
         lambda place: (place / "case" / "x_t2.nii.gz").unlink(), [MODEL, INPUT], "case", "0 files for 't2'", "give t1=",
     ),
     "one image of two": (nothing, [MODEL, "{place}/case/x_t1.nii.gz"], "x_t1.nii.gz", "2 are needed", "give t1=FILE"),
-    "two of one name": (second_case, [RUN, INPUT, "{place}/other/case"], "two inputs have this name", "own"),
+    "one twice": (nothing, [RUN, INPUT, INPUT], "two inputs have this name", "own"),
     "NaN": (one_nan, [RUN, INPUT], "x_t2.nii.gz", "NaN", "replace"),
     "damaged image": (lambda place: truncate(place / "case" / "x_t2.nii.gz"), [MODEL, INPUT], "x_t2.nii.gz"),
     "other grid": (
