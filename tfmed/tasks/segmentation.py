@@ -325,7 +325,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""
-        return SegmentationModule(self)
+        return exported(self)
 
 
 def window_probabilities(network, config, windows):
@@ -340,7 +340,7 @@ def window_probabilities(network, config, windows):
     return tf.reshape(found, (-1, *shape[1:-1], config.classes)) if len(config.patch) == 2 else found
 
 
-class SegmentationModule(ExportModule):
+def exported(method):
     """What a SavedModel of a segmenter holds: intensities normalised, windows, blending, classes; any volume size.
 
     Signatures take `image` `(z, y, x, channel)` float32, as it is before the steps that the graph does (see the note
@@ -348,46 +348,37 @@ class SegmentationModule(ExportModule):
     "probabilities" gives `probabilities` `(z, y, x, class)` float32.
     """
 
-    def __init__(self, method):
-        super().__init__(method.network)
-        config = method.config
-        steps = method.preprocessing()
-        own = 0
-        while own < len(steps) and hasattr(steps[len(steps) - 1 - own], "graph"):
-            own += 1
-        self._inside = lambda: steps[len(steps) - own :]
-        self.note = {
-            "task": "segmentation",
-            "modalities": list(config.modalities),
-            "label_values": list(config.label_values),
-            "steps": [step.model_dump(mode="json") for step in steps[: len(steps) - own]],
-            "single": list(method.single),
-        }
-        self.values = tf.constant(config.label_values, tf.int32)
-        model_fn = functools.partial(window_probabilities, method.network, config)
-        windows = method._windows()
-        blended = window_graph(model_fn, **windows)
-        labelled = window_graph(model_fn, finish=lambda planes: tf.cast(tf.argmax(planes, -1), tf.uint8), **windows)
-        drops = dropout.layers(method.network)
-        spec = tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")
+    config, steps, own = method.config, method.preprocessing(), 0
+    while own < len(steps) and hasattr(steps[len(steps) - 1 - own], "graph"):
+        own += 1
+    note = {
+        "task": "segmentation",
+        "modalities": list(config.modalities),
+        "label_values": list(config.label_values),
+        "steps": [step.model_dump(mode="json") for step in steps[: len(steps) - own]],
+        "single": list(method.single),
+    }
+    model_fn = functools.partial(window_probabilities, method.network, config)
+    windows = method._windows()
+    blended = window_graph(model_fn, **windows)
+    labelled = window_graph(model_fn, finish=lambda planes: tf.cast(tf.argmax(planes, -1), tf.uint8), **windows)
+    drops = dropout.layers(method.network)
 
-        def start(image):
-            for drop in drops:
-                drop.calls.assign(0)
-            channels = tf.unstack(image, axis=-1)
-            for step in self._inside():
-                channels = [step.graph(channel) for channel in channels]
-            return tf.stack(channels, -1)
+    def start(image):
+        for drop in drops:
+            drop.calls.assign(0)
+        channels = tf.unstack(image, axis=-1)
+        for step in steps[len(steps) - own :]:
+            channels = [step.graph(channel) for channel in channels]
+        return tf.stack(channels, -1)
 
-        @tf.function(input_signature=[spec])
-        def labels(image):
-            return {"labels": tf.gather(self.values, tf.cast(labelled(start(image)), tf.int32))}
+    def labels(image):
+        values = tf.constant(config.label_values, tf.int32)
+        return {"labels": tf.gather(values, tf.cast(labelled(start(image)), tf.int32))}
 
-        @tf.function(input_signature=[spec])
-        def probabilities(image):
-            return {"probabilities": blended(start(image))}
+    def probabilities(image):
+        return {"probabilities": blended(start(image))}
 
-        self.labels, self.probabilities = labels, probabilities
-
-    def signatures(self):
-        return {"serving_default": self.labels, "probabilities": self.probabilities}
+    takes = [tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")]
+    calls = {"serving_default": (labels, takes), "probabilities": (probabilities, takes)}
+    return ExportModule([method.network], calls, note)

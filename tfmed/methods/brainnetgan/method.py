@@ -176,16 +176,9 @@ class BrainNetGANMethod(GenerationMethod):
         return rows
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, labels)` gives matrices."""
-        return Sampler(self.model)
-
-
-class Sampler(ExportModule):
-    """`sample(seed, labels)`: matrices `(n, d, d)` float32 in [0, 1] of the classes asked for."""
-
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((None,), tf.int32, "labels")])
-    def sample(self, seed, labels):
-        return {"matrices": sampled(self.model, labels, seed)}
-
-    def signatures(self):
-        return {"serving_default": self.sample, "sample": self.sample}
+        """Its `sample(seed, labels)` gives `matrices` `(n, d, d)` float32 in [0, 1] of the classes asked for."""
+        model = self.model
+        takes = [tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((None,), tf.int32, "labels")]
+        return ExportModule(
+            [model], {"sample": (lambda seed, labels: {"matrices": sampled(model, labels, seed)}, takes)}
+        )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
@@ -12,10 +13,10 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, resample
 from tfmed.data.sampling import flipped
 from tfmed.engine.abilities import Count, Evaluation, Features, Seed
+from tfmed.engine.exporting import ExportModule, one_by_one
 from tfmed.engine.options import Option
 from tfmed.engine.terminal import log
 from tfmed.io import Volume
-from tfmed.methods.ctsgan.export import Sampler
 from tfmed.methods.ctsgan.model import CTSGAN
 from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
 from tfmed.methods.ctsgan.volumes import draw_slab
@@ -223,6 +224,14 @@ class CTSGANMethod(GenerationMethod):
         return resample(self.real(case), self.config.volume_shape).array
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, n)` gives volumes in HU."""
-        spacing = np.abs(np.diag(self.geometry(self.config.volume_shape)))[2::-1]
-        return Sampler(self.model, self.window, spacing)
+        """Its `sample(seed, n)` gives n `volumes` `(n, L, H, W)` int16 in HU, and their spacing (z, y, x) in mm."""
+        model, window, shape = self.model, self.window, self.config.volume_shape
+        spacing = np.abs(np.diag(self.geometry(shape)))[2::-1]
+
+        def in_hu(values):
+            return tf.cast(tf.round(window.invert(values)), tf.int16)
+
+        def volume(seed, index):
+            return model.volume(seed, index, in_hu, tf.int16)
+
+        return ExportModule([model], {"sample": one_by_one(volume, "volumes", shape, tf.int16, spacing_mm=spacing)})

@@ -215,6 +215,19 @@ class CTSGAN(AdversarialModel):
                 volume[-1] = convert(thin[-1, ..., 2])
         return volume
 
+    def volume(self, seed, index, convert, dtype, chunk=32):
+        """As `sample`, of tensors: `(length, H, W)` of `dtype`; besides it, memory holds `chunk` slices."""
+        z = self.sample_latents((seed, index), (seed, index))
+        chunks = -(-z.shape[0] // chunk)
+        padded = tf.pad(z, [[0, chunks * chunk - z.shape[0]], [0, 0]])
+        thin = tf.map_fn(
+            lambda part: convert(self.decode(part)),
+            tf.reshape(padded, (chunks, chunk, z.shape[-1])),
+            fn_output_signature=dtype,
+            parallel_iterations=1,
+        )
+        return assemble(tf.reshape(thin, (-1, *thin.shape[2:]))[: z.shape[0]])
+
     def call(self, z, training=False):
         """Volume `(positions + 2, H, W)` of the latents of all positions `(positions, latent)`, decoded at once."""
         return assemble(self.decode(z))

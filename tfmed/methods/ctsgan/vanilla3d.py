@@ -9,6 +9,7 @@ from tfmed.losses.adversarial import LOSSES
 from tfmed.nn.adam import Adam
 from tfmed.nn.gan3d import dcgan3d_critic, dcgan3d_generator
 from tfmed.ops import draws
+from tfmed.ops.resize import linear_resize
 from tfmed.training.adversarial import AdversarialModel
 
 
@@ -72,6 +73,13 @@ class Vanilla3DGAN(AdversarialModel):
         wanted = (length or self.config.volume_shape[0], *self.config.volume_shape[1:])
         volume = resample(small, wanted).array
         return (convert(volume) if convert else volume).astype(dtype)
+
+    def volume(self, seed, index, convert, dtype):
+        """As `sample`, of tensors."""
+        small = self.generate_small(seed, index)
+        for axis, size in enumerate(self.config.volume_shape):
+            small = linear_resize(small, axis, size)
+        return convert(small)
 
     def call(self, z, training=False):
         """Volumes `(n, s, s, s, 1)` of latents `(n, latent)`."""

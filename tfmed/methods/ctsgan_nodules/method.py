@@ -3,13 +3,14 @@
 import functools
 
 import numpy as np
+import tensorflow as tf
 
 from tfmed.data.preprocess import resample
 from tfmed.data.preprocess.geometry import boxed
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPreview, Evaluation, Split
+from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Stage
 from tfmed.methods.ctsgan_nodules.editing import Editor, cube_of
-from tfmed.methods.ctsgan_nodules.export import NoduleModule
 from tfmed.methods.ctsgan_nodules.model import Classifier, Eraser, Injector, hidden
 from tfmed.methods.ctsgan_nodules.scans import NoduleScans
 from tfmed.metrics.aggregate import mean_and_std
@@ -188,9 +189,33 @@ class NodulesMethod(NoduleScans, CanPreview, CanEvaluate, CanExport):
         return [image for image, _ in planes(square).values()]
 
     def export_module(self):
-        """A `tf.Module`: `erase`, `inject`, and `classify` by the last classifier."""
+        """Signatures on float32 arrays in HU, axes towards RAS.
+
+        "erase": a `cube` with a nodule in its middle -> `cube`; "inject": a `cube` and its `mask` (1 where the nodule
+        is to be painted) -> `cube`; "classify", of a run with classifiers: `volume` `(z, y, x)` -> `probability` () of
+        the last one that it has nodules. Sides of cubes are multiples of 2^downs.
+        """
         injector, eraser, *classifiers = self.models.values()
-        return NoduleModule(injector, eraser, classifiers[-1] if classifiers else None, self.window)
+        window = self.window
+
+        def painted(model, shown):
+            return {"cube": window.invert(model.generator(shown[None, ..., None], training=False)[0, ..., 0])}
+
+        def erase(cube):
+            return painted(eraser, window.graph(cube))
+
+        def inject(cube, mask):
+            return painted(injector, hidden(window.graph(cube), mask))
+
+        def classify(volume):
+            shown = (window.graph(volume) + 1.0) * 0.5
+            logit = classifiers[-1].network(shown[None, ..., None], training=False)[0, 0]
+            return {"probability": tf.sigmoid(tf.cast(logit, tf.float32))}
+
+        cube, mask, volume = (tf.TensorSpec((None, None, None), tf.float32, n) for n in ("cube", "mask", "volume"))
+        calls = {"erase": (erase, [cube]), "inject": (inject, [cube, mask])}
+        calls |= {"classify": (classify, [volume])} if classifiers else {}
+        return ExportModule([eraser, injector, *classifiers[-1:]], calls)
 
 
 def stage_name(regime, size, seed):

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import tensorflow as tf
 
 from tfmed.augment.paired import VolumePolicy, sample_grid
 from tfmed.data.checks import CaseSpec
@@ -12,14 +13,14 @@ from tfmed.data.preprocess import Orient, Window, ZScore
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream
 from tfmed.engine.abilities import Evaluation, Split
+from tfmed.engine.exporting import ExportModule
 from tfmed.errors import UserError
 from tfmed.io import Volume
 from tfmed.methods.fsmr2ct import evaluation
 from tfmed.methods.fsmr2ct.config import Config
-from tfmed.methods.fsmr2ct.export import SynthesisModule
 from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
 from tfmed.methods.fsmr2ct.model import Synthesizer
-from tfmed.ops.sliding_window import sliding_window
+from tfmed.ops.sliding_window import sliding_window, window_graph
 from tfmed.ops.warp import warp_array
 from tfmed.tasks.translation import Output, TranslationMethod, VolumeTranslator
 
@@ -172,5 +173,17 @@ class FSMethod(TranslationMethod):
         return Volume(np.asarray(array, np.float32), self.open(case).affine)
 
     def export_module(self):
-        """A `tf.Module` that makes a CT of an MR of any size."""
-        return SynthesisModule(self)
+        """Of an MR `image` `(z, y, x)` float32, as it is after the settings' preprocessing, axes towards RAS, it gives
+        `ct` in HU, and with frequency supervision by "frequencies" `low` and `high`."""
+        network, window, clip = self.model.generator, self.window, self.config.clip
+        blended = window_graph(lambda windows: network(windows, training=False), **self.windows)
+
+        def made(image):
+            return in_hu(blended(ZScore().graph(image)[..., None]), window, clip)
+
+        takes = [tf.TensorSpec((None, None, None), tf.float32, "image")]
+        calls = {"serving_default": (lambda image: {"ct": made(image)["ct"]}, takes)}
+        if self.config.head == "freq":
+            calls["frequencies"] = (lambda image: {name: made(image)[name] for name in ("low", "high")}, takes)
+        of = {name: "serving_default" if name == "ct" else "frequencies" for name in self.translator().outputs}
+        return ExportModule([self.model], calls, self.translator().note(of, inside=1))

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 from pydantic import Field, PositiveInt
 
 from tfmed.config import MethodConfig
@@ -13,10 +14,10 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Crop
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import Evaluation, Seed
+from tfmed.engine.exporting import ExportModule
 from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.methods.gan_eval import comparison
-from tfmed.methods.gan_eval.export import Sampler
 from tfmed.methods.gan_eval.model import ImageGAN
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.generation import GenerationMethod, unit_window
@@ -186,5 +187,15 @@ class GANEvalMethod(GenerationMethod):
         return Evaluation(*comparison.compare(self, methods, seed))
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, label, n)` gives images as in the files."""
-        return Sampler([self.models[self.stage_of(label)] for label in self.config.classes], self.window)
+        """Its `sample(seed, label, n)` gives n `images` `(n, size, size)` float32, in the values of the files."""
+        models, window = [self.models[self.stage_of(label)] for label in self.config.classes], self.window
+
+        def of(number, seed, n):
+            return lambda: models[number].images_of(seed, 0, tf.cast(n, tf.int64), number)
+
+        def sample(seed, label, n):
+            return {"images": window.invert(tf.switch_case(label, [of(k, seed, n) for k in range(len(models))]))}
+
+        numbers = (("seed", tf.int64), ("label", tf.int32), ("n", tf.int32))
+        takes = [tf.TensorSpec((), dtype, name) for name, dtype in numbers]
+        return ExportModule(list(dict.fromkeys(models)), {"sample": (sample, takes)})

@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from tfmed import compat
 from tfmed.config import MethodConfig
 from tfmed.data import preprocess
 from tfmed.data.case import Case
@@ -13,11 +15,11 @@ from tfmed.data.checks import CaseSpec, check_case
 from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
 from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanMixStyles, CanProject, Count, Evaluation, Features, Seed
+from tfmed.engine.exporting import ExportModule, one_by_one
 from tfmed.engine.options import Option
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
 from tfmed.methods.stylegan3d import evaluation, latents
-from tfmed.methods.stylegan3d.export import Sampler
 from tfmed.methods.stylegan3d.model import StyleGAN3D, to_unit
 from tfmed.methods.stylegan3d.projection import Projector
 from tfmed.metrics.features import open_features
@@ -263,5 +265,31 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
         return to_unit(np.asarray(reorient(self.real(case), "RAS").array, np.float32)).numpy()
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, n)` gives volumes in [0, 1]."""
-        return Sampler(self.model, self.affine)
+        """Its signatures use the averaged networks.
+
+        `sample(seed, n)`: n `volumes` `(n, d, h, w)` float32 in [0, 1], the same as `Run.sample` gives for that seed
+        (there turned to RAS), and their `affine`. `map(z)`: `w` `(n, latent)`. `synthesise(w, seed)`: `volumes` of w
+        `(n, layers, latent)`, one w per style layer, with the noise of (seed, 0).
+        """
+        model, shape = self.model, self.config.volume_shape
+        mapping, synthesis, w_average = model.average_mapping, model.average_synthesis, model.w_average
+
+        def volume(seed, index):
+            styles = model.styles(mapping(model.latent(seed, index)))
+            return to_unit(synthesis(styles, model.noise_maps(seed, index)))[0, ..., 0]
+
+        def map_(z):
+            return {"w": mapping(z), "w_average": tf.identity(compat.tensor_variable(w_average))}
+
+        def synthesise(w, seed):
+            noise = [tf.repeat(noise, tf.shape(w)[0], axis=0) for noise in model.noise_maps(seed, 0)]
+            return {"volumes": to_unit(synthesis(w, noise))[..., 0]}
+
+        latent = self.config.latent_size
+        w = tf.TensorSpec((None, model.layers_w, latent), tf.float32, "w")
+        calls = {
+            "sample": one_by_one(volume, "volumes", shape, tf.float32, affine=self.affine),
+            "map": (map_, [tf.TensorSpec((None, latent), tf.float32, "z")]),
+            "synthesise": (synthesise, [w, tf.TensorSpec((), tf.int64, "seed")]),
+        }
+        return ExportModule([mapping, synthesis, w_average], calls)

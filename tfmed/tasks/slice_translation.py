@@ -1,8 +1,13 @@
-"""BridgeMethod: data, pictures, evaluation and export of pix2pix M->C, C->M and their baselines."""
+"""What methods share that translate slices between MR and CT: pairs and unpaired CTs, their samples, scales, pictures.
+
+A case with the images of `aligned` is a pair, on one grid; its "ct", if it has one, only serves evaluation. A case with
+"ct" alone is an unpaired CT.
+"""
 
 import functools
 
 import numpy as np
+import tensorflow as tf
 
 from tfmed.augment.crop import crop_grid
 from tfmed.data import checks, sources, splits
@@ -13,36 +18,32 @@ from tfmed.data.preprocess import Orient, PercentileScale
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.engine.abilities import Evaluation, Features, Seed
+from tfmed.engine.exporting import ExportModule
 from tfmed.errors import DataError
-from tfmed.methods.pix2pix_bridge import evaluation
-from tfmed.methods.pix2pix_bridge.config import Config
-from tfmed.methods.pix2pix_bridge.cyclegan import CycleGAN
-from tfmed.methods.pix2pix_bridge.export import TranslationModule
-from tfmed.methods.pix2pix_bridge.model import Translator
-from tfmed.methods.pix2pix_bridge.pix2pixhd import Pix2PixHD
 from tfmed.ops.warp import warp_array
 from tfmed.pictures.images import ImageGrid
+from tfmed.tasks import slice_scores
 from tfmed.tasks.generation import unit_window
 from tfmed.tasks.structures import Segmenters, open_segmenters
 from tfmed.tasks.translation import Output, TranslationMethod, VolumeTranslator
 
-_CROPS = Stream("pix2pix_bridge.crops", 0x9A12)
-
+_CROPS = Stream("slice_translation.crops", 0x9A12)
 _SMALLEST = (1, 8, 8)
-_MODELS = {"pix2pix": Translator, "pix2pixhd": Pix2PixHD, "cyclegan": CycleGAN}
+_SHOWN = 6  # cases of a picture
 
 
-class BridgeMethod(TranslationMethod):
-    """Translation of slices between MR and CT.
+class SliceTranslationMethod(TranslationMethod):
+    """Base of methods that translate slices between MR and CT.
 
-    A case with "mr" and "mrcat" is a pair, on one grid; its "ct", if it has one, only serves evaluation. A case with
-    "ct" alone is an unpaired CT.
+    Its config says `window_hu`, `mr_percentile`, `size`, `zoom` and `flip`, whether training `uses_ct` that are
+    unpaired, and what is the `source` and the `target`, "mr" or "ct"; its model has `translated`.
     """
 
-    Config = Config
     outputs = ("ct", "mr")
+    aligned = ("mr", "mrcat")  # the images of a pair
+    without_cts = ""  # what else than adding unpaired CTs helps where there are none
 
-    # --- data -------------------------------------------------------------------------------------------------------
+    # --- data ---------------------------------------------------------------------------------------------------------
 
     def preprocessing(self):
         """The steps of CTs; an MR's last one is another."""
@@ -69,31 +70,36 @@ class BridgeMethod(TranslationMethod):
         """{"train", "validation", "test"} -> list of Case: pairs and unpaired CTs are split alike, each by patient."""
         data = self.settings.data
         found = sources.open(data.source, data.root, **data.options)
-        patients = {case.group for case in found if is_pair(case)}
+        patients = {case.group for case in found if self.is_pair(case)}
         pairs = [case for case in found if case.group in patients]
         others = [case for case in found if case.group not in patients]
         if not pairs:
-            raise DataError("no case has the images 'mr' and 'mrcat'; this method needs pairs of them")
-        if self.config.uses_ct and not any(not is_pair(case) for case in found):
-            raise DataError("no case has a 'ct' alone; add unpaired CTs, or set model.unpaired_critic=false, coin=0")
+            names = " and ".join(map(repr, self.aligned))
+            raise DataError(f"no case has the images {names}; this method needs pairs of them")
+        if self.config.uses_ct and not any(not self.is_pair(case) for case in found):
+            raise DataError(f"no case has a 'ct' alone; add unpaired CTs{self.without_cts}")
         kinds = {"pairs": pairs} | ({"unpaired CTs": others} if others else {})
         return splits.joined(self.split(kinds))
 
+    def is_pair(self, case):
+        """Whether a case is (or is meant as) a pair."""
+        return any(name in case.images for name in self.aligned)
+
     @property
     def image_names(self):
-        return ("mr", "mrcat", "ct")
+        return (*self.aligned, "ct")
 
     def problems(self, case):
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
-        case_spec = CaseSpec(("mr", "mrcat"), minimum_shape=_SMALLEST, stack=True) if is_pair(case) else CaseSpec(
-            ("ct",), minimum_shape=_SMALLEST)  # fmt: skip
-        if all(self._cache_of(name).has(case, CaseSpec((name,))) for name in case_spec.images):
+        names = self.aligned if self.is_pair(case) else ("ct",)
+        if all(self._cache_of(name).has(case, CaseSpec((name,))) for name in names):
             return []
+        case_spec = CaseSpec(names, minimum_shape=_SMALLEST, stack=len(names) > 1)
         found = [] if checks.is_phantom(case) else checks.check_case(case, case_spec)
         if found:
             return found
         try:
-            for name in case_spec.images:
+            for name in names:
                 self.volume(case, name)
         except DataError as error:
             return [str(error)]
@@ -101,10 +107,8 @@ class BridgeMethod(TranslationMethod):
 
     def prepared(self, part, progress=lambda items, text: items):
         """The cases of a part of the split, checked, in the cache."""
-        found = [line for case in progress(self.cases[part], "Preparing cases") for line in self.problems(case)]
-        if found:
-            more = f" (and {len(found) - 1} more; 'tfmed prepare' lists them all)" if len(found) > 1 else ""
-            raise DataError(found[0] + more)
+        cases = progress(self.cases[part], "Preparing cases")
+        checks.refuse([line for case in cases for line in self.problems(case)])
         return self.cases[part]
 
     def _cache_of(self, name):
@@ -114,18 +118,22 @@ class BridgeMethod(TranslationMethod):
         """A prepared Volume of a case, a memory map in [-1, 1]."""
         return self._cache_of(name).get(case.images[name], series_uid=case.meta.get("series_uid"))
 
+    def in_hu(self, volume):
+        """A prepared CT Volume in HU."""
+        return volume.replace(array=self.window.invert(volume.array))
+
     def pairs(self, part):
         """The pairs of a part of the split."""
-        return [case for case in self.cases[part] if is_pair(case)]
+        return [case for case in self.cases[part] if self.is_pair(case)]
 
     def unpaired(self, part):
         """The unpaired CTs of a part of the split."""
-        return [case for case in self.cases[part] if not is_pair(case)]
+        return [case for case in self.cases[part] if not self.is_pair(case)]
 
     def samples(self):
         """Samples: slices of a pair moved alike, and an independent slice of an unpaired CT."""
         self.prepared("train")
-        size, seed, kinds = self.config.size, self.settings.seed, {("mr", "mrcat"): self.pairs("train")}
+        size, seed, kinds = self.config.size, self.settings.seed, {self.aligned: self.pairs("train")}
         if self.config.target == "mr":
             self.mr_white()  # kept with the run, so that translating needs no training data
         if self.config.uses_ct:
@@ -146,13 +154,6 @@ class BridgeMethod(TranslationMethod):
 
         spec = {name: ((size, size, 1), "float32") for names in kinds for name in names}
         return Samples(read, spec, self.settings.train.batch_size)
-
-    # --- training ---------------------------------------------------------------------------------------------------
-
-    def stages(self):
-        """One stage."""
-        c = self.config
-        yield self.stage("translator", _MODELS[c.architecture], self.samples, c.learning_rate)
 
     # --- using a trained model ----------------------------------------------------------------------------------------
 
@@ -185,29 +186,46 @@ class BridgeMethod(TranslationMethod):
         return {"mr": (made + 1) * np.float32(self.mr_white() / 2)}
 
     def evaluate(self, methods, features: Features = "random:0", seed: Seed = 0, segmenters: Segmenters = None):
-        """{"evaluation": a row per run}; see `evaluation.evaluate`."""
+        """{"evaluation": a row per run}; see `slice_scores.evaluate`."""
         if isinstance(segmenters, tuple):
             segmenters = open_segmenters(segmenters)
-        return Evaluation(evaluation.evaluate(self, methods, features, segmenters))
+        return Evaluation(slice_scores.evaluate(self, methods, features, segmenters))
+
+    def export_module(self):
+        """Of `image` `(z, y, x)` float32, axes towards RAS, in HU or the MR's values, it gives `ct` or `mr`."""
+        model, window, scale, translator = self.model, self.window, self.mr_scale, self.translator()
+        white = self.mr_white() if self.config.target == "mr" else None
+
+        def to_mr(image):
+            return {"mr": (model.translated(window.graph(image)) + 1.0) * (white / 2.0)}
+
+        def to_ct(image):
+            scaled = tf.clip_by_value(image / _bright_percentile(image, scale.percentile), 0.0, 1.0) * 2.0 - 1.0
+            return {"ct": window.invert(model.translated(scaled))}
+
+        call = (to_ct if white is None else to_mr, [tf.TensorSpec((None, None, None), tf.float32, "image")])
+        note = translator.note(dict.fromkeys(translator.outputs, "serving_default"), inside=1)
+        # No critics, and no images that an image pool keeps.
+        return ExportModule([model.generator], {"serving_default": call}, note)
 
     def previews(self):
         """Middle slices: source, translation, aligned target and their difference; real images of the target."""
         part = "test" if self.pairs("test") else "train"
         self.prepared(part)
-        c2m = self.config.direction == "c2m"
+        to_mr = self.config.target == "mr"
+        first, second = reversed(self.aligned) if to_mr else self.aligned
         rows = {}
-        for case in self.pairs(part)[:6]:
-            first, second = ("mrcat", "mr") if c2m else ("mr", "mrcat")
+        for case in self.pairs(part)[:_SHOWN]:
             source, target = (self._middle(case, name) for name in (first, second))
             made = self._made(source)
             shown = {first.upper(): source, f"synthetic {self.config.target.upper()}": made, second.upper(): target,
                      "difference": (made - target) / 2}  # fmt: skip
             for name, image in shown.items():
                 rows.setdefault(name, []).append(image)
-        for case in self.unpaired(part)[:6]:
+        for case in self.unpaired(part)[:_SHOWN]:
             image = self._middle(case, "ct")
             rows.setdefault("CT of others", []).append(image)
-            if c2m:
+            if to_mr:
                 rows.setdefault("its synthetic MR", []).append(self._made(image))
         size = self.config.size
         rows = {name: [boxed_array(image[None], [0, *((n - size) // 2 for n in image.shape)], [1, size, size], -1.0)[0]
@@ -223,12 +241,12 @@ class BridgeMethod(TranslationMethod):
     def _made(self, image):
         return self.model.translated(image[None]).numpy()[0]
 
-    def export_module(self):
-        """A `tf.Module` that translates a volume of any size, values as in files."""
-        white = self.mr_white() if self.config.direction == "c2m" else None
-        return TranslationModule(self.model, self.window, self.config.mr_percentile, white, self.translator())
 
-
-def is_pair(case):
-    """Whether a case is (or is meant as) a pair of MR and MRCAT."""
-    return "mr" in case.images or "mrcat" in case.images
+def _bright_percentile(image, percentile):
+    """As numpy's, of a tensor: linear between the two nearest of the sorted voxels above 0."""
+    bright = tf.sort(tf.boolean_mask(image, image > 0))
+    last = tf.size(bright) - 1
+    place = tf.cast(last, tf.float64) * (percentile / 100.0)
+    below = tf.cast(tf.floor(place), tf.int32)
+    first, second = bright[below], bright[tf.minimum(below + 1, last)]
+    return first + (second - first) * tf.cast(place - tf.floor(place), tf.float32)

@@ -1,9 +1,8 @@
-"""`tfmed evaluate RUN --compare RUN ...`: how real translations look (Tables 2-5), and how well structures are kept."""
+"""Scores of slices that were translated between MR and CT: how real they look, and how well structures are kept."""
 
 import functools
 
 import numpy as np
-from scipy import ndimage
 
 from tfmed.errors import RunError
 from tfmed.metrics.aggregate import mean_and_std
@@ -11,42 +10,21 @@ from tfmed.metrics.features import open_features
 from tfmed.metrics.generative import frechet_distance, kernel_distance
 from tfmed.metrics.segmentation import dice
 from tfmed.tasks.leaks import refuse_leak
-
-
-def body_and_bone(ct):
-    """{"body", "bone"} -> mask `(z, y, x)` of a CT-like Volume in HU, by threshold.
-
-    The body is, in each slice, the largest piece above -300 HU once thin pieces (the couch) are opened away.
-    """
-    hu = ct.array
-    body = np.stack([_largest(ndimage.binary_opening(plane > -300, np.ones((3, 3)))) for plane in hu])
-    return {"body": body, "bone": body & (hu > 250)}
-
-
-def bright_body(mr, white):
-    """{"body"} -> mask `(z, y, x)` of an MR Volume: in each slice the largest piece above a tenth of white."""
-    return {"body": np.stack([_largest(plane > 0.1 * white) for plane in mr.array])}
-
-
-def _largest(mask):
-    pieces, count = ndimage.label(mask)
-    if not count:
-        return mask
-    sizes = np.bincount(pieces.ravel())[1:]
-    return ndimage.binary_fill_holes(pieces == sizes.argmax() + 1)
+from tfmed.tasks.structures import body_and_bone, bright_body
 
 
 def evaluate(own, methods, features, segmenters=None):
     """{"evaluation": rows}: a row per run, all on the test cases of one of them.
 
-    FID and KID are called so only with Inception features. M->C: `dice_<structure>` compares structures found in the
-    translation with those in the MRCAT, `hu_dif_<structure>` is the difference between its mean HU in translations and
-    in real CTs and `hu_dif` their mean, `mae_hu` the difference to a pair's "ct" within the body (to its MRCAT where
-    there is none). C->M: `dice_<structure>` compares structures in a CT and in its translation that have one name,
-    `mae` (share of white) is that of translated MRCATs to their MRs within the body.
+    FID and KID are called so only with Inception features. Of an MR with an aligned, CT-like image: `dice_<structure>`
+    compares structures found in the translation with those in that image, `hu_dif_<structure>` is the difference
+    between its mean HU in translations and in real CTs and `hu_dif` their mean, `mae_hu` the difference to a pair's
+    "ct" within the body (to the aligned image where there is none). Of a CT: `dice_<structure>` compares structures in
+    it and in its translation that have one name, `mae` (share of white) is that of translated aligned images to their
+    MRs within the body.
 
     Args:
-        own: the Method whose test cases are used.
+        own: the `SliceTranslationMethod` whose test cases are used.
         methods: name of the run -> its Method.
         features: see `tfmed.metrics.features`.
         segmenters: {"ct" or "mr": function of a Volume (HU; an MR as training has them) -> {structure: mask}}; by
@@ -60,20 +38,20 @@ def evaluate(own, methods, features, segmenters=None):
     rows = []
     for name, method in methods.items():
         _check_alike(own, name, method)
-        to_target = _to_ct if own.config.direction == "m2c" else _to_mr
+        to_target = _to_ct if own.config.target == "ct" else _to_mr
         translated, real, scores = to_target(own, method, segmenters)
         rows.append({"run": name} | _distances(network, translated, real) | scores)
     return {"evaluation": rows}
 
 
 def _check_segmenters(own, segmenters):
-    known = {"ct"} if own.config.direction == "m2c" else {"ct", "mr"}
+    known = {"ct"} if own.config.target == "ct" else {"ct", "mr"}
     for name in segmenters.keys() - known:
         raise RunError(f"--segmenters: one segments {name!r} images; give runs of {' and '.join(sorted(known))} alone")
 
 
 def _check_alike(own, name, method):
-    if (method.config.direction, method.window) != (own.config.direction, own.window):
+    if (method.config.target, method.window) != (own.config.target, own.window):
         raise RunError(f"{name}: translates another way, or has another window_hu; compare like with like")
     refuse_leak(name, method, own.cases["test"], "test")
 
@@ -85,7 +63,7 @@ def _distances(network, translated, real):
 
 
 def _to_ct(own, method, segmenters):
-    segment = segmenters["ct"]
+    segment, (source, aligned) = segmenters["ct"], own.aligned
     translated, scores, means = [], [], {"real": {}, "made": {}}
 
     def count(kind, hu, masks):
@@ -93,10 +71,10 @@ def _to_ct(own, method, segmenters):
             means[kind].setdefault(name, []).extend([float(hu[mask].mean(dtype=np.float64))] if mask.any() else [])
 
     for case in own.pairs("test"):
-        made = method.translate(own.volume(case, "mr"))
-        mrcat = _in_hu(own, own.volume(case, "mrcat"))
+        made = method.translate(own.volume(case, source))
+        mrcat = own.in_hu(own.volume(case, aligned))
         hu = own.window.invert(made)
-        reference = _in_hu(own, own.volume(case, "ct")).array if "ct" in case.images else mrcat.array
+        reference = own.in_hu(own.volume(case, "ct")).array if "ct" in case.images else mrcat.array
         found, wanted = segment(mrcat.replace(array=hu)), segment(mrcat)
         count("made", hu, found)
         body = body_and_bone(mrcat)["body"]
@@ -107,17 +85,12 @@ def _to_ct(own, method, segmenters):
     for case in own.unpaired("test"):
         volume = own.volume(case, "ct")
         real.append(np.asarray(volume.array))
-        ct = _in_hu(own, volume)
+        ct = own.in_hu(volume)
         count("real", ct.array, segment(ct))
     gaps = {f"hu_dif_{name}": float(abs(np.mean(means["real"][name]) - np.mean(values)))
             for name, values in means["made"].items() if values and means["real"].get(name)}  # fmt: skip
     mean = float(np.mean(list(gaps.values()))) if gaps else float("nan")
     return translated, real, _summary(scores) | {"hu_dif": mean} | gaps
-
-
-def _in_hu(own, volume):
-    """A prepared CT Volume in HU."""
-    return volume.replace(array=own.window.invert(volume.array))
 
 
 def _to_mr(own, method, segmenters):
@@ -126,7 +99,7 @@ def _to_mr(own, method, segmenters):
     for case in own.unpaired("test"):
         volume = own.volume(case, "ct")
         translated.append(method.translate(volume))
-        wanted = segmenters["ct"](_in_hu(own, volume))
+        wanted = segmenters["ct"](own.in_hu(volume))
         found = segment_mr(volume.replace(array=(translated[-1] + 1) * np.float32(white / 2)))
         both = [name for name in wanted if name in found]
         if not both:
@@ -134,10 +107,10 @@ def _to_mr(own, method, segmenters):
                            "in common; give runs whose model.regions have the same names")  # fmt: skip
         scores.append({f"dice_{name}": dice(found[name], wanted[name]) for name in both})
     for case in own.pairs("test"):
-        mrcat, mr = own.volume(case, "mrcat"), own.volume(case, "mr").array
-        body = body_and_bone(_in_hu(own, mrcat))["body"]
+        mr, mrcat = own.volume(case, own.aligned[0]).array, own.volume(case, own.aligned[1])
+        body = body_and_bone(own.in_hu(mrcat))["body"]
         scores.append({"mae": float(np.abs(method.translate(mrcat) - mr)[body].mean() / 2)})
-    real = [np.asarray(own.volume(case, "mr").array) for case in own.pairs("test")]
+    real = [np.asarray(own.volume(case, own.aligned[0]).array) for case in own.pairs("test")]
     return translated, real, _summary(scores)
 
 
