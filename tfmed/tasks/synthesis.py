@@ -1,16 +1,32 @@
-"""Synthetic scans made by a trained generator of volumes."""
+"""Cases beside those of the `data` section: of another source, or made by a trained generator of volumes."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from tfmed import compat
+from tfmed.config import PathText, Strict
+from tfmed.data import sources
 from tfmed.data.case import Case
 from tfmed.engine.abilities import CanSample
 from tfmed.engine.run import load_run
 from tfmed.engine.terminal import progress
 from tfmed.errors import RunError
 from tfmed.io import Volume
+
+
+class MoreCases(Strict):
+    """More cases, beside those of the `data` section."""
+
+    source: str = "phantom_chest_ct"  # a name of tfmed.data.sources
+    root: PathText | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def cases(self):
+        """The Cases of the source."""
+        return sources.open(self.source, self.root, **self.options)
 
 
 def synthesised(path, count, folder, precision):

@@ -1,13 +1,19 @@
-"""The data that the classifier sees: neither the scanner nor the patient tells whether there is a nodule (Fig. 3a)."""
+"""Scans for a classifier of nodules: neither the scanner nor the patient tells whether there is one.
+
+Scans with nodules and scans without come from different scanners; half of each are edited, so that both classes come
+from both (Pesaranghader et al., DGM4MICCAI 2021, Fig. 3a).
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfmed.data.case import Case
+from tfmed.data.nodules import Nodule
 from tfmed.data.sampling import Stream, shuffled
 
-_ORDER = Stream("ctsgan_nodules.order", 0x0DD)
+_ORDER = Stream("unbiased.order", 0x0DD)
 
 KEEP, ERASE, INJECT = "keep", "erase", "inject"
 
@@ -29,7 +35,7 @@ class Scan:
     label: int
 
 
-def mixed(cases, origin, seed):
+def mixed(cases: Sequence[Case], origin: str, seed: int) -> list[Scan]:
     """Scans of one origin, half of them edited: of two classes, as near to balance as their number allows.
 
     Args:
@@ -45,12 +51,12 @@ def mixed(cases, origin, seed):
     ]
 
 
-def unbiased(with_nodules, healthy, seed):
+def unbiased(with_nodules: Sequence[Case], healthy: Sequence[Case], seed: int) -> list[Scan]:
     """Scans of both sources: half of those with nodules are freed of them, half of the healthy ones get some."""
     return mixed(with_nodules, "nodules", seed) + mixed(healthy, "healthy", seed + 1)
 
 
-def deal(scans, seed, index):
+def deal(scans: Sequence[Scan], seed: int, index: int) -> Scan:
     """The scan of a sample index: classes in turn, each in an order of its own that is new in every epoch.
 
     Args:
@@ -62,7 +68,7 @@ def deal(scans, seed, index):
     return own[shuffled(seed + label, half, len(own))]
 
 
-def counts_of(nodules):
+def counts_of(nodules: Sequence[Sequence[Nodule]]) -> np.ndarray:
     """How many nodules the scans with nodules have: an array to draw from.
 
     Args:
