@@ -1,4 +1,7 @@
-"""`evaluate RUN --compare RUN ...`: Table 4 with null references, structure, plane, and their pictures."""
+"""Generators of images of given classes, judged by networks that tell their images from real ones: tables, pictures.
+
+After Tronchin et al., DGM4MICCAI 2021 (Table 4), with null references.
+"""
 
 import numpy as np
 
@@ -17,7 +20,14 @@ _TABLE_4 = ("recall", "specificity", "Mahalanobis", "Mahalanobis null", "Mahalan
 
 
 def compare(own, methods, seed):
-    """(tables, pictures) of several runs, judged by the data of one of them."""
+    """(tables, pictures) of several runs, judged by the data of one of them.
+
+    Args:
+        own: a Method with `generate(count, class, seed)` -> images in [0, 1], `of_class(part, class)` and
+            `array(case)`, in [-1, 1]; its config says how a judge is trained (`evaluator_...`) and how often (`runs`).
+        methods: name of the run -> its Method.
+        seed: of the choice of images, and of the judges.
+    """
     _check_alike(own, methods)
     c, real = own.config, {label: _real(own, label) for label in own.config.classes}
     models = {name: _sampler(method) for name, method in methods.items()}
