@@ -190,3 +190,41 @@ class Confusion:
             axis.set_yticks(range(len(self.classes)), self.classes)
             darken(axis, title[:40], "taken for", "true class" if axis is axes[0] else "")
         return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Profiles:
+    """Slice scores of some volumes, and the slices that were chosen by them.
+
+    Args:
+        rows: (title, scores `(slices,)`, chosen slices, slices annotated before) of each volume.
+        asked: how many slices were chosen in all volumes.
+    """
+
+    rows: tuple
+    asked: int
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        names = ", ".join(row[0] for row in self.rows)
+        return (
+            f"Mean predictive entropy (nats) of each slice of {names}, from the lowest slice to the highest. Orange "
+            f"marks are slices that the last round asked for ({self.asked} in all volumes), grey bands those that were "
+            "annotated before."
+        )
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        figure = dark_figure(9, 1.9 * len(self.rows))
+        axes = figure.subplots(len(self.rows), 1, squeeze=False)[:, 0]
+        for axis, (title, scores, chosen, before) in zip(axes, self.rows, strict=True):
+            for z in before:
+                axis.axvspan(z - 0.5, z + 0.5, color="#444444")
+            axis.plot(scores, color=COLOURS[0], linewidth=1.2)
+            axis.plot(chosen, np.asarray(scores)[chosen], "o", color=REAL, markersize=4)
+            axis.set_facecolor("black")
+            axis.set_title(title[:40], color="white", fontsize=9)
+            axis.tick_params(colors="white", labelsize=7)
+            axis.set_ylim(bottom=0)
+        return figure

@@ -1,10 +1,14 @@
-"""The paper's tables: scores and annotation effort per round, Wilcoxon tests, quantile regression; and its profiles."""
+"""Active learning: scores and annotation effort per round, Wilcoxon tests, quantile regression; profiles.
+
+After Chlebus et al., IEEE Access 10, 2022.
+"""
 
 import dataclasses
 
 import numpy as np
 
 from tfmed.metrics import aggregate
+from tfmed.pictures.charts import Profiles
 from tfmed.tasks import segmentation_scores
 
 WORSE_IF_LOW = ("Dice", "Jaccard")
@@ -16,7 +20,7 @@ def all_tables(methods, last_rows, part, seed=0):
     """{"rounds", "wilcoxon", "quantile_regression"}: lists of rows; a table without rows is left out.
 
     Args:
-        methods: name of the run -> its USSMethod with all its models, the first one's cases are scored.
+        methods: name of the run -> its Method with all its models, the first one's cases are scored.
         last_rows: rows of `segmentation_scores.case_rows` of each run's last stage, with "run" and "case".
         part: of the split.
         seed: of stored transformations.
@@ -111,49 +115,6 @@ def regression_rows(rows, strategies):
 
 def _is_last(row, methods):
     return row["stage"] == list(methods[row["run"]].models)[-1]
-
-
-# --- profiles ---------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Profiles:
-    """Slice scores of some volumes, and the slices that were chosen by them.
-
-    Args:
-        rows: (title, scores `(slices,)`, chosen slices, slices annotated before) of each volume.
-        asked: how many slices were chosen in all volumes.
-    """
-
-    rows: tuple
-    asked: int
-
-    @property
-    def caption(self):
-        """What the picture shows, in words."""
-        names = ", ".join(row[0] for row in self.rows)
-        return (
-            f"Mean predictive entropy (nats) of each slice of {names}, from the lowest slice to the highest. Orange "
-            f"marks are slices that the last round asked for ({self.asked} in all volumes), grey bands those that were "
-            "annotated before."
-        )
-
-    def figure(self):
-        """The picture as a matplotlib Figure."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 1.9 * len(self.rows)), facecolor="black", layout="constrained")
-        axes = figure.subplots(len(self.rows), 1, squeeze=False)[:, 0]
-        for axis, (title, scores, chosen, before) in zip(axes, self.rows, strict=True):
-            for z in before:
-                axis.axvspan(z - 0.5, z + 0.5, color="#444444")
-            axis.plot(scores, color="#58c4dd", linewidth=1.2)
-            axis.plot(chosen, np.asarray(scores)[chosen], "o", color="#ffb000", markersize=4)
-            axis.set_facecolor("black")
-            axis.set_title(title[:40], color="white", fontsize=9)
-            axis.tick_params(colors="white", labelsize=7)
-            axis.set_ylim(bottom=0)
-        return figure
 
 
 def profiles(method):
