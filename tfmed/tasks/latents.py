@@ -1,4 +1,4 @@
-"""What a volume is made from, style and noise: from a seed or a file, mixed, and between two of them."""
+"""Style and noise that a volume is made from: from a seed or a file, mixed, and between two of them."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from tfmed.engine.options import GREATEST
 from tfmed.errors import DataError, UserError
 from tfmed.files import atomic_path, expanded
 from tfmed.io import npy
-from tfmed.methods.stylegan3d.model import mix_styles, to_unit
+from tfmed.ops.styles import mix_styles, to_unit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Projection of a volume into style and noise (Sect. 2.1): one w for all layers, and a noise volume per layer."""
+"""Projection of a volume into style and noise (Hong et al. 2021, Sect. 2.1): one w, and a noise volume per layer."""
 
 import dataclasses
 import math
@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmed import compat
-from tfmed.methods.stylegan3d.latents import Latents
 from tfmed.nn.adam import Adam
+from tfmed.tasks.latents import Latents
 
 _MAPPED = 10_000  # z whose w give the start and the scale of the exploration
 _LEVELS = 127.5  # losses are of grey values 0 .. 255, as in the authors' code
@@ -53,7 +53,7 @@ class Projector:
     explored with noise that dies away at 75 %; noise volumes get mean 0 and variance 1 again after every step.
 
     Args:
-        model: a StyleGAN3D.
+        model: a style-based generator of volumes, with averaged networks.
         target: `(d, h, w)` in [-1, 1].
         steps: updates.
         rate: peak learning rate.
