@@ -1,4 +1,7 @@
-"""Scores and pictures of synthetic CTs: MAE, PSNR and SSIM of whole volumes and where high frequencies are strong."""
+"""Scores and pictures of synthetic CTs: MAE, PSNR and SSIM of whole volumes and where high frequencies are strong.
+
+A prepared pair has the channels MR, CT and the CT's low frequencies. After Shi et al., DGM4MICCAI 2021 (Tables 1-3).
+"""
 
 import numpy as np
 
