@@ -14,7 +14,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
+from tfmed.tasks.semi_supervised_baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
 
 
 class UAMT(Agreeing):

@@ -15,7 +15,7 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import Field
 
-from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
+from tfmed.tasks.semi_supervised_baselines.base import Agreeing, BaselineLearner, entropy, largest_entropy
 
 
 class DoubleUncertainty(Agreeing):

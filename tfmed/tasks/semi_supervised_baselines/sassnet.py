@@ -15,11 +15,11 @@ import tensorflow as tf
 from pydantic import Field, PositiveInt
 
 from tfmed.compat import leaky_relu
-from tfmed.methods.gbdl.baselines.base import Baseline
-from tfmed.methods.gbdl.baselines.dtc import DistanceLearner
 from tfmed.nn.adam import Adam
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.unet import CONV
+from tfmed.tasks.semi_supervised_baselines.base import Baseline
+from tfmed.tasks.semi_supervised_baselines.dtc import DistanceLearner
 
 LABELLED = 1  # the discriminator's second class
 

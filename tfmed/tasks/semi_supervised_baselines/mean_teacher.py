@@ -13,7 +13,7 @@ from typing import Literal
 import tensorflow as tf
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.baselines.base import Agreeing, BaselineLearner
+from tfmed.tasks.semi_supervised_baselines.base import Agreeing, BaselineLearner
 
 
 class MeanTeacher(Agreeing):

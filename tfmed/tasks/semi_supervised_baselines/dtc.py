@@ -13,8 +13,8 @@ from typing import Literal
 import tensorflow as tf
 from pydantic import Field
 
-from tfmed.methods.gbdl.baselines.base import Baseline, BaselineLearner
 from tfmed.nn.branches import branch
+from tfmed.tasks.semi_supervised_baselines.base import Baseline, BaselineLearner
 
 
 class DTC(Baseline):

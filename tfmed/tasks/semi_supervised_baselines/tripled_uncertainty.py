@@ -18,9 +18,9 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.data.distance import signed_distances
-from tfmed.methods.gbdl.baselines.base import Agreeing, entropy, largest_entropy
-from tfmed.methods.gbdl.baselines.dtc import DistanceLearner
 from tfmed.nn.branches import branch
+from tfmed.tasks.semi_supervised_baselines.base import Agreeing, entropy, largest_entropy
+from tfmed.tasks.semi_supervised_baselines.dtc import DistanceLearner
 
 AUXILIARY = ("distance", "reconstruction")
 

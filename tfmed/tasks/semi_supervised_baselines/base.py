@@ -9,8 +9,8 @@ from pydantic import Field, NonNegativeInt
 
 from tfmed.config import Strict
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.models import Learner
 from tfmed.nn.branches import Branched
+from tfmed.tasks.semi_supervised_baselines.learner import Learner
 from tfmed.training.teacher import follow, start, with_clipped_noise
 
 TEACHER = 16  # tag of the first noise of a teacher's input

@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 import pydantic
 
 from tfmed.config import TAG, name_tag
-from tfmed.methods.gbdl.baselines.base import Architecture as _Base
-from tfmed.methods.gbdl.baselines.base import Taught
-from tfmed.methods.gbdl.baselines.coranet import CoraNet, CoraNetLearner
-from tfmed.methods.gbdl.baselines.double_uncertainty import DoubleUncertainty, DoubleUncertaintyLearner
-from tfmed.methods.gbdl.baselines.dtc import DTC, DTCLearner
-from tfmed.methods.gbdl.baselines.mean_teacher import MeanTeacher, MeanTeacherLearner
-from tfmed.methods.gbdl.baselines.sassnet import SASSNet, SASSNetLearner
-from tfmed.methods.gbdl.baselines.tripled_uncertainty import TripledUncertainty, TripledUncertaintyLearner
-from tfmed.methods.gbdl.baselines.uamt import UAMT, UAMTLearner
+from tfmed.tasks.semi_supervised_baselines.base import Architecture as _Base
+from tfmed.tasks.semi_supervised_baselines.base import Taught
+from tfmed.tasks.semi_supervised_baselines.coranet import CoraNet, CoraNetLearner
+from tfmed.tasks.semi_supervised_baselines.double_uncertainty import DoubleUncertainty, DoubleUncertaintyLearner
+from tfmed.tasks.semi_supervised_baselines.dtc import DTC, DTCLearner
+from tfmed.tasks.semi_supervised_baselines.mean_teacher import MeanTeacher, MeanTeacherLearner
+from tfmed.tasks.semi_supervised_baselines.sassnet import SASSNet, SASSNetLearner
+from tfmed.tasks.semi_supervised_baselines.tripled_uncertainty import TripledUncertainty, TripledUncertaintyLearner
+from tfmed.tasks.semi_supervised_baselines.uamt import UAMT, UAMTLearner
 
 __all__ = ["GBDL", "LEARNERS", "Architecture", "Supervised", "Taught"]
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfmed.losses import segmentation as losses
-from tfmed.methods.gbdl.baselines.base import BaselineLearner, Taught
 from tfmed.nn.branches import branch
+from tfmed.tasks.semi_supervised_baselines.base import BaselineLearner, Taught
 
 HEADS = ("logits", "conservative", "radical")
 
