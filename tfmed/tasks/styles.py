@@ -18,7 +18,8 @@ from tfmed.tasks.projection import Projector
 class StyleMethod(GenerationMethod, CanProject, CanMixStyles):
     """Base of methods whose generator has styles: mixed, interpolated, and fitted to a real volume.
 
-    A subclass gives `as_volume(array)`, the Volume of a generated array, and `scale`, its last preprocessing step.
+    A subclass gives `as_volume(array)`, the Volume of a generated array, and `scale`, its last preprocessing step, a
+    `PercentileScale`; its config says `modality`, `spacing_mm` and `volume_shape`.
     """
 
     def latents(self, word, psi=1.0):
