@@ -179,7 +179,7 @@ class Confusion:
     def figure(self):
         """The picture as a matplotlib Figure."""
         side = 1.6 + 0.7 * len(self.classes)
-        figure = dark_figure(side * len(self.panels), side)
+        figure = dark_figure((side + 0.3) * len(self.panels), side)
         axes = figure.subplots(1, len(self.panels), squeeze=False)[0]
         for axis, (title, counts) in zip(axes, self.panels.items(), strict=True):
             shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
