@@ -345,7 +345,7 @@ def test_notes(door, tmp_path):
 
 @pytest.mark.parametrize("name", hostile.LATENTS)
 def test_latents(name, tmp_path):
-    from tfmed.methods.stylegan3d import latents
+    from tfmed.tasks import latents
 
     class Networks:
         layers_w = 2

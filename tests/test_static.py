@@ -151,6 +151,70 @@ def test_no_method_imports_another():
     assert wrong == []
 
 
+# --- methods stay short -----------------------------------------------------------------------------------------------
+
+METHODS = REPOSITORY / "tfmed" / "methods"
+LONGEST = 400  # lines of a file; a method whose files hold fewer is one file
+ALIKE = 6  # lines
+
+
+def files_of_methods():
+    """{name: its files}."""
+    found = {}
+    for file in sorted(METHODS.rglob("*.py")):
+        if file != METHODS / "__init__.py":
+            found.setdefault(file.relative_to(METHODS).parts[0].removesuffix(".py"), []).append(file)
+    return found
+
+
+def lines_of(file):
+    return file.read_text(encoding="utf-8").splitlines()
+
+
+def normalised(text):
+    """The lines of a module that do something: without imports, comments, empty lines and indentation."""
+    imported = {number for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))
+                for number in range(node.lineno, node.end_lineno + 1)}  # fmt: skip
+    lines = [(number, " ".join(line.split())) for number, line in enumerate(text.splitlines(), 1)]
+    return [line for number, line in lines if line and number not in imported and not line.startswith("#")]
+
+
+def shared_runs(texts):
+    """The first line of each run of `ALIKE` lines that two methods have: [(one, other, line)] of {method: texts}."""
+    owner, found = {}, []
+    for name, modules in texts.items():
+        for lines in map(normalised, modules):
+            for i in range(len(lines) - ALIKE + 1):
+                other = owner.setdefault(tuple(lines[i : i + ALIKE]), name)
+                found += [(other, name, lines[i])] if other != name else []
+    return found
+
+
+def test_no_file_of_a_method_is_long():
+    long = {str(file.relative_to(METHODS)): len(lines_of(file)) for files in files_of_methods().values()
+            for file in files if len(lines_of(file)) > LONGEST}  # fmt: skip
+    assert long == {}
+
+
+def test_a_folder_holds_what_one_file_cannot():
+    folders = {name: sum(len(lines_of(file)) for file in files) for name, files in files_of_methods().items()
+               if (METHODS / name).is_dir()}  # fmt: skip
+    assert {name: count for name, count in folders.items() if count <= LONGEST} == {}
+
+
+def test_what_two_methods_share_has_moved_down():
+    texts = {name: [file.read_text(encoding="utf-8") for file in files] for name, files in files_of_methods().items()}
+    assert len(texts) > 10 and shared_runs(texts) == []
+
+
+def test_the_search_finds_what_two_methods_share():
+    code = "import keras\ndef f():\n    # so\n" + "".join(f"    x = {k}\n" for k in range(ALIKE))
+    moved = "from keras import layers\nclass A:\n" + "".join(f"\n        x = {k}" for k in range(ALIKE))
+    assert shared_runs({"one": [code], "two": [moved]}) == [("one", "two", "x = 0")]
+    assert shared_runs({"one": [code, code]}) == []
+    assert shared_runs({"one": [code], "two": [moved.replace("x = 3", "x = 4")]}) == []
+
+
 def test_functions_of_tensors_know_nothing_of_settings():
     wrong = [f"{name} imports {module}" for name, modules in IMPORTS.items() if part_of(name) in LOW
              for module in modules if module.split(".")[0] in ("yaml", "pydantic")]  # fmt: skip

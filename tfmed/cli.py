@@ -154,10 +154,10 @@ class _ParserAlone(list[str]):
     """Words by which a verb is asked for its parser alone."""
 
 
-def parser_of(main: Callable[[list[str]], Any]) -> Parser:
+def parser_of(verb: str) -> Parser:
     """The parser that a verb's `main` makes; the verb does nothing."""
     try:
-        main(_ParserAlone())
+        importlib.import_module(f"tfmed.{verb}").main(_ParserAlone())
     except _Asked as answer:
         return answer.args[0]
     raise TypeError("the verb parses no words")

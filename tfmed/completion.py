@@ -4,7 +4,6 @@ For bash: `tfmed completion bash > ~/.local/share/bash-completion/completions/tf
 """
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +31,7 @@ def whole(shtab: Any) -> argparse.ArgumentParser:
     found.add_argument("--version", action="store_true")
     verbs = found.add_subparsers(dest="verb")
     for verb in cli.VERBS:
-        own = cli.parser_of(importlib.import_module(f"tfmed.{verb}").main)
+        own = cli.parser_of(verb)
         for action in own._actions:
             if action.dest in _FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -55,7 +55,7 @@ def train(profile, steps):
     import tensorflow as tf
 
     from tfmed.methods.ctsgan import CTSGAN
-    from tfmed.methods.ctsgan.volumes import draw_slab
+    from tfmed.methods.ctsgan.model import draw_slab
 
     chosen = settings(profile)
     config, size = chosen.model, chosen.train.batch_size

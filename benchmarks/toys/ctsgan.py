@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.methods.ctsgan import CTSGAN, Config
-from tfmed.methods.ctsgan.volumes import draw_slab
+from tfmed.methods.ctsgan.model import draw_slab
 
 SHAPE = (34, 32, 32)  # voxels (z, y, x)
 CASES = 64

@@ -21,7 +21,7 @@ from benchmarks.support import tables
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.methods.fsmr2ct import Config, Synthesizer
-from tfmed.methods.fsmr2ct.frequencies import lowpass
+from tfmed.methods.fsmr2ct.method import lowpass
 from tfmed.metrics.image_quality import mae
 
 SIDE, TRAIN, TEST, BATCH, SIGMA = 16, 60, 40, 2, 3.0

@@ -22,12 +22,12 @@ from tfmed.data.distance import signed_distances
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import generator, shuffled
 from tfmed.data.streams import Streams
-from tfmed.methods.gbdl.baselines import LEARNERS
 from tfmed.methods.gbdl.method import FLIPPED, TURNED, Config, build_network
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.metrics.segmentation import dice
 from tfmed.ops.warp import warp_array
 from tfmed.tasks.backbones import UNet
+from tfmed.tasks.semi_supervised_baselines import LEARNERS
 from tfmed.training.schedules import Schedule
 
 SHAPE, VOLUMES, LABELLED, TEST = (8, 32, 32), 24, 3, 60

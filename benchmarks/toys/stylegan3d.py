@@ -21,8 +21,8 @@ from benchmarks.support import tables
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.methods.stylegan3d import Config, StyleGAN3D
-from tfmed.methods.stylegan3d.projection import Projector
 from tfmed.metrics.generative import batch_mmd
+from tfmed.tasks.projection import Projector
 
 SHAPE = (8, 8, 12)  # voxels (z, y, x)
 CASES, UNSEEN, PROJECTED = 256, 64, 4

@@ -100,5 +100,5 @@ def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "wandb", None)
     words = [toy.CONFIG, "--run-dir", str(tmp_path / "run"), *SETTINGS, "train.loggers=[wandb]"]
     assert cli.run(fit.main, words) == 2
-    assert "train.loggers: wandb needs a further package (wandb); pip install" in capsys.readouterr().err
+    assert "train.loggers: wandb needs a further package; pip install" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -14,9 +14,9 @@ from tfmed.data.connectomes import Connectomes
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError
 from tfmed.io.connectome import read_connectome
-from tfmed.methods.brainnetgan import BrainNetGAN, Config, build_network
-from tfmed.methods.brainnetgan.classification import GraphClassifier, oversampled
+from tfmed.methods.brainnetgan import BrainNetGAN, Config, build_network, graph_classifier
 from tfmed.ops.triangle import to_vector
+from tfmed.tasks.connectomes import oversampled
 
 pytestmark = pytest.mark.current
 
@@ -236,10 +236,10 @@ def test_the_graph_network_gives_back_its_best_epoch(patience, monkeypatch):
     train = real(count=20)
     validation = Connectomes(train.matrices, 1 - train.labels, train.ids)
     few = {"graph_epochs": 12, "graph_patience": patience, "graph_learning_rate": 0.02, "graph_batch": 4}
-    classifier = GraphClassifier(Config(regions=10, graph_filters=(8,), **few))
+    classifier = graph_classifier(Config(regions=10, graph_filters=(8,), **few))
     histories, fit_it = [], classifier.network.fit
     monkeypatch.setattr(classifier.network, "fit", lambda *a, **k: histories.append(fit_it(*a, **k)))
-    classifier.scores(train, validation, {}, seed=0)
+    classifier.fit(train.pair, validation.pair, seed=0)
     (history,) = histories
     losses = history.history["val_loss"]
     assert (len(losses) < 12) == (patience == 1) and losses[-1] > min(losses) * 1.001

@@ -10,7 +10,7 @@ from tfmed import cli, sample
 from tfmed.io import read_volume
 from tfmed.losses.adversarial import r1
 from tfmed.methods.ctsgan import CTSGAN, Config, build_network
-from tfmed.methods.ctsgan.volumes import assemble, draw_slab, position_channel, positions, thin_slices
+from tfmed.methods.ctsgan.model import assemble, draw_slab, position_channel, positions, thin_slices
 
 pytestmark = pytest.mark.current
 

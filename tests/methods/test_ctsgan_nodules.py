@@ -15,13 +15,13 @@ from tfmed import cli, evaluate
 from tfmed.data import splits
 from tfmed.data.case import Case
 from tfmed.data.phantoms.chest_ct import chest_ct, placed_nodules
+from tfmed.data.unbiased import ERASE, INJECT, KEEP, counts_of, deal, mixed, unbiased
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
 from tfmed.io import read_volume, write_volume
-from tfmed.methods.ctsgan_nodules import METHOD, Classifier, Config, Eraser, Injector, build_network, protocol
-from tfmed.methods.ctsgan_nodules.editing import cube_of
-from tfmed.methods.ctsgan_nodules.protocol import ERASE, INJECT, KEEP
+from tfmed.methods.ctsgan_nodules import METHOD, Classifier, Config, Eraser, Injector, build_network
+from tfmed.tasks.nodules import cube_of
 
 CONFIG = REPOSITORY / "configs" / "ctsgan_nodules.yaml"
 SMALL = "shape: [24, 24, 24], field_of_view_mm: 290, length_mm: 220"
@@ -87,7 +87,7 @@ def cases(name, count):
 @given(st.integers(2, 41), st.integers(2, 41), st.integers(0, 9))
 def test_neither_scanner_nor_edit_tells_the_class(a, b, seed):
     """Half of each source is edited, so each source has both classes in equal numbers, and so have the edited ones."""
-    scans = protocol.unbiased(cases("a", a), cases("b", b), seed)
+    scans = unbiased(cases("a", a), cases("b", b), seed)
     count = {(o, e): sum(s.origin == o and s.edit == e for s in scans) for o in ("nodules", "healthy")
              for e in (KEEP, ERASE, INJECT)}  # fmt: skip
     assert count == {
@@ -97,34 +97,34 @@ def test_neither_scanner_nor_edit_tells_the_class(a, b, seed):
     for scan in scans:
         assert scan.label == ((scan.origin == "nodules") != (scan.edit != KEEP))
     assert len({scan.case.id for scan in scans}) == a + b
-    assert scans == protocol.unbiased(cases("a", a), cases("b", b), seed)
+    assert scans == unbiased(cases("a", a), cases("b", b), seed)
 
 
 @pytest.mark.current
 def test_1200_scans_make_the_paper_s_halves():
-    scans = protocol.unbiased(cases("lidc", 600), cases("nlst", 600), 0)
+    scans = unbiased(cases("lidc", 600), cases("nlst", 600), 0)
     positive = [scan.origin for scan in scans if scan.label]
     assert (positive.count("nodules"), positive.count("healthy")) == (300, 300)
-    synthetic = protocol.mixed(cases("s", 10_000), "synthetic", 0)
+    synthetic = mixed(cases("s", 10_000), "synthetic", 0)
     assert sum(scan.label for scan in synthetic) == 5000
     assert {(scan.edit, scan.label) for scan in synthetic} == {(KEEP, 0), (INJECT, 1)}
 
 
 @pytest.mark.current
 def test_samples_are_balanced_and_each_epoch_shows_every_scan():
-    scans = protocol.unbiased(cases("a", 6), cases("b", 4), 0)
-    dealt = [protocol.deal(scans, 3, k) for k in range(20)]
+    scans = unbiased(cases("a", 6), cases("b", 4), 0)
+    dealt = [deal(scans, 3, k) for k in range(20)]
     assert [scan.label for scan in dealt] == [0, 1] * 10
     for first in (0, 10):
         assert {s.case.id for s in dealt[first : first + 10]} == {scan.case.id for scan in scans}
     assert dealt[:10] != dealt[10:]
-    assert dealt == [protocol.deal(scans, 3, k) for k in range(20)]
+    assert dealt == [deal(scans, 3, k) for k in range(20)]
 
 
 @pytest.mark.current
 def test_the_numbers_of_nodules_are_those_of_the_scans_that_have_some():
-    assert list(protocol.counts_of([[1, 2, 3], [], [1], [1, 2, 3]])) == [3, 1, 3]
-    assert protocol.counts_of([[1]]).dtype == np.int64
+    assert list(counts_of([[1, 2, 3], [], [1], [1, 2, 3]])) == [3, 1, 3]
+    assert counts_of([[1]]).dtype == np.int64
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

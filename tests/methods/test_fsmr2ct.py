@@ -25,9 +25,9 @@ from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.fsmr2ct import METHOD, Config, Synthesizer, build_network
-from tfmed.methods.fsmr2ct.evaluation import edges, scores
-from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
+from tfmed.methods.fsmr2ct.method import PairTargets, in_hu, lowpass
 from tfmed.methods.fsmr2ct.networks import Decomposition, refinement
+from tfmed.tasks.ct_scores import edges, scores
 
 pytestmark = pytest.mark.current
 
@@ -330,7 +330,7 @@ def test_crops_are_rotated_about_the_body_axis():
     seen = [side + 2 * edge for side, edge in zip((8, 12, 12), method.margin, strict=True)]
     z, _, x = np.meshgrid(*map(np.arange, seen), indexing="ij")
     for index in range(6):
-        moved = method._rotated(np.stack([z, x], -1).astype("float32"), np.eye(4), index)
+        moved = method.rotated(np.stack([z, x], -1).astype("float32"), np.eye(4), index)
         np.testing.assert_allclose(moved[..., 0], np.broadcast_to(np.arange(8)[:, None, None], (8, 12, 12)), atol=1e-4)
         assert np.abs(np.diff(moved[..., 1], axis=1)).max() > 1e-3
 

@@ -16,10 +16,10 @@ from tfmed.data.streams import Streams
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.methods.gbdl import Config, build_network
-from tfmed.methods.gbdl.baselines import LEARNERS, Taught
-from tfmed.methods.gbdl.baselines.sassnet import discriminator
-from tfmed.methods.gbdl.baselines.tripled_uncertainty import integrated, moments
 from tfmed.tasks.backbones import UNet
+from tfmed.tasks.semi_supervised_baselines import LEARNERS, Taught
+from tfmed.tasks.semi_supervised_baselines.sassnet import discriminator
+from tfmed.tasks.semi_supervised_baselines.tripled_uncertainty import integrated, moments
 
 pytestmark = pytest.mark.current
 

@@ -21,8 +21,8 @@ from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import Volume, read_volume, reorient, write_volume
 from tfmed.methods.pix2pix_bridge import METHOD, Config, CycleGAN, Pix2PixHD, Translator, build_network, coin
-from tfmed.methods.pix2pix_bridge.evaluation import body_and_bone
 from tfmed.metrics.segmentation import dice
+from tfmed.tasks.structures import body_and_bone
 from tfmed.training.schedules import Schedule, learning_rate
 
 pytestmark = pytest.mark.current

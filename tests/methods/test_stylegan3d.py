@@ -12,7 +12,7 @@ from tests.support.harness import MethodHarness
 from tfmed import compat
 from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d import Config, StyleGAN3D, build_network
-from tfmed.methods.stylegan3d.model import mix_styles, truncate
+from tfmed.ops.styles import mix_styles, truncate
 
 pytestmark = pytest.mark.current
 REPOSITORY = pathlib.Path(__file__).parents[2]

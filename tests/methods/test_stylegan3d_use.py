@@ -15,8 +15,8 @@ from tfmed import cli, compat, evaluate, interpolate, mix, project, sample
 from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.methods.stylegan3d import Config, StyleGAN3D
-from tfmed.methods.stylegan3d import latents as found_latents
-from tfmed.methods.stylegan3d.projection import Projector, learning_rate_ramp, standardised
+from tfmed.tasks import latents as found_latents
+from tfmed.tasks.projection import Projector, learning_rate_ramp, standardised
 
 pytestmark = pytest.mark.current
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

@@ -18,11 +18,11 @@ from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import ImageIntegrityError, read_volume, write_volume
 from tfmed.losses.segmentation import batch_dice, soft_dice
-from tfmed.methods.uss import METHOD, USS, Config, build_network, tables
-from tfmed.methods.uss.method import SMOOTH
+from tfmed.methods.uss import METHOD, SMOOTH, USS, Config, build_network
 from tfmed.metrics import surface
 from tfmed.metrics.segmentation import dice, relative_volume_error
 from tfmed.metrics.uncertainty import expected_entropy, predictive_entropy
+from tfmed.tasks import active_learning as tables
 
 pytestmark = pytest.mark.current
 

@@ -245,18 +245,16 @@ def test_graphs_of_pictures_and_of_volumes_without_channels():
     np.testing.assert_allclose(found, picture((7, 9, 20)), atol=1e-6)
 
 
-class Segmenter(ExportModule):
+def segmenter(model):
     """Volume of any size in its own unit -> labels and probabilities."""
+    windows = window_graph(lambda w: model(w, training=False), 16, 0.5, multiple=4)
 
-    def __init__(self, model):
-        super().__init__(model)
-        self.windows = window_graph(lambda w: self.model(w, training=False), 16, 0.5, multiple=4)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32, "volume")])
-    def segment(self, volume):
+    def segment(volume):
         mean, variance = tf.nn.moments(volume, [0, 1, 2])
-        probabilities = self.windows((volume - mean) / tf.sqrt(variance))
+        probabilities = windows((volume - mean) / tf.sqrt(variance))
         return {"probabilities": probabilities, "labels": tf.argmax(probabilities, -1, output_type=tf.int32)}
+
+    return ExportModule([model], {"segment": (segment, [tf.TensorSpec((None, None, None), tf.float32, "volume")])})
 
 
 FRESH = """
@@ -274,8 +272,8 @@ def test_exported_and_run_without_tfmed(tmp_path):
     layers = [keras.layers.Conv3D(4, 3, padding="same", activation="relu"),
               keras.layers.Conv3D(3, 3, padding="same", activation="softmax")]  # fmt: skip
     model = keras.Sequential([keras.Input((None, None, None, 1)), *layers])
-    module = Segmenter(model)
-    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": module.segment})
+    module = segmenter(model)
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.signatures())
     volumes = {str(i): 40 * picture(shape, i) - 7 for i, shape in enumerate([(17, 23, 29), (9, 41, 16), (33, 5, 11)])}
     np.savez(tmp_path / "volumes.npz", **volumes)
     result = in_fresh_process(FRESH, tmp_path / "model", tmp_path / "volumes.npz", tmp_path / "out.npz")

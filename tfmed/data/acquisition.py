@@ -6,6 +6,7 @@ from a case's name to the list of its slices that are asked for, in ascending or
 
 import collections
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import scipy
@@ -118,6 +119,20 @@ def effort(pool: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray]) -> d
     organ = {name: int((pool[name] & shown[name]).sum()) for name in pool if pool[name].any()}
     cost = sum(count / 3 if pool[name].all() else count for name, count in organ.items())
     return {"slices": slices, "liver slices": sum(organ.values()), "patients": len(organ), "effort": round(cost, 1)}
+
+
+def is_query(found: Any) -> bool:
+    """Whether a value has the form of a round's record."""
+    asked = found.get("asked") if isinstance(found, dict) else None
+    return isinstance(asked, dict) and all(
+        isinstance(slices, list) and all(type(z) is int and z >= 0 for z in slices) for slices in asked.values()
+    )
+
+
+def is_effort(found: Any) -> bool:
+    """Whether a value has the form of the record of what annotations cost."""
+    keys = ("slices", "liver slices", "patients", "effort")
+    return isinstance(found, dict) and all(isinstance(found.get(key), (int, float)) for key in keys)
 
 
 def tiles(annotated: np.ndarray, depth: int) -> int:

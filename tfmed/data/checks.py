@@ -140,6 +140,11 @@ def prepare_cases(
     problems = []
     for case in progress([c for c in cases if case_spec.stack or not is_phantom(c)], "Preparing cases"):
         problems += _once(case, cache, case_spec) or fill(case, cache, case_spec)
+    refuse(problems)
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise a DataError if there are problems: the first one, and how many more there are."""
     if problems:
         more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)

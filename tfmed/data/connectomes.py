@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfmed.data import phantoms
+from tfmed.data import checks, phantoms
 from tfmed.data.case import Case
+from tfmed.data.classes import numbers_of
 from tfmed.errors import DataError, UserError
 from tfmed.io.connectome import read_connectome
 
@@ -31,6 +32,20 @@ class Connectomes:
     def of_class(self, number: int) -> np.ndarray:
         """The matrices of one class."""
         return self.matrices[self.labels == number]
+
+    @property
+    def pair(self) -> tuple[np.ndarray, np.ndarray]:
+        """(matrices, labels), as classifiers take them."""
+        return self.matrices, self.labels
+
+
+def joined(*sets: Connectomes) -> Connectomes:
+    """Connectomes of several sets."""
+    return Connectomes(
+        np.concatenate([one.matrices for one in sets]),
+        np.concatenate([one.labels for one in sets]),
+        sum((one.ids for one in sets), ()),
+    )
 
 
 def read_matrix(address: str) -> np.ndarray:
@@ -108,29 +123,22 @@ def read_all(
     Raises:
         DataError: the first problem, and how many more there are.
     """
-    found, problems, regions = [], [], None
+    found, problems, regions, labels = [], [], None, numbers_of(cases, classes)
     for case in cases:
-        if case.meta.get("class") not in classes:
-            have = sorted({str(case.meta.get("class")) for case in cases})
-            raise DataError(f"{case.id}: is of class {case.meta.get('class')!r}; the source has {', '.join(have)}: set "
-                            "model.classes")  # fmt: skip
         try:
             found.append(checked(case, image, regions, one_triangle))
             regions = len(found[0])
         except UserError as error:
             problems.append(str(error))
-    if problems:
-        more = f" (and {len(problems) - 1} more; 'tfmed prepare' lists them all)" if len(problems) > 1 else ""
-        raise DataError(problems[0] + more)
+    checks.refuse(problems)
     if not found:
         raise DataError("no connectome to read; check data.root and data.split")
     matrices = np.stack(found)
     matrices = np.log1p(matrices) if log_counts else matrices
     divisor = matrices.max((1, 2), keepdims=True) if scale == "own" else scale
-    labels = [classes.index(case.meta["class"]) for case in cases]
     with np.errstate(over="ignore"):
         scaled = (matrices / divisor).astype(np.float32)
     for case, matrix in zip(cases, scaled, strict=True):
         if not np.isfinite(matrix).all() or not matrix.any():
             raise DataError(f"{case.images[image]}: float32 does not hold its scaled entries; choose another scale")
-    return Connectomes(scaled, np.array(labels, np.int32), tuple(c.id for c in cases))
+    return Connectomes(scaled, labels, tuple(c.id for c in cases))

@@ -1,6 +1,7 @@
 """Lung nodules: where they are, where others could be, and volumes of interest (VOIs) cut out and pasted back."""
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,13 @@ from scipy import ndimage
 from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.data.phantoms.chest_ct import placed_nodules
+from tfmed.data.preprocess import Window
+from tfmed.data.sampling import Stream, generator
 from tfmed.errors import DataError
+from tfmed.io.volume import Volume
+
+_LUNGS = Stream("nodules.lungs", 0x91ACE)
+_PLACES = 512  # looked at per scan
 
 _LUNG_HU = (-960.0, -400.0)  # of air-filled tissue, on average; airways hold air alone
 _COARSE_MM = 3.0  # voxels in which lungs are looked for
@@ -116,6 +123,45 @@ def lung_points(
     chosen = np.stack(np.unravel_index(spots[rng.integers(len(spots), size=count)], lung.shape), axis=1)
     places = chosen * step + np.array([s // 2 for s in step])
     return places.astype(np.float64), depth[tuple(chosen.T)]
+
+
+class Places:
+    """Where nodules could be in a scan.
+
+    Args:
+        case: the Case.
+        volume: its prepared Volume.
+        window: the Window with which it was prepared.
+        seed: the places are a function of it and of the case's id.
+
+    Raises:
+        DataError: no lungs are found.
+    """
+
+    def __init__(self, case: Case, volume: Volume, window: Window, seed: int) -> None:
+        self.key = zlib.crc32(case.id.encode())
+        self.affine, self.seed = volume.affine, seed
+        rng = _LUNGS(seed, self.key)
+        points, self.depth = lung_points(window.invert(volume.array), volume.spacing, _PLACES, rng)
+        if not len(points):
+            raise DataError(f"{case.id}: no lungs are found in it to put a nodule into; remove the case")
+        self.mm = (np.c_[points[:, ::-1], np.ones(len(points))] @ volume.affine.T)[:, :3]
+
+    def draw(self, radii_mm: Sequence[float], *keys: int) -> list[Nodule]:
+        """A `Nodule` for each radius, inside the lungs and apart from one another as far as there is room.
+
+        Args:
+            keys: integers; the draw is a pure function of them, the scan and the seed.
+        """
+        rng, chosen = generator(self.seed, self.key, *keys), list[Nodule]()
+        for radius in radii_mm:
+            room = self.depth - radius
+            for other in chosen:
+                room = np.minimum(room, np.linalg.norm(self.mm - other.centre_mm, axis=1) - radius - other.radius_mm)
+            fit = np.flatnonzero(room > 0)
+            pick = int(fit[rng.integers(len(fit))]) if len(fit) else int(np.argmax(room))
+            chosen.append(Nodule(tuple(float(v) for v in self.mm[pick]), float(radius)))
+        return chosen
 
 
 # --- volumes of interest ----------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfmed import compat, startup
@@ -23,23 +25,50 @@ _FILES = re.compile(  # all that lies in an export
 
 
 class ExportModule(tf.Module):
-    """Base of what is exported: it holds a model's variables, but hides the Keras object, whose training side would
-    otherwise be traced and saved along.
+    """What is exported: functions of tensors, and the variables that they use. The Keras objects stay hidden in the
+    functions, for their training side would otherwise be traced and saved along.
 
     Args:
-        model: the Keras model; `self.model` gives it back.
+        used: Keras models, layers or variables that the functions use.
+        calls: {signature: (function of tensors -> {name: tensor}, `TensorSpec` of each argument)}; the first one is the
+            signature "serving_default" too.
+        note: what `tfmed predict` must know of the SavedModel, JSON; it lies beside it.
     """
 
-    note = None  # what `tfmed predict` must know of the SavedModel, JSON; it lies beside it
-
-    def __init__(self, model: Any) -> None:
+    def __init__(self, used: Sequence[Any], calls: Mapping[str, tuple[Any, Sequence[tf.TensorSpec]]], note: Any = None):
         super().__init__()
-        self._model = lambda: model  # TensorFlow does not look for variables in a function
-        self.held = [compat.tensor_variable(variable) for variable in model.variables]
+        variables = [variable for one in used for variable in getattr(one, "variables", [one])]
+        self.held = list({id(v): v for v in map(compat.tensor_variable, variables)}.values())
+        self.calls = {name: tf.function(call, input_signature=specs) for name, (call, specs) in calls.items()}
+        for name, call in self.calls.items():
+            setattr(self, name, call)  # under its own name where a SavedModel is loaded in Python
+        self.note = note
 
-    @property
-    def model(self):
-        return self._model()
+    def signatures(self) -> dict[str, Any]:
+        """{signature: graph}."""
+        return {"serving_default": next(iter(self.calls.values())), **self.calls}
+
+
+def one_by_one(make: Any, name: str, shape: Sequence[int], dtype: Any, **further: Any) -> tuple[Any, list]:
+    """A call `sample(seed, n)` for `ExportModule`: n items of a seed, made one after another.
+
+    Args:
+        make: (seed, number), int64 scalars -> an item, a tensor `shape` of `dtype`.
+        name: of the items `(n, *shape)` in its answer.
+        further: constants of the answer.
+    """
+    constants = {key: np.asarray(value, np.float32) for key, value in further.items()}
+
+    def sample(seed: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
+        items = tf.map_fn(
+            lambda index: make(seed, tf.cast(index, tf.int64)),
+            tf.range(n),
+            fn_output_signature=tf.TensorSpec(shape, dtype),
+            parallel_iterations=1,
+        )
+        return {name: items} | {key: tf.constant(value) for key, value in constants.items()}
+
+    return sample, [tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((), tf.int32, "n")]
 
 
 def export(run: Run, out: PathLike) -> pathlib.Path:

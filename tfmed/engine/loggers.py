@@ -7,7 +7,7 @@ environment variables to say (MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME; WANDB
 """
 
 import contextlib
-import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -28,12 +28,8 @@ Drawn = Mapping[str, tuple[Any, pathlib.Path]]  # {name: (digest, path)} of the 
 def check_installed(names: tuple[str, ...]) -> None:
     """ConfigError where the package of a logger is missing; before any work."""
     for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"train.loggers: {name} needs a further package ({error.name}); pip install 'tfmed[{name}]'"
-            ) from None
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"train.loggers: {name} needs a further package; pip install 'tfmed[{name}]'")
 
 
 @contextlib.contextmanager

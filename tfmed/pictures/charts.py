@@ -1,4 +1,4 @@
-"""Charts of what is measured: scatter with ellipses, distributions, bars, joint histograms."""
+"""Charts of what is measured: scatter with ellipses, distributions, bars, joint histograms, confusions."""
 
 import dataclasses
 
@@ -153,4 +153,78 @@ class JointHistogram:
         bar = figure.colorbar(shown, cax=beside)
         bar.set_label("voxels", color="white", fontsize=8)
         bar.ax.tick_params(colors="white", labelsize=7)
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+    """How often cases of each class were taken for each, a panel per title.
+
+    Args:
+        panels: title -> counts `(classes, classes)`, a row per true class.
+        classes: their names.
+    """
+
+    panels: dict
+    classes: tuple
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        return (
+            "Cases of each true class (rows) that were taken for each class (columns): how many, and by the colour "
+            "which share of their class. On the diagonal they are right; several trainings are added up."
+        )
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        side = 1.6 + 0.7 * len(self.classes)
+        figure = dark_figure((side + 0.3) * len(self.panels), side)
+        axes = figure.subplots(1, len(self.panels), squeeze=False)[0]
+        for axis, (title, counts) in zip(axes, self.panels.items(), strict=True):
+            shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+            axis.imshow(shares, vmin=0, vmax=1, cmap="viridis")
+            for (i, j), count in np.ndenumerate(counts):
+                axis.text(j, i, str(count), ha="center", va="center", color="black" if shares[i, j] > 0.6 else "white")
+            axis.set_xticks(range(len(self.classes)), self.classes, rotation=45, ha="right")
+            axis.set_yticks(range(len(self.classes)), self.classes)
+            darken(axis, title[:40], "taken for", "true class" if axis is axes[0] else "")
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Profiles:
+    """Slice scores of some volumes, and the slices that were chosen by them.
+
+    Args:
+        rows: (title, scores `(slices,)`, chosen slices, slices annotated before) of each volume.
+        asked: how many slices were chosen in all volumes.
+    """
+
+    rows: tuple
+    asked: int
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        names = ", ".join(row[0] for row in self.rows)
+        return (
+            f"Mean predictive entropy (nats) of each slice of {names}, from the lowest slice to the highest. Orange "
+            f"marks are slices that the last round asked for ({self.asked} in all volumes), grey bands those that were "
+            "annotated before."
+        )
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        figure = dark_figure(9, 1.9 * len(self.rows))
+        axes = figure.subplots(len(self.rows), 1, squeeze=False)[:, 0]
+        for axis, (title, scores, chosen, before) in zip(axes, self.rows, strict=True):
+            for z in before:
+                axis.axvspan(z - 0.5, z + 0.5, color="#444444")
+            axis.plot(scores, color=COLOURS[0], linewidth=1.2)
+            axis.plot(chosen, np.asarray(scores)[chosen], "o", color=REAL, markersize=4)
+            axis.set_facecolor("black")
+            axis.set_title(title[:40], color="white", fontsize=9)
+            axis.tick_params(colors="white", labelsize=7)
+            axis.set_ylim(bottom=0)
         return figure

@@ -11,6 +11,7 @@ from tfmed.data import preprocess
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
+from tfmed.tasks.classification import CaseClassifier
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -116,4 +117,18 @@ def _translator(note):
     return opened
 
 
-_TASKS = {"segmentation": _segmenter, "translation": _translator}
+def _classifier(note):
+    modality, classes = _TEXTS.validate_python([note["modality"]])[0], _TEXTS.validate_python(note["classes"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def compute(array):
+            return run(image=tf.constant(array, tf.float32))["probabilities"].numpy()
+
+        return CaseClassifier(modality, steps, classes, compute)
+
+    return opened
+
+
+_TASKS = {"segmentation": _segmenter, "translation": _translator, "classification": _classifier}

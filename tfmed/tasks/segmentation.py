@@ -6,21 +6,19 @@ from typing import Literal
 
 import numpy as np
 import pydantic
-import tensorflow as tf
 from pydantic import Field
 
 from tfmed.config import MethodConfig, Voxels
-from tfmed.data import preprocess, splits
+from tfmed.data import splits
 from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
-from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.errors import DataError, RunError
+from tfmed.errors import DataError
 from tfmed.nn import dropout
-from tfmed.ops import grids
-from tfmed.ops.sliding_window import sliding_window, window_graph
+from tfmed.ops.sliding_window import sliding_window
+from tfmed.tasks import segmentation_export
 from tfmed.tasks.backbones import Network, UNet
 from tfmed.tasks.prediction import OUTPUTS, Segmenter
 
@@ -266,7 +264,8 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     @property
     def _window_fn(self):
-        return self.compiled(self.network, functools.partial(window_probabilities, self.network, self.config))
+        window_fn = functools.partial(segmentation_export.window_probabilities, self.network, self.config)
+        return self.compiled(self.network, window_fn)
 
     def validated(self):
         """Names of what `validation` gives."""
@@ -340,121 +339,8 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""
-        return SegmentationModule(self)
+        return segmentation_export.exported(self)
 
     def onnx_function(self):
         """Probabilities `(n, *patch, class)` of patches `image` `(n, *patch, channel)` that are prepared already."""
-        config, network = self.config, self.network
-        if config.mc_passes:
-            raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
-        spec = tf.TensorSpec((None, *config.patch, len(config.modalities)), tf.float32, "image")
-
-        @tf.function(input_signature=[spec])
-        def probabilities(image):
-            return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
-
-        note = segmenter_note(config, self.preprocessing(), [], self.single)
-        note.pop("signatures")
-        return probabilities, note | {
-            "axes": "(n, z, y, x, channel)" if len(config.patch) == 3 else "(n, y, x, channel)"
-        }
-
-
-def window_probabilities(network, config, windows):
-    """Class probabilities of windows `(n, z, y, x, channel)`; a 2-D network sees their slices."""
-    if len(config.patch) == 2:
-        shape = windows.shape
-        windows = tf.reshape(windows, (-1, *shape[2:]))
-    if config.mc_passes:
-        found = dropout.mc_mean(network, windows, config.mc_passes)
-    else:
-        found = tf.nn.softmax(tf.cast(network(windows, training=False), tf.float32))
-    return tf.reshape(found, (-1, *shape[1:-1], config.classes)) if len(config.patch) == 2 else found
-
-
-def _numbers_of_classes(planes):
-    """Probabilities `(..., class)` -> the number of the most probable class, uint8."""
-    return tf.cast(tf.argmax(planes, -1), tf.uint8)
-
-
-def segmenter_note(config, outside, inside, single):
-    """What `tfmed.json` says of a segmenter: what its signatures take and give, and what stays outside of them."""
-    image = "float32 (z, y, x, channel): " + ", ".join(config.modalities)
-    image += "; as in the file, in HU for CT" if not outside else "; after `steps`, which are not part of the model"
-    inputs = {"image": image}
-    if any(hasattr(step, "graph_grid") for step in inside):
-        inputs["affine"] = "float64 (4, 4): voxels (x, y, z, 1) of the image -> mm, towards right, anterior, superior"
-    return {
-        "task": "segmentation",
-        "modalities": list(config.modalities),
-        "label_values": list(config.label_values),
-        "names": {str(number): name for number, name in config.class_names.items()},
-        "signatures": {
-            "serving_default": {"inputs": inputs, "labels": "int32 (z, y, x), on the image's grid: `label_values`"},
-            "probabilities": {
-                "inputs": inputs,
-                "probabilities": "float32 (z, y, x, class), on the image's grid, in the order of `label_values`",
-            },
-        },
-        "steps": [step.model_dump(mode="json") for step in outside],
-        "steps_inside": [step.model_dump(mode="json") for step in inside],
-        "single": list(single),
-        "single_means": "classes of whose labels only the largest connected part (6 neighbours) is to be kept",
-    }
-
-
-class SegmentationModule(ExportModule):
-    """What a SavedModel of a segmenter holds: preprocessing, windows, blending, classes; any volume size.
-
-    Signatures take `image` `(z, y, x, channel)` float32, as it is before the steps that the graph does (see the note
-    beside the model), and, if one of these moves voxels, `affine` `(4, 4)` float64, from voxels (x, y, z, 1) to mm:
-    "serving_default" gives `labels` `(z, y, x)` int32, the numbers of `label_values`; "probabilities" gives
-    `probabilities` `(z, y, x, class)` float32; both on the image's own grid.
-    """
-
-    def __init__(self, method):
-        super().__init__(method.network)
-        config = method.config
-        outside, inside = preprocess.split_for_graph(method.preprocessing())
-        self._inside = lambda: inside
-        moves = any(hasattr(step, "graph_grid") for step in inside)
-        self.note = segmenter_note(config, outside, inside, method.single)
-        self.values = tf.constant(config.label_values, tf.int32)
-        model_fn = functools.partial(window_probabilities, method.network, config)
-        windows = method._windows()
-        self._blended = window_graph(model_fn, **windows)
-        self._labelled = window_graph(model_fn, finish=_numbers_of_classes, **windows)
-        self._drops = dropout.layers(method.network)
-        specs = [tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")]
-        specs += [tf.TensorSpec((4, 4), tf.float64, "affine")] if moves else []
-        self.labels = tf.function(self._labels_there if moves else self._labels, input_signature=specs)
-        self.probabilities = tf.function(self._moved if moves else self._probabilities, input_signature=specs)
-
-    def _start(self, image, affine=None):
-        """The Grid that the network sees."""
-        for drop in self._drops:
-            drop.calls.assign(0)
-        affine = tf.eye(4, dtype=tf.float64) if affine is None else affine
-        return preprocess.run_in_graph(self._inside(), grids.of_image(image, affine))
-
-    def _labels(self, image):
-        return {"labels": self._stored(self._labelled(self._start(image).image))}
-
-    def _probabilities(self, image):
-        return {"probabilities": self._blended(self._start(image).image)}
-
-    def _labels_there(self, image, affine):
-        grid = self._start(image, affine)
-        found = grids.brought_back(grid, self._blended(grid.image), _numbers_of_classes, tf.uint8)
-        return {"labels": self._stored(found)}
-
-    def _moved(self, image, affine):
-        grid = self._start(image, affine)
-        found = self._blended(grid.image)
-        return {"probabilities": grids.brought_back(grid, found, tf.identity, tf.float32)}
-
-    def _stored(self, classes):
-        return tf.gather(self.values, tf.cast(classes, tf.int32))
-
-    def signatures(self):
-        return {"serving_default": self.labels, "probabilities": self.probabilities}
+        return segmentation_export.onnx_function(self)

@@ -1,9 +1,10 @@
-"""Structures that trained segmentation runs find in images, for evaluations of translations between modalities."""
+"""Structures found in images, by trained segmentation runs or by threshold, for evaluations of translations."""
 
 import functools
 from typing import Annotated
 
 import numpy as np
+from scipy import ndimage
 
 from tfmed.engine.options import Option
 from tfmed.engine.run import load_run
@@ -45,3 +46,26 @@ def structures(method, segmenter, volume):
     """{region: mask `(z, y, x)`} that a trained segmentation Method finds in a Volume, on its grid."""
     labels = segmenter([volume]).labels.array
     return {name: np.isin(labels, classes) for name, classes in method.config.scored.items()}
+
+
+def body_and_bone(ct):
+    """{"body", "bone"} -> mask `(z, y, x)` of a CT-like Volume in HU, by threshold.
+
+    The body is, in each slice, the largest piece above -300 HU once thin pieces (the couch) are opened away.
+    """
+    hu = ct.array
+    body = np.stack([_largest(ndimage.binary_opening(plane > -300, np.ones((3, 3)))) for plane in hu])
+    return {"body": body, "bone": body & (hu > 250)}
+
+
+def bright_body(mr, white):
+    """{"body"} -> mask `(z, y, x)` of an MR Volume: in each slice the largest piece above a tenth of white."""
+    return {"body": np.stack([_largest(plane > 0.1 * white) for plane in mr.array])}
+
+
+def _largest(mask):
+    pieces, count = ndimage.label(mask)
+    if not count:
+        return mask
+    sizes = np.bincount(pieces.ravel())[1:]
+    return ndimage.binary_fill_holes(pieces == sizes.argmax() + 1)

@@ -36,7 +36,7 @@ from tfmed.data.preprocess import Resample
 from tfmed.data.sampling import generator, shuffled
 from tfmed.io import Volume, write_volume
 from tfmed.methods import pix2pix_bridge
-from tfmed.methods.pix2pix_bridge.model import Translator
+from tfmed.methods.pix2pix_bridge import Translator
 from tfmed.metrics.generative import frechet_distance
 from tfmed.metrics.ms_ssim import ms_ssim
 from tfmed.metrics.surface import distances

@@ -65,15 +65,6 @@ class Toy(AdversarialModel):
         return self.generator(noise)[0, ..., 0]
 
 
-class Sampler(ExportModule):
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((), tf.int64, "index")])
-    def sample(self, seed, index):
-        return {"volume": self.model.volume(seed, index)}
-
-    def signatures(self):
-        return {"serving_default": self.sample}
-
-
 class ToyMethod(GenerationMethod):
     Config = Config
     case_spec = CaseSpec(images=("ct",), minimum_shape=(8, 8, 8))
@@ -117,7 +108,10 @@ class ToyMethod(GenerationMethod):
         return Evaluation({"evaluation": runs, "cases": rows})
 
     def export_module(self):
-        return Sampler(self.model)
+        model, numbers = self.model, [tf.TensorSpec((), tf.int64, name) for name in ("seed", "index")]
+        return ExportModule(
+            [model], {"serving_default": (lambda seed, index: {"volume": model.volume(seed, index)}, numbers)}
+        )
 
 
 METHOD = ToyMethod

@@ -1,9 +1,11 @@
 """CTSGANMethod: settings, data, pictures, evaluation and export of CT-SGAN and its baseline."""
 
+import functools
 from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 from pydantic import Field, PositiveInt
 
 from tfmed.config import Interval, Layers, MethodConfig, Voxels
@@ -12,17 +14,19 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Orient, Resample, resample
 from tfmed.data.sampling import flipped
 from tfmed.engine.abilities import Count, Evaluation, Features, Seed
+from tfmed.engine.exporting import ExportModule, one_by_one
 from tfmed.engine.options import Option
 from tfmed.engine.terminal import log
 from tfmed.io import Volume
-from tfmed.methods.ctsgan.export import Sampler
-from tfmed.methods.ctsgan.model import CTSGAN
-from tfmed.methods.ctsgan.vanilla3d import Vanilla3DGAN
-from tfmed.methods.ctsgan.volumes import draw_slab
+from tfmed.methods.ctsgan.model import CTSGAN, draw_slab
 from tfmed.metrics import slicewise
 from tfmed.metrics.features import open_features
+from tfmed.nn.adam import Adam
+from tfmed.nn.gan3d import dcgan3d_critic, dcgan3d_generator
+from tfmed.ops.resize import linear_resize
 from tfmed.pictures.volumes import Picture
 from tfmed.tasks.generation import GenerationMethod, unit_window
+from tfmed.training.volume_gan import VolumeGANModel
 
 Length = Annotated[Annotated[int, Field(ge=3)] | None, Option("length", "slices per volume; by default as trained")]
 
@@ -105,6 +109,41 @@ class Config(MethodConfig):
             raise ValueError(f"slab_critic_channels: too many blocks for {size} pixels; the last map needs 4 per side")
         if size >> len(self.slice_critic_channels) < 1:
             raise ValueError(f"slice_critic_channels: too many blocks for {size} pixels")
+
+
+class Vanilla3DGAN(VolumeGANModel):
+    """The baseline of Table 1: a 3D DCGAN with the losses of the config, whose volumes are resized afterwards.
+
+    Args:
+        config: the method's `Config`; it generates `baseline_size`^3 voxels (4 * 2**n), and channels double from the
+            widest resolution down, starting at 64.
+        rate: learning rate or schedule; default the config's.
+    """
+
+    def __init__(self, config, rate=None, **kwargs):
+        depth, known = int(np.log2(config.baseline_size // 4)), config.generator_channels
+        widths = known[-depth:] if depth <= len(known) else (512,) * depth
+        latent, rate = config.patient_noise_size, config.learning_rate if rate is None else rate
+        make = functools.partial(dcgan3d_generator, latent, widths, norm=config.generator_norm)
+        critic = functools.partial(dcgan3d_critic, config.baseline_size, widths[::-1])
+        adam = [Adam(rate, config.beta_1, config.beta_2) for _ in range(2)]
+        kwargs |= dict(critic_steps=config.critic_steps, ema_decay=config.ema_decay)
+        super().__init__(make, critic, latent, adam, config.loss, (config.gp, config.gp_weight), **kwargs)
+        self.config = config
+
+    def sample(self, seed=0, index=0, length=None, chunk=32, fixed=None, convert=None, dtype="float32"):
+        """One volume, resized trilinearly to the config's volume_shape; `chunk` and `fixed` have no meaning here."""
+        small = Volume(self.generated(seed, index).numpy(), np.eye(4))
+        wanted = (length or self.config.volume_shape[0], *self.config.volume_shape[1:])
+        volume = resample(small, wanted).array
+        return (convert(volume) if convert else volume).astype(dtype)
+
+    def volume(self, seed, index, convert, dtype):
+        """As `sample`, of tensors."""
+        small = self.generated(seed, index)
+        for axis, size in enumerate(self.config.volume_shape):
+            small = linear_resize(small, axis, size)
+        return convert(small)
 
 
 class CTSGANMethod(GenerationMethod):
@@ -224,6 +263,14 @@ class CTSGANMethod(GenerationMethod):
         return resample(self.real(case), self.config.volume_shape).array
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, n)` gives volumes in HU."""
-        spacing = np.abs(np.diag(self.geometry(self.config.volume_shape)))[2::-1]
-        return Sampler(self.model, self.window, spacing)
+        """Its `sample(seed, n)` gives n `volumes` `(n, L, H, W)` int16 in HU, and their spacing (z, y, x) in mm."""
+        model, window, shape = self.model, self.window, self.config.volume_shape
+        spacing = np.abs(np.diag(self.geometry(shape)))[2::-1]
+
+        def in_hu(values):
+            return tf.cast(tf.round(window.invert(values)), tf.int16)
+
+        def volume(seed, index):
+            return model.volume(seed, index, in_hu, tf.int16)
+
+        return ExportModule([model], {"sample": one_by_one(volume, "volumes", shape, tf.int16, spacing_mm=spacing)})

@@ -1,33 +1,97 @@
-"""CTSGAN: the training step and the sampler (Sect. 2, Eq. 1-2)."""
+"""CT-SGAN's own networks, slices and slabs, the training step and the sampler (Sect. 2, Eq. 1-2)."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tfmed.data.sampling import Stream
 from tfmed.losses.adversarial import LOSSES
-from tfmed.methods.ctsgan import networks
-from tfmed.methods.ctsgan.volumes import assemble, position_channel, positions, thin_slices
 from tfmed.nn.adam import Adam
+from tfmed.nn.slice_gan import slab_critic, slice_critic, slice_generator
 from tfmed.ops import draws
 from tfmed.training.adversarial import AdversarialModel
+
+_SLABS = Stream("ctsgan.slabs", 0x51AB)
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class Memory(keras.initializers.Initializer):
+    """Biases of an LSTM `(4 * units,)` whose cells forget at rates spread over 1 .. `longest` steps.
+
+    Forget gates start at log(u), input gates at -log(u), u uniform in [1, longest - 1] ("chrono" initialisation, Tallec
+    & Ollivier, ICLR 2018, Eq. 16). With Keras' own biases a cell forgets within four slices and cannot tell the apex
+    of a lung from its base.
+    """
+
+    def __init__(self, longest, seed=None):
+        self.longest, self.seed = longest, seed
+
+    def __call__(self, shape, dtype="float32", **kwargs):
+        forget = tf.math.log(tf.random.uniform((shape[0] // 4,), 1.0, max(self.longest - 1.0, 1.001), seed=self.seed))
+        return tf.cast(tf.concat([-forget, forget, tf.zeros_like(forget), tf.zeros_like(forget)], 0), dtype)
+
+    def get_config(self):
+        return {"longest": self.longest, "seed": self.seed}
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class SliceSequence(keras.layers.Layer):
+    """R_v: i.i.d. noise along the body axis -> one latent per position, which knows its neighbours on both sides.
+
+    Args:
+        units: LSTM (or GRU) units per direction; the latent has twice as many entries.
+        cell: "bilstm" (the paper), "gru" (MoCoGAN's, one direction with 2 * units), or "iid" (no recurrence: a dense
+            layer per position, the ablation).
+        memory: how many slices the LSTM's cells remember at the start of training; None: Keras' biases (about four).
+
+    Call arguments:
+        noise: eps, `(batch, positions, noise size)`, float32.
+        state: h_0 and c_0, `(batch, 4 * units)`, float32: forward h, forward c, backward h, backward c.
+
+    Returns:
+        z_slc, `(batch, positions, 2 * units)`, float32.
+    """
+
+    def __init__(self, units=64, cell="bilstm", memory=None, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})  # tiny, and a recurrence loses digits in half precision
+        self.units, self.cell, self.memory = units, cell, memory
+        if cell == "bilstm":
+            biases = {} if memory is None else {"bias_initializer": Memory(memory), "unit_forget_bias": False}
+            lstm = keras.layers.LSTM(units, return_sequences=True, dtype="float32", **biases)
+            self.recurrence = keras.layers.Bidirectional(lstm, dtype="float32")
+        elif cell == "gru":
+            self.recurrence = keras.layers.GRU(2 * units, return_sequences=True, dtype="float32")
+        else:
+            self.recurrence = keras.layers.Dense(2 * units, activation="tanh", dtype="float32")
+
+    def call(self, noise, state):
+        if self.cell == "bilstm":
+            return self.recurrence(noise, initial_state=tf.split(state, 4, axis=1))
+        if self.cell == "gru":
+            return self.recurrence(noise, initial_state=state[:, : 2 * self.units])
+        return self.recurrence(noise)
+
+    def get_config(self):
+        return super().get_config() | {"units": self.units, "cell": self.cell, "memory": self.memory}
 
 
 def build_network(config, name):
     """One bare network of CT-SGAN: "slice_sequence", "slice_generator", "slice_critic" or "slab_critic"."""
     _, size, _ = config.volume_shape
     if name == "slice_sequence":
-        layer = networks.SliceSequence(config.lstm_units, config.cell, config.lstm_memory, name=name)
+        layer = SliceSequence(config.lstm_units, config.cell, config.lstm_memory, name=name)
         layer(tf.zeros((1, 2, config.slice_noise_size)), tf.zeros((1, 4 * config.lstm_units)))
         return layer
     if name == "slice_generator":
         latent = config.patient_noise_size + 2 * config.lstm_units
-        return networks.slice_generator(
-            latent, size, config.generator_channels, config.base_size, config.generator_norm, config.slice_channels
+        return slice_generator(
+            latent, config.generator_channels, config.base_size, config.generator_norm, config.slice_channels
         )
     if name == "slice_critic":
-        return networks.slice_critic(
+        return slice_critic(
             size, config.slice_critic_channels, config.critic_norm, config.slice_channels, config.position_conditioning
         )
-    return networks.slab_critic(
+    return slab_critic(
         config.slab_length, size, config.slab_critic_channels, config.slab_depth_kernel, config.critic_norm
     )
 
@@ -42,7 +106,7 @@ class CTSGAN(AdversarialModel):
     A training batch holds `slab` `(b, T + 2, H, W)` in [-1, 1], `start` `(b,)` (first centre slice), `chosen` `(b, N)`.
 
     Example:
-        >>> from tfmed.methods.ctsgan.method import Config
+        >>> from tfmed.methods.ctsgan import Config
         >>> model = CTSGAN(Config(volume_shape=(34, 28, 28), generator_channels=(32, 16),
         ...                       slice_critic_channels=(16, 32), slab_critic_channels=(16,),
         ...                       slab_length=8, slab_depth_kernel=3))
@@ -215,6 +279,75 @@ class CTSGAN(AdversarialModel):
                 volume[-1] = convert(thin[-1, ..., 2])
         return volume
 
+    def volume(self, seed, index, convert, dtype, chunk=32):
+        """As `sample`, of tensors: `(length, H, W)` of `dtype`; besides it, memory holds `chunk` slices."""
+        z = self.sample_latents((seed, index), (seed, index))
+        chunks = -(-z.shape[0] // chunk)
+        padded = tf.pad(z, [[0, chunks * chunk - z.shape[0]], [0, 0]])
+        thin = tf.map_fn(
+            lambda part: convert(self.decode(part)),
+            tf.reshape(padded, (chunks, chunk, z.shape[-1])),
+            fn_output_signature=dtype,
+            parallel_iterations=1,
+        )
+        return assemble(tf.reshape(thin, (-1, *thin.shape[2:]))[: z.shape[0]])
+
     def call(self, z, training=False):
         """Volume `(positions + 2, H, W)` of the latents of all positions `(positions, latent)`, decoded at once."""
         return assemble(self.decode(z))
+
+
+# --- slices, slabs and volumes: sampling, packing and exact assembly --------------------------------------------------
+
+
+def positions(length, slice_channels=3):
+    """How many slices are decoded for a volume of `length` slices: two fewer than it has when each shows three."""
+    return length - 2 if slice_channels == 3 else length
+
+
+def draw_slab(seed, index, length, slab_length, slice_count):
+    """Where sample `index` looks: the first centre slice of its slab, and the slices of it that D_slice sees.
+
+    Returns:
+        (start, chosen): start in 1 .. length - 1 - slab_length, uniform: all slices of the slab have neighbours;
+        chosen `(slice_count,)` int32, distinct offsets within the slab, ascending.
+    """
+    rng = _SLABS(seed, index)
+    start = int(rng.integers(1, length - slab_length))
+    chosen = np.sort(rng.permutation(slab_length)[:slice_count]).astype(np.int32)
+    return start, chosen
+
+
+def thin_slices(slab, slice_channels=3):
+    """Slab with its two neighbours `(b, T + 2, H, W)` -> thin slices `(b, T, H, W, slice_channels)`."""
+    if slice_channels == 1:
+        return slab[:, 1:-1, ..., None]
+    return tf.stack([slab[:, :-2], slab[:, 1:-1], slab[:, 2:]], axis=-1)
+
+
+def assemble(slices):
+    """Thin slices of all positions in order -> the volume; the exact inverse of cutting a volume into thin slices.
+
+    Args:
+        slices: `(positions, H, W, 3)`, or `(positions, H, W, 1)`; numpy array or tensor.
+
+    Returns:
+        `(positions + 2, H, W)` (or `(positions, H, W)`): the centre channels, and at both ends the outer ones.
+    """
+    if slices.shape[-1] == 1:
+        return slices[..., 0]
+    concat = np.concatenate if isinstance(slices, np.ndarray) else tf.concat
+    return concat([slices[:1, ..., 0], slices[..., 1], slices[-1:, ..., 2]], 0)
+
+
+def position_channel(images, position, count):
+    """Join a constant channel to images: 2 * position / (count - 1) - 1, from -1 at the first position to 1 (0 if one).
+
+    Args:
+        images: `(n, H, W, c)`.
+        position: `(n,)` integers in 0 .. count - 1.
+        count: number of positions.
+    """
+    value = 2.0 * tf.cast(position, tf.float32) / max(count - 1, 1) - (1.0 if count > 1 else 0.0)
+    plane = tf.ones_like(images[..., :1]) * tf.cast(value, images.dtype)[:, None, None, None]
+    return tf.concat([images, plane], axis=-1)

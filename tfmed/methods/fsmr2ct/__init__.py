@@ -21,7 +21,7 @@ by a half everywhere, where the code's overlap depends on a volume's size.
 
 from tfmed.methods.fsmr2ct.config import Config
 from tfmed.methods.fsmr2ct.method import FSMethod as METHOD
-from tfmed.methods.fsmr2ct.model import Synthesizer
+from tfmed.methods.fsmr2ct.method import Synthesizer
 from tfmed.methods.fsmr2ct.networks import build_network
 
 __all__ = ["METHOD", "Config", "Synthesizer", "build_network"]

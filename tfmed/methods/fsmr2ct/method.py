@@ -1,46 +1,197 @@
-"""FSMethod: pairs, crops, windows, predictions, pictures and export of MR-to-CT synthesis."""
+"""Frequencies of CTs, the training step of MR-to-CT synthesis (Eq. 1-3), and the method."""
 
 import functools
+from typing import Literal
 
 import numpy as np
+import tensorflow as tf
+from scipy import ndimage
 
-from tfmed.augment.paired import VolumePolicy, sample_grid
-from tfmed.data.checks import CaseSpec
-from tfmed.data.patches import Patches, check_sizes
+from tfmed.config import Strict
+from tfmed.data.patches import Patches
 from tfmed.data.pipeline import Samples
-from tfmed.data.preprocess import Orient, Window, ZScore
-from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.data.sampling import Stream
-from tfmed.engine.abilities import Evaluation, Split
-from tfmed.errors import UserError
-from tfmed.io import Volume
-from tfmed.methods.fsmr2ct import evaluation
+from tfmed.data.preprocess import Window, ZScore
+from tfmed.engine.exporting import ExportModule
+from tfmed.errors import DataError, UserError
+from tfmed.losses.adversarial import relativistic_critic, relativistic_generator
 from tfmed.methods.fsmr2ct.config import Config
-from tfmed.methods.fsmr2ct.export import SynthesisModule
-from tfmed.methods.fsmr2ct.frequencies import PairTargets, in_hu, lowpass
-from tfmed.methods.fsmr2ct.model import Synthesizer
-from tfmed.ops.sliding_window import sliding_window
-from tfmed.ops.warp import warp_array
-from tfmed.tasks.translation import Output, TranslationMethod, VolumeTranslator
+from tfmed.methods.fsmr2ct.networks import build_network
+from tfmed.nn.adam import Adam
+from tfmed.ops.sliding_window import sliding_window, window_graph
+from tfmed.tasks.ct_synthesis import CT, LOW, MR, CTSynthesisMethod
+from tfmed.tasks.translation import Output, VolumeTranslator
+from tfmed.training.adversarial import SharedForwardModel
 
-_ROTATIONS = Stream("fsmr2ct.rotations", 0xF5)
-
-MR, CT, LOW = range(3)  # channels of a prepared pair
+PRETRAIN, ADVERSARIAL = "pretrain", "adversarial"
 
 
-class FSMethod(TranslationMethod):
-    """Synthesis of CTs from MRs; a case has an "mr" and a "ct" on one grid."""
+# --- frequencies ------------------------------------------------------------------------------------------------------
+
+
+def lowpass(array, kind="gaussian", size=15.0):
+    """The low frequencies of a volume `(z, y, x)`, float32.
+
+    Args:
+        array: any real dtype.
+        kind: "gaussian" (cut off at 4 sigma; the border continues, so a constant stays as it is) or "box" (zeros
+            beyond the border, as in the authors' code).
+        size: sigma, or width of the box, in voxels.
+    """
+    array = np.asarray(array, np.float32)
+    if kind == "gaussian":
+        return ndimage.gaussian_filter(array, size, mode="nearest", truncate=4.0)
+    if kind == "box":
+        return ndimage.uniform_filter(array, round(size), mode="constant")
+    raise ValueError(f"lowpass is {kind!r}; gaussian and box are available")
+
+
+class PairTargets(Strict):
+    """The last step of a pair's preparation: [MR, CT] -> [MR standardised, CT scaled, its low frequencies]."""
+
+    step: Literal["mr_ct_targets"] = "mr_ct_targets"
+    window_hu: tuple[float, float]
+    range: tuple[float, float]
+    lowpass: str
+    size: float
+
+    def together(self, images):
+        """Three float32 Volumes of two.
+
+        Raises:
+            DataError: the MR, or the CT within the window, is constant.
+        """
+        mr, ct = images
+        scaled = Window(window_hu=self.window_hu, range=self.range).apply(ct)
+        for name, image in (("MR", mr), ("CT", scaled)):
+            if image.array.min() == image.array.max():
+                value = f"{image.array.flat[0]:g}"
+                raise DataError(f"every voxel of the prepared {name} is {value}; is the CT in HU? Remove the case")
+        low = lowpass(scaled.array, self.lowpass, self.size)
+        return [ZScore().apply(mr), scaled, scaled.replace(array=low)]
+
+
+def in_hu(parts, window, clip):
+    """{"ct", and of a network with frequency supervision "low", "high"} in HU; arrays or tensors `(...)`.
+
+    Args:
+        parts: what the network answers, `(..., 1 or 3)`.
+        window: the Window of the CT.
+        clip: whether to clip the CT to it.
+    """
+    (low, high), (bottom, top) = window.window_hu, window.range
+    width = (high - low) / (top - bottom)
+    whole = parts[..., 0]
+    if clip:
+        limit = np.clip if isinstance(parts, np.ndarray) else tf.clip_by_value
+        whole = limit(whole, bottom, top)
+    made = {"ct": (whole - bottom) * width + low}
+    if parts.shape[-1] == 3:
+        made |= {"low": (parts[..., 1] - bottom) * width + low, "high": parts[..., 2] * width}
+    return made
+
+
+# --- training step ----------------------------------------------------------------------------------------------------
+
+
+class Synthesizer(SharedForwardModel):
+    """The synthesis network, and where the config says so a critic.
+
+    Args:
+        config: the method's `Config`.
+        rate: learning rate or `Schedule`; default the config's.
+        steps: training steps of the run; the first `pretrain_fraction` of them have no critic.
+
+    A training batch holds `mr`, `ct` and `high` (the CT's high frequencies), each `(b, *patch, 1)`.
+    """
+
+    def __init__(self, config, rate=None, steps=1, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.pretraining = round(config.pretrain_fraction * steps)
+        rate = config.learning_rate if rate is None else rate
+        self.generator = build_network(config)
+        networks = {"generator": self.generator}
+        if config.adv != "none":
+            self.critic = networks["critic"] = build_network(config, "critic")
+        logged = ["reconstruction", "ct_l1"] + (["high_l1"] if config.head == "freq" else [])
+        self.phases = {PRETRAIN: logged, ADVERSARIAL: [*logged, "critic_loss", "generator_critic"]}
+        optimizers = {name: (Adam(rate, config.beta_1, config.beta_2, 1e-8), [network])
+                      for name, network in networks.items()}  # fmt: skip
+        self.finish_building(optimizers, self.phases[PRETRAIN if config.adv == "none" else ADVERSARIAL])
+
+    def call(self, images, training=False):
+        """MR `(n, z, y, x, 1)` -> `(n, z, y, x, k)`, see `build_network`."""
+        return self.generator(images, training=training)
+
+    def parts(self, step):
+        """The phase of a training step."""
+        return (PRETRAIN if step < self.pretraining or self.config.adv == "none" else ADVERSARIAL,)
+
+    @property
+    def turns(self):
+        """The critic, where there is one, and the generator."""
+        return {name: loss for name, loss in super().turns.items() if name in self.updaters}
+
+    def train_step(self, batch, phase=ADVERSARIAL):
+        losses = self.turns if phase == ADVERSARIAL else {}
+        losses["generator"] = lambda part, made: self.generator_loss(part, made, phase)
+        means = self.log(self.update_in_turn(self.made, losses, batch))
+        return {name: means[name] for name in self.phases[phase]}
+
+    def made(self, batch):
+        """What the generator makes of a batch's MR."""
+        return self.generator(batch["mr"], training=True)
+
+    # --- losses -----------------------------------------------------------------------------------------------------
+
+    def generator_loss(self, batch, made, phase=ADVERSARIAL):
+        """L_rec (Eq. 1), and in the second phase the weighted adversarial term (Eq. 3)."""
+        logs = {"ct_l1": _l1(made[..., :1], batch["ct"])}
+        total = logs["ct_l1"]
+        if self.config.head == "freq":
+            logs["high_l1"] = _l1(made[..., 2:], batch["high"])
+            total += logs["high_l1"]
+        logs["reconstruction"] = total
+        if phase == ADVERSARIAL and self.config.adv != "none":
+            scores = self.scores(batch, made)
+            logs["generator_critic"] = tf.reduce_mean(relativistic_generator(*scores))
+            total += self.config.adv_weight * logs["generator_critic"]
+        return total, logs
+
+    def critic_loss(self, batch, made):
+        """The critic's relativistic average loss (Eq. 2)."""
+        loss = tf.reduce_mean(relativistic_critic(*self.scores(batch, made)))
+        return loss, {"critic_loss": loss}
+
+    def scores(self, batch, made):
+        """(real, fake, mean of real, mean of fake) scores; the means are those over the whole batch."""
+        real, fake = (self.score(batch, image) for image in self.judged(batch, made))
+        return real, fake, self.shared_mean(tf.reduce_mean(real)), self.shared_mean(tf.reduce_mean(fake))
+
+    def judged(self, batch, made):
+        """(real, made) as the critic sees them: high frequencies alone, or whole CTs."""
+        if self.config.adv == "high":
+            return batch["high"], made[..., 2:]
+        return batch["ct"], made[..., :1]
+
+    def score(self, batch, image):
+        """The critic's logits `(n, 1)` of images."""
+        if self.config.d_condition == "channel":
+            image = tf.concat([image, tf.cast(batch["mr"], image.dtype)], -1)
+        return self.critic(image, training=True)
+
+
+def _l1(made, real):
+    return tf.reduce_mean(tf.abs(tf.cast(made, tf.float32) - real))
+
+
+class FSMethod(CTSynthesisMethod):
+    """Synthesis of CTs from MRs."""
 
     Config = Config
-    case_spec = CaseSpec(("mr", "ct"), minimum_shape=(4, 4, 4), stack=True)
     outputs = ("ct", "low", "high")
 
     # --- data -------------------------------------------------------------------------------------------------------
-
-    @property
-    def geometry(self):
-        """What is done to both images alike: the settings' steps, axes towards RAS."""
-        return (*super().preprocessing(), Orient(to="RAS"))
 
     def preprocessing(self):
         """All steps; the last one makes the MR, the CT and its low frequencies of a pair."""
@@ -53,30 +204,6 @@ class FSMethod(TranslationMethod):
         """HU -> what the network gives."""
         return Window(window_hu=self.config.window_hu, range=self.config.range)
 
-    def open(self, case):
-        """The Prepared pair; see `MR`, `CT` and `LOW`."""
-        return self.cache.stack(case, self.case_spec)
-
-    def prepared(self, part, progress=None):
-        """As `Method.prepared`; whatever training would stumble over later is told with the training cases."""
-        cases = super().prepared(part, progress)
-        if part == "train":
-            check_sizes(self.open, cases, self.config.patch)
-            if self.cases["validation"]:
-                super().prepared("validation", progress)
-        return cases
-
-    @functools.cached_property
-    def margin(self):
-        """Voxels (z, y, x) around a crop that its rotation may bring in."""
-        c = self.config
-        if not c.rotate_degrees or not c.rotate_chance:
-            return (0, 0, 0)
-        angles = np.deg2rad(np.linspace(0, c.rotate_degrees, 181))
-        half = [(side - 1) / 2 for side in c.patch[1:]]
-        reach = [np.max(a * np.cos(angles) + b * np.sin(angles)) - a for a, b in (half, half[::-1])]
-        return (0, *(int(np.ceil(more)) for more in reach))
-
     def samples(self):
         """Samples `mr`, `ct` and `high` `(*patch, 1)`: a crop of a pair, rotated about z, MR and CT alike."""
         c, seed = self.config, self.settings.seed
@@ -84,7 +211,7 @@ class FSMethod(TranslationMethod):
 
         def read(index):
             image, _, case = patches(index)
-            image = self._rotated(np.asarray(image, np.float32), self.open(case).affine, index)
+            image = self.rotated(np.asarray(image, np.float32), self.open(case).affine, index)
             low = image[..., LOW]
             if c.domain == "crop":
                 low = lowpass(image[..., CT], c.lowpass, c.lowpass_size)
@@ -94,18 +221,6 @@ class FSMethod(TranslationMethod):
         spec = {name: ((*c.patch, 1), "float32") for name in ("mr", "ct", "high")}
         return Samples(read, spec, self.settings.train.batch_size)
 
-    def _rotated(self, image, affine, index):
-        """A crop without its margin; as often as the settings say rotated first."""
-        c = self.config
-        draw = _ROTATIONS(self.settings.seed, index)
-        if not any(self.margin) or draw.random() >= c.rotate_chance:
-            return boxed_array(image, self.margin, c.patch)
-        spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist())
-        turn = ((-c.rotate_degrees, c.rotate_degrees), (0, 0), (0, 0))
-        policy = VolumePolicy(flip=None, shift=None, rotate=turn, spacing=spacing)
-        grid = sample_grid(int(draw.integers(2**31)), c.patch, policy) + np.float32(self.margin)
-        return warp_array(image, grid, order=1, fill="edge")
-
     # --- training ---------------------------------------------------------------------------------------------------
 
     def stages(self):
@@ -113,24 +228,7 @@ class FSMethod(TranslationMethod):
         make = functools.partial(Synthesizer, steps=self.settings.train.steps)
         yield self.stage("synthesis", make, self.samples, self.config.learning_rate, validation=self.validation)
 
-    def validated(self):
-        """Names of what `validation` gives."""
-        return evaluation.SCORES
-
-    def validation(self, model):
-        """{"mae_hu", "psnr_db", "ssim", ...}: means over the validation cases."""
-        cases = self.cases["validation"]
-        pairs = [self.open(case) for case in cases]
-        rows = [evaluation.scores(self, pair, self.synthesise(pair.image)) for pair in pairs]
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
-
     # --- using a trained model --------------------------------------------------------------------------------------
-
-    @property
-    def windows(self):
-        """How windows stand and are blended."""
-        c = self.config
-        return {"window": c.patch, "overlap": c.overlap, "blend": c.blend, "pad": "edge"}
 
     def synthesise(self, image):
         """{"ct": HU, and with frequency supervision "low", "high": HU}, float32 `(z, y, x)`.
@@ -156,21 +254,18 @@ class FSMethod(TranslationMethod):
             raise UserError(f"--outputs: a network with head {self.config.head} gives ct alone; leave --outputs out")
         return super().predict(words, out, outputs)
 
-    def evaluate(self, methods, part: Split = "test"):
-        """{"evaluation": a row per run, "cases": a row per run and case}; see `evaluation.evaluate`."""
-        return Evaluation(*evaluation.evaluate(self, methods, part))
-
-    def previews(self):
-        """A test case (without any: of validation or training): MR, CTs, their difference; a joint histogram."""
-        part = next(part for part in ("test", "validation", "train") if self.cases[part])
-        self.prepared(part)
-        case = self.cases[part][0]
-        return evaluation.pictures(self, {case.id: self.synthesise(self.open(case).image)}, [case])
-
-    def as_volume(self, case, array):
-        """A Volume on the grid of a prepared case."""
-        return Volume(np.asarray(array, np.float32), self.open(case).affine)
-
     def export_module(self):
-        """A `tf.Module` that makes a CT of an MR of any size."""
-        return SynthesisModule(self)
+        """Of an MR `image` `(z, y, x)` float32, as it is after the settings' preprocessing, axes towards RAS, it gives
+        `ct` in HU, and with frequency supervision by "frequencies" `low` and `high`."""
+        network, window, clip = self.model.generator, self.window, self.config.clip
+        blended = window_graph(lambda windows: network(windows, training=False), **self.windows)
+
+        def made(image):
+            return in_hu(blended(ZScore().graph(image)[..., None]), window, clip)
+
+        takes = [tf.TensorSpec((None, None, None), tf.float32, "image")]
+        calls = {"serving_default": (lambda image: {"ct": made(image)["ct"]}, takes)}
+        if self.config.head == "freq":
+            calls["frequencies"] = (lambda image: {name: made(image)[name] for name in ("low", "high")}, takes)
+        of = {name: "serving_default" if name == "ct" else "frequencies" for name in self.translator().outputs}
+        return ExportModule([self.model], calls, self.translator().note(of, inside=1))

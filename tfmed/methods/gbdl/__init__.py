@@ -13,7 +13,7 @@ afterwards, and its entropy tells where it is unsure.
 
 Reproduces: Tables 1, 2, 4 and 6 on the Atrial Segmentation Challenge: Dice 0.894 / 0.884 with 16 / 8 of 80 labels
 (labels alone: 0.834 / 0.801), 95HD 4.03 / 5.89, PAvPU 0.882 / 0.864; KiTS19 and liver likewise. The authors name
-neither hardware nor time. Those that it is compared with are in `baselines`, on the same data and network.
+neither hardware nor time. Those that it is compared with are `tasks.semi_supervised_baselines`, on the same data.
 
 Deviates: widths, dropout, learning rates and augmentation are the released code's, for the paper leaves them to a
 supplement. Of this code three defects are not taken over: its cross-entropy mixed classes and slices, the latent of a

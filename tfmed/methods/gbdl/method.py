@@ -15,12 +15,12 @@ from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
 from tfmed.errors import RunError
 from tfmed.io.geometry import machine_memory
-from tfmed.methods.gbdl.baselines import GBDL, LEARNERS, Architecture, Taught
 from tfmed.methods.gbdl.models import LatentLearner, Segmenter
 from tfmed.methods.gbdl.networks import LRL
 from tfmed.metrics.uncertainty import pavpu
 from tfmed.tasks.backbones import MCUNet3D, Network
 from tfmed.tasks.semi_supervised import SemiSupervisedConfig, SemiSupervisedMethod
+from tfmed.tasks.semi_supervised_baselines import GBDL, LEARNERS, Architecture, Taught
 from tfmed.training.schedules import Schedule
 
 FLIPPED = VolumePolicy(flip=(0.0, 0.0, 0.5), shift=None)  # left-right

@@ -4,26 +4,24 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+import tensorflow as tf
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from tfmed import compat
 from tfmed.config import MethodConfig, SizeMm, Voxels
-from tfmed.data import preprocess
-from tfmed.data.case import Case
-from tfmed.data.checks import CaseSpec, check_case
-from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample, onto_grid
-from tfmed.data.readers import read_address
-from tfmed.engine.abilities import CanMixStyles, CanProject, Count, Evaluation, Features, Seed
+from tfmed.data.checks import CaseSpec
+from tfmed.data.preprocess import Crop, Orient, PercentileScale, Resample
+from tfmed.engine.abilities import Count, Evaluation, Features, Seed
+from tfmed.engine.exporting import ExportModule, one_by_one
 from tfmed.engine.options import Option
-from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, reorient
-from tfmed.methods.stylegan3d import evaluation, latents
-from tfmed.methods.stylegan3d.export import Sampler
-from tfmed.methods.stylegan3d.model import StyleGAN3D, to_unit
-from tfmed.methods.stylegan3d.projection import Projector
+from tfmed.methods.stylegan3d.model import StyleGAN3D
+from tfmed.metrics import volume_sets
 from tfmed.metrics.features import open_features
+from tfmed.ops.styles import to_unit
 from tfmed.pictures.volume_grids import interpolation_picture, mixing_picture
 from tfmed.pictures.volumes import Picture
-from tfmed.tasks.generation import GenerationMethod
+from tfmed.tasks.styles import StyleMethod
 
 
 class Config(MethodConfig):
@@ -82,7 +80,7 @@ class Config(MethodConfig):
         return tuple(size * 2 ** (self.levels - 1) for size in self.base_shape)
 
 
-class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
+class StyleGAN3DMethod(StyleMethod):
     """Unconditional generation of volumes whose styles can be mixed, interpolated and fitted to a real volume."""
 
     Config = Config
@@ -156,39 +154,6 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
         for index in range(count):
             yield self.as_volume(self.model.sample(seed, index, psi, fixed))
 
-    def latents(self, word, psi=1.0):
-        """Style and noise of a seed, or of a file that `tfmed project` wrote."""
-        return latents.of_word(self.model, word, psi)
-
-    def synthesise(self, found):
-        """The Volume, as of `sample`, of Latents."""
-        return self.as_volume(found.synthesise(self.model))
-
-    def mixtures(self, rows, columns, crossover=None):
-        """{row: {column: Volume}}: coarse layers of each row's Latents, fine ones of each column's; and themselves.
-
-        Args:
-            rows, columns: lists of Latents.
-            crossover: layers taken from the row; default 4, as in the paper, or fewer where there are few layers.
-
-        Raises:
-            UserError: there is no such layer.
-        """
-        count = self.model.layers_w
-        crossover = min(4, count // 2) if crossover is None else crossover
-        if not 0 <= crossover <= count:
-            raise UserError(f"--crossover: {crossover} is none of 0 .. {count}, the layers of this run's generator")
-        table = {"": {"": None} | {column.name: self.synthesise(column) for column in columns}}
-        for row in rows:
-            mixed = {column.name: self.synthesise(latents.mix(row, column, crossover)) for column in columns}
-            table[row.name] = {"": self.synthesise(row)} | mixed
-        return table
-
-    def interpolated(self, first, second, steps):
-        """{share: Volume} from one Latents to the other, `steps` volumes with both ends."""
-        stops = [latents.between(first, second, i / (steps - 1)) for i in range(steps)]
-        return {stop.name: self.synthesise(stop) for stop in stops}
-
     def previews(self):
         """Generated and training volumes, a mixing grid, and the way between two styles."""
         shown = {f"generated {i + 1}": v for i, v in enumerate(self.sample(2, seed=self.settings.seed))}
@@ -202,53 +167,6 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
             "interpolation": interpolation_picture(self.interpolated(one, two, 5), one, two),
         }
 
-    def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
-        """Find the style and noise that give a volume.
-
-        Args:
-            path: a file, or a folder with one DICOM series, of the kind that the run was trained on.
-            steps: of the optimiser.
-            seed: of its noise.
-            progress: wraps the iteration over the steps.
-
-        Returns:
-            (Projection, projected Volume on the grid and in the units of the file, the file's Volume).
-
-        Raises:
-            DataError: the volume is damaged, NaN, constant, or does not fit what the run generates.
-        """
-        read = self.read_target(path)
-        steps_before = self.preprocessing()[:-1]
-        try:
-            placed = preprocess.run(steps_before[:-1], read)
-            self._check_field(placed)
-            placed = preprocess.run(steps_before[-1:], placed)
-            white = self.scale.white(placed.array)
-            target = self.scale.apply(placed).array
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        found = Projector(self.model, target, steps, seed=seed).run(progress)
-        grey = placed.replace(array=to_unit(found.array).numpy() * np.float32(white))
-        return found, onto_grid(grey, read.shape, read.affine), read
-
-    def read_target(self, path):
-        """The Volume at a path, checked as training cases are."""
-        case = Case(str(path), str(path), {self.config.modality: str(path)})
-        problems = check_case(case, self.case_spec)
-        if problems:
-            raise DataError(problems[0])
-        return read_address(str(path))
-
-    def _check_field(self, volume):
-        if any(2 * have < need for have, need in zip(volume.shape, self.config.volume_shape, strict=True)):
-            have, need = (
-                " x ".join(f"{count * mm:.0f}" for count, mm in zip(shape, self.config.spacing_mm, strict=True))
-                for shape in (volume.shape, self.config.volume_shape)
-            )
-            raise DataError(
-                f"its field of view is {have} mm, that of the run {need} mm; give a volume like those it was trained on"
-            )
-
     def evaluate(self, methods, count: Count = 16, seed: Seed = 0, features: Features = "random:0"):
         """{"evaluation": rows of the paper's Table 2}: training volumes, then each model's, against unseen volumes.
 
@@ -260,10 +178,10 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
         network = open_features(features)
         unseen = [self.comparable(case) for case in self.cases["test"][:count]]
         known = [self.comparable(case) for case in self.cases["train"][: len(unseen)]]
-        rows = [evaluation.row("training volumes", known, unseen, network, seed)]
+        rows = [volume_sets.row("training volumes", known, unseen, network, seed)]
         for name, method in methods.items():
             made = [volume.array for volume in method.sample(len(unseen), seed)]
-            rows.append(evaluation.row(name, made, unseen, network, seed))
+            rows.append(volume_sets.row(name, made, unseen, network, seed))
         return Evaluation({"evaluation": rows})
 
     def comparable(self, case):
@@ -271,5 +189,31 @@ class StyleGAN3DMethod(GenerationMethod, CanProject, CanMixStyles):
         return to_unit(np.asarray(reorient(self.real(case), "RAS").array, np.float32)).numpy()
 
     def export_module(self):
-        """A `tf.Module` whose `sample(seed, n)` gives volumes in [0, 1]."""
-        return Sampler(self.model, self.affine)
+        """Its signatures use the averaged networks.
+
+        `sample(seed, n)`: n `volumes` `(n, d, h, w)` float32 in [0, 1], the same as `Run.sample` gives for that seed
+        (there turned to RAS), and their `affine`. `map(z)`: `w` `(n, latent)`. `synthesise(w, seed)`: `volumes` of w
+        `(n, layers, latent)`, one w per style layer, with the noise of (seed, 0).
+        """
+        model, shape = self.model, self.config.volume_shape
+        mapping, synthesis, w_average = model.average_mapping, model.average_synthesis, model.w_average
+
+        def volume(seed, index):
+            styles = model.styles(mapping(model.latent(seed, index)))
+            return to_unit(synthesis(styles, model.noise_maps(seed, index)))[0, ..., 0]
+
+        def map_(z):
+            return {"w": mapping(z), "w_average": tf.identity(compat.tensor_variable(w_average))}
+
+        def synthesise(w, seed):
+            noise = [tf.repeat(noise, tf.shape(w)[0], axis=0) for noise in model.noise_maps(seed, 0)]
+            return {"volumes": to_unit(synthesis(w, noise))[..., 0]}
+
+        latent = self.config.latent_size
+        w = tf.TensorSpec((None, model.layers_w, latent), tf.float32, "w")
+        calls = {
+            "sample": one_by_one(volume, "volumes", shape, tf.float32, affine=self.affine),
+            "map": (map_, [tf.TensorSpec((None, latent), tf.float32, "z")]),
+            "synthesise": (synthesise, [w, tf.TensorSpec((), tf.int64, "seed")]),
+        }
+        return ExportModule([mapping, synthesis, w_average], calls)

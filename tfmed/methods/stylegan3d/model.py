@@ -9,6 +9,7 @@ from tfmed.losses.path_length import path_length_penalty, path_lengths
 from tfmed.methods.stylegan3d.networks import Critic, Mapping, Synthesis
 from tfmed.nn.adam import Adam
 from tfmed.ops import draws
+from tfmed.ops.styles import mix_styles, to_unit, truncate
 from tfmed.training.adversarial import AdversarialModel
 from tfmed.training.model import assign, move_average
 from tfmed.training.schedules import Schedule
@@ -218,21 +219,6 @@ class StyleGAN3D(AdversarialModel):
     def call(self, styles, training=False):
         """Volumes of latents `(n, layers, latent)` without noise."""
         return self.synthesise(styles)
-
-
-def mix_styles(first, second, crossover, layers):
-    """Latents `(..., layers, latent)`: those of `first` before layer `crossover`, of `second` from it on."""
-    return tf.where((tf.range(layers) < crossover)[..., None], first, second)
-
-
-def truncate(w, mean, psi):
-    """w_avg + psi (w - w_avg)."""
-    return mean + tf.cast(psi, w.dtype) * (w - mean)
-
-
-def to_unit(volumes):
-    """[-1, 1] -> [0, 1], clipped."""
-    return tf.clip_by_value((volumes + 1.0) / 2.0, 0.0, 1.0)
 
 
 def _normal(shape, seed, index, tag):

@@ -1,0 +1,119 @@
+"""What a SavedModel, or an ONNX file, of a segmenter holds."""
+
+import functools
+
+import tensorflow as tf
+
+from tfmed.data import preprocess
+from tfmed.engine.exporting import ExportModule
+from tfmed.errors import RunError
+from tfmed.nn import dropout
+from tfmed.ops import grids
+from tfmed.ops.sliding_window import window_graph
+
+
+def window_probabilities(network, config, windows):
+    """Class probabilities of windows `(n, z, y, x, channel)`; a 2-D network sees their slices."""
+    if len(config.patch) == 2:
+        shape = windows.shape
+        windows = tf.reshape(windows, (-1, *shape[2:]))
+    if config.mc_passes:
+        found = dropout.mc_mean(network, windows, config.mc_passes)
+    else:
+        found = tf.nn.softmax(tf.cast(network(windows, training=False), tf.float32))
+    return tf.reshape(found, (-1, *shape[1:-1], config.classes)) if len(config.patch) == 2 else found
+
+
+def exported(method):
+    """What a SavedModel of a segmenter holds: preprocessing, windows, blending, classes; any volume size.
+
+    Signatures take `image` `(z, y, x, channel)` float32, as it is before the steps that the graph does (see the note
+    beside the model), and, if one of these moves voxels, `affine` `(4, 4)` float64, from voxels (x, y, z, 1) to mm:
+    "serving_default" gives `labels` `(z, y, x)` int32, the numbers of `label_values`; "probabilities" gives
+    `probabilities` `(z, y, x, class)` float32; both on the image's own grid.
+    """
+    config = method.config
+    outside, inside = preprocess.split_for_graph(method.preprocessing())
+    moves = any(hasattr(step, "graph_grid") for step in inside)
+    model_fn = functools.partial(window_probabilities, method.network, config)
+    windows = method._windows()
+    blended = window_graph(model_fn, **windows)
+    labelled = window_graph(model_fn, finish=_numbers_of_classes, **windows)
+    drops = dropout.layers(method.network)
+
+    def start(image, affine):
+        """The Grid that the network sees."""
+        for drop in drops:
+            drop.calls.assign(0)
+        return preprocess.run_in_graph(inside, grids.of_image(image, affine))
+
+    def stored(classes):
+        return {"labels": tf.gather(tf.constant(config.label_values, tf.int32), tf.cast(classes, tf.int32))}
+
+    def labels(image):
+        return stored(labelled(start(image, tf.eye(4)).image))
+
+    def probabilities(image):
+        return {"probabilities": blended(start(image, tf.eye(4)).image)}
+
+    def labels_there(image, affine):
+        grid = start(image, affine)
+        return stored(grids.brought_back(grid, blended(grid.image), _numbers_of_classes, tf.uint8))
+
+    def probabilities_there(image, affine):
+        grid = start(image, affine)
+        return {"probabilities": grids.brought_back(grid, blended(grid.image), tf.identity, tf.float32)}
+
+    takes = [tf.TensorSpec((None, None, None, len(config.modalities)), tf.float32, "image")]
+    calls = {"serving_default": (labels, takes), "probabilities": (probabilities, takes)}
+    if moves:
+        takes = [*takes, tf.TensorSpec((4, 4), tf.float64, "affine")]
+        calls = {"serving_default": (labels_there, takes), "probabilities": (probabilities_there, takes)}
+    return ExportModule([method.network], calls, note(config, outside, inside, method.single))
+
+
+def _numbers_of_classes(planes):
+    """Probabilities `(..., class)` -> the number of the most probable class, uint8."""
+    return tf.cast(tf.argmax(planes, -1), tf.uint8)
+
+
+def note(config, outside, inside, single):
+    """What `tfmed.json` says of a segmenter: what its signatures take and give, and what stays outside of them."""
+    image = "float32 (z, y, x, channel): " + ", ".join(config.modalities)
+    image += "; as in the file, in HU for CT" if not outside else "; after `steps`, which are not part of the model"
+    inputs = {"image": image}
+    if any(hasattr(step, "graph_grid") for step in inside):
+        inputs["affine"] = "float64 (4, 4): voxels (x, y, z, 1) of the image -> mm, towards right, anterior, superior"
+    return {
+        "task": "segmentation",
+        "modalities": list(config.modalities),
+        "label_values": list(config.label_values),
+        "names": {str(number): name for number, name in config.class_names.items()},
+        "signatures": {
+            "serving_default": {"inputs": inputs, "labels": "int32 (z, y, x), on the image's grid: `label_values`"},
+            "probabilities": {
+                "inputs": inputs,
+                "probabilities": "float32 (z, y, x, class), on the image's grid, in the order of `label_values`",
+            },
+        },
+        "steps": [step.model_dump(mode="json") for step in outside],
+        "steps_inside": [step.model_dump(mode="json") for step in inside],
+        "single": list(single),
+        "single_means": "classes of whose labels only the largest connected part (6 neighbours) is to be kept",
+    }
+
+
+def onnx_function(method):
+    """(tf.function of prepared patches, what a user must know of it)."""
+    config, network = method.config, method.network
+    if config.mc_passes:
+        raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
+    spec = tf.TensorSpec((None, *config.patch, len(config.modalities)), tf.float32, "image")
+
+    @tf.function(input_signature=[spec])
+    def probabilities(image):
+        return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
+
+    said = note(config, method.preprocessing(), [], method.single)
+    said.pop("signatures")
+    return probabilities, said | {"axes": "(n, z, y, x, channel)" if len(config.patch) == 3 else "(n, y, x, channel)"}
