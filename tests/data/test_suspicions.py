@@ -82,7 +82,7 @@ FAULTS = {
     "HU + 1024": (values(lambda ct: ct + 1024), "intensity unit", "HU + 1024"),
     "scaled to 0 .. 1": (values(lambda ct: (ct - ct.min()) / np.ptp(ct)), "intensity unit", "between 0 and 1"),
     "left and right": (mirrored(2), "mirrored", "seems to be mirrored, left and right"),
-    "up and down": (mirrored(0), "mirrored", "ct seems to be mirrored, up and down"),
+    "up and down": (mirrored(0), "mirrored", "seems to be mirrored, up and down"),
     "front and back": (mirrored(1), "mirrored", "ct seems to be mirrored, front and back"),
     "label map alone mirrored": (labels(lambda label: label.replace(array=label.array[..., ::-1])), "mirrored",
                                  "the label map seems to be mirrored, left and right"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.data.test_preprocess import oblique, sampled, world
 from tfmed.data import preprocess
 from tfmed.data.labels import only_largest
-from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
+from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, Window, ZScore
+from tfmed.engine.terminal import set_up_logging
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.tasks.prediction import OUTPUTS, TABLES, Ensemble, Segmenter, back, check_grids, inputs
@@ -133,6 +134,16 @@ def test_intensity_steps_see_each_image_alone():
     for k, image in enumerate(images):
         np.testing.assert_array_equal(stack[..., k], ZScore().apply(image).array)
     assert stack.dtype == np.float32
+
+
+@pytest.mark.parametrize("lowest, told", [(-900, False), (0, True)])
+def test_an_image_that_cannot_be_in_hu_is_told(lowest, told, tmp_path, capsys):
+    set_up_logging()
+    write_volume(scan().replace(array=scan().array + lowest), tmp_path / "a.nii.gz")
+    for steps in ((Window(window_hu=(-200, 250)),), (ZScore(),)):
+        list(segmenter(steps).predict([str(tmp_path / "a.nii.gz")], tmp_path / "out"))
+        said = "has no value below 0, and this model looks at HU from -200 to 250" in capsys.readouterr().err
+        assert said == (told and steps[0].step == "window")
 
 
 def test_an_ensemble_is_the_mean_on_the_scans_own_grid():

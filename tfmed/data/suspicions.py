@@ -24,8 +24,8 @@ _OFFSET = 1024.0  # between HU and stored values
 _FAR = 50.0  # ratio of intensities
 _FLIPS = {"left and right": 2, "front and back": 1, "up and down": 0}  # axis of a thumbnail (z, y, x)
 _FLIPS_OF_PICTURES = {"left and right": 2, "up and down": 1}
-_WORSE = 0.02  # in correlation: how much worse others fit when they are mirrored,
-_SPREADS = 3.0  # and in standard deviations of that
+_WORSE, _MUCH_WORSE = 0.02, 0.2  # in correlation: how much worse others fit when they are mirrored,
+_SPREADS, _FEW_SPREADS = 4.5, 3.0  # and in standard deviations of that; of those that fit much worse fewer suffice
 _VISITS = 8  # more have one beginning of their names for another reason
 _VISIT = re.compile(
     r"(?:^|[._ -]+)(?:ses|session|study|visit|scan|time|timepoint|tp|exam|series|followup|follow-up|fu|baseline|pre|"
@@ -219,7 +219,7 @@ def _mirrored(name: str, thumbnails: Mapping[str, np.ndarray], flips: Mapping[st
         gains = mirrored - plain
         usual = -float(np.median(gains))
         spread = 1.4826 * float(np.median(np.abs(gains + usual)))  # of normally distributed gains, outliers or not
-        if usual < max(_WORSE, _SPREADS * spread):
+        if usual < min(max(_WORSE, _SPREADS * spread), max(_MUCH_WORSE, _FEW_SPREADS * spread)):
             continue
         for index in np.flatnonzero((gains > usual / 2) & (mirrored > np.percentile(plain, 10))):
             text = f"{name} seems to be mirrored, {flip}, compared with the other cases"

@@ -12,7 +12,7 @@ from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
-from tfmed.tasks.prediction import Segmenter
+from tfmed.tasks.prediction import Segmenter, window_of
 from tfmed.tasks.translation import Output, VolumeTranslator
 
 # What a note may hold: outputs become names of files, label values become voxels.
@@ -27,6 +27,7 @@ _CLASSES = pydantic.TypeAdapter(
 _NAMES = pydantic.TypeAdapter(
     dict[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)], Annotated[str, pydantic.Field(max_length=1000)]]
 )
+_STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
 
@@ -39,7 +40,7 @@ def open_model(folder):
     folder = pathlib.Path(folder)
     try:
         note = plain_json(folder / NOTE)
-        steps = pydantic.TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
+        steps = _STEPS.validate_python(note["steps"])
         of_task = _TASKS[note.get("task", "segmentation")](note)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
@@ -61,11 +62,12 @@ class ExportedSegmenter(Segmenter):
     Args:
         probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
         modalities, label_values, steps, single, names: as for a `Segmenter`.
+        inside: the further steps, that the model does itself.
     """
 
-    def __init__(self, modalities, label_values, steps, probabilities, single, names):
+    def __init__(self, modalities, label_values, steps, probabilities, single, names, inside):
         super().__init__(modalities, label_values, steps, None, None, single, names)
-        self.on_grid = probabilities
+        self.on_grid, self.window_hu = probabilities, window_of([*steps, *inside])
 
 
 def _segmenter(note):
@@ -73,6 +75,7 @@ def _segmenter(note):
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
     single = _CLASSES.validate_python(note.get("single", []))
     names = _NAMES.validate_python(note.get("names", {}))
+    inside = _STEPS.validate_python(note.get("steps_inside", []))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -90,7 +93,7 @@ def _segmenter(note):
             place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
             return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, inside)
 
     return opened
 

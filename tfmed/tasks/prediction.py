@@ -11,6 +11,7 @@ from tfmed.data.census import is_picture
 from tfmed.data.checks import beyond_float32
 from tfmed.data.labels import only_largest
 from tfmed.data.readers import read_address
+from tfmed.engine.terminal import log
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.io.dicom_seg import check_source, write_segmentation
@@ -63,6 +64,7 @@ class Segmenter:
         self.single, self.names = tuple(single), dict(names or {})
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities, self.labels = probabilities, labels
+        self.window_hu = window_of(self.steps)
 
     def __call__(self, images):
         """The Segmentation of a list of Volumes, one per modality, on one grid."""
@@ -104,6 +106,7 @@ class Segmenter:
         for name, paths in cases:
             images = [read_address(paths[modality]) for modality in self.modalities]
             check_grids(images, [paths[modality] for modality in self.modalities])
+            self._tell_other_units(images[0], paths[self.modalities[0]])
             try:
                 found = self(images)
             except DataError as error:  # of a preprocessing step, which does not know the file
@@ -127,11 +130,24 @@ class Segmenter:
                 write(self.names, pathlib.Path(out) / name)
                 yield pathlib.Path(out) / name
 
+    def _tell_other_units(self, image, path):
+        if self.window_hu and self.window_hu[0] < 0 <= image.array.min():
+            low, high = (f"{edge:g}" for edge in self.window_hu)
+            log.warning(
+                "%s: has no value below 0, and this model looks at HU from %s to %s: is it CT, in HU? What follows is "
+                "not to be trusted if not", path, low, high,
+            )  # fmt: skip
+
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""
         prepared, _ = preprocess.run_together(self.steps, images)
         arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
         return prepared[0], preprocess.as_float32(np.concatenate(arrays, -1))
+
+
+def window_of(steps):
+    """(lowest, highest) HU that preprocessing looks at, or None of images that are no CT."""
+    return next((step.window_hu for step in steps if step.step == "window"), None)
 
 
 class Ensemble(Segmenter):
@@ -158,6 +174,7 @@ class Ensemble(Segmenter):
         numbers = range(1, len(first.label_values))
         single = [k for k in numbers if 2 * sum(k in member.single for member in members) > len(members)]
         super().__init__(first.modalities, first.label_values, (), None, None, single, first.names)
+        self.window_hu = first.window_hu
         self.members = members
 
     def __call__(self, images):
