@@ -4,7 +4,8 @@ python -m benchmarks.support.mutants losses metrics augment [--share 0.1] [--lea
 
 TensorFlow is imported once; each mutant runs in a fork of its own, which imports the mutated module in place of the
 real one and stops at the first test that fails. Tests of `tfmed/<room>/<name>.py` are `tests/<room>/test_<name>.py` and
-the files beside it that name the module; where there are none, the tests of the modules of its room that import it.
+the files beside it that name the module; where there are none, the tests of the modules of its room that import it;
+and the examples in its docstrings.
 What is known already is not run again, so that a run can be broken off; `--again` runs the survivors anew, after tests
 were added. Printed are a row for each module, and the survivors.
 
@@ -188,7 +189,7 @@ def outcome(tests, mutant, limit):
         time.sleep(0.05)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return "slow", time.monotonic() - begun
+    return "slow", limit
 
 
 def _run(tests, mutant):
@@ -223,7 +224,10 @@ def tests_of(room, name):
     if not (own.exists() or named):
         users = [file.stem for file in (REPOSITORY / "tfmed" / room).glob("*.py") if _names(file, room, name)]
         named = [folder / f"test_{user}.py" for user in sorted(users)]
-    return [str(file) for file in [own, *named] if file.exists()]
+    found = [str(file) for file in [own, *named] if file.exists()]
+    source = (REPOSITORY / "tfmed" / room / f"{name}.py").read_text(encoding="utf-8")
+    examples = f"{REPOSITORY}/tests/test_docstrings.py::test_examples[tfmed.{room}.{name}]"
+    return [*found, *([examples] if found and ">>> " in source else [])]
 
 
 def _names(file, room, name):
@@ -255,8 +259,9 @@ def main():
     gc.freeze()
     known = _known(arguments.out)
     rows = collections.defaultdict(list)
-    for room in arguments.rooms:
-        for file in sorted((REPOSITORY / "tfmed" / room).glob("*.py")):
+    for word in arguments.rooms:
+        room, _, name = word.partition("/")
+        for file in sorted((REPOSITORY / "tfmed" / room).glob(f"{name or '*'}.py")):
             found = mutants(f"tfmed.{room}.{file.stem}", file.read_text(encoding="utf-8"))
             if found and (tests := tests_of(room, file.stem)):
                 drawn = sample(found, arguments.share, arguments.least, arguments.seed)
@@ -266,7 +271,7 @@ def main():
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", help="folders of tfmed, such as losses")
+    parser.add_argument("rooms", nargs="+", help="folders of tfmed (losses) or modules (metrics/surface)")
     parser.add_argument("--share", type=float, default=0.1, help="of a module's mutants that is run")
     parser.add_argument("--least", type=int, default=12, help="mutants of a module to run, where it has as many")
     parser.add_argument("--seed", type=int, default=0)
