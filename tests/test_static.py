@@ -238,6 +238,43 @@ def test_one_spelling_for_both_stacks():
     assert wrong == []
 
 
+# --- one word, one meaning --------------------------------------------------------------------------------------------
+
+SPLIT = (  # where `part` is the training, validation or test part of a split, as behind `--part`
+    "tfmed.methods.", "tfmed.tasks.", "tfmed.data.sources.", "tfmed.data.splits", "tfmed.data.classes",
+    "tfmed.engine.method", "tfmed.engine.split_record", "tfmed.engine.study", "tfmed.engine.lifecycle", "tfmed.prepare",
+    "tfmed.data.phantoms",  # the option `part` of phantom addresses, which stand in settings and in records of runs
+)  # fmt: skip
+LAMBDAS = ("tfmed.data.splits",)  # elsewhere a lambda's `part` was a micro-batch
+
+
+def named_part(name, tree):
+    """Line and identifier of each `part` in a module that must not have one, and of each argument of a lambda."""
+    word = re.compile(r"(?:^|_)parts?(?:_|$)", re.IGNORECASE)
+    lambdas = {id(arg) for node in ast.walk(tree) if isinstance(node, ast.Lambda) for arg in node.args.args}
+    if word.search(name.rpartition(".")[2]):
+        yield 0, name
+    for node in ast.walk(tree):
+        text = getattr(node, "id", None) or getattr(node, "arg", None) or getattr(node, "name", None)
+        allowed = name.startswith(LAMBDAS if id(node) in lambdas else SPLIT)
+        if not isinstance(node, (ast.keyword, ast.alias)) and text and word.search(text) and not allowed:
+            yield node.lineno, text
+
+
+def test_a_part_is_the_part_of_a_split():
+    """Micro-batches, phases of a step, channels, components, slabs and pieces of an address have names of their own."""
+    assert {name: found for name, tree in SOURCE if (found := list(named_part(name, tree)))} == {}
+
+
+@pytest.mark.parametrize("name, code", [
+    ("tfmed.io.new", "part = 1"), ("tfmed.ops.new", "def f(part): pass"), ("tfmed.nn.new", "def _parts(): pass"),
+    ("tfmed.metrics.new", "[x for part_of_it in y]"), ("tfmed.methods.new", "lambda part: part"),
+    ("tfmed.io.parts", ""),
+])  # fmt: skip
+def test_the_search_finds_other_parts(name, code):
+    assert list(named_part(name, ast.parse(code)))
+
+
 # --- what a reader and a stranger meet --------------------------------------------------------------------------------
 
 

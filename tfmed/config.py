@@ -124,7 +124,7 @@ def load_config(path: PathLike, overrides: Iterable[str] = (), profile: str = "p
     layer: dict[str, Any] = {}
     for override in overrides:
         key, value = _parse_override(override)
-        _overlay(layer, functools.reduce(lambda inner, part: {part: inner}, reversed(key), value))
+        _overlay(layer, functools.reduce(lambda inner, name: {name: inner}, reversed(key), value))
     _merge(values, layer, places, dict.fromkeys(_paths(layer), "command line"))
     return validate(values, places, file, profile)
 
@@ -269,7 +269,7 @@ def _first_line(
 
 
 def _describe(problem: Any, settings_class: type, places: dict[tuple, str], file: pathlib.Path) -> str:
-    location = tuple(part for part in problem["loc"] if not _is_tag(part))
+    location = tuple(key for key in problem["loc"] if not _is_tag(key))
     dotted = ".".join(map(str, location)) or "settings"
     where = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), str(file))
     if problem["type"] == "extra_forbidden":
@@ -294,23 +294,23 @@ def _shown(given: Any) -> str:
     return f" (got {text if len(text) <= 80 else text[:77] + '...'})"
 
 
-def _is_tag(part: object) -> bool:
+def _is_tag(key: object) -> bool:
     """A discriminated union puts the tag of the chosen member into an error's location."""
-    return isinstance(part, str) and part.startswith(TAG)
+    return isinstance(key, str) and key.startswith(TAG)
 
 
 def _fields_at(settings_class: type, location: tuple) -> list[str]:
     """Names of the settings that are valid below `location`."""
     kind: Any = settings_class
-    for part in location:
-        if isinstance(part, int):
+    for key in location:
+        if isinstance(key, int):
             kind = get_args(kind)[0]
-        elif _is_tag(part):
+        elif _is_tag(key):
             members = get_args(kind) if get_origin(kind) is not Annotated else get_args(get_args(kind)[0])
-            kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == part)
+            kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == key)
         else:
             section: Any = _model_in(kind)
-            kind = section.model_fields[part].annotation
+            kind = section.model_fields[key].annotation
     model = _model_in(kind)
     return list(model.model_fields) if model else []
 

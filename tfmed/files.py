@@ -310,9 +310,9 @@ def safe_name(text: str, longest: int = 120) -> str:
         >>> safe_name("patient 7/T1")
         'patient%207%2FT1'
     """
-    parts = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
+    letters = [letter if letter.isalnum() or letter in "._-" else "".join(f"%{byte:02X}" for byte in letter.encode())
              for letter in text]  # fmt: skip
-    name = "".join(parts)
+    name = "".join(letters)
     name = f"%2E{name[1:]}" if name.startswith(".") else name
     if len(name.encode()) <= longest:
         return name

@@ -16,7 +16,7 @@ from tfmed import cli
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("settings", "Show every setting of a method: its value, what it may be, and what it means.")
     parser.add_argument("name", help="a method, such as gbdl or equireg/volumes, or a settings file")
-    parser.add_argument("words", nargs="*", default=[], metavar="PART", help="show those with this in their name alone")
+    parser.add_argument("words", nargs="*", default=[], metavar="TEXT", help="show those with this in their name alone")
     parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     cli.add_json(parser)
     arguments = parser.parse_intermixed_args(argv)
@@ -68,11 +68,11 @@ def _of_choice(name: str, tag: str, kind: type[pydantic.BaseModel]) -> Iterator[
 
 def _choices(annotation: Any) -> dict[str, type[pydantic.BaseModel]]:
     """{tag: class} of a setting, or of a list's entries, that is one of several sections."""
-    for part in _parts(annotation):
-        inner = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(part)]
+    for kind in _generics(annotation):
+        inner = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(kind)]
         members = [one for one in inner if isinstance(one, type) and issubclass(one, pydantic.BaseModel)]
         if len(members) > 1:
-            return {str(kind.model_fields[_label(kind)].default): kind for kind in members}
+            return {str(one.model_fields[_label(one)].default): one for one in members}
     return {}
 
 
@@ -81,11 +81,12 @@ def _label(kind: type[pydantic.BaseModel]) -> str:
     return "name" if "name" in kind.model_fields else next(iter(kind.model_fields))
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
+def _generics(annotation: Any) -> Iterator[Any]:
+    """An annotation, and the generic types within it at any depth."""
     yield annotation
-    for part in get_args(annotation):
-        if get_origin(part) is not None:
-            yield from _parts(part)
+    for inner in get_args(annotation):
+        if get_origin(inner) is not None:
+            yield from _generics(inner)
 
 
 @functools.cache

@@ -43,11 +43,11 @@ def measure(name, *overrides):
     model, samples = stage.model(), stage.train()
     loop = Loop(stage, 0, model, settings, tf.distribute.get_strategy(), (0, 1), None, None, None)
     dataset, step = loop.ready(samples)
-    graphs = [step.get_concrete_function(dataset.element_spec, part).graph for part in model.parts(0)]
+    graphs = [step.get_concrete_function(dataset.element_spec, phase).graph for phase in model.phases_of(0)]
     batch = {key: tf.constant(value) for key, value in samples.batch(0).items()}
     before = processes.resident("VmRSS")
-    for part in (*model.parts(0), *model.parts(0)):
-        step(batch, part)
+    for phase in (*model.phases_of(0), *model.phases_of(0)):
+        step(batch, phase)
     values = {"state": state_bytes(model), "computed": max(map(graph_bytes, graphs)),
               "measured": processes.resident("VmHWM") - before}  # fmt: skip
     return {key: round(value / MIB) for key, value in values.items()}

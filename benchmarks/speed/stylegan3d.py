@@ -1,4 +1,4 @@
-"""What 3D-StyleGAN costs: parts of a training step, their memory, modulated against plain convolution.
+"""What 3D-StyleGAN costs: phases of a training step, their memory, modulated against plain convolution.
 
 Run: python -m benchmarks.speed.stylegan3d [convolution] [demo] [steps] [--configs 2mm_fd16 2mm_fd32] [--steps 2]
 
@@ -19,11 +19,11 @@ from benchmarks.support.processes import fresh, peak_mib, timed
 from benchmarks.support.tables import spread
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
-PARTS = ("generator", "path", "critic", "penalty")
+PHASES = ("generator", "path", "critic", "penalty")
 
 
-def measure(name, profile, part, batch, steps, checkpointing):
-    """One part of the step of a configuration: seconds and MiB."""
+def measure(name, profile, phase, batch, steps, checkpointing):
+    """One phase of the step of a configuration: seconds and MiB."""
     import numpy as np
     import tensorflow as tf
 
@@ -38,23 +38,23 @@ def measure(name, profile, part, batch, steps, checkpointing):
     volumes = np.random.default_rng(0).uniform(-1, 1, (batch, *config.volume_shape, 1)).astype("float32")
     given = {"index": tf.range(batch, dtype=tf.int64), "volume": tf.constant(volumes)}
     step, before = tf.function(model.train_step), peak_mib()
-    first, _ = timed(lambda: float(step(given, part)["generator"]))
-    taken = [timed(lambda: float(step(given, part)["generator"])) for _ in range(steps)]
+    first, _ = timed(lambda: float(step(given, phase)["generator"]))
+    taken = [timed(lambda: float(step(given, phase)["generator"])) for _ in range(steps)]
     wall, processor = zip(*taken, strict=True) if taken else ((first,), (0.0,))
     return {"first": first, "wall": wall, "processor": processor, "peak": peak_mib(), "before": before}
 
 
 def table(name, profile, batch, steps, checkpointed):
-    """A line per part of a configuration's step."""
+    """A line per phase of a configuration's step."""
     plain = None
-    for part in PARTS:
-        for checkpointing in (0, 1) if checkpointed and part != "penalty" else (0,):
-            found = fresh(__spec__.name, "--one", name, profile, part, batch, steps, checkpointing)
-            label = f"{name} {profile}, {batch} volumes, {part}" + (", checkpointing" if checkpointing else "")
+    for phase in PHASES:
+        for checkpointing in (0, 1) if checkpointed and phase != "penalty" else (0,):
+            found = fresh(__spec__.name, "--one", name, profile, phase, batch, steps, checkpointing)
+            label = f"{name} {profile}, {batch} volumes, {phase}" + (", checkpointing" if checkpointing else "")
             if found is None:
                 print(f"| {label} | does not fit into memory |||||", flush=True)
                 continue
-            if part == "generator" and not checkpointing:
+            if phase == "generator" and not checkpointing:
                 plain = statistics.median(found["processor"])
             ratio = f"{statistics.median(found['processor']) / plain:.2f}" if plain else "-"
             cells = [label, spread(found["wall"]), spread(found["processor"]), ratio]
@@ -112,13 +112,13 @@ def main():
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if options.one:
-        name, profile, part, *numbers = options.one
-        return print(json.dumps(measure(name, profile, part, *map(int, numbers[:2]), bool(int(numbers[2])))))
+        name, profile, phase, *numbers = options.one
+        return print(json.dumps(measure(name, profile, phase, *map(int, numbers[:2]), bool(int(numbers[2])))))
     wanted = options.what or ["convolution", "demo", "steps"]
     if "convolution" in wanted:
         convolutions(10)
     if {"demo", "steps"} & set(wanted):
-        print("| part of a step | wall clock, s | processor, s | of generator's | peak MiB | of it before |")
+        print("| phase of a step | wall clock, s | processor, s | of generator's | peak MiB | of it before |")
         print("|" + 6 * "---|")
     if "demo" in wanted:
         table("2mm_fd96", "demo", 4, 10, checkpointed=True)

@@ -64,7 +64,7 @@ def train(changes, seed, steps):
     model = Synthesizer(Config(**SHARED, **changes), steps=steps, seed=seed, per_step=BATCH)
     step = tf.function(model.train_step)
     for number, batch in enumerate(Samples(read, spec, BATCH).batches(0, steps)):
-        step(batch, *model.parts(number))
+        step(batch, *model.phases_of(number))
     return model
 
 

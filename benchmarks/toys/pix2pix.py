@@ -68,7 +68,7 @@ def train(changes, seed, steps):
     model = Translator(Config(**SHARED, **changes), seed=seed, per_step=BATCH)
     step = tf.function(model.train_step)
     for number, batch in enumerate(samples.batches(0, steps)):
-        step(batch, *model.parts(number))
+        step(batch, *model.phases_of(number))
     return model
 
 

@@ -65,10 +65,10 @@ def train(seed, steps):
         lambda index: {"volume": volumes[shuffled(seed, index, CASES)]}, {"volume": ((*SHAPE, 1), "float32")}, BATCH
     )
     model = built()
-    run = functools.cache(lambda part: tf.function(functools.partial(model.train_step, part=part)))
+    run = functools.cache(lambda phase: tf.function(functools.partial(model.train_step, phase=phase)))
     for step, batch in enumerate(batches.batches(0, steps)):
-        for part in model.parts(step):
-            run(part)(batch)
+        for phase in model.phases_of(step):
+            run(phase)(batch)
     return built(), model
 
 

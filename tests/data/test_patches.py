@@ -172,7 +172,7 @@ def test_each_stream_is_numbered_without_gaps(streams, step):
 
 @given(STREAMS, st.data())
 def test_contiguous_shares_hold_the_same_ratio(streams, data):
-    shares = data.draw(st.sampled_from([n for n in range(1, streams.parts + 1) if streams.parts % n == 0]))
+    shares = data.draw(st.sampled_from([n for n in range(1, streams.periods + 1) if streams.periods % n == 0]))
     size = streams.per_step // shares
     for first in range(0, streams.per_step, size):
         labelled = sum(streams.place(i)[0] for i in range(first, first + size))

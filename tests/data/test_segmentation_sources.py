@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 
-from tests.io.test_io_parts import DOWN, write_pictures, write_slices
+from tests.io.test_io_addresses import DOWN, write_pictures, write_slices
 from tfmed.data import sources
 from tfmed.data.labels import relabel
 from tfmed.errors import DataError, UserError

@@ -62,40 +62,40 @@ def test_what_a_gradient_needs_is_kept():
     assert 35 <= gradient(40) - gradient(4) <= 40
 
 
-@pytest.mark.parametrize("parts, matrices", [(1, 8), (4, 2)])
-def test_loops_hold_one_round_at_a_time(parts, matrices):
-    """As gradient accumulation does: a part of a batch is in memory."""
+@pytest.mark.parametrize("rounds, matrices", [(1, 8), (4, 2)])
+def test_loops_hold_one_round_at_a_time(rounds, matrices):
+    """As gradient accumulation does: one micro-batch is in memory."""
 
     def function(x):
-        size = 8 // parts
+        size = 8 // rounds
         square = lambda i: x[i * size : (i + 1) * size, :, None] * tf.ones((size, SIDE, SIDE))  # noqa: E731
         body = lambda i, total: (i + 1, total + tf.reduce_sum(square(i)))  # noqa: E731
-        return tf.while_loop(lambda i, _: i < parts, body, (0, tf.zeros(())))[1]
+        return tf.while_loop(lambda i, _: i < rounds, body, (0, tf.zeros(())))[1]
 
     assert estimate(function, (8, SIDE)) == pytest.approx(matrices, rel=0.3)  # the product lies where the ones were
 
 
 def test_accumulated_gradients_and_halves_need_less():
-    """A batch of 64 cut into 8 parts holds an eighth of what its layers keep; bfloat16 half of it."""
+    """A batch of 64 cut into 8 micro-batches holds an eighth of what its layers keep; bfloat16 half of it."""
 
-    def step(parts, dtype=tf.float32):
-        def gradients(part):
+    def step(micro_batches, dtype=tf.float32):
+        def gradients(micro_batch):
             with tf.GradientTape() as tape:
                 weight = tf.ones((SIDE, SIDE))
                 tape.watch(weight)
-                value = tf.cast(part["x"], dtype)
+                value = tf.cast(micro_batch["x"], dtype)
                 for _ in range(20):
                     value = tf.tanh(value @ tf.cast(weight, dtype))
                 loss = tf.reduce_mean(tf.cast(value, tf.float32))
             return [tape.gradient(loss, weight)], {"loss": loss}
 
         return estimate(
-            lambda x: _accumulate(gradients, {"x": x, "index": tf.range(64)}, parts)[0][0], (64, SIDE, SIDE)
+            lambda x: _accumulate(gradients, {"x": x, "index": tf.range(64)}, micro_batches)[0][0], (64, SIDE, SIDE)
         )
 
-    whole, parts, halves = step(1), step(8), step(1, tf.bfloat16)
+    whole, eighths, halves = step(1), step(8), step(1, tf.bfloat16)
     assert 20 * 64 < whole < 25 * 64
-    assert parts - 64 < 0.2 * (whole - 64)
+    assert eighths - 64 < 0.2 * (whole - 64)
     assert halves - 64 < 0.65 * (whole - 64)
 
 

@@ -371,6 +371,31 @@ def test_images_between_others_need_both_of_one_shape():
         wgan_gp(quadratic, images(1), images(2)[:1], 10.0, tf.fill([3, 1, 1, 1], 0.5))
 
 
+def test_samples_are_counted_in_a_graph_of_open_sizes():
+    critic = LOSSES["wasserstein"][0]
+    graph = tf.function(critic, input_signature=[tf.TensorSpec([None, None])] * 2, autograph=False)
+    assert graph(scores(0, (4, 3)), scores(1, (4, 5))).shape == (4,)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="differ in their samples"):
+        graph(scores(0, (4, 3)), scores(1, (1, 3)))
+
+
+def test_path_length_penalty_is_the_squared_gap_to_a_fixed_mean():
+    lengths, mean = tf.constant([1.0, 4.0]), tf.Variable(2.0)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(lengths)
+        found = path_length_penalty(lengths, mean)
+    np.testing.assert_allclose(found, [1, 4])
+    np.testing.assert_allclose(tape.gradient(found, lengths), [-2, 4])
+    assert tape.gradient(found, mean) is None
+
+
+def test_path_lengths_of_one_sample_and_of_a_flat_generator():
+    """The root has no slope at 0: images that do not depend on w must not give NaN."""
+    w, y = scores(0, (1, 3, 4)), scores(1, (1, 4))
+    np.testing.assert_allclose(path_lengths(lambda w: 2 * w[:, 0], w, y), np.linalg.norm(y, axis=1) / 3**0.5, rtol=1e-5)
+    np.testing.assert_allclose(path_lengths(lambda w: 0 * w[:, 0], w, y), [0], atol=2e-6)
+
+
 def test_path_lengths_need_noise_of_the_images_shape():
     def synthesise(w):
         return tf.reduce_sum(w, 1)

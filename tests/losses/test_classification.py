@@ -25,6 +25,15 @@ def test_cross_entropy_is_scikit_learns(classes):
     np.testing.assert_array_equal(chosen_class(tf.constant(scores)), found.argmax(-1))
 
 
+def test_two_classes_with_a_score_each():
+    """As much as one score for the second that is the difference of both; of equal scores the first class is taken."""
+    scores = DRAW.normal(size=(20, 2)).astype("float32")
+    one = scores[:, 1:] - scores[:, :1]
+    np.testing.assert_allclose(probabilities(tf.constant(scores)), probabilities(tf.constant(one)), atol=1e-6)
+    for equal in ([[0.0]], [[1.5, 1.5]]):
+        assert chosen_class(tf.constant(equal)).numpy().tolist() == [0]
+
+
 def test_two_classes_have_one_score_that_speaks_for_the_second():
     assert (outputs_of(2), outputs_of(3)) == (1, 3)
     assert probabilities(tf.constant([[2.0]])).numpy()[0] == pytest.approx([1 - 0.880797, 0.880797], abs=1e-5)

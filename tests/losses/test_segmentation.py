@@ -58,6 +58,9 @@ def test_cross_entropy_and_focal_are_the_formula():
     np.testing.assert_allclose(s.cross_entropy(LOGITS, LABELS, class_weights=weights), weighted, rtol=1e-5)
     focal = -((1 - true) ** 2) * np.log(true)
     np.testing.assert_allclose(s.focal(LOGITS, LABELS), focal.mean((1, 2)), rtol=1e-4)
+    for gamma in (0.5, 1.0, 3.0):
+        expected = (-((1 - true) ** gamma) * np.log(true)).mean((1, 2))
+        np.testing.assert_allclose(s.focal(LOGITS, LABELS, gamma=gamma), expected, rtol=1e-4)
     np.testing.assert_allclose(s.focal(LOGITS, LABELS, gamma=0.0), s.cross_entropy(LOGITS, LABELS), rtol=1e-5)
     np.testing.assert_allclose(
         s.focal(LOGITS, LABELS, class_weights=weights), (weights[LABELS] * focal).mean((1, 2)), rtol=1e-4

@@ -276,7 +276,7 @@ def test_what_the_critic_sees(changes, seen):
 def test_two_phases():
     """A fifth of the steps leave the critic as it is and log nothing of it; without a critic there is one phase."""
     m = model()
-    assert [m.parts(step)[0] for step in (0, 1, 2, 9)] == ["pretrain", "pretrain", "adversarial", "adversarial"]
+    assert [m.phases_of(step)[0] for step in (0, 1, 2, 9)] == ["pretrain", "pretrain", "adversarial", "adversarial"]
     before = [v.numpy() for v in m.critic.trainable_variables]
     assert set(m.train_step(batch(), "pretrain")) == {"reconstruction", "ct_l1", "high_l1"}
     for old, v in zip(before, m.critic.trainable_variables, strict=True):
@@ -284,7 +284,7 @@ def test_two_phases():
     assert {"critic_loss", "generator_critic"} < set(m.train_step(batch(), "adversarial"))
     assert any((old != v.numpy()).any() for old, v in zip(before, m.critic.trainable_variables, strict=True))
     alone = model(adv="none")
-    assert {alone.parts(step) for step in range(12)} == {("pretrain",)}
+    assert {alone.phases_of(step) for step in range(12)} == {("pretrain",)}
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def test_variants_have_their_networks_and_losses(name):
     m = model(name)
     assert set(m.updaters) == {"generator", *critics}
     assert ("l1" in m.meters) == anchored
-    assert all(math.isfinite(v) for path in m.parts(0) for v in m.train_step(batch(), path).values())
+    assert all(math.isfinite(v) for path in m.phases_of(0) for v in m.train_step(batch(), path).values())
 
 
 PUBLISHED = {  # settings file -> (variant, lambda, layers of the critics, pixels)
@@ -230,9 +230,9 @@ def test_the_coin_is_fair_and_a_function_of_seed_and_step():
     assert abs(np.mean(tosses) - 0.5) < 3 * 0.5 / 40
     assert tosses[:50] == [coin(3, step, 0.5) for step in range(50)] != [coin(4, step, 0.5) for step in range(50)]
     m = model(seed=3)
-    assert [m.parts(step) == ("unpaired",) for step in range(50)] == tosses[:50]
+    assert [m.phases_of(step) == ("unpaired",) for step in range(50)] == tosses[:50]
     other = model("m2c")
-    assert {other.parts(step) for step in range(20)} == {("paired",)}
+    assert {other.phases_of(step) for step in range(20)} == {("paired",)}
 
 
 def test_a_coin_of_one_is_the_gan_alone():
@@ -240,7 +240,7 @@ def test_a_coin_of_one_is_the_gan_alone():
     gan, whole = model("c2m_gan"), model("c2m", coin=1.0)
     for m in (gan, whole):
         for step in range(3):
-            m.train_step(batch(step), *m.parts(step))
+            m.train_step(batch(step), *m.phases_of(step))
     for a, b in zip(gan.trainable_variables, whole.trainable_variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 

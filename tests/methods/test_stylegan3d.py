@@ -186,13 +186,13 @@ def test_mean_length_and_mean_style_follow_their_recursions():
 
 def test_regularisers_run_on_due_steps_only():
     m = model(d_reg="r1", d_reg_interval=3)
-    assert [m.parts(step) for step in range(4)] == [
+    assert [m.phases_of(step) for step in range(4)] == [
         ("generator", "path", "critic", "penalty"),
         ("generator", "critic"),
         ("generator", "path", "critic"),
         ("generator", "critic", "penalty"),
     ]
-    assert model(path_length_weight=0.0).parts(0) == ("generator", "critic")
+    assert model(path_length_weight=0.0).phases_of(0) == ("generator", "critic")
 
 
 def test_lazy_regularisers_weigh_for_the_steps_without_them():
@@ -259,8 +259,8 @@ def test_each_part_updates_its_side_only():
 def test_variants_train(changes):
     m = model(**changes)
     b = batch(m.config.volume_shape)
-    for part in m.parts(0):
-        logs = m.train_step(b, part)
+    for phase in m.phases_of(0):
+        logs = m.train_step(b, phase)
     assert all(np.isfinite(float(value)) for value in logs.values())
     assert m.sample(1, 2).shape == m.config.volume_shape
     assert len(m.noise_maps(0, 0)) == (0 if changes.get("noise") is False else 3)

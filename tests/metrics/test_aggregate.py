@@ -33,6 +33,8 @@ def test_cases_without_a_value_are_counted():
     one = summary([4.0])
     assert one.mean == one.median == one.p5 == one.p95 == 4.0
     assert math.isnan(one.std) and math.isnan(one.low) and math.isnan(one.high)
+    two = summary([1.0, 3.0])
+    assert two.std == pytest.approx(np.sqrt(2)) and 1 <= two.low <= two.high <= 3
     nothing = summary([np.inf])
     assert (nothing.n, nothing.undefined) == (0, 1) and math.isnan(nothing.mean) and math.isnan(nothing.p95)
     constant = summary([2.0, 2.0, 2.0])
@@ -115,8 +117,9 @@ def test_wrong_wilcoxon():
         wilcoxon([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="second: some values are NaN"):
         wilcoxon([1.0], [np.inf])
-    with pytest.raises(ValueError, match="alternative"):
-        wilcoxon([1.0], [2.0], "more")
+    for second in ([1.0], [2.0]):  # also where there is nothing to rank
+        with pytest.raises(ValueError, match=r"^alternative is two-sided, less or greater, not 'more'"):
+            wilcoxon([1.0], second, "more")
 
 
 def factorial(seed=0, each=100):
@@ -146,8 +149,9 @@ def test_quantile_regression_alone_is_a_quantile():
 def test_wrong_quantile_regression():
     values, factors = factorial(each=3)
     for changed, tau, words in (
-        (factors, 5, "tau"),
-        (factors, 0, "tau"),
+        (factors, 1, "tau lies between 0 and 1"),
+        (factors, 1.5, "tau lies between 0 and 1"),
+        (factors, 0, "tau lies between 0 and 1"),
         ({"intercept": factors["slice"]}, 0.5, "cannot be named"),
         ({"a": factors["slice"][:-1]}, 0.5, "11 cases"),
         ({"a": factors["slice"] * np.nan}, 0.5, "factor a: some values"),

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from tfmed.metrics.classification import accuracy_precision_recall, auc, confusion, scores
 
@@ -36,6 +37,13 @@ def test_more_classes():
     assert found["accuracy"] == 0.6 and found["balanced accuracy"] == pytest.approx(2 / 3)
     assert auc(np.eye(3)[labels], labels) == 1
     assert confusion(labels, chosen, 3).tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 1]]
+
+
+def test_auc_of_more_classes_is_the_mean_of_each_against_the_others():
+    draw = np.random.default_rng(0)
+    labels, probabilities = draw.integers(3, size=60), draw.dirichlet(np.ones(3), 60)
+    expected = sklearn.metrics.roc_auc_score(labels, probabilities, multi_class="ovr")
+    assert auc(probabilities, labels) == pytest.approx(expected)
 
 
 def test_auc_of_ties_is_half():

@@ -36,6 +36,16 @@ def test_axes_are_orthogonal_and_as_long_as_the_roots_of_the_eigenvalues():
     gaps = ellipse.outline() - ellipse.centre
     inverse = np.linalg.inv(np.cov(ellipse.points, rowvar=False))
     np.testing.assert_allclose(np.sum(gaps @ inverse * gaps, axis=1), 1)
+    assert len(gaps) == 128
+    np.testing.assert_allclose(gaps[0], gaps[-1], atol=1e-9)  # once around
+    turns = np.unwrap(np.arctan2(*(gaps @ ellipse.axes.T / ellipse.lengths).T))
+    assert abs(turns[-1] - turns[0]) == pytest.approx(2 * np.pi)
+
+
+def test_features_of_two_dimensions_have_a_plane():
+    reference = cloud(d=2)
+    found = pca_ellipses(reference, {})["reference"]
+    np.testing.assert_allclose(np.sort(found.lengths**2), np.linalg.eigvalsh(np.cov(reference, rowvar=False)))
 
 
 def test_distance_and_overlap():

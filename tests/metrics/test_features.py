@@ -97,7 +97,9 @@ def test_saved_models_that_cannot_be_used(saved, tmp_path):
         assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["", "random", "random:", "random:-1", "random:x", "random:²", "vgg:0", "fid"])
+@pytest.mark.parametrize(
+    "address", ["", "random", "random:", "random:-1", "random:x", "random:12345678901", "random:²", "vgg:0", "fid"]
+)
 def test_unknown_addresses(address):
     with pytest.raises(DataError) as caught:
         open_features(address)

@@ -193,8 +193,11 @@ def test_what_equal_distributions_score():
     shifted = frechet_distances_at(225, x, x[:300] + 1, repeats=3)
     assert shifted.shape == (3,) and shifted.min() > 128
     for least, arguments in ((602, (301, x)), (300, (300, x, x[:299]))):
-        with pytest.raises(ValueError, match=f"too few for parts of .*; {least} are needed"):
+        with pytest.raises(ValueError, match=f"too few for subsets of .*; {least} are needed"):
             frechet_distances_at(*arguments)
+    assert np.isfinite(frechet_distances_at(2, x[:4, :3])).all()  # two subsets of two are the fewest
+    with pytest.raises(ValueError, match="too few"):
+        frechet_distances_at(1, x)
 
 
 # --- sliced Wasserstein ---------------------------------------------------------------------------------------------
@@ -331,6 +334,7 @@ def test_kernel_distances_of_blocks():
     parts = kernel_distances(x, y, blocks=5)
     assert parts.shape == (5,) and np.array_equal(parts, kernel_distances(x, y, blocks=5))
     assert not np.array_equal(parts, kernel_distances(x, y, blocks=5, seed=1))
+    assert kernel_distances(x, y).shape == frechet_distances_at(5, x, repeats=10).shape == (10,)
     assert kernel_distances(x, y, blocks=1)[0] == pytest.approx(kernel_distance(x, y))
     with pytest.raises(ValueError, match="43 samples are too few for 22 blocks"):
         kernel_distances(x, y, blocks=22)

@@ -162,8 +162,8 @@ class MethodHarness:
         for step, batch in enumerate(strategy.experimental_distribute_dataset(dataset)):
             for metric in model.metrics:
                 metric.reset_state()
-            for part in model.parts(step):
-                found = strategy.run(model.train_step, args=(batch,) if part is None else (batch, part))
+            for phase in model.phases_of(step):
+                found = strategy.run(model.train_step, args=(batch,) if phase is None else (batch, phase))
             logs.append({name: float(strategy.reduce("MEAN", value, axis=None)) for name, value in found.items()})
         return logs, model
 

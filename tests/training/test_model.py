@@ -115,10 +115,10 @@ class Pair(TrainingModel):
         return {name: float(value) for name, value in logs.items()}
 
 
-@pytest.mark.parametrize("parts, passes", [(1, [4]), (2, [2, 2, 2, 2])])
-def test_updates_in_turn_share_a_forward_pass(parts, passes):
-    """b <- b - 0.5 a mean(x); then a <- a + 0.25 b mean(x) with the new b. Only a batch in parts goes forward again."""
-    model = Pair(gradient_accumulation=parts)
+@pytest.mark.parametrize("micro_batches, passes", [(1, [4]), (2, [2, 2, 2, 2])])
+def test_updates_in_turn_share_a_forward_pass(micro_batches, passes):
+    """b <- b - 0.5 a mean(x); then a <- a + 0.25 b mean(x) with the new b. Only micro-batches go forward again."""
+    model = Pair(gradient_accumulation=micro_batches)
     assert model.step() == {"b": 3.0, "a": 0.5 * 3.0}  # minus b a mean(x) with b = -0.5
     assert model.passes == passes
     assert float(model.b.get_weights()[0][0, 0]) == pytest.approx(1.0 - 0.5 * 3.0)

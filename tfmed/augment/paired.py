@@ -265,7 +265,7 @@ def _elastic(alpha: float, sigma: float, places: np.ndarray, seed: float) -> np.
     generator = np.random.Generator(np.random.Philox(int(seed)))
     noise = generator.uniform(-alpha, alpha, (*(w.shape[1] for w in weights), 2)).astype(np.float32)
     pairs = np.empty(shape, np.complex64)  # both components in one access
-    pairs.real, pairs.imag = (elastic.spread(part[..., None], weights)[..., 0] for part in np.moveaxis(noise, -1, 0))
+    pairs.real, pairs.imag = (elastic.spread(axis[..., None], weights)[..., 0] for axis in np.moveaxis(noise, -1, 0))
     return _read(pairs, places)
 
 
@@ -311,7 +311,7 @@ def _volume_grid(seed: int, shape: tuple[int, ...], policy: VolumePolicy) -> np.
     offset += centre - matrix @ centre
     grid = _affine_grid(matrix, offset, shape)
     if policy.elastic and "elastic" in names:
-        # places = affine(voxel + displacement): the affine part acts on the few control points
+        # places = affine(voxel + displacement): what is affine acts on the few control points
         weights = [elastic.bspline_weights(size, max(4, int(np.ceil(size / policy.knots)) + 3)) for size in shape]
         control = generator.uniform(-policy.elastic, policy.elastic, (*(w.shape[1] for w in weights), 3))
         grid += elastic.spread(control @ matrix.T, weights)

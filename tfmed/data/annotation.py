@@ -73,20 +73,20 @@ class Folder:
             draft: function that gives the network's class numbers `(z, y, x)` of it; called if anything is missing.
         """
         todo = self.path / f"round{number}" / "todo"
-        for name, part in _parts(case, slices, prepared):
+        for name, span in _spans(case, slices, prepared):
             if (todo / f"{name}_label.nii.gz").exists():
                 continue
             for channel, modality in enumerate(self.modalities):
                 image = Volume(np.asarray(prepared.image[..., channel], np.float32), prepared.affine)
-                write_volume(_cut(image, part), todo / f"{name}_{modality}.nii.gz")
+                write_volume(_cut(image, span), todo / f"{name}_{modality}.nii.gz")
             values = np.asarray(self.label_values)
             drawn = values.astype(np.min_scalar_type(values.max() if values.min() >= 0 else -abs(values).max()))
             label = Volume(drawn[draft()], prepared.affine)
-            write_volume(_cut(label, part), todo / f"{name}_label.nii.gz")  # last: the images are there then
+            write_volume(_cut(label, span), todo / f"{name}_label.nii.gz")  # last: the images are there then
 
     def missing(self, number: int, case: Case, slices: Sequence[int], prepared: Prepared) -> list[str]:
         """Names of what has not come back yet."""
-        names = [name for name, _ in _parts(case, slices, prepared)]
+        names = [name for name, _ in _spans(case, slices, prepared)]
         return [name for name in names if self._found(number, name) is None]
 
     def answer(self, number: int, case: Case, slices: Sequence[int], prepared: Prepared) -> dict[int, np.ndarray]:
@@ -97,10 +97,10 @@ class Folder:
             DataError: a file is not a label map of its slice.
         """
         planes: dict[int, np.ndarray] = {}
-        for name, part in _parts(case, slices, prepared):
+        for name, span in _spans(case, slices, prepared):
             path: Any = self._found(number, name)  # there is one, see `missing`
             label = read_volume(path)
-            wanted = _cut(Volume(prepared.image[..., 0], prepared.affine), part)
+            wanted = _cut(Volume(prepared.image[..., 0], prepared.affine), span)
             if label.array.ndim != 3 or not same_grid(wanted, label):
                 raise DataError(
                     f"{path}: {difference_of_grids(label, wanted)} {name} in todo; save the corrected label of todo "
@@ -110,7 +110,7 @@ class Folder:
                 classes = class_labels(label, self.label_values).array
             except DataError as error:
                 raise DataError(f"{path}: {error}") from None
-            planes |= dict(zip(range(part.start, part.stop), classes, strict=True))
+            planes |= dict(zip(range(span.start, span.stop), classes, strict=True))
         return planes
 
     def refuse(self, number: int, missing: Sequence[str], total: int) -> NoReturn:
@@ -126,12 +126,12 @@ class Folder:
         return next((path for e in ENDINGS if (path := done / f"{name}_label{e}").exists()), None)
 
 
-def _parts(case: Case, slices: Sequence[int], prepared: Prepared) -> list[tuple[str, slice]]:
+def _spans(case: Case, slices: Sequence[int], prepared: Prepared) -> list[tuple[str, slice]]:
     """(name, slices as one `slice`) of each file: a whole volume is one, otherwise each slice is."""
     if len(slices) == prepared.image.shape[0]:
         return [(safe_name(case.id), slice(0, len(slices)))]
     return [(f"{safe_name(case.id)}_z{z:04d}", slice(z, z + 1)) for z in slices]
 
 
-def _cut(volume: Volume, part: slice) -> Volume:
-    return boxed(volume, (part.start, 0, 0), (part.stop - part.start, *volume.shape[1:]))
+def _cut(volume: Volume, span: slice) -> Volume:
+    return boxed(volume, (span.start, 0, 0), (span.stop - span.start, *volume.shape[1:]))

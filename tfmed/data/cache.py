@@ -20,7 +20,7 @@ from tfmed.data.preprocess import Step
 from tfmed.data.readers import read_address, read_case
 from tfmed.errors import DataError
 from tfmed.files import PathLike, own_text, write_text
-from tfmed.io import Volume, companions_of, file_of, part_of
+from tfmed.io import Volume, companions_of, file_of, piece_of
 from tfmed.io.companions import data_files
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ class Cache:
         addresses = [case.images[name] for name in case_spec.images]
         label = case.label if case_spec.label != "none" else None
         content = [self.content(address) for address in [*addresses, *([label] if label else [])]]
-        parts = [
+        inputs = [
             content,
             case.meta.get("series_uid"),
             _mapping(case),
             case_spec.label_values,
             bool(label),
         ]
-        return hashlib.sha256(f"stack|{json.dumps(parts)}|{self._recipe}".encode()).hexdigest()[:40]
+        return hashlib.sha256(f"stack|{json.dumps(inputs)}|{self._recipe}".encode()).hexdigest()[:40]
 
     def _made_stack(self, key: str, case: Case, case_spec: "CaseSpec") -> Any:
         values = case_spec.label_values or ()  # a method that stacks names them
@@ -174,9 +174,9 @@ class Cache:
         """
         if phantoms.is_address(address):
             return f"{address}|{phantoms.VERSION}"
-        if part_of(address):
+        if piece_of(address):
             content = [self.content(path) for path in (file_of(address), *companions_of(address))]
-            return f"{content}|{part_of(address)}"
+            return f"{content}|{piece_of(address)}"
         path = pathlib.Path(address)
         if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is neither a file nor a folder; remove it")

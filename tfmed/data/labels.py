@@ -29,12 +29,12 @@ def relabel(volume: Volume, mapping: Mapping[int, int], where: str = "label map"
     table, lowest = _table(mapping, where)
     array = volume.array
     result = np.empty(array.shape, np.uint8 if table.max() < 256 else np.uint16)
-    for index, part in enumerate(array):  # slice by slice: the indices below need 8 bytes per voxel
-        _check_range(part, mapping, lowest, lowest + len(table) - 1, where)
-        places = part.astype(np.intp) - lowest
+    for index, plane in enumerate(array):  # slice by slice: the indices below need 8 bytes per voxel
+        _check_range(plane, mapping, lowest, lowest + len(table) - 1, where)
+        places = plane.astype(np.intp) - lowest
         classes = table[places]
-        if classes.min() < 0 or (part.dtype.kind == "f" and not np.array_equal(places + lowest, part)):
-            raise _strange(part[(classes < 0) | (places + lowest != part)], mapping, where)
+        if classes.min() < 0 or (plane.dtype.kind == "f" and not np.array_equal(places + lowest, plane)):
+            raise _strange(plane[(classes < 0) | (places + lowest != plane)], mapping, where)
         result[index] = classes
     return volume.replace(array=result)
 
@@ -57,19 +57,19 @@ def grouped(volume: Volume, groups: Sequence[tuple[int, Sequence[int] | None]]) 
 
 
 def only_largest(labels: np.ndarray, classes: Iterable[int]) -> np.ndarray:
-    """Class numbers `(z, y, x)` in which each of some classes has one connected part alone, its largest.
+    """Class numbers `(z, y, x)` in which each of some classes has one connected component alone, its largest.
 
     Args:
         labels: class numbers; voxels that share a face are connected.
-        classes: the classes; smaller parts of them become class 0.
+        classes: the classes; smaller components of them become class 0.
     """
     result = labels
     for number in classes:
-        parts, count = scipy.ndimage.label(labels == number)
+        components, count = scipy.ndimage.label(labels == number)
         if count > 1:
-            sizes = np.bincount(parts.ravel())
+            sizes = np.bincount(components.ravel())
             sizes[0] = 0
-            result = np.where((parts != 0) & (parts != sizes.argmax()), labels.dtype.type(0), result)
+            result = np.where((components != 0) & (components != sizes.argmax()), labels.dtype.type(0), result)
     return result
 
 
@@ -121,10 +121,10 @@ def _table(mapping: Mapping[int, int], where: str) -> tuple[np.ndarray, int]:
     return table, lowest
 
 
-def _check_range(part: np.ndarray, mapping: Mapping[int, int], lowest: int, highest: int, where: str) -> None:
-    inside = (part >= lowest) & (part <= highest)  # False for NaN as well
+def _check_range(values: np.ndarray, mapping: Mapping[int, int], lowest: int, highest: int, where: str) -> None:
+    inside = (values >= lowest) & (values <= highest)  # False for NaN as well
     if not inside.all():
-        raise _strange(part[~inside], mapping, where)
+        raise _strange(values[~inside], mapping, where)
 
 
 def _strange(values: np.ndarray, mapping: Mapping[int, int], where: str) -> DataError:

@@ -114,12 +114,12 @@ class Patches:
         if label is None:
             return []
         chosen = None if z is not None or self.slices is None else np.asarray(self._chosen(k))
-        part = np.asarray(label[z : z + 1] if z is not None else label if chosen is None else label[chosen])
+        searched = np.asarray(label[z : z + 1] if z is not None else label if chosen is None else label[chosen])
         found = []
-        for value in np.flatnonzero(np.bincount(part.ravel())[1:]) + 1:
-            flat = np.flatnonzero(part == value)
+        for value in np.flatnonzero(np.bincount(searched.ravel())[1:]) + 1:
+            flat = np.flatnonzero(searched == value)
             step = -(-len(flat) // 4096)
-            points = np.stack(np.unravel_index(flat[::step], part.shape), -1)
+            points = np.stack(np.unravel_index(flat[::step], searched.shape), -1)
             if chosen is not None:
                 points[:, 0] = chosen[points[:, 0]]
             found.append(points)

@@ -10,8 +10,8 @@ import tensorflow as tf
 class Streams:
     """How a step's samples are shared by two streams.
 
-    The pattern repeats within a batch (2 and 6: one labelled, three unlabelled, and again), so that each part of it
-    which a replica, or a part of an accumulated batch, gets holds both in the same ratio.
+    The pattern repeats within a batch (2 and 6: one labelled, three unlabelled, and again), so that each share of it
+    which a replica, or a micro-batch, gets holds both in the same ratio.
 
     Args:
         labelled: samples with labels per step, at least 1.
@@ -26,14 +26,14 @@ class Streams:
         return self.labelled + self.unlabelled
 
     @property
-    def parts(self):
-        """Into how many equal parts a batch can be cut."""
+    def periods(self):
+        """How many periods of the pattern a batch holds: into as many micro-batches it can be cut."""
         return math.gcd(self.labelled, self.unlabelled)
 
     @property
     def cycle(self):
         """(labelled, unlabelled) samples of one period of the pattern."""
-        return self.labelled // self.parts, self.unlabelled // self.parts
+        return self.labelled // self.periods, self.unlabelled // self.periods
 
     def place(self, index):
         """(is it labelled?, its number within that stream) of a sample index."""
@@ -50,7 +50,7 @@ class Streams:
             return tensor, tensor[:0]
         rest = tensor.shape[1:]
         periods = tf.reshape(tensor, (-1, labelled + unlabelled, *rest))
-        return tuple(tf.reshape(part, (-1, *rest)) for part in (periods[:, :labelled], periods[:, labelled:]))
+        return tuple(tf.reshape(rows, (-1, *rest)) for rows in (periods[:, :labelled], periods[:, labelled:]))
 
     def join(self, labelled, unlabelled):
         """The inverse of `divide`."""

@@ -76,8 +76,8 @@ class Loop:
             UserError: a batch, or the step, needs far more memory than there is.
         """
         dataset, step_function = self._dataset(samples), self._step_function()
-        for part in self.model.parts(self.step):
-            check_step(step_function, (dataset.element_spec, part), self.model, samples.shapes, self.settings)
+        for phase in self.model.phases_of(self.step):
+            check_step(step_function, (dataset.element_spec, phase), self.model, samples.shapes, self.settings)
         return dataset, step_function
 
     def _steps(self, samples, report):
@@ -88,8 +88,8 @@ class Loop:
             before = time.monotonic()
             batch = next(batches)
             waited = time.monotonic() - before
-            for part in self.model.parts(self.step):
-                logs = step_function(batch, part)
+            for phase in self.model.phases_of(self.step):
+                logs = step_function(batch, phase)
             logs = {name: float(value) for name, value in logs.items()}
             self.step += 1
             self._check_finite(logs)
@@ -160,8 +160,8 @@ class Loop:
 
         # Steps branch by tf.cond alone: autograph would rewrite every function that they call, a fifth of the start.
         @tf.function(jit_compile=True if self.train.xla else None, autograph=False)
-        def step(batch, part):
-            logs = strategy.run(model.train_step, args=(batch,) if part is None else (batch, part))
+        def step(batch, phase):
+            logs = strategy.run(model.train_step, args=(batch,) if phase is None else (batch, phase))
             return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
         return step

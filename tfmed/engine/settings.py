@@ -32,7 +32,7 @@ class TrainConfig(Strict):
 
     steps: int = Field(1000, gt=0)  # training steps of a stage
     batch_size: int = Field(4, gt=0, le=2**16)  # over all replicas
-    gradient_accumulation: int = Field(1, gt=0, le=2**16)  # parts into which a batch is cut; memory is that of one part
+    gradient_accumulation: int = Field(1, gt=0, le=2**16)  # micro-batches of a batch; memory is that of one
     schedule: ScheduleConfig = ScheduleConfig()
     strategy: Literal["auto", "cpu", "mirrored", "multiworker"] = "auto"  # auto: all GPUs of this machine, or its CPU
     replicas: int | None = Field(None, gt=0, le=256)  # `mirrored` without GPUs: so many logical CPU devices
@@ -53,7 +53,7 @@ class TrainConfig(Strict):
         if self.batch_size % self.gradient_accumulation:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be cut into gradient_accumulation {self.gradient_accumulation} "
-                "equal parts; choose a divisor"
+                "equal micro-batches; choose a divisor"
             )
         if self.replicas and self.batch_size % (self.replicas * self.gradient_accumulation):
             raise ValueError(

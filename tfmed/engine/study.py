@@ -349,7 +349,7 @@ def _groups(rows, keys):
     if not keys:
         return [({}, rows)]
     found = rows.groupby(list(keys), sort=False, dropna=False)
-    return [(dict(zip(keys, values, strict=True)), part) for values, part in found]
+    return [(dict(zip(keys, values, strict=True)), group) for values, group in found]
 
 
 def _per_case(rows, key):

@@ -1,10 +1,10 @@
 """Volumes from and to files, with nothing silently wrong: NIfTI, DICOM series, NRRD, MetaImage, image stacks, HDF5."""
 
+from tfmed.io.addresses import companions_of, file_of, piece_of
 from tfmed.io.dicom import DicomSeries, list_dicom_series
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.geometry import Geometry
 from tfmed.io.orientation import orientation, reorient
-from tfmed.io.parts import companions_of, file_of, part_of
 from tfmed.io.read import read_geometry, read_volume
 from tfmed.io.stack import read_stack
 from tfmed.io.volume import Volume
@@ -19,7 +19,7 @@ __all__ = [
     "file_of",
     "list_dicom_series",
     "orientation",
-    "part_of",
+    "piece_of",
     "read_geometry",
     "read_stack",
     "read_volume",

@@ -18,11 +18,11 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from tfmed.errors import UserError
 from tfmed.files import atomic_path
+from tfmed.io.addresses import dicom_address, file_of
 from tfmed.io.dicom import geometry_from, ordered_slices
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.dicom_write import decimals, new_uid, put
 from tfmed.io.geometry import difference_of_grids, same_grid
-from tfmed.io.parts import dicom_address, file_of
 from tfmed.startup import VERSION
 
 COPIED = (
@@ -52,7 +52,7 @@ def write_segmentation(labels, source, path, numbers=None, names=None, series_ui
 
     Args:
         labels: Volume of whole numbers `(z, y, x)` on the grid of the series, as `read_volume(source)` gives it.
-        source: address of the DICOM series: a folder, a file, or a part of these.
+        source: address of the DICOM series: a folder, a file, or a piece of these.
         path: the file to write.
         numbers: of the segments, in their order; by default those in the label map but 0.
         names: {number: what it is called}; "label <number>" by default.

@@ -29,7 +29,7 @@ def one_volume(slices, folder, volume=None):
     if max(map(len, places.values())) == 1:
         found, names = [slices], ()
     else:
-        found, names = _parted(places)
+        found, names = _divided(places)
     if volume is None and len(found) > 1:
         raise damage(folder, f"it holds {len(found)} volumes at the same places ({_listed(found, names)})",
                      f"choose one with the option volume=0 to {len(found) - 1}, or as folder::0")  # fmt: skip
@@ -61,7 +61,7 @@ def _places(slices):
     return places
 
 
-def _parted(places):
+def _divided(places):
     """(list of lists of slices, names of what tells them apart)."""
     places = [_without_doubles(group) for group in places.values()]
     chosen = _telling(places)
@@ -77,7 +77,7 @@ def _parted(places):
 
 
 def _telling(places):
-    """Indices of the dimensions that part the slices at each place, and take no more values in all than at one."""
+    """Indices of the dimensions that separate the slices at each place, and take no more values in all than at one."""
     chosen = []
     for index in range(len(DIMENSIONS)):
         counts = [len({one.labels[index] for one in group}) for group in places]

@@ -57,9 +57,9 @@ def _version_5(file, size, order, most):
         elif kind == _PACKED:
             name, matrix = _unpacked(file.read(length), order, most)
         else:
-            raise Damaged("its parts are damaged")
+            raise Damaged("its elements are damaged")
         if file.tell() > end:
-            raise Damaged("its parts overlap")
+            raise Damaged("its elements overlap")
         if matrix is not None:
             yield name, matrix
         file.seek(end)
@@ -69,7 +69,7 @@ def _unpacked(block, order, most):
     stream = InflateStream(io.BytesIO(block))
     kind, _ = struct.unpack(order + "II", stream.read(8))
     if kind != _MATRIX:
-        raise Damaged("its parts are damaged")
+        raise Damaged("its elements are damaged")
     name, matrix = _matrix(stream, order, most)
     if matrix is not None:
         stream.skip(-matrix.nbytes % 8)  # the numbers are filled up
@@ -81,7 +81,7 @@ def _matrix(stream, order, most):
     """(name, matrix), or None in place of what is no square matrix of real numbers."""
     kind, length, flags, _ = struct.unpack(order + "IIII", stream.read(16))
     if (kind, length) != (6, 8):
-        raise Damaged("its parts are damaged")
+        raise Damaged("its elements are damaged")
     kind, data = _element(stream, order)
     shape = np.frombuffer(data, order + "i4").tolist() if kind == 5 and len(data) % 4 == 0 else []
     name = _element(stream, order)[1].decode("latin-1")
@@ -107,10 +107,10 @@ def _tag(stream, order):
 
 
 def _element(stream, order):
-    """(kind, data) of a short part: the sizes of a matrix, or its name."""
+    """(kind, data) of a short element: the sizes of a matrix, or its name."""
     kind, length, small = _tag(stream, order)
     if length > (4 if small else _LONGEST_NAME):
-        raise Damaged("its parts are damaged")
+        raise Damaged("its elements are damaged")
     if small:
         return kind, small[:length]
     return kind, stream.read(length + -length % 8)[:length]

@@ -68,7 +68,7 @@ def _fields(path: PathLike) -> tuple[dict[str, str], int]:
         match = re.match(rb"^\s*([^=]+?)\s*=\s*(.*?)\s*$", block[at:end]) if end >= 0 else None
         if match is None:
             raise damage(path, "its MetaImage header is damaged or incomplete")
-        key, value = (part.decode("latin-1") for part in match.groups())
+        key, value = (text.decode("latin-1") for text in match.groups())
         if key in fields:
             raise damage(path, f"its header has {key} twice", REPAIR)
         fields[key], at = value, end + 1

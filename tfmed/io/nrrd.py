@@ -88,7 +88,7 @@ def _fields(path: PathLike) -> tuple[dict[str, str], int]:
         if match is None and not line.startswith(b"#") and b":=" not in line:
             raise damage(path, "its NRRD header is damaged or incomplete")
         if match is not None:
-            key, value = (part.decode("latin-1").strip() for part in match.groups())
+            key, value = (text.decode("latin-1").strip() for text in match.groups())
             key = key.replace(" ", "").lower()
             if key in fields:
                 raise damage(path, f"its header has {key} twice", REPAIR)

@@ -7,6 +7,7 @@ import stat
 from typing import Any
 
 from tfmed.files import PathLike, expanded
+from tfmed.io.addresses import file_of, piece_of, read_piece, read_piece_geometry
 from tfmed.io.dicom import read_dicom, read_dicom_geometry
 from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom
@@ -15,7 +16,6 @@ from tfmed.io.geometry import Geometry
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from tfmed.io.itk import read_itk, read_itk_geometry
 from tfmed.io.nifti import read_nifti, read_nifti_geometry
-from tfmed.io.parts import file_of, part_of, read_part, read_part_geometry
 from tfmed.io.stack import SUFFIXES as IMAGE_SUFFIXES
 from tfmed.io.stack import images_in
 from tfmed.io.volume import Volume
@@ -26,17 +26,17 @@ READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, re
 
 
 def read_volume(path: PathLike, series_uid: str | None = None, volume: int | None = None) -> Volume:
-    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a DICOM series, or in a part of these.
+    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a DICOM series, or in a piece of these.
 
     DICOM is a folder with the slices of a series, or one file that holds them all (enhanced CT and MR, segmentations).
-    A part is named behind `::`, such as channel 1 in `scan.nii.gz::1` or a dataset in `case.h5::image`; all kinds are
-    listed in `tfmed.io.parts`.
+    A piece is named behind `::`, such as channel 1 in `scan.nii.gz::1` or a dataset in `case.h5::image`; all kinds are
+    listed in `tfmed.io.addresses`.
 
     Every checksum and size that the format has is compared, so that damaged voxels are an error and not data.
     (An uncompressed .nii, .nrrd or .mha has no checksum: there only a wrong length is noticed.)
 
     Args:
-        path: str or PathLike, with or without a part.
+        path: str or PathLike, with or without a piece.
         series_uid: which DICOM series, where a folder holds several.
         volume: which volume of a DICOM series, where it holds several at the same places (time points, echoes,
             b-values, segments), counted from 0.
@@ -73,10 +73,10 @@ def read_geometry(path: PathLike, series_uid: str | None = None, volume: int | N
 
 def _read(path: PathLike, series_uid: str | None, volume: int | None, which: int) -> Any:
     path = str(expanded(path)) if os.fsdecode(path).startswith("~") else path
-    if part_of(path):
+    if piece_of(path):
         _refuse_special(file_of(path))
-        part = (read_part, read_part_geometry)[which]
-        return part(path, lambda file: _read(file, series_uid, volume, which), series_uid)
+        read = (read_piece, read_piece_geometry)[which]
+        return read(path, lambda file: _read(file, series_uid, volume, which), series_uid)
     dicom = (read_dicom, read_dicom_geometry)[which]
     if _is_folder(path):
         _refuse_images(path)

@@ -73,7 +73,7 @@ def images_in(folder: PathLike) -> list[pathlib.Path]:
 
 def natural(name: str) -> list[int | str]:
     """A key that sorts names as people do: 2 before 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    return [int(run) if run.isdecimal() else run for run in re.split(r"(\d+)", name)]
 
 
 def _paths(source: PathLike | Iterable[PathLike]) -> list[pathlib.Path]:

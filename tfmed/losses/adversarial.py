@@ -153,7 +153,7 @@ def wgan_gp(
     Args:
         mix: uniform numbers in [0, 1], one per sample, `(n, 1, ...)`: the share of the real image.
     """
-    real, fake, mix = (tf.convert_to_tensor(part) for part in (real, fake, mix))
+    real, fake, mix = (tf.convert_to_tensor(images) for images in (real, fake, mix))
     checks.same_shape("real images", real, "generated ones", fake)
     checks.as_many_samples("mix", mix, "images", real)
     if len(mix.shape) != len(real.shape) or mix.shape[1:].num_elements() not in (None, 1):

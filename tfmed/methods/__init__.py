@@ -24,8 +24,8 @@ def described(name: str) -> dict[str, str]:
     spec: Any = importlib.util.find_spec(f"{__name__}.{name}")
     text = ast.get_docstring(ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8"))) or ""
     first, *paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    parts = [paragraph.partition(": ") for paragraph in paragraphs]
-    return {"": first} | {key: words for key, colon, words in parts if colon and key.isalpha()}
+    entries = [paragraph.partition(": ") for paragraph in paragraphs]
+    return {"": first} | {key: words for key, colon, words in entries if colon and key.isalpha()}
 
 
 def method_class(name: str) -> Any:

@@ -150,7 +150,7 @@ class BrainNetGAN(AdversarialModel):
     def train_step(self, batch):
         logs = {}
         for k in range(self.critic_steps):
-            logs |= self.update("critic", lambda part, k=k: self.critic_loss(part, k), self.draw(batch, k))
+            logs |= self.update("critic", lambda drawn, k=k: self.critic_loss(drawn, k), self.draw(batch, k))
         for name in ("classifier", "generator"):
             logs |= self.update(name, self.objectives[name], self.draw(batch, 0))
         return self.log(logs)

@@ -179,12 +179,12 @@ def moved_both_ways(segment, image, axes, seed=0, policy="strong", fill=0.0):
         fill: what A brings in from outside of the image; "edge": image and labels go on.
     """
     plain = segment(image)
-    parts = range(len(image)) if axes == 2 else [slice(None)]
+    regions = range(len(image)) if axes == 2 else [slice(None)]
     augmented, ours = np.empty_like(image), np.empty_like(plain)
-    for number, part in enumerate(parts):
-        grid = sample_grid((seed * 10007 + number) % 2**31, image[part].shape[:-1], policy)
-        augmented[part] = warp_array(image[part], grid, 1, fill)
-        ours[part] = warp_array(plain[part][..., None], grid, 0, "edge" if fill == "edge" else 0)[..., 0]
+    for number, region in enumerate(regions):
+        grid = sample_grid((seed * 10007 + number) % 2**31, image[region].shape[:-1], policy)
+        augmented[region] = warp_array(image[region], grid, 1, fill)
+        ours[region] = warp_array(plain[region][..., None], grid, 0, "edge" if fill == "edge" else 0)[..., 0]
     return ours, segment(augmented)
 
 

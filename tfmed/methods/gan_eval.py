@@ -266,9 +266,9 @@ class GANEvalMethod(GenerationMethod):
         label = self.config.classes[0] if label is None else label
         model = self.models[self.stage_of(label)]
         number = self.config.classes.index(label)
-        parts = [model.images_of(seed, first, min(_CHUNK, count - first), number).numpy()
+        chunks = [model.images_of(seed, first, min(_CHUNK, count - first), number).numpy()
                  for first in range(0, count, _CHUNK)]  # fmt: skip
-        return np.clip((np.concatenate(parts) + 1) / 2, 0, 1)
+        return np.clip((np.concatenate(chunks) + 1) / 2, 0, 1)
 
     def sample(self, count, seed=0):
         """`count` Volumes of one slice, one at a time, of each class in turn; float32 values as in the files."""

@@ -174,7 +174,7 @@ class Translator(SliceTranslator):
 
     # --- which way a step goes --------------------------------------------------------------------------------------
 
-    def parts(self, step):
+    def phases_of(self, step):
         """The one path of a training step."""
         unpaired = self.config.direction == "c2m" and coin(self.noise_seed, step, self.config.coin)
         return ("unpaired" if unpaired else "paired",)
@@ -200,8 +200,8 @@ class Translator(SliceTranslator):
 
     def train_step(self, batch, path="paired"):
         losses = {name: loss for name, loss in self.turns.items() if name in self.critics_of(path)}
-        losses["generator"] = lambda part, fake: self.generator_loss(part, fake, path)
-        return self.log(self.update_in_turn(lambda part: self.made(part, path), losses, batch))
+        losses["generator"] = lambda micro_batch, fake: self.generator_loss(micro_batch, fake, path)
+        return self.log(self.update_in_turn(lambda micro_batch: self.made(micro_batch, path), losses, batch))
 
     def made(self, batch, path="paired"):
         """Translations of a path's sources."""

@@ -115,7 +115,7 @@ class SelfConfigured(SingleNetworkModel):
 
 def at_level(labels, logits):
     """Labels `(n, *size)` at the resolution of a level's logits: every second voxel, or every fourth, ..."""
-    steps = [full // part for full, part in zip(labels.shape[1:], logits.shape[1:-1], strict=True)]
+    steps = [full // coarse for full, coarse in zip(labels.shape[1:], logits.shape[1:-1], strict=True)]
     return labels[(slice(None), *(slice(None, None, step) for step in steps))]
 
 
@@ -198,7 +198,7 @@ class SegmentationByPlan(SegmentationMethod):
         self.single = tuple(self.records.recall(f"single-{self.settings.train.steps}", self.single_classes) or ())
 
     def single_classes(self):
-        """Numbers of the classes whose largest part alone is nearer to the validation cases' labels than all parts."""
+        """Numbers of the classes whose largest component alone is nearer to the validation labels than all of them."""
         without, alone = [], []
         for case in self.validation_cases():
             prepared = self.open(case)

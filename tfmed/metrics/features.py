@@ -31,13 +31,13 @@ class FeatureNet:
     batch_size: int = 32
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = []
+        batches = []
         for i in range(0, len(images), self.batch_size):
             batch = np.asarray(images[i : i + self.batch_size], np.float32)
             batch = batch[..., None] if batch.ndim == 3 else batch
             batch = np.repeat(batch, 3, axis=-1) if batch.shape[-1] == 1 else batch
-            parts.append([np.asarray(part) for part in self.function(tf.constant(batch))])
-        features, probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
+            batches.append([np.asarray(output) for output in self.function(tf.constant(batch))])
+        features, probabilities = (np.concatenate(column) for column in zip(*batches, strict=True))
         return features, probabilities
 
     def number(self, metric: str) -> str:

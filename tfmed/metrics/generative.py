@@ -92,18 +92,18 @@ def frechet_of_moments(moments: Moments, reference: Moments) -> float:
 def frechet_distances_at(
     size: int, reference: ArrayLike, features: ArrayLike | None = None, repeats: int = 10, seed: int = 0
 ) -> np.ndarray:
-    """Frechet distances of random parts of `size` samples each, `(repeats,)`: what a distance is worth at that size.
+    """Frechet distances of random subsets of `size` samples each, `(repeats,)`: what a distance is worth at that size.
 
-    Without `features` both parts are disjoint parts of the reference: what equal distributions score at this size,
-    which is well above 0 (about d^2 / (2 size) for unit Gaussians). With them, one part is of each set.
+    Without `features` both subsets are disjoint subsets of the reference: what equal distributions score at this size,
+    which is well above 0 (about d^2 / (2 size) for unit Gaussians). With them, one subset is of each set.
 
     Raises:
-        ValueError: too few samples for two such parts.
+        ValueError: too few samples for two such subsets.
     """
     x, y = _comparable(reference if features is None else features, reference, "Frechet distance")
     least = 2 * size if features is None else size
     if size < 2 or min(len(x), len(y)) < least:
-        raise ValueError(f"{min(len(x), len(y))} samples are too few for parts of {size}; {max(least, 2)} are needed")
+        raise ValueError(f"{min(len(x), len(y))} samples are too few for subsets of {size}; {max(least, 2)} are needed")
     rng, found = np.random.default_rng(seed), []
     for _ in range(repeats):
         order = rng.permutation(len(y))
@@ -136,19 +136,19 @@ def kernel_distance(features: ArrayLike, reference: ArrayLike) -> float:
 
 
 def kernel_distances(features: ArrayLike, reference: ArrayLike, blocks: int = 10, seed: int = 0) -> np.ndarray:
-    """Kernel distances of `blocks` disjoint random parts of both sets, `(blocks,)`.
+    """Kernel distances of `blocks` disjoint random subsets of both sets, `(blocks,)`.
 
     Their mean is unbiased too; their standard deviation over sqrt(blocks) is its standard error.
 
     Raises:
-        ValueError: as `kernel_distance`, or parts of fewer than two samples.
+        ValueError: as `kernel_distance`, or subsets of fewer than two samples.
     """
     x, y = _comparable(features, reference, "kernel distance")
     if min(len(x), len(y)) < 2 * blocks:
         raise ValueError(f"{min(len(x), len(y))} samples are too few for {blocks} blocks; at least two go into each")
     rng = np.random.default_rng(seed)
-    parts = (np.array_split(rng.permutation(len(samples)), blocks) for samples in (x, y))
-    return np.array([kernel_distance(x[i], y[j]) for i, j in zip(*parts, strict=True)])
+    subsets = (np.array_split(rng.permutation(len(samples)), blocks) for samples in (x, y))
+    return np.array([kernel_distance(x[i], y[j]) for i, j in zip(*subsets, strict=True)])
 
 
 def mmd(samples: np.ndarray, reference: np.ndarray, bandwidth: float | None = None, biased: bool = False) -> float:
@@ -167,7 +167,7 @@ def mmd(samples: np.ndarray, reference: np.ndarray, bandwidth: float | None = No
         >>> mmd(samples, samples, biased=True)
         0.0
     """
-    x, y = (np.reshape(part, (len(part), -1)) for part in (samples, reference))
+    x, y = (np.reshape(one, (len(one), -1)) for one in (samples, reference))
     x, y = _comparable(x, y, "MMD")
     sigma = median_distance(x, y) if bandwidth is None else bandwidth
     if not sigma > 0:
@@ -212,14 +212,14 @@ def sliced_wasserstein(
     Raises:
         ValueError: no samples, different sizes, or values that are not finite.
     """
-    x, y = (np.reshape(part, (len(part), -1)) for part in (samples, reference))
+    x, y = (np.reshape(one, (len(one), -1)) for one in (samples, reference))
     x, y = _comparable(x, y, "Wasserstein distance", least=1)
     rng, total = np.random.default_rng(seed), 0.0
     weights, rank_x, rank_y = _quantile_steps(len(x), len(y))
     for start in range(0, projections, 32):
         directions = rng.normal(size=(min(32, projections - start), x.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        a, b = (np.sort(np.concatenate([block @ directions.T for block in _blocks(part)]), axis=0) for part in (x, y))
+        a, b = (np.sort(np.concatenate([block @ directions.T for block in _blocks(one)]), axis=0) for one in (x, y))
         total += (weights @ np.abs(a[rank_x] - b[rank_y]) ** order).sum()
     return float((total / projections) ** (1.0 / order))
 
@@ -300,7 +300,7 @@ def _squared_mmd(
     x: np.ndarray, y: np.ndarray, kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], biased: bool = False
 ) -> float:
     """mean k(x, x') + mean k(y, y') - 2 mean k(x, y); unbiased: without the pairs of a sample with itself."""
-    within = (_mean_within(part, kernel, biased) for part in (x, y))
+    within = (_mean_within(one, kernel, biased) for one in (x, y))
     return float(sum(within) - 2.0 * _sum(x, y, kernel) / (len(x) * len(y)))
 
 
@@ -333,6 +333,6 @@ def batch_mmd(images: np.ndarray, reference: np.ndarray) -> float:
         >>> batch_mmd(np.ones((4, 2, 2)), np.zeros((3, 2, 2)))  # 4 pixels, whose means differ by 1
         4.0
     """
-    x, y = (np.reshape(part, (len(part), -1)) for part in (images, reference))
+    x, y = (np.reshape(one, (len(one), -1)) for one in (images, reference))
     x, y = _comparable(x, y, "bMMD^2", 1)
     return float(np.sum((x.mean(axis=0, dtype=np.float64) - y.mean(axis=0, dtype=np.float64)) ** 2))

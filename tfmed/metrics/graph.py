@@ -91,14 +91,14 @@ def histogram_kl(values: ArrayLike, reference: ArrayLike, bins: int = 50, floor:
     Raises:
         ValueError: a set is empty or not finite.
     """
-    q, p = (np.ravel(np.asarray(part, np.float64)) for part in (values, reference))
-    for name, part in (("values", q), ("reference", p)):
-        if not len(part) or not np.isfinite(part).all():
+    q, p = (np.ravel(np.asarray(sample, np.float64)) for sample in (values, reference))
+    for name, sample in (("values", q), ("reference", p)):
+        if not len(sample) or not np.isfinite(sample).all():
             raise ValueError(f"{name}: needs at least one value, all finite")
     if _one_number(p, q):
         return 0.0  # one bin holds all; what differs are the last digits
     span = min(p.min(), q.min()), max(p.max(), q.max())
-    p, q = (np.histogram(part, bins, span)[0] / len(part) + floor for part in (p, q))
+    p, q = (np.histogram(sample, bins, span)[0] / len(sample) + floor for sample in (p, q))
     return float(np.sum(p * np.log(p / q)))
 
 

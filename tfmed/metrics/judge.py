@@ -253,8 +253,8 @@ def _structure(
             | {"S_test": float(np.median(neighbours.nearest(synthetic, control).similarity))}
             | neighbours.flags(similar, level=flag_level)
             | {"mean MS-SSIM": neighbours.mean_similarity(made[name], 500, seed)}
-            | {f"template {kind}": float(np.median(part.similarity))
-               for kind, part in zip(("S_S", "S_R", "R_R"), matches, strict=True)}
+            | {f"template {kind}": float(np.median(found.similarity))
+               for kind, found in zip(("S_S", "S_R", "R_R"), matches, strict=True)}
         )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def mahalanobis(features: ArrayLike, reference: ArrayLike, shrinkage: str | floa
     if shrinkage == "auto" and len(y) <= _rank(covariance) + 2:
         shrinkage = 1e-3
     if shrinkage in ("auto", "pinv"):
-        return np.concatenate([_by_span(part, covariance) for part in gaps])
+        return np.concatenate([_by_span(chunk, covariance) for chunk in gaps])
     covariance = _shrunk(covariance, y, shrinkage)
     if np.linalg.cond(covariance) > _SINGULAR:
         raise ValueError(
@@ -45,8 +45,8 @@ def mahalanobis(features: ArrayLike, reference: ArrayLike, shrinkage: str | floa
             "or shrinkage"
         )
     root = np.linalg.cholesky(covariance)
-    solved = (scipy.linalg.solve_triangular(root, part.T, lower=True) for part in gaps)
-    return np.concatenate([np.linalg.norm(part, axis=0) for part in solved])
+    solved = (scipy.linalg.solve_triangular(root, chunk.T, lower=True) for chunk in gaps)
+    return np.concatenate([np.linalg.norm(chunk, axis=0) for chunk in solved])
 
 
 def dimensions(reference: ArrayLike) -> int:

@@ -36,11 +36,11 @@ def ms_ssim(
     if np.shape(images) != np.shape(reference):
         raise ValueError(f"images {np.shape(images)} and reference {np.shape(reference)} differ in shape; pair them up")
     pyramid = pyramid_for(np.shape(images)[1:], value_range, **options)
-    parts = [np.zeros(0)]
+    found = [np.zeros(0)]
     for start in range(0, len(images), pyramid.batch):
         pair = (pyramid.read(x[start : start + pyramid.batch]) for x in (images, reference))
-        parts.append(pyramid.pairs(*pair).numpy())
-    return np.concatenate(parts).astype(np.float64)
+        found.append(pyramid.pairs(*pair).numpy())
+    return np.concatenate(found).astype(np.float64)
 
 
 def feasible_scales(shape: Sequence[int], filter_size: int = 11, most: int = 5) -> int:

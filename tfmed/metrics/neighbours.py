@@ -30,14 +30,14 @@ class Similarities:
     r_r: Nearest
     r_all: Nearest | None = None
 
-    def parts(self) -> dict[str, Nearest]:
+    def by_sets(self) -> dict[str, Nearest]:
         """{"S_S", "S_R", "R_R", and where there is one "R_all"} -> Nearest."""
         found = {"S_S": self.s_s, "S_R": self.s_r, "R_R": self.r_r, "R_all": self.r_all}
-        return {name: part for name, part in found.items() if part is not None}
+        return {name: nearest for name, nearest in found.items() if nearest is not None}
 
     def medians(self) -> dict[str, float]:
         """The names of `parts` -> median similarity."""
-        return {name: float(np.median(part.similarity)) for name, part in self.parts().items()}
+        return {name: float(np.median(nearest.similarity)) for name, nearest in self.by_sets().items()}
 
 
 def nearest(
@@ -136,7 +136,7 @@ def flags(found: Similarities, copy: float = 0.99, level: float | None = 0.01) -
         level: of a one-sided Mann-Whitney test of "nearer". None: medians are compared, which flags a perfect generator
             every other time; equal ones count as memorised, and not as collapsed.
     """
-    s_s, s_r, r_r = (part.similarity for part in (found.s_s, found.s_r, found.r_r))
+    s_s, s_r, r_r = (nearest.similarity for nearest in (found.s_s, found.s_r, found.r_r))
     r_all = r_r if found.r_all is None else found.r_all.similarity
     return {
         "memorised": bool(_nearer(s_r, r_all, level, equal=True) or (s_r > copy).any()),
@@ -145,7 +145,7 @@ def flags(found: Similarities, copy: float = 0.99, level: float | None = 0.01) -
 
 
 def _nearer(one: np.ndarray, other: np.ndarray, level: float | None, equal: bool = False) -> bool:
-    """Whether one part is nearer than another; `equal`: without a level equal medians are enough."""
+    """Whether one set is nearer than another; `equal`: without a level equal medians are enough."""
     if level is None:
         return np.median(one) > np.median(other) or (equal and np.median(one) == np.median(other))
     from scipy.stats import mannwhitneyu

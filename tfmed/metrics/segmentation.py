@@ -249,8 +249,8 @@ def _sizes_per_class(
     return np.diag(matrix).astype(np.float64), matrix.sum(axis=0), matrix.sum(axis=1)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.ones(len(part)), where=whole > 0)
+def _ratio(count: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(count, whole, out=np.ones(len(count)), where=whole > 0)
 
 
 def _slices(masks: np.ndarray | Sequence[ArrayLike]) -> list[Any]:

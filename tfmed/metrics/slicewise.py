@@ -49,7 +49,9 @@ def pooled_distance(
     The distance between two volumes (`frechet_distances`) is mostly the difference between two patients; this one sees
     whether the slices as a whole are alike. Compare it with that of two halves of the real data at the same count.
     """
-    return frechet_distance(*(np.concatenate([features for features, _ in part]) for part in (described, reference)))
+    return frechet_distance(
+        *(np.concatenate([features for features, _ in volumes]) for volumes in (described, reference))
+    )
 
 
 def halves(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ def two_sample_test(synthetic: ArrayLike, real: ArrayLike, threshold: float = 0.
         >>> found.accuracy, found.auc, found.score
         (1.0, 1.0, 1.0)
     """
-    s, r = (np.asarray(part, np.float64).ravel() for part in (synthetic, real))
+    s, r = (np.asarray(images, np.float64).ravel() for images in (synthetic, real))
     if not len(s) or not len(r):
         raise ValueError(f"{len(s)} synthetic and {len(r)} real samples: a two-sample test needs some of both")
     if not (np.isfinite(s).all() and np.isfinite(r).all()):
@@ -93,7 +93,7 @@ def auxiliary_classifiers(
         for name, classifier in classifiers.items():
             classifier.fit(x, labels)
             decide = getattr(classifier, "predict_proba", None)
-            synthetic, real = (decide(part)[:, 1] - 0.5 if decide else classifier.decision_function(part)
-                               for part in (synthetic_test, real_test))  # fmt: skip
+            synthetic, real = (decide(images)[:, 1] - 0.5 if decide else classifier.decision_function(images)
+                               for images in (synthetic_test, real_test))  # fmt: skip
             found[name] = two_sample_test(synthetic, real, threshold=0.0)
     return found

@@ -47,9 +47,9 @@ def batch_distances(
     """bMMD^2 of random batches, on values in [-1, 1]; where there are few volumes, of half of them."""
     size = max(1, min(_BATCH, len(volumes) // 2, len(reference) // 2))
 
-    def draw(part: Sequence[np.ndarray]) -> np.ndarray:
-        chosen = rng.permutation(len(part))[:size]
-        return np.stack([part[i] for i in chosen]) * 2.0 - 1.0
+    def draw(volumes: Sequence[np.ndarray]) -> np.ndarray:
+        chosen = rng.permutation(len(volumes))[:size]
+        return np.stack([volumes[i] for i in chosen]) * 2.0 - 1.0
 
     return [batch_mmd(draw(volumes), draw(reference)) for _ in range(_DRAWS)]
 

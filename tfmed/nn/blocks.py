@@ -18,13 +18,13 @@ def norm_layer(kind: str, name: str | None = None, affine: bool = True) -> keras
         name: the layer's name.
         affine: whether it has a scale and an offset for each channel ("batch" always does).
     """
-    parts = dict(epsilon=_EPSILON, center=affine, scale=affine, name=name)
+    options = dict(epsilon=_EPSILON, center=affine, scale=affine, name=name)
     if kind == "batch":
         return keras.layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, synchronized=True, name=name)
     if kind == "instance":
-        return InstanceNorm(**parts)
+        return InstanceNorm(**options)
     if kind == "layer":
-        return sample_normalization(**parts)
+        return sample_normalization(**options)
     if kind == "none":
         return keras.layers.Activation("linear", name=name)
     raise ValueError(f"unknown norm {kind!r}; known: batch, instance, layer, none")

@@ -18,7 +18,7 @@ class Dropout(keras.layers.Layer):
     The mask is a pure function of (seed, number of calls so far, place in the batch). The number of calls is a weight
     (int64, not trainable), so a checkpoint or a saved model carries the state of the randomness and a resumed run
     draws what the unbroken run would have drawn. Masks are drawn in float32 by Philox (Salmon et al. 2011), hence they
-    are the same on both stacks and under every precision. Replicas of one step draw consecutive parts of one stream:
+    are the same on both stacks and under every precision. Replicas of one step draw consecutive shares of one stream:
     where a replica's share of the mask has a multiple of four entries, two replicas draw the mask of the one that
     sees both their batches. XLA orders the numbers of the stream otherwise: still a function of seed and call, but
     other masks than without XLA.

@@ -49,11 +49,11 @@ def squeezenet3d(
 def fire(x: KerasTensor, squeezed: int, expanded: int, name: str) -> KerasTensor:
     """Fire module: squeeze by 1 x 1 x 1, then 1 x 1 x 1 beside 3 x 3 x 3; the input is added where widths agree."""
 
-    def conv(value: KerasTensor, width: int, kernel: int, part: str) -> KerasTensor:
+    def conv(value: KerasTensor, width: int, kernel: int, role: str) -> KerasTensor:
         value = keras.layers.Conv3D(
-            width, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{part}"
+            width, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{role}"
         )(value)
-        return norm_layer("batch", f"{name}_{part}_norm")(value)
+        return norm_layer("batch", f"{name}_{role}_norm")(value)
 
     inner = keras.layers.ReLU()(conv(x, squeezed, 1, "squeeze"))
     both = keras.layers.Concatenate()([conv(inner, expanded, 1, "expand1"), conv(inner, expanded, 3, "expand3")])

@@ -93,5 +93,5 @@ def _conv(width: int, kernel: int, name: str) -> keras.layers.Layer:
     return keras.layers.Conv2D(width, kernel, padding="same", kernel_initializer="he_normal", name=name)
 
 
-def _join(parts: Sequence[KerasTensor], name: str | None = None) -> KerasTensor:
-    return keras.layers.Concatenate(name=name)(parts) if len(parts) > 1 else parts[0]
+def _join(branches: Sequence[KerasTensor], name: str | None = None) -> KerasTensor:
+    return keras.layers.Concatenate(name=name)(branches) if len(branches) > 1 else branches[0]

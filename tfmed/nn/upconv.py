@@ -44,9 +44,9 @@ def _folded(y: tf.Tensor, axis: int) -> tf.Tensor:
     """Place i, tap k (the axis after) is output 2 i - 1 + k: `(..., s, 4, ...)` -> `(..., s, 2, ...)`, even and odd."""
     taps, before = tf.unstack(y, axis=axis + 1), (slice(None),) * axis
 
-    def moved(tap: tf.Tensor, width: Sequence[int], part: slice) -> tf.Tensor:
+    def moved(tap: tf.Tensor, width: Sequence[int], kept: slice) -> tf.Tensor:
         widths = [width if i == axis else [0, 0] for i in range(len(tap.shape))]
-        return tf.pad(tap, widths)[(*before, part)]
+        return tf.pad(tap, widths)[(*before, kept)]
 
     even = taps[1] + moved(taps[3], [1, 0], slice(None, -1))
     odd = taps[2] + moved(taps[0], [0, 1], slice(1, None))

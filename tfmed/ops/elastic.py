@@ -66,7 +66,7 @@ def spread(control: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
     field = np.asarray(control, np.float32)
     components, done = field.shape[-1], 1
     for matrix in weights[:-1]:
-        field = np.stack([_product(matrix, part) for part in field.reshape(done, matrix.shape[1], -1)])
+        field = np.stack([_product(matrix, lines) for lines in field.reshape(done, matrix.shape[1], -1)])
         done *= len(matrix)
     # The last axis with its components in one product, whose result lies in memory as it is wanted: moving axes of the
     # full-size field costs ten times as much as the zeros of this matrix.

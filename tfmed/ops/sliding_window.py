@@ -318,13 +318,13 @@ def _read(
         for start, length, whole in zip(starts, lattice.seen, size, strict=True):
             box.append(slice(max(start, 0), min(start + length, whole)))
             widths.append((max(-start, 0), max(start + length - whole, 0)))
-        part = np.asarray(volume[tuple(box)])
-        part = part[..., None] if channels is None else part
+        crop = np.asarray(volume[tuple(box)])
+        crop = crop[..., None] if channels is None else crop
         if np.any(widths):
-            # What a mirror shows lies in the part: where it ends at the border it is wider than what is missing.
+            # What a mirror shows lies in the crop: where it ends at the border it is wider than what is missing.
             options = {"mode": lattice.pad} if isinstance(lattice.pad, str) else {"constant_values": lattice.pad}
-            part = np.pad(part.astype(np.float32, copy=False), [*widths, (0, 0)], **options)
-        window[...] = part
+            crop = np.pad(crop.astype(np.float32, copy=False), [*widths, (0, 0)], **options)
+        window[...] = crop
     return windows
 
 
@@ -560,7 +560,7 @@ def _overlap_add(
         starts, shares, ends: where chunks start, their weights, and what is complete after each.
         chunk: function of the chunk's index.
         rest: size of the further axes, a tensor; `shape` is what is known of it.
-        each: applied to complete parts.
+        each: applied to complete slabs.
         first: (start, size) of the part of the first axis that is wanted; the whole of it by default.
     """
     length = shares.shape[1]
@@ -573,14 +573,14 @@ def _overlap_add(
 
     def body(k: tf.Tensor, carry: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
         share = tf.reshape(shares[k], [-1] + [1] * len(shape))
-        part, number = chunk(k), ends[k] - starts[k]
-        complete = carry[:number] + part[:number] * share[:number]  # slices of one sum would keep all of it in memory
-        open_part = carry[number:] + part[number:] * share[number:]
+        values, number = chunk(k), ends[k] - starts[k]
+        complete = carry[:number] + values[:number] * share[:number]  # slices of one sum would keep all of it in memory
+        still_open = carry[number:] + values[number:] * share[number:]
         if first is not None:
             low = tf.maximum(first[0] - starts[k], 0)
             complete = complete[low : tf.minimum(number, first[0] + first[1] - starts[k])]
         done = done.write(k, complete if each is None else each(complete))
-        carry = tf.concat([open_part, tf.zeros(tf.concat([[number], rest], 0))], 0)
+        carry = tf.concat([still_open, tf.zeros(tf.concat([[number], rest], 0))], 0)
         carry.set_shape([length, *shape])
         return k + 1, carry, done
 

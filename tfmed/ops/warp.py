@@ -155,8 +155,8 @@ def _index_of(corner: Sequence[tf.Tensor], size: tf.Tensor, rank: int) -> tf.Ten
     strides = _strides(size, rank)
     sample = tf.reshape(tf.range(tf.shape(corner[0])[0]), [-1] + [1] * rank)
     index = corner[0] * strides[0]
-    for part, stride in zip(corner[1:], strides[1:], strict=True):
-        index += part * stride
+    for coordinate, stride in zip(corner[1:], strides[1:], strict=True):
+        index += coordinate * stride
     # Last, not first: XLA of TensorFlow 2.15 then makes loops that are more than twice as fast.
     return index + (sample * (strides[0] * size[0]) + sum(strides))
 

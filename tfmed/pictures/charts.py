@@ -63,13 +63,13 @@ class Distributions:
         figure = dark_figure(3.0 * len(self.panels), 3.2)
         axes = figure.subplots(1, len(self.panels), squeeze=False, sharey=True)[0]
         for axis, (title, values) in zip(axes, self.panels.items(), strict=True):
-            parts = axis.violinplot(list(values.values()), showmedians=True, widths=0.8)
-            for k, body in enumerate(parts["bodies"]):
+            violins = axis.violinplot(list(values.values()), showmedians=True, widths=0.8)
+            for k, body in enumerate(violins["bodies"]):
                 body.set_facecolor(REAL if list(values)[k] == "R_R" else COLOURS[k % len(COLOURS)])
                 body.set_alpha(0.7)
             for line in ("cmedians", "cbars", "cmins", "cmaxes"):
-                parts[line].set_color("white")
-                parts[line].set_linewidth(0.8)
+                violins[line].set_color("white")
+                violins[line].set_linewidth(0.8)
             axis.set_xticks(range(1, len(values) + 1), list(values))
             darken(axis, title, "", self.unit if axis is axes[0] else "")
         return figure

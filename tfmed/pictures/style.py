@@ -63,8 +63,8 @@ def save(picture, path):
 def digest(picture):
     """A hash of all that a picture shows."""
     found = hashlib.sha256()
-    for part in _content(picture):
-        found.update(part)
+    for inner in _content(picture):
+        found.update(inner)
     return found.digest()
 
 
@@ -76,8 +76,8 @@ def _content(value):
         yield array.tobytes()
     elif isinstance(value, (dict, tuple, list)):
         yield f"{type(value).__name__}{len(value)}".encode()
-        for part in value.items() if isinstance(value, dict) else value:
-            yield from _content(part)
+        for inner in value.items() if isinstance(value, dict) else value:
+            yield from _content(inner)
     elif dataclasses.is_dataclass(value):
         yield type(value).__name__.encode()
         yield from _content([getattr(value, field.name) for field in dataclasses.fields(value)])

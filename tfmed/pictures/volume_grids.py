@@ -37,9 +37,9 @@ class VolumeGrid:
         cuts = {where: planes(volume) for where, volume in shown.items()}
         size = (1.5 * len(columns) + 0.4, 3 * 1.6 * len(self.rows) + 0.6)
         figure = Figure(figsize=size, facecolor="black", layout="constrained")
-        for part, plane in zip(figure.subfigures(3, 1), ("axial", "coronal", "sagittal"), strict=True):
-            part.set_facecolor("black")
-            axes = part.subplots(len(self.rows), len(columns), squeeze=False)
+        for panel, plane in zip(figure.subfigures(3, 1), ("axial", "coronal", "sagittal"), strict=True):
+            panel.set_facecolor("black")
+            axes = panel.subplots(len(self.rows), len(columns), squeeze=False)
             for number, (line, row) in enumerate(zip(axes, self.rows, strict=True)):
                 for axis, column in zip(line, columns, strict=True):
                     axis.set_xticks([])

@@ -84,7 +84,7 @@ def _pictures(found):
         "images, as S_R is). S_R above R_R or R_all: the generator may copy; S_S above R_R: it makes too few kinds of "
         "images."
     )
-    panels = {f"{model}, {label}": {name: part.similarity for name, part in similar.parts().items()}
+    panels = {f"{model}, {label}": {name: nearest.similarity for name, nearest in similar.by_sets().items()}
               for (model, label), (_, _, similar) in found.nearest.items()}  # fmt: skip
     pictures["similarity"] = Distributions(panels, "MS-SSIM of the nearest", caption)
     rows, notes = {}, {}

@@ -14,10 +14,10 @@ from tfmed.data.readers import read_address
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
+from tfmed.io.addresses import COLOURS, GREY
 from tfmed.io.dicom_seg import check_source, write_segmentation
 from tfmed.io.geometry import difference_of_grids, same_grid
 from tfmed.io.label_tables import write_itksnap_labels, write_slicer_table
-from tfmed.io.parts import COLOURS, GREY
 from tfmed.io.stack import write_picture
 from tfmed.metrics.uncertainty import predictive_entropy
 
@@ -54,7 +54,7 @@ class Segmenter:
         steps: preprocessing of a case's images.
         probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
         labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
-        single: numbers of classes of which the largest connected part alone stays in label maps.
+        single: numbers of classes of which the largest connected component alone stays in label maps.
         names: {number in files: name of the class}, of those that have a name.
     """
 
@@ -154,8 +154,8 @@ class Ensemble(Segmenter):
     """Segments with the mean of several segmenters' probabilities, each with its own preprocessing.
 
     Args:
-        members: the Segmenters, of the same images and classes. A class has its largest connected part alone where most
-            of them have it so.
+        members: the Segmenters, of the same images and classes. A class has its largest connected component alone
+            where most of them have it so.
 
     Raises:
         UserError: they differ in images or classes.
@@ -235,10 +235,10 @@ def inputs(words, modalities):
 def _told_apart(names, paths):
     """The names, with as many names of folders before those that stand there twice as tell them apart."""
     folders = [pathlib.Path(os.path.abspath(file_of(path))).parts[:-1] for path in paths]
-    folders = [parts[:-1] if parts[-1:] == (name,) else parts for name, parts in zip(names, folders, strict=True)]
+    folders = [folder[:-1] if folder[-1:] == (name,) else folder for name, folder in zip(names, folders, strict=True)]
     for depth in range(max(map(len, folders), default=0) + 1):
-        longer = [name if names.count(name) == 1 else "_".join([*parts[len(parts) - depth :], name]).strip("/")
-                  for name, parts in zip(names, folders, strict=True)]  # fmt: skip
+        longer = [name if names.count(name) == 1 else "_".join([*folder[len(folder) - depth :], name]).strip("/")
+                  for name, folder in zip(names, folders, strict=True)]  # fmt: skip
         if len(set(longer)) == len(longer):
             return longer
     twice = next(name for name in names if names.count(name) > 1)
@@ -246,7 +246,7 @@ def _told_apart(names, paths):
 
 
 def _input(word, modalities):
-    pairs = [part.partition("=") for part in word.split(",")]
+    pairs = [pair.partition("=") for pair in word.split(",")]
     if all(key in modalities and equals for key, equals, _ in pairs):
         images = {key: path for key, _, path in pairs}
         if len(images) < len(pairs):
@@ -259,8 +259,8 @@ def _input(word, modalities):
     if not os.path.exists(file_of(word)):
         raise UserError(f"{word}: no such file; give {_wanted(modalities)}")
     if is_picture(word) and file_of(word) == word and (len(modalities) == 1 or set(modalities) == set(COLOURS)):
-        parts = (GREY,) if len(modalities) == 1 else modalities
-        return path.stem, {name: f"{word}::{part}" for name, part in zip(modalities, parts, strict=True)}
+        channels = (GREY,) if len(modalities) == 1 else modalities
+        return path.stem, {name: f"{word}::{channel}" for name, channel in zip(modalities, channels, strict=True)}
     if len(modalities) == 1:
         return _stem(word, modalities), {modalities[0]: word}
     if not path.is_dir():

@@ -142,7 +142,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     Config = SegmentationConfig
     outputs = OUTPUTS
-    single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected part alone
+    single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
     @property
     def case_spec(self):

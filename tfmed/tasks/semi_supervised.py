@@ -37,11 +37,11 @@ class SemiSupervisedMethod(SegmentationMethod):
         if labelled > batch:
             raise ValueError(f"model.labelled_batch {labelled} is more than train.batch_size {batch}; lower it")
         shares = (settings.train.replicas or 1) * settings.train.gradient_accumulation
-        parts = Streams(labelled, batch - labelled).parts
-        if parts % shares:
+        periods = Streams(labelled, batch - labelled).periods
+        if periods % shares:
             raise ValueError(
                 f"{labelled} labelled and {batch - labelled} unlabelled samples cannot be shared alike by {shares} "
-                f"replicas or parts; make both multiples of {shares}"
+                f"replicas or micro-batches; make both multiples of {shares}"
             )
 
     @functools.cached_property

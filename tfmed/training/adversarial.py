@@ -79,15 +79,16 @@ class AdversarialModel(TrainingModel):
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logs: dict[str, tf.Tensor] = {}
         for k in range(self.critic_steps):
-            logs |= self.update("critic", lambda part, k=k: self.critic_loss(part, k), self.draw(batch, k))
-        logs |= self.update("generator", lambda part: self.generator_loss(part, self.critic_steps), self.draw(batch, 0))
+            logs |= self.update("critic", lambda drawn, k=k: self.critic_loss(drawn, k), self.draw(batch, k))
+        last = self.critic_steps
+        logs |= self.update("generator", lambda drawn: self.generator_loss(drawn, last), self.draw(batch, 0))
         for average, network in self.averages:
             move_average(average, network, self.ema_decay)
         return self.log(logs)
 
     def draw(self, batch: dict[str, tf.Tensor], k: int) -> Any:
-        """The k-th of `critic_steps` equal parts of this replica's batch: every `critic_steps`-th sample, so that all
-        replicas' parts together are the same samples however many replicas there are."""
+        """The k-th of `critic_steps` equal shares of this replica's batch: every `critic_steps`-th sample, so that all
+        replicas' shares together are the same samples however many replicas there are."""
         return {name: value[k :: self.critic_steps] for name, value in batch.items()}
 
 

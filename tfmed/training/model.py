@@ -20,7 +20,7 @@ class TrainingModel(keras.Model):
     Args:
         seed: integer from which all noise of training is derived.
         per_step: samples in a step's global batch.
-        gradient_accumulation: parts into which each replica's batch is cut; their gradients are averaged.
+        gradient_accumulation: micro-batches into which each replica's batch is cut; their gradients are averaged.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TrainingModel(keras.Model):
 
     @property
     def objectives(self) -> dict[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]]:
-        """{optimizer's name: function of a batch (or part of one) -> (scalar mean loss, {name: scalar to log})}."""
+        """{optimizer's name: function of a batch (or micro-batch) -> (scalar mean loss, {name: scalar to log})}."""
         raise NotImplementedError
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -74,10 +74,10 @@ class TrainingModel(keras.Model):
             logs |= self.update(name, loss, batch)
         return self.log(logs)
 
-    def parts(self, step: int) -> tuple[str | None, ...]:
-        """The parts of a training step (an int), in order: each is compiled once, and `train_step` is told its name.
+    def phases_of(self, step: int) -> tuple[str | None, ...]:
+        """The phases of a training step (an int), in order: each is compiled once, and `train_step` is told its name.
 
-        What runs on some steps only is such a part: a branch within a compiled step could not update the weights of
+        What runs on some steps only is such a phase: a branch within a compiled step could not update the weights of
         several replicas. `(None,)`: the step is whole, and `train_step` is told nothing.
         """
         return (None,)
@@ -96,7 +96,7 @@ class TrainingModel(keras.Model):
         """Noise `(samples, *shape)`, float32: the same for a sample however the batch is shared by replicas.
 
         Args:
-            batch: the batch (or part of one) whose samples the noise is for.
+            batch: the batch (or micro-batch) whose samples the noise is for.
             shape: shape per sample.
             tag: integer below 1024 that tells the draws within a step apart.
             draw: `tf.random.stateless_normal` or `stateless_uniform`.
@@ -142,19 +142,19 @@ class TrainingModel(keras.Model):
 
         Args:
             name: the optimizer's name.
-            loss: part of the batch -> (scalar mean loss, {name: scalar to log}).
+            loss: micro-batch -> (scalar mean loss, {name: scalar to log}).
             batch: this replica's batch.
             unconnected: "none" leaves variables that the loss does not depend on as they are; for the optimizer's
                 running means, "zero" makes their gradient 0.
 
         Returns:
-            The values to log, averaged over the parts.
+            The values to log, averaged over the micro-batches.
         """
         optimizer, variables = self._updater(name)
 
-        def gradients(part: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        def gradients(micro_batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
             with tf.GradientTape() as tape:
-                value, logs = loss(part)
+                value, logs = loss(micro_batch)
                 scaled = self._scaled(optimizer, value)
             return tape.gradient(scaled, _tensors(variables), unconnected_gradients=unconnected), logs
 
@@ -170,11 +170,12 @@ class TrainingModel(keras.Model):
     ) -> dict[str, tf.Tensor]:
         """Update several optimizers in turn by what one forward pass makes: critics, and then what they judge.
 
-        A batch that is cut into parts goes forward once for each optimizer, so that one part is in memory at a time.
+        A batch that is cut into micro-batches goes forward once for each optimizer, so that one of them is in memory at
+        a time.
 
         Args:
-            forward: part of the batch -> what was made of it, a tensor or a tuple of tensors.
-            losses: optimizer's name -> loss, a function of (part of the batch, what was made of it) that returns what
+            forward: micro-batch -> what was made of it, a tensor or a tuple of tensors.
+            losses: optimizer's name -> loss, a function of (micro-batch, what was made of it) that returns what
                 `update` asks for. Only the last one's gradient goes back through what was made.
             batch: this replica's batch.
 
@@ -185,14 +186,14 @@ class TrainingModel(keras.Model):
         logs: dict[str, tf.Tensor] = {}
         if self.gradient_accumulation > 1:
             for name, loss in losses.items():
-                logs |= self.update(name, lambda part, loss=loss: loss(part, forward(part)), batch)
+                logs |= self.update(name, lambda micro_batch, loss=loss: loss(micro_batch, forward(micro_batch)), batch)
             return logs
         optimizer, variables = self._updater(judged)
         with tf.GradientTape() as tape:
             made = forward(batch)
             with tape.stop_recording():
                 for name in judges:
-                    logs |= self.update(name, lambda part, loss=losses[name]: loss(part, made), batch)
+                    logs |= self.update(name, lambda micro_batch, loss=losses[name]: loss(micro_batch, made), batch)
             value, own = losses[judged](batch, made)
             scaled = self._scaled(optimizer, value)
         compat.apply_gradients(optimizer, tape.gradient(scaled, _tensors(variables)), variables)
@@ -213,27 +214,27 @@ def _tensors(variables: Sequence[Any]) -> list[tf.Variable]:
 
 
 def _accumulate(
-    gradients: Callable[..., Any], batch: dict[str, tf.Tensor], parts: int
+    gradients: Callable[..., Any], batch: dict[str, tf.Tensor], count: int
 ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-    """Sum of the gradients, and mean of the logs, over the parts of a batch; one part is in memory at a time."""
-    if parts == 1:
+    """Sum of the gradients, and mean of the logs, over a batch's micro-batches, one of which is in memory at a time."""
+    if count == 1:
         return gradients(batch)
-    size = tf.shape(batch["index"])[0] // parts
+    size = tf.shape(batch["index"])[0] // count
 
-    def part(i: int | tf.Tensor) -> dict[str, tf.Tensor]:
+    def micro_batch(i: int | tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: value[i * size : (i + 1) * size] for name, value in batch.items()}
 
     def add(
         i: tf.Tensor, total: list[tf.Tensor], logs: dict[str, tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor], dict[str, tf.Tensor]]:
-        more, more_logs = gradients(part(i))
+        more, more_logs = gradients(micro_batch(i))
         return i + 1, [a + b for a, b in zip(total, more, strict=True)], tf.nest.map_structure(tf.add, logs, more_logs)
 
-    first, logs = gradients(part(0))
+    first, logs = gradients(micro_batch(0))
     first = [tf.convert_to_tensor(gradient) for gradient in first]
     logs = tf.nest.map_structure(tf.convert_to_tensor, logs)
-    _, total, logs = tf.while_loop(lambda i, *_: i < parts, add, (1, first, logs), parallel_iterations=1)
-    return total, tf.nest.map_structure(lambda value: value / parts, logs)
+    _, total, logs = tf.while_loop(lambda i, *_: i < count, add, (1, first, logs), parallel_iterations=1)
+    return total, tf.nest.map_structure(lambda value: value / count, logs)
 
 
 def move_average(average: keras.Model, network: keras.Model, decay: float | tf.Tensor) -> None:

@@ -27,5 +27,5 @@ class SingleNetworkModel(TrainingModel):
         return {"network": self.network_loss}
 
     def network_loss(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """(scalar mean loss, {name: scalar to log}) of a batch or part of one."""
+        """(scalar mean loss, {name: scalar to log}) of a batch or micro-batch."""
         raise NotImplementedError

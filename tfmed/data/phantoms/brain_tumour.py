@@ -320,7 +320,7 @@ def _compose(grid, fields, tissues, spots, tumour):
     def share(distance):
         return np.clip(distance * sharp + half, 0, 1)
 
-    for part, values in slabs(fields, _COARSE, grid):
+    for slab, values in slabs(fields, _COARSE, grid):
         brain, fold, shallow, middle, between, fluid, deep, whole, core, dead, grain = values[:_SHADE]
         cleft = np.minimum(np.abs(fold) + shallow, np.abs(middle) + between - half)
         gap = np.minimum(cleft, brain - np.float32(0.6))  # mm from the nearest fluid outside
@@ -333,16 +333,16 @@ def _compose(grid, fields, tissues, spots, tumour):
             ("white", white), ("deep", share(deep)), ("fluid", water), ("oedema", share(swollen * np.float32(0.5))),
             ("rim" if tumour.enhances else "inside", share(core)), ("inside", share(dead)),
         ]  # fmt: skip
-        mark = labels[part]
+        mark = labels[slab]
         mark[(swollen > 0) & (brain > 0)] = LABELS["oedema"]
         mark[core > 0] = LABELS["enhancing"] if tumour.enhances else LABELS["necrosis"]
         mark[dead > 0] = LABELS["necrosis"]
-        low, high = part.start * plane, part.stop * plane
+        low, high = slab.start * plane, slab.stop * plane
         shares += [_dense(spot, low, high, brain, core) for spot in spots]
         inside = brain > 0
         rough = np.float32(0.02) * grain
         for number, image in enumerate(images):
-            now = image[part]
+            now = image[slab]
             now[...] = tissues["grey"][number]
             for name, amount in shares:
                 now += amount * (tissues[name][number] - now)

@@ -176,10 +176,10 @@ def _organs(canvas, fields, couch, pool):
     behind, air_hu = couch[body_box[1:]], np.rint(couch).astype(np.int16)
 
     def slab(first, body_room, lung_room):
-        part = slice(first, first + _SLAB)
-        skin, lean, tissue = np.moveaxis(body.read(soft_planes[part], body_room), 1, 0)
-        lungs, parenchyma = np.moveaxis(lung.read(lung_planes[part], lung_room), 1, 0)
-        here = (part, *body_box[1:])
+        slab = slice(first, first + _SLAB)
+        skin, lean, tissue = np.moveaxis(body.read(soft_planes[slab], body_room), 1, 0)
+        lungs, parenchyma = np.moveaxis(lung.read(lung_planes[slab], lung_room), 1, 0)
+        here = (slab, *body_box[1:])
         labels = canvas.labels[here]
         np.greater(skin, half, out=labels.view(bool))
         within = labels[(slice(None), *inner)]
@@ -188,14 +188,14 @@ def _organs(canvas, fields, couch, pool):
         tissue *= lean
         tissue += np.float32(_FAT - _AIR)
         np.clip(lungs, zero, one, out=lungs)
-        part_tissue = tissue[(slice(None), *inner)]
-        parenchyma -= part_tissue
+        inner_tissue = tissue[(slice(None), *inner)]
+        parenchyma -= inner_tissue
         parenchyma *= lungs
-        part_tissue += parenchyma
+        inner_tissue += parenchyma
         np.clip(skin, zero, one, out=skin)
         tissue *= skin
         tissue += behind
-        canvas.hu[part] = air_hu
+        canvas.hu[slab] = air_hu
         canvas.hu[here] = tissue
 
     def run(slabs):

@@ -125,7 +125,7 @@ def paint_spine(canvas):
         _, y, x = chest.to_world([[middle, y, x]])[0]
         across, back, front = np.array([24, 42, 22]) * chest.size + 3
         box = grid.box((z[0] - 0.1, y - back, x - across), (z[-1] + 0.1, y + front, x + across))
-        if all(part.stop > part.start for part in box):
+        if all(side.stop > side.start for side in box):
             _paint_vertebrae(canvas, box)
 
 

@@ -47,7 +47,7 @@ def branch(points, root, radius, rng, reach=(0.42, 0.85), shrink=0.79):
 
 def bend(levels, rng, amount=0.12):
     """The pieces of a tree's levels; all but the last level's are cut in two and bent sideways."""
-    start, end, radius = (np.concatenate(parts) for parts in zip(*levels[:-1], strict=True))
+    start, end, radius = (np.concatenate(columns) for columns in zip(*levels[:-1], strict=True))
     length = np.linalg.norm(end - start, axis=1, keepdims=True)
     middle = 0.5 * (start + end) + rng.normal(0, amount, start.shape) * length
     last_start, last_end, last_radius = levels[-1]
@@ -62,28 +62,28 @@ def airways(clouds, chest, rng):
     """Trachea, main bronchi and five generations in each lung; the radius is the lumen's."""
     top = np.array([165.0, 6.0, 0.5 * chest.scoliosis])
     bow = 0.5 * (top + CARINA) + [0, 2, 3 * rng.standard_normal()]
-    parts = [polyline([top, bow, CARINA], [8.5, 8.8, 8.2], step=10)]
+    tubes = [polyline([top, bow, CARINA], [8.5, 8.8, 8.2], step=10)]
     for side, hilum in HILA.items():
-        parts.append(polyline([CARINA, 0.55 * CARINA + 0.45 * hilum + [-2, 0, 0], hilum], [7.0, 6.2, 5.6]))
-        parts.append(bend(branch(clouds[side][::16], hilum, 5.4, rng, (0.42, 0.7), 0.74), rng, 0.05))
-    return join(*parts)
+        tubes.append(polyline([CARINA, 0.55 * CARINA + 0.45 * hilum + [-2, 0, 0], hilum], [7.0, 6.2, 5.6]))
+        tubes.append(bend(branch(clouds[side][::16], hilum, 5.4, rng, (0.42, 0.7), 0.74), rng, 0.05))
+    return join(*tubes)
 
 
 def pulmonary(clouds, rng):
     """Pulmonary arteries beside the airways, and veins that run to the left atrium, out to about 1 mm radius."""
-    parts = []
+    tubes = []
     trunk = np.array([22.0, 8.0, -14.0])
-    parts.append(polyline([[-8, 36, -14], [10, 28, -18], trunk], [13, 13, 12], step=10))
+    tubes.append(polyline([[-8, 36, -14], [10, 28, -18], trunk], [13, 13, 12], step=10))
     for side, hilum in HILA.items():
         entry = hilum + [4, 9, 2 * side]
-        parts.append(polyline([trunk, 0.5 * (trunk + entry) + [3, 2, 0], entry], [11, 10, 8.5], step=9))
-        parts.append(bend(branch(clouds[side], entry, 7.2, rng), rng))
+        tubes.append(polyline([trunk, 0.5 * (trunk + entry) + [3, 2, 0], entry], [11, 10, 8.5], step=9))
+        tubes.append(bend(branch(clouds[side], entry, 7.2, rng), rng))
         for count, low in ((0, -18.0), (1, -34.0)):
             vein = np.array([low, -6.0, 30.0 * side])
-            parts.append(polyline([[-22, -8, 10.0 * side], vein], [7, 6], step=8))
+            tubes.append(polyline([[-22, -8, 10.0 * side], vein], [7, 6], step=8))
             own = clouds[side][count::2] + rng.normal(0, 5, clouds[side][count::2].shape)
-            parts.append(bend(branch(own, vein, 5.6, rng), rng))
-    return join(*parts)
+            tubes.append(bend(branch(own, vein, 5.6, rng), rng))
+    return join(*tubes)
 
 
 def great_vessels(chest, rng):
@@ -95,11 +95,11 @@ def great_vessels(chest, rng):
         [25, -36, -25], [-20, spine_y + 18, -24], [-90, spine_y + 24, spine_x - 12], [-165, spine_y + 26, spine_x - 8],
     ]  # fmt: skip
     radius = np.array([16, 15.5, 15, 14, 13, 12.5, 12, 11, 10]) * rng.uniform(0.85, 1.1)
-    parts = [polyline(np.array(aorta) + arch * np.linspace(1, 0, 9)[:, None], radius, step=11)]
-    parts.append(polyline([[-20, 10, 30], [20, 8, 24], [70, 2, 15], [120, 4, 18]], [10, 9, 8, 6], step=10))
+    tubes = [polyline(np.array(aorta) + arch * np.linspace(1, 0, 9)[:, None], radius, step=11)]
+    tubes.append(polyline([[-20, 10, 30], [20, 8, 24], [70, 2, 15], [120, 4, 18]], [10, 9, 8, 6], step=10))
     for x, y in ((10, 8), (-10, 0), (-22, -12)):
-        parts.append(polyline([[48, y, 0.5 * x], [90, y + 8, x], [165, y + 4, 1.6 * x]], [6, 4.5, 4]))
-    return join(*parts)
+        tubes.append(polyline([[48, y, 0.5 * x], [90, y + 8, x], [165, y + 4, 1.6 * x]], [6, 4.5, 4]))
+    return join(*tubes)
 
 
 def ribs(chest, rng):
@@ -129,7 +129,7 @@ def other_bones(chest, rng):
     height, across = np.meshgrid(np.linspace(78, -38, 9), np.linspace(-14, 14, 7))
     _, deep, centre = chest.cavity(height)
     front = centre + deep + 5 - 0.012 * across**2
-    parts = [polyline(np.stack([height, front, across], axis=-1), 5.2, step=14)]
+    tubes = [polyline(np.stack([height, front, across], axis=-1), 5.2, step=14)]
     wide, deep, centre = (float(v) for v in chest.cavity(40.0))
     clavicle = np.array([[84, centre + deep - 4, 16], [100, centre + deep - 10, 55], [122, 14, 96], [134, -14, 128]])
     k = np.linspace(0, 1, 14)
@@ -140,10 +140,10 @@ def other_bones(chest, rng):
     ridge = np.array([[88, -84, 62], [124, -52, 112]])
     for side in (-1, 1):
         mirror = np.array([1, 1, side])
-        parts.append(polyline(clavicle * mirror, [7, 5.5, 5.5, 7]))
-        parts.append(polyline(blade * mirror, 3.1, step=20))
-        parts.append(polyline(ridge * mirror, [3.5, 7]))
-    return join(*parts, *_processes(chest, rng))
+        tubes.append(polyline(clavicle * mirror, [7, 5.5, 5.5, 7]))
+        tubes.append(polyline(blade * mirror, 3.1, step=20))
+        tubes.append(polyline(ridge * mirror, [3.5, 7]))
+    return join(*tubes, *_processes(chest, rng))
 
 
 def _processes(chest, rng):
@@ -154,9 +154,9 @@ def _processes(chest, rng):
     def line(*points):
         return np.stack([np.stack([z + dz, y + dy, x + dx], axis=-1) for dz, dy, dx in points], axis=1)
 
-    parts = [polyline(line((2, -27, 0), (-16, -40, 2 * rng.standard_normal(14))), 3.3, step=10)]
+    tubes = [polyline(line((2, -27, 0), (-16, -40, 2 * rng.standard_normal(14))), 3.3, step=10)]
     for side in (-1, 1):
-        parts.append(polyline(line((5, -10, 11 * side), (5, -22, 14 * side)), 4.4, step=10))
-        parts.append(polyline(line((5, -22, 14 * side), (8, -28, 32 * side)), [4.2, 3.6], step=10))
-        parts.append(polyline(line((5, -22, 14 * side), (2, -28, 0)), 3.3, step=10))
-    return parts
+        tubes.append(polyline(line((5, -10, 11 * side), (5, -22, 14 * side)), 4.4, step=10))
+        tubes.append(polyline(line((5, -22, 14 * side), (8, -28, 32 * side)), [4.2, 3.6], step=10))
+        tubes.append(polyline(line((5, -22, 14 * side), (2, -28, 0)), 3.3, step=10))
+    return tubes

@@ -91,7 +91,7 @@ class Upsampler:
 
     def __init__(self, coarse, fine, box):
         self.box = box
-        self.shape = tuple(part.stop - part.start for part in box)
+        self.shape = tuple(side.stop - side.start for side in box)
         z, y, x = (
             cubic_weights(fine.axis(k)[box[k]], coarse.origin[k], coarse.spacing[k], coarse.shape[k]) for k in range(3)
         )
@@ -115,7 +115,7 @@ class Upsampler:
 
     def read(self, planes, room=None):
         """Interpolate in the plane: `(..., Y, X)` -> `(..., y, x)` float32, in the memory of `room` if given."""
-        rows, out = (part[: len(planes)] for part in room or self.room(*planes.shape[:-2]))
+        rows, out = (buffer[: len(planes)] for buffer in room or self.room(*planes.shape[:-2]))
         for place, used, weights in self.y:
             np.matmul(weights, planes[..., used, :], out=rows[..., place, :])
         for place, used, weights in self.x:
@@ -138,8 +138,8 @@ def slabs(fields, coarse, fine, thick=8):
     planes = upsampler.planes(fields)
     room = upsampler.room(thick, len(fields))
     for first in range(0, fine.shape[0], thick):
-        part = slice(first, min(first + thick, fine.shape[0]))
-        yield part, np.moveaxis(upsampler.read(planes[part], room), 1, 0)
+        slab = slice(first, min(first + thick, fine.shape[0]))
+        yield slab, np.moveaxis(upsampler.read(planes[slab], room), 1, 0)
 
 
 def _blocks(weights):

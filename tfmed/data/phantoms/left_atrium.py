@@ -158,8 +158,8 @@ def _atrium(rng, pose, points, wave):
     body = ellipsoid(z, y, x, (0, 0, 0), radii) + 1.6 * wave
     body = smooth_max(7.0, body, ellipsoid(z, y, x, (4, -3, 0.45 * radii[2]), 0.72 * radii))
     body = smooth_min(8.0, body, y + np.float32(rng.uniform(0.72, 0.9) * radii[1]), 0.93 * radii[0] - z)
-    parts = [tube_distance(pose.tubes(tubes), _COARSE, _REACH) for tubes in (near, _appendage(rng, radii), far)]
-    return smooth_max(4.0, body * np.float32(pose.size), *parts[:2]), parts[2], radii
+    distances = [tube_distance(pose.tubes(tubes), _COARSE, _REACH) for tubes in (near, _appendage(rng, radii), far)]
+    return smooth_max(4.0, body * np.float32(pose.size), *distances[:2]), distances[2], radii
 
 
 def _neighbours(rng, pose, points, radii, wave):
@@ -233,9 +233,9 @@ def _compose(grid, rng, fields):
     def share(distance):
         return np.clip(distance * sharp + half, 0, 1)
 
-    for part, (atrium, far, first, second, lung, soft, scar, grain, shade) in slabs(fields, _COARSE, grid):
-        now = image[part]
-        np.greater(atrium, 0, out=labels[part].view(bool))
+    for slab, (atrium, far, first, second, lung, soft, scar, grain, shade) in slabs(fields, _COARSE, grid):
+        now = image[slab]
+        np.greater(atrium, 0, out=labels[slab].view(bool))
         blood = np.maximum(atrium, far)
         second = np.minimum(np.minimum(second, -blood - wall[1]), -first - wall[2])
         first = np.minimum(first, -blood - wall[0])

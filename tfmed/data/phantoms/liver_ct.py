@@ -302,7 +302,7 @@ def _organs(canvas, labels, fields, couch):
     def share(distance):
         return np.clip(distance * sharp + half, 0, 1)
 
-    for part, values in slabs(np.stack(list(fields.values())), _COARSE, canvas.grid):
+    for slab, values in slabs(np.stack(list(fields.values())), _COARSE, canvas.grid):
         skin, lean, lung, liver, first, first_hu, second, second_hu, gas, grain, mottle = values
         hu = np.float32(-104) + 5 * grain
         hu += share(lean) * (np.float32(body.muscle) + 5 * mottle - hu)
@@ -314,8 +314,8 @@ def _organs(canvas, labels, fields, couch):
         rind = np.clip(1 - np.abs(skin - 1) * np.float32(0.6), 0, 1)
         hu += rind * (np.float32(10) - hu)
         hu = couch + share(skin) * (hu - couch)
-        canvas.hu[part] = np.rint(hu)
-        np.greater(liver, 0, out=labels[part].view(bool))
+        canvas.hu[slab] = np.rint(hu)
+        np.greater(liver, 0, out=labels[slab].view(bool))
 
 
 def _place(liver, count, radii, rng):
@@ -391,7 +391,7 @@ def _vessels(canvas, labels, rng):
     ]
     roof = np.array([52.0, -14, 20]) * [body.dome / 72, 1, 1]
     ways = ((-0.35, -0.1, 1), (-0.6, 0.75, 0.5), (-0.25, 0.7, -0.8))
-    hepatic = [part for way in ways for part in _tree(rng, roof, np.array(way), 36, 5.0, 3)]
+    hepatic = [vessel for way in ways for vessel in _tree(rng, roof, np.array(way), 36, 5.0, 3)]
     shift = rng.uniform(-0.25, 1) if body.vein > 60 else -rng.uniform(0.3, 1)
     inner = body.liver + shift * max(12.0, abs(body.vein - body.liver))
     for tubes, hu, within in (

@@ -57,13 +57,13 @@ def polyline(points, radii, step=6.0, flat=1.0):
     return Tubes(*ends, np.tile(radius, len(points)), flat)
 
 
-def join(*parts):
+def join(*tubes):
     """One `Tubes` of several (all with the same `flat`)."""
     return Tubes(
-        np.concatenate([p.start for p in parts]),
-        np.concatenate([p.end for p in parts]),
-        np.concatenate([p.radius for p in parts]),
-        parts[0].flat,
+        np.concatenate([one.start for one in tubes]),
+        np.concatenate([one.end for one in tubes]),
+        np.concatenate([one.radius for one in tubes]),
+        tubes[0].flat,
     )
 
 
@@ -96,7 +96,7 @@ def rasterise(tubes, grid, margin):
             found.append(_near(tubes, grid, which, first_in[which], block, margin))
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32)
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
 
 
 def _near(tubes, grid, which, first, block, margin):

@@ -191,8 +191,8 @@ def _mirrored(array: np.ndarray, starts: Sequence[int], shape: Sequence[int]) ->
         place = np.arange(start, start + length) % max(2 * (size - 1), 1)
         places.append(np.minimum(place, 2 * (size - 1) - place))
     box = tuple(slice(place.min(), place.max() + 1) for place in places)
-    part = np.asarray(array[box])
-    return part[np.ix_(*(place - place.min() for place in places))]
+    inside = np.asarray(array[box])
+    return inside[np.ix_(*(place - place.min() for place in places))]
 
 
 def resample(volume: Volume, shape: Sequence[int], is_label: bool = False) -> Volume:

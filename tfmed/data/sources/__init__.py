@@ -13,7 +13,7 @@ from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.errors import DataError, nearest
 from tfmed.files import PathLike
-from tfmed.io import file_of, part_of
+from tfmed.io import file_of, piece_of
 
 from .accounting import unused
 from .brats2019 import brats2019
@@ -107,7 +107,7 @@ def _refuse_shared_files(cases: Sequence[Case]) -> None:
                 file = os.stat(file_of(address))
             except OSError:  # a link without content, say: whoever reads it tells
                 continue
-            key = file.st_dev, file.st_ino, part_of(address), case.meta.get("series_uid")
+            key = file.st_dev, file.st_ino, piece_of(address), case.meta.get("series_uid")
             owner, where = owners.setdefault(key, (case, address))
             if owner.group != case.group and file.st_ino:
                 raise DataError(

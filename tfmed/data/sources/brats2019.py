@@ -65,10 +65,10 @@ def _case(name, place, files, base):
 
 def _meta(place, base):
     places, meta = [base.name, *place.relative_to(base).parts], {}
-    grades = [part.upper() for part in places if part.upper() in ("HGG", "LGG")]
+    grades = [name.upper() for name in places if name.upper() in ("HGG", "LGG")]
     if grades:
         meta["grade"] = grades[-1]
-    parts = [_PARTS[found[1].lower()] for part in places if (found := _PART.fullmatch(part))]
+    parts = [_PARTS[found[1].lower()] for name in places if (found := _PART.fullmatch(name))]
     if parts:
         meta["part"] = parts[-1]
     return meta

@@ -3,8 +3,8 @@
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.files import PathLike
+from tfmed.io.addresses import ONE_SERIES, ORDERS
 from tfmed.io.dicom_files import dicom_files
-from tfmed.io.parts import ONE_SERIES, ORDERS
 from tfmed.io.stack import images_in
 
 from .listing import folder, hidden, identity, nothing, only_once
@@ -34,9 +34,9 @@ def chaos(root: PathLike | None = None, modality: str = "ct", ground_order: str 
     Args:
         root: the folder of the release, or one of those below it.
         modality: "ct", "t1dual" or "t2spir".
-        ground_order: which PNG belongs to which slice, see `tfmed.io.parts`: "names" (by equal names, else the first
-            PNG to the first DICOM file by name, wherever that lies), "ascending" or "descending" (the first PNG to the
-            lowest or the highest slice).
+        ground_order: which PNG belongs to which slice, see `tfmed.io.addresses`: "names" (by equal names, else the
+            first PNG to the first DICOM file by name, wherever that lies), "ascending" or "descending" (the first PNG
+            to the lowest or the highest slice).
 
     Raises:
         DataError: the folder is missing or holds no such scan; PNGs without slices or a phase is missing; an option has
@@ -79,7 +79,7 @@ def _case(name, place, images, ground_order, labels):
         first = next(iter(images.values()))
         series = f"../{_SLICES}" if first == "." else f"../{_SLICES}/{first}"
         label, meta = f"{place / _GROUND}::{ground_order}:{series}", {"label_values": dict(labels)}
-    parts = [_PARTS[part.lower()] for part in place.parts if part.lower() in _PARTS]
+    parts = [_PARTS[name.lower()] for name in place.parts if name.lower() in _PARTS]
     if parts:
         meta["part"] = parts[-1]
     return Case(name, name, {image: f"{path}::{ONE_SERIES}" for image, path in paths.items()}, label, meta)

@@ -10,9 +10,9 @@ from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.files import PathLike
 from tfmed.io import DicomSeries, ImageIntegrityError, list_dicom_series
+from tfmed.io.addresses import BELOW
 from tfmed.io.dicom import NoSlices
 from tfmed.io.dicom_order import ordered
-from tfmed.io.parts import BELOW
 
 from .listing import dicom_folders, folder, identity, nothing, unique
 
@@ -47,8 +47,8 @@ def dicom_folder(
     series = _whole(_listed(base, modality), base)
     patients = _patients(series, base)
     found = _by_place(series)
-    relative = [place.relative_to(base).parts or parts[0].folder.relative_to(base).parts or (place.name,)
-                for place, _, parts in found]  # fmt: skip
+    relative = [place.relative_to(base).parts or pieces[0].folder.relative_to(base).parts or (place.name,)
+                for place, _, pieces in found]  # fmt: skip
     ends = [f"-series{number}" if number else "" for _, number, _ in found]
     ids = unique(
         [names[-1] + end for names, end in zip(relative, ends, strict=True)],
@@ -56,13 +56,13 @@ def dicom_folder(
     )
     groups = [identity(patients.get(names[0], names[0])) for names in relative]
     return [
-        Case(name, group, {image: _address(place, parts, volume)}, None, _meta(parts))
-        for name, group, (place, _, parts) in zip(ids, groups, found, strict=True)
+        Case(name, group, {image: _address(place, pieces, volume)}, None, _meta(pieces))
+        for name, group, (place, _, pieces) in zip(ids, groups, found, strict=True)
     ]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class _Piece:
     """What one folder holds of a series."""
 
     folder: pathlib.Path
@@ -73,7 +73,7 @@ class _Part:
 
 
 def _listed(base, modality):
-    """{SeriesInstanceUID: its _Parts}."""
+    """{SeriesInstanceUID: its _Pieces}."""
     found, without = collections.defaultdict(list), None
     for place in dicom_folders(base):
         try:
@@ -86,7 +86,7 @@ def _listed(base, modality):
             if modality is None and one.modality in _NO_IMAGES:
                 warnings.warn(f"{place}: left out the series {one.uid}: a segmentation, no image", stacklevel=4)
             elif modality in (None, one.modality):
-                found[one.uid].append(_Part(place, one))
+                found[one.uid].append(_Piece(place, one))
     if not found:
         wanted = f" of modality {modality}" if modality else ""
         raise without or nothing(base, "dicom_folder", _LAYOUT + wanted)
@@ -94,36 +94,36 @@ def _listed(base, modality):
 
 
 def _whole(listed, base):
-    """Lists of the _Parts of one series each.
+    """Lists of the _Pieces of one series each.
 
-    Parts of one UID are one series if no slice of one lies where a slice of another does, and, if they lie below
+    Pieces of one UID are one series if no slice of one lies where a slice of another does, and, if they lie below
     different patients' folders (an anonymiser may give all the same UID), if they make one regular grid.
     """
     series = []
-    for parts in listed.values():
+    for pieces in listed.values():
         patients = collections.defaultdict(list)
-        for part in parts:
-            patients[_patient(part, base)].append(part)
-        if len(patients) > 1 and _disjoint(parts) and _regular(parts):
-            series.append(parts)
+        for piece in pieces:
+            patients[_patient(piece, base)].append(piece)
+        if len(patients) > 1 and _disjoint(pieces) and _regular(pieces):
+            series.append(pieces)
             continue
         for own in patients.values():
-            series += [own] if _disjoint(own) else [[part] for part in own]
+            series += [own] if _disjoint(own) else [[piece] for piece in own]
     return series
 
 
-def _patient(part, base):
-    return (part.folder.relative_to(base).parts or ("",))[0]
+def _patient(piece, base):
+    return (piece.folder.relative_to(base).parts or ("",))[0]
 
 
-def _disjoint(parts):
-    places = [part.places() for part in parts]
+def _disjoint(pieces):
+    places = [piece.places() for piece in pieces]
     return len(set().union(*places)) == sum(map(len, places))
 
 
-def _regular(parts):
+def _regular(pieces):
     try:
-        ordered([one for part in parts for one in part.series.slices], parts[0].folder)
+        ordered([one for piece in pieces for one in piece.series.slices], pieces[0].folder)
     except ImageIntegrityError:
         return False
     return True
@@ -132,27 +132,27 @@ def _regular(parts):
 def _patients(series, base):
     """{name of a folder: the one that stands for it}, for patients whose series lie in several folders below `base`."""
     one = {}
-    for parts in series:
-        names = [one.get(name, name) for name in sorted({_patient(part, base) for part in parts})]
+    for pieces in series:
+        names = [one.get(name, name) for name in sorted({_patient(piece, base) for piece in pieces})]
         one.update({name: names[0] for name in names})
         one = {name: names[0] if of in names else of for name, of in one.items()}
     return one
 
 
 def _by_place(series):
-    """(folder that holds all of it, its number among the series there or 0, _Parts) of each series."""
+    """(folder that holds all of it, its number among the series there or 0, _Pieces) of each series."""
     places = collections.defaultdict(list)
-    for parts in sorted(series, key=lambda parts: parts[0].series.uid):
-        places[pathlib.Path(os.path.commonpath([part.folder for part in parts]))].append(parts)
-    return [(place, number if len(found) > 1 else 0, parts)
-            for place, found in sorted(places.items()) for number, parts in enumerate(found, 1)]  # fmt: skip
+    for pieces in sorted(series, key=lambda pieces: pieces[0].series.uid):
+        places[pathlib.Path(os.path.commonpath([piece.folder for piece in pieces]))].append(pieces)
+    return [(place, number if len(found) > 1 else 0, pieces)
+            for place, found in sorted(places.items()) for number, pieces in enumerate(found, 1)]  # fmt: skip
 
 
-def _address(place, parts, volume):
-    end = [BELOW] if len(parts) > 1 else []
+def _address(place, pieces, volume):
+    end = [BELOW] if len(pieces) > 1 else []
     end += [str(volume)] if volume >= 0 else []
     return f"{place}::{':'.join(end)}" if end else str(place)
 
 
-def _meta(parts):
-    return {"series_uid": parts[0].series.uid, "slices": sum(len(part.series.slices) for part in parts)}
+def _meta(pieces):
+    return {"series_uid": pieces[0].series.uid, "slices": sum(len(piece.series.slices) for piece in pieces)}

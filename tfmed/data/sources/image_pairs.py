@@ -1,7 +1,7 @@
 """Pictures (PNG, JPEG, TIFF) and the pictures of their label maps, under one name in two folders."""
 
 from tfmed.data.case import Case
-from tfmed.io.parts import COLOURS, GREY, NUMBERS
+from tfmed.io.addresses import COLOURS, GREY, NUMBERS
 from tfmed.io.stack import SUFFIXES
 
 from .listing import files_below, folder, group_of, match_labels, nothing, only_once, unique

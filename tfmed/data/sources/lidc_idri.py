@@ -46,7 +46,7 @@ def lidc_idri(root: PathLike | None = None) -> list[Case]:
 
 
 def _patient(place, base):
-    named = [part for part in place.relative_to(base.parent).parts if re.fullmatch(r"LIDC-IDRI-\d+", part)]
+    named = [name for name in place.relative_to(base.parent).parts if re.fullmatch(r"LIDC-IDRI-\d+", name)]
     return named[-1] if named else None
 
 

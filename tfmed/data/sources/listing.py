@@ -111,8 +111,8 @@ def match_labels(images: Collection[str], labels: Mapping[str, Any], some: bool 
 
 
 def hidden(path: pathlib.Path, root: pathlib.Path) -> bool:
-    """Whether a part of the path below `root` begins with a dot (as the shadow files of some archives do)."""
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    """Whether a name in the path below `root` begins with a dot (as the shadow files of some archives do)."""
+    return any(name.startswith(".") for name in path.relative_to(root).parts)
 
 
 def _walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
@@ -172,7 +172,7 @@ def header(path: pathlib.Path, names: Sequence[str]) -> list[str]:
 
 
 def files_below(root: pathlib.Path) -> list[pathlib.Path]:
-    """All files at or below `root` whose path has no hidden part, in the order of their paths.
+    """All files at or below `root` whose path has no hidden name, in the order of their paths.
 
     Links to folders are followed; a folder that is reached twice is entered once.
     """

@@ -172,7 +172,7 @@ class CTSGAN(AdversarialModel):
 
     def generate_slab(self, batch, tag):
         """Decode the T positions of each sample's slab: `(b, T, H, W, slice_channels)`."""
-        noise = self.draw_noise(lambda shape, part: self.noise(batch, shape, 4 * tag + part))
+        noise = self.draw_noise(lambda shape, number: self.noise(batch, shape, 4 * tag + number))
         z = self.latents(*noise)
         first = batch["start"] - (1 if self.config.slice_channels == 3 else 0)
         wanted = first[:, None] + tf.range(self.config.slab_length)[None]
@@ -264,7 +264,7 @@ class CTSGAN(AdversarialModel):
             `(length, H, W)`, in [-1, 1] unless converted.
         """
         length = length or self.length
-        seeds = [(seed, 0 if fixed == part else index) for part in ("patient", "slices")]
+        seeds = [(seed, 0 if fixed == noise else index) for noise in ("patient", "slices")]
         z = self.sample_latents(*seeds, length=length)
         volume = np.empty((length, *self.config.volume_shape[1:]), dtype)
         convert = convert or (lambda values: values)
@@ -285,7 +285,7 @@ class CTSGAN(AdversarialModel):
         chunks = -(-z.shape[0] // chunk)
         padded = tf.pad(z, [[0, chunks * chunk - z.shape[0]], [0, 0]])
         thin = tf.map_fn(
-            lambda part: convert(self.decode(part)),
+            lambda latents: convert(self.decode(latents)),
             tf.reshape(padded, (chunks, chunk, z.shape[-1])),
             fn_output_signature=dtype,
             parallel_iterations=1,

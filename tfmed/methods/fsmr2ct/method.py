@@ -70,23 +70,23 @@ class PairTargets(Strict):
         return [ZScore().apply(mr), scaled, scaled.replace(array=low)]
 
 
-def in_hu(parts, window, clip):
+def in_hu(channels, window, clip):
     """{"ct", and of a network with frequency supervision "low", "high"} in HU; arrays or tensors `(...)`.
 
     Args:
-        parts: what the network answers, `(..., 1 or 3)`.
+        channels: what the network answers, `(..., 1 or 3)`.
         window: the Window of the CT.
         clip: whether to clip the CT to it.
     """
     (low, high), (bottom, top) = window.window_hu, window.range
     width = (high - low) / (top - bottom)
-    whole = parts[..., 0]
+    whole = channels[..., 0]
     if clip:
-        limit = np.clip if isinstance(parts, np.ndarray) else tf.clip_by_value
+        limit = np.clip if isinstance(channels, np.ndarray) else tf.clip_by_value
         whole = limit(whole, bottom, top)
     made = {"ct": (whole - bottom) * width + low}
-    if parts.shape[-1] == 3:
-        made |= {"low": (parts[..., 1] - bottom) * width + low, "high": parts[..., 2] * width}
+    if channels.shape[-1] == 3:
+        made |= {"low": (channels[..., 1] - bottom) * width + low, "high": channels[..., 2] * width}
     return made
 
 
@@ -123,7 +123,7 @@ class Synthesizer(SharedForwardModel):
         """MR `(n, z, y, x, 1)` -> `(n, z, y, x, k)`, see `build_network`."""
         return self.generator(images, training=training)
 
-    def parts(self, step):
+    def phases_of(self, step):
         """The phase of a training step."""
         return (PRETRAIN if step < self.pretraining or self.config.adv == "none" else ADVERSARIAL,)
 
@@ -134,7 +134,7 @@ class Synthesizer(SharedForwardModel):
 
     def train_step(self, batch, phase=ADVERSARIAL):
         losses = self.turns if phase == ADVERSARIAL else {}
-        losses["generator"] = lambda part, made: self.generator_loss(part, made, phase)
+        losses["generator"] = lambda micro_batch, made: self.generator_loss(micro_batch, made, phase)
         means = self.log(self.update_in_turn(self.made, losses, batch))
         return {name: means[name] for name in self.phases[phase]}
 
@@ -215,8 +215,8 @@ class FSMethod(CTSynthesisMethod):
             low = image[..., LOW]
             if c.domain == "crop":
                 low = lowpass(image[..., CT], c.lowpass, c.lowpass_size)
-            parts = {"mr": image[..., MR], "ct": image[..., CT], "high": image[..., CT] - low}
-            return {name: part[..., None] for name, part in parts.items()}
+            images = {"mr": image[..., MR], "ct": image[..., CT], "high": image[..., CT] - low}
+            return {name: array[..., None] for name, array in images.items()}
 
         spec = {name: ((*c.patch, 1), "float32") for name in ("mr", "ct", "high")}
         return Samples(read, spec, self.settings.train.batch_size)
@@ -238,8 +238,8 @@ class FSMethod(CTSynthesisMethod):
         """
         network = self.model.generator
         answer = self.compiled(network, lambda windows: network(windows, training=False))
-        parts = sliding_window(answer, np.asarray(image)[..., MR : MR + 1], **self.windows)
-        return in_hu(parts, self.window, self.config.clip)
+        channels = sliding_window(answer, np.asarray(image)[..., MR : MR + 1], **self.windows)
+        return in_hu(channels, self.window, self.config.clip)
 
     def translator(self):
         """MR -> "ct", and with frequency supervision "low" and "high", on the MR's own grid, int16 HU."""

@@ -49,7 +49,7 @@ def frequency_head(features, config):
     low, high = Decomposition(name="decomposition")(features)
     low = _conv(1, 3, "low")(low)
     high = _conv(1, 3, "high")(refinement(config, features.shape[-1])(high))
-    low, high = (keras.layers.Activation("linear", dtype="float32")(part) for part in (low, high))
+    low, high = (keras.layers.Activation("linear", dtype="float32")(channel) for channel in (low, high))
     whole = _output(keras.layers.Add(dtype="float32", name="sum")([low, high]), config)
     return keras.layers.Concatenate(dtype="float32", name="parts")([whole, low, high])
 

@@ -82,18 +82,18 @@ class StyleGAN3D(AdversarialModel):
     # --- training -----------------------------------------------------------------------------------------------
 
     def _lazy(self):
-        """{part that runs on some steps only: how many steps from one to the next}."""
+        """{phase that runs on some steps only: how many steps from one to the next}."""
         c = self.config
-        parts = {"path": c.g_reg_interval} if c.path_length_weight else {}
-        return parts | ({"penalty": c.d_reg_interval} if c.d_reg != "none" else {})
+        phases = {"path": c.g_reg_interval} if c.path_length_weight else {}
+        return phases | ({"penalty": c.d_reg_interval} if c.d_reg != "none" else {})
 
-    def parts(self, step):
+    def phases_of(self, step):
         due = [name for name, interval in self._lazy().items() if step % interval == 0]
         return ("generator", *(["path"] if "path" in due else []), "critic", *(["penalty"] if "penalty" in due else []))
 
-    def _adam(self, rate, part):
-        """Adam; with a lazy part, k/(k + 1) of the rate and that power of the betas, for k + 1 updates in k steps."""
-        c, interval = self.config, self._lazy().get(part)
+    def _adam(self, rate, phase):
+        """Adam; with a lazy phase, k/(k + 1) of the rate and that power of the betas, for k + 1 updates in k steps."""
+        c, interval = self.config, self._lazy().get(phase)
         share = interval / (interval + 1) if interval else 1.0
         if isinstance(rate, Schedule):
             rate = rate.scaled(share, 1.0 / share)
@@ -102,12 +102,12 @@ class StyleGAN3D(AdversarialModel):
         return Adam(rate, c.beta_1**share, c.beta_2**share, c.epsilon)
 
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, batch, part):
-        """One part of a step: "generator", "path", "critic" (which ends with the averages) or "penalty"."""
-        return self.log(getattr(self, f"{part}_step")(batch))
+    def train_step(self, batch, phase):
+        """One phase of a step: "generator", "path", "critic" (which ends with the averages) or "penalty"."""
+        return self.log(getattr(self, f"{phase}_step")(batch))
 
     def generator_step(self, batch):
-        logs = self.update("generator", lambda part: self.generator_loss(part, _GENERATOR), batch)
+        logs = self.update("generator", lambda micro_batch: self.generator_loss(micro_batch, _GENERATOR), batch)
         w, decay = self.mean_over_replicas(logs.pop("w_mean")), self.config.w_average_decay
         assign(self.w_average, decay * self.w_average + (1.0 - decay) * w)
         return logs
@@ -119,7 +119,7 @@ class StyleGAN3D(AdversarialModel):
         return logs
 
     def critic_step(self, batch):
-        logs = self.update("critic", lambda part: self.critic_loss(part, _FAKES), batch)
+        logs = self.update("critic", lambda micro_batch: self.critic_loss(micro_batch, _FAKES), batch)
         for average, network in self.averages:
             move_average(average, network, self.ema_decay)
         return logs

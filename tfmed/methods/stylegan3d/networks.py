@@ -76,8 +76,8 @@ class SynthesisLevel(keras.layers.Layer):
         y = x
         for i in range(len(self.convolutions)):
             inputs = (y, w[:, i], *noise[i : i + 1])
-            part = functools.partial(self.convolved, i)
-            y = recompute(part, *inputs) if checkpointing else part(*inputs)
+            block = functools.partial(self.convolved, i)
+            y = recompute(block, *inputs) if checkpointing else block(*inputs)
         return y if self.skip is None else (y + self.skip(x)) * tf.cast(np.sqrt(0.5), y.dtype)
 
     def convolved(self, i, x, w, noise=None):

@@ -95,7 +95,7 @@ class BaselineLearner(Learner):
         """{name: (weight, scalar)} of what a paper adds to L_Seg.
 
         Args:
-            batch: the batch, or part of one.
+            batch: the batch, or a micro-batch of it.
             images: its images, jittered.
             found: the student's outputs for them.
         """

@@ -58,8 +58,8 @@ class TripledUncertaintyLearner(DistanceLearner):
         logits, maps = (self.streams.divide(found[name])[1] for name in ("logits", "distance"))
         classes = tf.argmax(tf.stop_gradient(logits), -1, tf.int32)
         own = tf.reduce_mean(tf.square(maps - self.distances(classes)))
-        own += tf.reduce_mean(tf.square(own_rebuilt - self.parted(unlabelled, classes)))
-        reconstruction = tf.reduce_mean(tf.square(rebuilt - self.parted(volumes, labels)))
+        own += tf.reduce_mean(tf.square(own_rebuilt - self.by_class(unlabelled, classes)))
+        reconstruction = tf.reduce_mean(tf.square(rebuilt - self.by_class(volumes, labels)))
         return {
             "distance": (self.baseline.distance, self.distance_error(batch, found)),
             "reconstruction": (self.baseline.reconstruction, reconstruction),
@@ -67,10 +67,10 @@ class TripledUncertaintyLearner(DistanceLearner):
             "consistency": (self.ramp(batch), self.consistency(batch, images, found)),
         }
 
-    def parted(self, images, classes):
+    def by_class(self, images, classes):
         """What a reconstruction should be: the image within each class, `(n, *size, classes * channels)`."""
-        parts = tf.one_hot(classes, self.config.classes)[..., None] * tf.cast(images, tf.float32)[..., None, :]
-        return tf.reshape(parts, (*images.shape[:-1], parts.shape[-2] * parts.shape[-1]))
+        masked = tf.one_hot(classes, self.config.classes)[..., None] * tf.cast(images, tf.float32)[..., None, :]
+        return tf.reshape(masked, (*images.shape[:-1], masked.shape[-2] * masked.shape[-1]))
 
     def distances(self, classes):
         """Signed distance maps of class numbers `(n, *size)`, made on the host."""

@@ -1,4 +1,4 @@
-"""Addresses of parts: channels, HDF5 datasets, folders as one series, image stacks that lie on a DICOM series."""
+"""Addresses of pieces: channels, HDF5 datasets, folders as one series, image stacks that lie on a DICOM series."""
 
 import os
 
@@ -17,7 +17,7 @@ from tfmed.io import (
     Volume,
     companions_of,
     file_of,
-    part_of,
+    piece_of,
     read_geometry,
     read_volume,
     write_volume,
@@ -42,7 +42,7 @@ def assert_geometry(address):
 
 
 @pytest.mark.parametrize(
-    ("address", "path", "part"),
+    ("address", "path", "piece"),
     [
         ("a/x.nii.gz::0", "a/x.nii.gz", "0"),
         ("a/x.H5::image", "a/x.H5", "image"),
@@ -57,14 +57,14 @@ def assert_geometry(address):
         ("phantom:chest_ct?seed=1", "phantom:chest_ct?seed=1", ""),
     ],
 )
-def test_addresses(address, path, part):
-    assert (file_of(address), part_of(address)) == (path, part)
+def test_addresses(address, path, piece):
+    assert (file_of(address), piece_of(address)) == (path, piece)
 
 
 @hypothesis.given(path=st.text("ab:/.", min_size=1), channel=st.integers(0, 999))
-def test_a_part_is_told_from_any_path(path, channel):
+def test_a_piece_is_told_from_any_path(path, channel):
     hypothesis.assume(not path.endswith(":"))  # `a:` and `:` of the separator cannot be told apart
-    assert (file_of(f"{path}::{channel}"), part_of(f"{path}::{channel}")) == (path, str(channel))
+    assert (file_of(f"{path}::{channel}"), piece_of(f"{path}::{channel}")) == (path, str(channel))
     assert file_of(f"{path}/x.nii") == f"{path}/x.nii"
 
 

@@ -1,4 +1,4 @@
-"""Addresses of a part of what lies at a path: `<path>::<part>`.
+"""Addresses of a piece of what lies at a path: `<path>::<piece>`.
 
 | address | the Volume that it names |
 |---|---|
@@ -63,7 +63,7 @@ _ADDRESS = re.compile(
 
 
 def split(address: PathLike) -> tuple[str, str]:
-    """(path, part) of an address, both text; the part is "" where the address is a path alone.
+    """(path, piece) of an address, both text; the piece is "" where the address is a path alone.
 
     Example:
         >>> split("scans/t1.nii.gz::1"), split("scans/t1.nii.gz")
@@ -81,21 +81,21 @@ def file_of(address: PathLike) -> str:
     return split(address)[0]
 
 
-def part_of(address: PathLike) -> str:
-    """The part in an address, "" where it names all of a file: with the path's content it identifies the voxels."""
+def piece_of(address: PathLike) -> str:
+    """The piece in an address, "" where it names all of a file: with the path's content it identifies the voxels."""
     return split(address)[1]
 
 
 def companions_of(address: PathLike) -> tuple[str, ...]:
     """Further paths whose content counts: the folders below one, or that of the series on which images lie."""
-    path, part = split(address)
-    if _is_below(part):
+    path, piece = split(address)
+    if _is_below(piece):
         return tuple(str(folder) for folder in folders_below(path)[1:])
-    return (_series_of(path, part),) if ":" in part else ()
+    return (_series_of(path, piece),) if ":" in piece else ()
 
 
-def read_part(address: PathLike, read_whole: Callable[[str], Volume], series_uid: str | None = None) -> Volume:
-    """The Volume behind an address that has a part.
+def read_piece(address: PathLike, read_whole: Callable[[str], Volume], series_uid: str | None = None) -> Volume:
+    """The Volume behind an address that has a piece.
 
     Args:
         address: as in the module's table.
@@ -103,61 +103,61 @@ def read_part(address: PathLike, read_whole: Callable[[str], Volume], series_uid
         series_uid: which DICOM series, where folders hold several.
 
     Raises:
-        ImageIntegrityError: file or part is missing or damaged, or image and slice do not fit.
+        ImageIntegrityError: file or piece is missing or damaged, or image and slice do not fit.
     """
-    path, part = split(address)
+    path, piece = split(address)
     if path.lower().endswith(HDF5_SUFFIXES):
-        return read_hdf5(path, part)
-    if part == ONE_SERIES:
+        return read_hdf5(path, piece)
+    if piece == ONE_SERIES:
         return volume_from(one_volume(_slices(path), path), path)
-    if part in _OF_PICTURES:
-        return _of_picture(path, part)
-    if _is_below(part):
+    if piece in _OF_PICTURES:
+        return _of_picture(path, piece)
+    if _is_below(piece):
         return read_dicom(*dicom_address(address, series_uid))
-    if ":" in part:
-        return _stack_on_series(path, part)
+    if ":" in piece:
+        return _stack_on_series(path, piece)
     if _is_dicom(path):
         return read_dicom(*dicom_address(address, series_uid))
-    return _CHANNELS.take(path, int(part), read_whole)
+    return _CHANNELS.take(path, int(piece), read_whole)
 
 
-def read_part_geometry(
+def read_piece_geometry(
     address: PathLike, read_whole_geometry: Callable[[str], Geometry], series_uid: str | None = None
 ) -> Geometry:
-    """The Geometry of what `read_part` would return, from headers alone."""
-    path, part = split(address)
+    """The Geometry of what `read_piece` would return, from headers alone."""
+    path, piece = split(address)
     if path.lower().endswith(HDF5_SUFFIXES):
-        return read_hdf5_geometry(path, part)
-    if part == ONE_SERIES:
+        return read_hdf5_geometry(path, piece)
+    if piece == ONE_SERIES:
         return geometry_from(one_volume(_slices(path), path), path)
-    if part in _OF_PICTURES:
-        volume = _of_picture(path, part)
+    if piece in _OF_PICTURES:
+        volume = _of_picture(path, piece)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
-    if _is_below(part):
+    if _is_below(piece):
         return read_dicom_geometry(*dicom_address(address, series_uid))
-    if ":" in part:
-        pictures, size, affine = _pictures_on_series(path, part)
+    if ":" in piece:
+        pictures, size, affine = _pictures_on_series(path, piece)
         return Geometry((len(pictures), *size), affine, read_stack(pictures[:1]).array.dtype)
     if _is_dicom(path):
         return read_dicom_geometry(*dicom_address(address, series_uid))
     whole = read_whole_geometry(path)
-    check_channel(path, int(part), whole.shape)
+    check_channel(path, int(piece), whole.shape)
     return Geometry(whole.shape[:3], whole.affine, whole.dtype)
 
 
 def dicom_address(address: PathLike, series_uid: str | None = None) -> tuple[str, str | None, int | None, bool]:
     """(path, series_uid, volume, whether to search below) of the address of a DICOM series, for `tfmed.io.dicom`."""
-    path, part = split(address)
-    return path, series_uid, int(part) if part.isdecimal() else _volume_in(part), _is_below(part)
+    path, piece = split(address)
+    return path, series_uid, int(piece) if piece.isdecimal() else _volume_in(piece), _is_below(piece)
 
 
-def _is_below(part: str) -> bool:
-    return part.partition(":")[0] == BELOW
+def _is_below(piece: str) -> bool:
+    return piece.partition(":")[0] == BELOW
 
 
-def _volume_in(part: str) -> int | None:
-    """Which volume a part below:<n> names, or None."""
-    number = part.partition(":")[2]
+def _volume_in(piece: str) -> int | None:
+    """Which volume a piece below:<n> names, or None."""
+    number = piece.partition(":")[2]
     return int(number) if number else None
 
 
@@ -183,7 +183,7 @@ def _ordered(slices: list[Any], folder: PathLike) -> tuple[list[Any], np.ndarray
     return slices, LPS_RAS @ affine
 
 
-def _of_picture(path: PathLike, part: str) -> Volume:
+def _of_picture(path: PathLike, piece: str) -> Volume:
     """One image as a volume of one slice without channels, in its own dtype: grey, a channel, or numbers."""
     _refuse_opacity(path)
     volume = read_stack([path])
@@ -191,9 +191,9 @@ def _of_picture(path: PathLike, part: str) -> Volume:
         raise damage(path, f"it holds {len(volume.array)} pages where one image is needed", "split it")
     if volume.array.ndim == 3:
         return volume
-    if part in COLOURS:
-        return volume.replace(np.ascontiguousarray(volume.array[..., COLOURS.index(part)]))
-    if part == NUMBERS:
+    if piece in COLOURS:
+        return volume.replace(np.ascontiguousarray(volume.array[..., COLOURS.index(piece)]))
+    if piece == NUMBERS:
         return volume.replace(_number(volume.array[..., :3], path))
     grey = volume.array[..., :3].astype(np.float32) @ np.array(_LUMA, np.float32)
     whole = volume.array.dtype.kind in "iu"
@@ -216,8 +216,8 @@ def _refuse_opacity(path: PathLike) -> None:
         raise damage(path, "it has an opacity channel beside grey", "save it without")
 
 
-def _stack_on_series(folder: PathLike, part: str) -> Volume:
-    pictures, size, affine = _pictures_on_series(folder, part)
+def _stack_on_series(folder: PathLike, piece: str) -> Volume:
+    pictures, size, affine = _pictures_on_series(folder, piece)
     array = read_stack(pictures).array
     if array.shape != (len(pictures), *size):
         what = f"{array.shape[2]} x {array.shape[1]} pixels" + (" in colour" if array.ndim == 4 else "")
@@ -226,9 +226,9 @@ def _stack_on_series(folder: PathLike, part: str) -> Volume:
     return volume_of(array, affine, folder)
 
 
-def _pictures_on_series(folder: PathLike, part: str) -> tuple[list[pathlib.Path], tuple[int, int], np.ndarray]:
+def _pictures_on_series(folder: PathLike, piece: str) -> tuple[list[pathlib.Path], tuple[int, int], np.ndarray]:
     """(image files along the slices' normal, size (y, x) of a slice, RAS+ affine)."""
-    series = _series_of(folder, part)
+    series = _series_of(folder, piece)
     try:
         pictures, slices = images_in(folder), _slices(series)
     except OSError as error:
@@ -236,13 +236,13 @@ def _pictures_on_series(folder: PathLike, part: str) -> tuple[list[pathlib.Path]
     if len(pictures) != len(slices):
         raise damage(folder, f"it holds {len(pictures)} images for the {len(slices)} slices in {series}",
                      "copy both folders again")  # fmt: skip
-    picture_of = _paired(pictures, slices, part.partition(":")[0])
+    picture_of = _paired(pictures, slices, piece.partition(":")[0])
     kept, affine = _ordered(slices, series)
     return [picture_of[one.path] for one in kept], kept[0].size, affine
 
 
-def _series_of(folder: PathLike, part: str) -> str:
-    return os.path.normpath(os.path.join(folder, part.partition(":")[2]))
+def _series_of(folder: PathLike, piece: str) -> str:
+    return os.path.normpath(os.path.join(folder, piece.partition(":")[2]))
 
 
 def _paired(pictures: list[pathlib.Path], slices: list[Any], order: str) -> dict[pathlib.Path, pathlib.Path]:
