@@ -247,6 +247,20 @@ def test_parts_are_dropped_where_validation_gains_by_it(planned):
     assert method.segmenter().single == (2,) and method.export_module().note["single"] == [2]
 
 
+def test_flips_are_kept_where_validation_gains_by_them(planned):
+    """A network that sees one half of an image alone gains by the other; a perfect one does not."""
+    _, run = planned
+    method = run.restored()
+    (label,) = [np.asarray(method.open(case).label) for case in method.validation_cases()]
+    blind = label.copy()
+    blind[..., : label.shape[2] // 2] = 0
+    for alone, together, wanted in ((blind, label, ["z", "y", "x"]), (label, blind, []), (label, label, [])):
+        method.labels = lambda image, a=alone, t=together: t if method.flips else a
+        assert method.best_flips() == wanted
+    method.chosen_flips = ("z", "x")
+    assert method._windows()["flips"] == (0, 2)
+
+
 def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):
     root, _ = planned
     words = [str(root), "--minutes", "0.1", "--out", str(tmp_path / "plan.yaml"), NETWORK, "train.batch_size=2",

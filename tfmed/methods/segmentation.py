@@ -123,6 +123,7 @@ class SegmentationByPlan(SegmentationMethod):
     """Supervised segmentation whose settings follow from the data."""
 
     Config = Config
+    chosen_flips = ()  # by the validation cases, where the settings have none
 
     @classmethod
     def leaves_open(cls, settings):
@@ -195,7 +196,24 @@ class SegmentationByPlan(SegmentationMethod):
     def stages(self):
         options = {"validation": self.validation}
         yield self.stage("segmenter", SelfConfigured, self.samples, self.config.learning_rate, **options)
-        self.single = tuple(self.records.recall(f"single-{self.settings.train.steps}", self.single_classes) or ())
+        steps = self.settings.train.steps
+        self.chosen_flips = tuple(self.records.recall(f"flips-{steps}", self.best_flips) or ())
+        self.single = tuple(self.records.recall(f"single-{steps}", self.single_classes) or ())
+
+    @property
+    def flips(self):
+        return self.chosen_flips or self.config.flips
+
+    def best_flips(self):
+        """The axes of all flips, where their mean is nearer to the validation cases' labels; else none."""
+        config, cases = self.config, self.validation_cases()
+        if config.flips or not config.flip or not cases:
+            return []
+        scores = {}
+        for self.chosen_flips in ((), ("z", "y", "x")[-len(config.patch) :]):
+            found = [(self.labels(case.image), np.asarray(case.label)) for case in map(self.open, cases)]
+            scores[self.chosen_flips] = np.mean([dices(*one, config.classes) for one in found])
+        return list(max(scores, key=scores.get))
 
     def single_classes(self):
         """Numbers of the classes whose largest component alone is nearer to the validation labels than all of them."""
@@ -203,10 +221,9 @@ class SegmentationByPlan(SegmentationMethod):
         for case in self.validation_cases():
             prepared = self.open(case)
             found, label = self.labels(prepared.image), np.asarray(prepared.label)
-            classes = range(1, self.config.classes)
-            kept = only_largest(found, classes)
-            without.append([dice(found == number, label == number) for number in classes])
-            alone.append([dice(kept == number, label == number) for number in classes])
+            kept = only_largest(found, range(1, self.config.classes))
+            without.append(dices(found, label, self.config.classes))
+            alone.append(dices(kept, label, self.config.classes))
         gains = np.mean(alone, axis=0) - np.mean(without, axis=0) if alone else np.zeros(self.config.classes - 1)
         return [number for number, gain in enumerate(gains.tolist(), 1) if gain > 0]
 
@@ -226,6 +243,11 @@ class SegmentationByPlan(SegmentationMethod):
 
         spec = {"image": ((*shape, len(config.modalities)), "float32"), "label": (shape, "int32")}
         return Samples(read, spec, self.settings.train.batch_size)
+
+
+def dices(found, label, classes):
+    """Dice of each class but the background, of two maps of class numbers."""
+    return [dice(found == number, label == number) for number in range(1, classes)]
 
 
 def moves(config):

@@ -253,9 +253,14 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         """Class numbers of a prepared image, uint8 `(z, y, x)`."""
         return self.probabilities(image, finish=lambda planes: planes.argmax(-1).astype(np.uint8))
 
+    @property
+    def flips(self):
+        """Axes ("z", "y", "x") along which predictions are the mean over all flips."""
+        return self.config.flips
+
     def _windows(self):
         config = self.config
-        flips = tuple("zyx".index(axis) for axis in config.flips)
+        flips = tuple("zyx".index(axis) for axis in self.flips)
         window, overlap, batch = self.window, config.overlap, 1
         if len(config.patch) == 2:
             window, overlap = (SLICES, *config.patch), (0.0, config.overlap, config.overlap)
