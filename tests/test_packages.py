@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -134,6 +135,26 @@ def test_a_wheel_holds_every_method_and_settings_file(tmp_path):
     code = "import tfmed; from tfmed.config import find_config; print(tfmed.__file__, find_config('configs/uamt.yaml'))"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "installed", capture_output=True, text=True)
     assert found.stdout.count(str(tmp_path)) == 2, found.stderr
+
+
+@pytest.mark.one_stack
+def test_a_source_distribution_holds_the_tests(tmp_path):
+    source = tmp_path / "source"
+    names = ("tfmed", "configs", "tests", "docs", "constraints", "notebooks", "benchmarks")
+    for name in names:
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in REPOSITORY.iterdir():
+        if path.is_file() and not path.name.startswith(".git"):
+            shutil.copy(path, source)
+    words = ["setup.py", "-q", "sdist", "-d", str(tmp_path)]
+    subprocess.run([sys.executable, *words], cwd=source, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    wanted = {
+        str(path.relative_to(source)) for name in names for path in (source / name).rglob("*.*") if path.is_file()
+    }
+    assert wanted - held == set() and {"Makefile", "LICENSE", "CITATION.cff", "CHANGELOG.md", "setup.cfg"} <= held
 
 
 def test_a_method_is_found_by_its_file(tmp_path, monkeypatch):

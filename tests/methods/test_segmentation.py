@@ -254,11 +254,12 @@ def test_flips_are_kept_where_validation_gains_by_them(planned):
     (label,) = [np.asarray(method.open(case).label) for case in method.validation_cases()]
     blind = label.copy()
     blind[..., : label.shape[2] // 2] = 0
-    for alone, together, wanted in ((blind, label, ["z", "y", "x"]), (label, blind, []), (label, label, [])):
+    axes = ["z", "y", "x"][-len(method.config.patch) :]
+    for alone, together, wanted in ((blind, label, axes), (label, blind, []), (label, label, [])):
         method.labels = lambda image, a=alone, t=together: t if method.flips else a
         assert method.best_flips() == wanted
-    method.chosen_flips = ("z", "x")
-    assert method._windows()["flips"] == (0, 2)
+    method.chosen_flips = ("y", "x")
+    assert method._windows()["flips"] == (1, 2)
 
 
 def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):
