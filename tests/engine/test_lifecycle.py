@@ -101,6 +101,7 @@ def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
     assert f"tfmed.fit {run} --resume" in stderr and "Traceback" not in stderr
     assert "import tfmed before TensorFlow" not in stderr
     assert Checkpoints(run / "checkpoints").latest()[1]["step"] >= 1
+    assert "<svg" in (run / "report.html").read_text(encoding="utf-8")  # curves of what there is so far
 
 
 def copy_of(run, folder):

@@ -18,7 +18,7 @@ from tfmed.engine import lock, loggers, placement, previews, report
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import METRICS, TIMING, Table
-from tfmed.engine.loop import Loop
+from tfmed.engine.loop import Interrupted, Loop
 from tfmed.engine.memory import bounded_weights
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
@@ -102,8 +102,13 @@ def _train(run, method, strategy, worker, record):
         _advise_on_cpus(run.settings.train.precision)
     drawn = {}
     shown = functools.partial(_preview, run, method, chief, drawn)
-    with loggers.opened(run, drawn) if chief else contextlib.nullcontext([]) as others:
-        _train_stages(run, method, strategy, worker, [shown, *others])
+    try:
+        with loggers.opened(run, drawn) if chief else contextlib.nullcontext([]) as others:
+            _train_stages(run, method, strategy, worker, [shown, *others])
+    except Interrupted:
+        if chief:
+            report.write(run)  # of what there is so far
+        raise
     shown("preview", None, None)
     if chief:
         report.write(run)
