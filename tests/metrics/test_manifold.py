@@ -36,6 +36,16 @@ def test_equal_the_definitions_whatever_the_blocks(seed, n, m, k, rows):
     assert (swapped.precision, swapped.recall) == (found.recall, found.precision)
 
 
+def test_what_lies_on_a_ball_lies_within():
+    """Real samples at 0 and 1 have balls of radius 1: a sample at 2 lies in the second one, one at 2.1 in none."""
+    real = np.array([[0.0], [1.0]])
+    on, outside = np.array([[2.0], [2.0]]), np.array([[2.1], [2.1]])
+    assert precision_recall(on, real, 1).precision == 1 and precision_recall(outside, real, 1).precision == 0
+    assert density_coverage(on, real, 1) == manifold.DensityCoverage(1.0, 0.5)
+    assert density_coverage(outside, real, 1) == manifold.DensityCoverage(0.0, 0.0)
+    assert precision_recall(real, on + [[0.0], [1.0]], 1).recall == 0.5
+
+
 def test_the_four_cases():
     """Equal distributions, all apart, half of the modes, and half of the samples nonsense."""
     rng = np.random.default_rng(0)

@@ -78,6 +78,7 @@ def test_axes_and_kinds():
     ([0.5, 0.6], "sum to 1"),
     ([0.5, np.nan], "finite and in"),
     ([2.0, -1.0], "softmax"),
+    ([1.5, 0.0], "softmax"),
     ([np.inf, 0], "finite"),
     ([], "no classes"),
     (["a"], "numbers"),

@@ -107,7 +107,7 @@ def export(run: Run, out: PathLike) -> pathlib.Path:
     return out
 
 
-def _check_replaceable(out, target, run):
+def _check_replaceable(out: pathlib.Path, target: pathlib.Path, run: Run) -> None:
     """RunError where something lies at the target that `export` did not write."""
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
@@ -121,7 +121,7 @@ def _check_replaceable(out, target, run):
         )
 
 
-def _stranger(folder, inside=""):
+def _stranger(folder: pathlib.Path, inside: str = "") -> pathlib.Path | None:
     """The first thing in a SavedModel that `export` does not write, or None.
 
     Raises:
@@ -136,7 +136,7 @@ def _stranger(folder, inside=""):
     return None
 
 
-def _refusal(out, error):
+def _refusal(out: pathlib.Path, error: Any) -> RunError:
     if isinstance(error, OSError):
         return write_error(out, error)
     if isinstance(error, tf.errors.ResourceExhaustedError):

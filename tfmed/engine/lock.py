@@ -4,9 +4,10 @@ import contextlib
 import errno
 import os
 import pathlib
+from collections.abc import Iterator
 
 from tfmed.errors import RunError
-from tfmed.files import write_error
+from tfmed.files import PathLike, write_error
 
 try:
     import fcntl
@@ -18,7 +19,7 @@ _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 
 
 @contextlib.contextmanager
-def held(folder):
+def held(folder: PathLike) -> Iterator[None]:
     """Hold the lock of a run directory.
 
     The system gives it back when the process ends, however it ends: a file that a killed one left locks nobody out.
@@ -39,7 +40,7 @@ def held(folder):
         os.close(handle)
 
 
-def _taken(path):
+def _taken(path: pathlib.Path) -> int:
     """The open file, locked."""
     while True:
         handle = None
@@ -51,16 +52,15 @@ def _taken(path):
                 os.write(handle, f"{os.getpid()}\n".encode())
                 return handle
             os.close(handle)  # its holder removed it while we waited for nothing: take the new one
-        except OSError as error:
+        except (OSError, RunError) as error:
             if handle is not None:
                 os.close(handle)
-            raise write_error(path, error) from error
-        except RunError:
-            os.close(handle)
+            if isinstance(error, OSError):
+                raise write_error(path, error) from error
             raise
 
 
-def _lock(handle, path):
+def _lock(handle: int, path: pathlib.Path) -> None:
     if fcntl is None:
         return
     try:
@@ -75,7 +75,7 @@ def _lock(handle, path):
         ) from None
 
 
-def _is_at(handle, path):
+def _is_at(handle: int, path: pathlib.Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

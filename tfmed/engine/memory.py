@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -37,7 +37,7 @@ def bounded_weights(method_name: str) -> Iterator[None]:
     """
     total = 0
 
-    def create(next_creator, **options):
+    def create(next_creator: Callable[..., Any], **options: Any) -> Any:
         nonlocal total
         shape = tf.TensorShape(options.get("shape"))
         if shape.is_fully_defined():

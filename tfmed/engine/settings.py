@@ -49,7 +49,7 @@ class TrainConfig(Strict):
     loggers: tuple[Literal["mlflow", "wandb"], ...] = ()  # where losses and pictures go besides
 
     @pydantic.model_validator(mode="after")
-    def _fits(self):
+    def _fits(self) -> "TrainConfig":
         if self.batch_size % self.gradient_accumulation:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be cut into gradient_accumulation {self.gradient_accumulation} "
@@ -74,6 +74,6 @@ class Settings(Strict):
     model: MethodConfig = MethodConfig()
 
     @pydantic.model_validator(mode="after")
-    def _sections_agree(self):
+    def _sections_agree(self) -> "Settings":
         registry.method_class(self.method).check(self)
         return self

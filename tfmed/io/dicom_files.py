@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+from typing import NoReturn
 
+from tfmed.files import PathLike
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.errors import damage
 from tfmed.io.stack import SUFFIXES
@@ -13,7 +15,7 @@ INDEX_NAMES = {"DICOMDIR", "LICENSE", "README", "VERSION"}
 DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
 
 
-def dicom_files(folder):
+def dicom_files(folder: PathLike) -> list[pathlib.Path]:
     """The files in `folder` that ought to be DICOM: all but annotations, pictures, programs, indexes, hidden files.
 
     Raises:
@@ -22,13 +24,14 @@ def dicom_files(folder):
     return sorted_out(folder)[0]
 
 
-def folders_below(folder):
+def folders_below(folder: PathLike) -> list[pathlib.Path]:
     """`folder` and the folders below it, sorted; hidden ones left out, links followed, circles entered once."""
 
-    def refuse(error):
+    def refuse(error: OSError) -> NoReturn:
         raise damage(error.filename, f"it cannot be read ({error.strerror})", "check the path and the permissions")
 
-    seen, found = set(), []
+    seen: set[str] = set()
+    found = []
     for where, below, _ in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(where)
         below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
@@ -38,13 +41,14 @@ def folders_below(folder):
     return sorted(found)
 
 
-def sorted_out(folder):
+def sorted_out(folder: PathLike) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
     """(files that ought to be DICOM, files that by name and content are none).
 
     Raises:
         ImageIntegrityError: as `dicom_files`.
     """
-    files, junk = [], []
+    files: list[pathlib.Path] = []
+    junk: list[pathlib.Path] = []
     try:
         paths = sorted(path for path in pathlib.Path(folder).iterdir() if not path.is_dir())
     except OSError as error:
@@ -59,6 +63,6 @@ def sorted_out(folder):
     return files, junk
 
 
-def _foreign(suffix):
+def _foreign(suffix: str) -> bool:
     """Whether a suffix is that of something else; UIDs end in numbers, slices often have no suffix."""
     return suffix not in DICOM_SUFFIXES and suffix[1:2].isalpha()

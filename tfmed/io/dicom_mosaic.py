@@ -2,9 +2,13 @@
 
 import math
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from tfmed.io.dicom_header import Header
+from tfmed.io.dicom_order import Slice
 from tfmed.io.errors import damage
 
 GREATEST_COUNT = 1024
@@ -12,12 +16,12 @@ GREATEST_FIELDS = 1000
 FIX = "export it as enhanced MR or as single slices, or convert it with dcm2niix"
 
 
-def is_mosaic(header):
+def is_mosaic(header: Header) -> bool:
     """Whether a Header is that of a mosaic."""
     return "MOSAIC" in header.text("ImageType").upper().split("\\")
 
 
-def tiles(whole, header):
+def tiles(whole: Slice, header: Header) -> Iterator[tuple[Any, tuple[int, int], np.ndarray]]:
     """The slices in a mosaic, as (index into the picture, size (y, x), position of the first voxel in LPS mm).
 
     The header's position is that of a picture of the mosaic's size around the slice's centre; the private CSA header
@@ -49,9 +53,9 @@ def tiles(whole, header):
         yield tile, size, first + normal * between * number
 
 
-def _private(header):
+def _private(header: Header) -> tuple[int, np.ndarray]:
     """(number of slices, their unit normal) from the CSA header."""
-    element = header.elements.get("CSAImageHeaderInfo")
+    element: Any = header.elements.get("CSAImageHeaderInfo")
     try:
         told = _fields(bytes(element.value))
         count = int(told["NumberOfImagesInMosaic"][0])
@@ -65,12 +69,13 @@ def _private(header):
     return count, normal / length
 
 
-def _fields(data):
+def _fields(data: bytes) -> dict[str, list[str]]:
     """{name: texts} of a CSA header, version 1 or 2, as far as it is whole."""
     second = data[:4] == b"SV10"
     at = 8 if second else 0
     count, _ = struct.unpack_from("<2I", data, at)
-    at, found, base = at + 8, {}, None
+    at, base = at + 8, None
+    found: dict[str, list[str]] = {}
     for _ in range(min(count, GREATEST_FIELDS)):
         name, values, _, _, items, _ = struct.unpack_from("<64si4s3i", data, at)
         at, base, texts = at + 84, items if base is None else base, []

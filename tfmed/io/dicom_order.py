@@ -3,9 +3,12 @@
 import dataclasses
 import pathlib
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from tfmed.files import PathLike
 from tfmed.io.errors import damage
 
 GREATEST_TILT = 0.5  # degrees, as the scanner tells it
@@ -37,29 +40,29 @@ class Slice:
     slope: float
     intercept: float
     table: tuple | None
-    pixels: object
+    pixels: Any
     number: float
     labels: tuple
     tile: tuple = ()
 
     @property
-    def whole(self):
+    def whole(self) -> bool:
         """Whether stored integers stay integers."""
         return self.table is not None or (self.slope.is_integer() and self.intercept.is_integer())
 
     @property
-    def place(self):
+    def place(self) -> tuple[float, ...]:
         """Where it lies, rounded: equal for slices at the same place."""
         return (*np.round(self.position, 3), *np.round(self.axes.ravel(), 4))
 
     @property
-    def normal(self):
+    def normal(self) -> np.ndarray:
         """Unit vector across the slice."""
         normal = np.cross(*self.axes)
         return normal / np.linalg.norm(normal)
 
 
-def ordered(slices, folder):
+def ordered(slices: Sequence[Slice], folder: PathLike) -> tuple[list[Slice], np.ndarray]:
     """(slices along their normal, LPS+ affine of the grid).
 
     Raises:
@@ -78,7 +81,7 @@ def ordered(slices, folder):
     return slices, affine
 
 
-def _check_alike(slices):
+def _check_alike(slices: Sequence[Slice]) -> None:
     first = slices[0]
     if not np.allclose(first.axes @ first.axes.T, np.eye(2), atol=1e-3) or (first.spacing <= 0).any():
         raise damage(first.path, "its direction or pixel spacing is not one of an image", "export the series again")
@@ -91,7 +94,7 @@ def _check_alike(slices):
                              "move localizers and other acquisitions out of the folder")  # fmt: skip
 
 
-def _check_tilt(slices, folder):
+def _check_tilt(slices: Sequence[Slice], folder: PathLike) -> None:
     """A tilted gantry shifts each slice within its plane: the voxels then are no boxes.
 
     Where the slices lie decides: a tilt that the scanner tells is also that of a series resampled since, or of one
@@ -111,7 +114,7 @@ def _check_tilt(slices, folder):
                       "read as they lie", stacklevel=4)  # fmt: skip
 
 
-def _step(slices, folder):
+def _step(slices: Sequence[Slice], folder: PathLike) -> float:
     """The distance between neighbouring slices in mm."""
     if len(slices) == 1:
         if slices[0].thickness <= 0:

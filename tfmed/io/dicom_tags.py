@@ -25,13 +25,13 @@ SHORTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-def described(name):
+def described(name: str) -> str:
     """ "PixelSpacing (0028,0030)" """
     tag = TAGS.get(name) or tag_for_keyword(name) or PRIVATE_TAGS[name]
     return f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def kind_of(name):
+def kind_of(name: str) -> str:
     """The value representation of a keyword, for implicit files."""
     tag = TAGS.get(name)
     return dictionary_VR(tag)[:2] if tag else "US"

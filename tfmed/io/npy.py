@@ -3,17 +3,19 @@
 import io
 import math
 import struct
+from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 
 _LONGEST_HEADER = 1 << 14
-_READERS = {
+_READERS: dict[tuple[int, ...], tuple[str, Callable]] = {
     (1, 0): ("<H", np.lib.format.read_array_header_1_0),
     (2, 0): ("<I", np.lib.format.read_array_header_2_0),
 }
 
 
-def read_header(stream):
+def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     """(shape, whether the first axis runs fastest, dtype) of an array of real numbers; `stream` then stands behind it.
 
     Raises:
@@ -38,7 +40,7 @@ def read_header(stream):
     return shape, first_fastest, dtype
 
 
-def read_numbers(stream, shape, first_fastest, dtype):
+def read_numbers(stream: BinaryIO, shape: tuple[int, ...], first_fastest: bool, dtype: np.dtype) -> np.ndarray:
     """The array behind a header, which ends where the stream does.
 
     Raises:
