@@ -11,6 +11,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream
 from tfmed.data.streams import Streams
+from tfmed.engine.abilities import Seed, Split
 from tfmed.errors import DataError
 from tfmed.methods.label_noise.models import MODELS
 from tfmed.methods.label_noise.settings import Config, Corruption, Crop, Drop, Permute
@@ -211,7 +212,7 @@ class LabelNoiseMethod(SegmentationMethod):
             soft.add(found[..., 1].clip(0, 1), right)
         return {"dice": hard.value(), "dice_soft": soft.value(smooth=1.0)}
 
-    def evaluate(self, methods, part="test", seed=0):
+    def evaluate(self, methods, part: Split = "test", seed: Seed = 0):
         """As `SegmentationMethod.evaluate`, with Dice of all slices together, and relative to that of the first run."""
         ours = {name: method for name, method in methods.items() if isinstance(method, LabelNoiseMethod)}
         for method in ours.values():
