@@ -58,7 +58,7 @@ SHARED = {
 }
 CLEAN = "clean"
 CORRUPTIONS = {
-    CLEAN: None,
+    CLEAN: {"name": "clean"},
     "warp-2": {"name": "warp", "sigma": 2},
     "warp-8": {"name": "warp", "sigma": 8},
     "shift-4": {"name": "shift", "pixels": 4},

@@ -148,7 +148,7 @@ class LabelNoiseMethod(SegmentationMethod):
         if not any(self.changed(number, 0).any() for number in self.used):
             raise DataError(
                 f"model.corruption: {self._what()} empties the mask of every one of the {len(self.used)} training "
-                "slices; make it weaker, or set it to null"
+                "slices; make it weaker, or set it to clean"
             )
 
     def changed(self, number, load):

@@ -20,6 +20,12 @@ class Named(Strict):
         return {"name": value} if isinstance(value, str) else value
 
 
+class Clean(Named):
+    """No error."""
+
+    name: Literal["clean"] = "clean"
+
+
 class Corruption(Named):
     """An error of an annotator, made each time that a mask is loaded."""
 
@@ -140,7 +146,8 @@ AnySegmenter = Annotated[
     pydantic.Discriminator(name_tag),
 ]
 AnyCorruption = Annotated[
-    Annotated[Warp, pydantic.Tag(TAG + "warp")]
+    Annotated[Clean, pydantic.Tag(TAG + "clean")]
+    | Annotated[Warp, pydantic.Tag(TAG + "warp")]
     | Annotated[Shift, pydantic.Tag(TAG + "shift")]
     | Annotated[Crop, pydantic.Tag(TAG + "crop")]
     | Annotated[Flip, pydantic.Tag(TAG + "flip")]
@@ -157,7 +164,7 @@ class Config(SegmentationConfig):
     patch: tuple[int, ...] = Field((240, 120), min_length=2, max_length=2)  # pixels (y, x)
     network: AnyNetwork = CompressedUNet()
     segmenter: AnySegmenter = Supervised()
-    corruption: AnyCorruption | None = None  # of the training masks; null: clean
+    corruption: AnyCorruption = Clean()  # of the training masks
     least_foreground: float = Field(0.01, ge=0, lt=1)  # annotated slices have more, of the pixels that are not 0
     loss: Literal["dice", "cross_entropy", "absolute_error", "noise_robust_dice"] = "dice"
     learning_rate: float = Field(1e-3, gt=0)  # of Adam with AMSGrad
