@@ -159,7 +159,7 @@ class _EverySecond(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the output."""
-        size = tuple(None if side is None else (side + 1) // 2 for side in input_shape[1:-1])
+        size = [None if side is None else (side + 1) // 2 for side in input_shape[1:-1]]
         return (input_shape[0], *size, input_shape[-1])
 
 
