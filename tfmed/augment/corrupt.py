@@ -221,7 +221,8 @@ def calibrated(
 
 def _within(total: np.ndarray, u: np.ndarray, least: float, slope: float) -> float:
     """Pixels of a component in rectangles of uniform numbers `(n, 4)`, by sums of what is above and to the left."""
-    (top, left), (bottom, right) = (ends.T for ends in _rectangles(np.subtract(total.shape, 1), u, least, slope))
+    high, wide = total.shape
+    (top, left), (bottom, right) = (ends.T for ends in _rectangles((high - 1, wide - 1), u, least, slope))
     return float((total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]).sum())
 
 

@@ -187,4 +187,4 @@ class _WithBackground(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the output."""
-        return (*input_shape[:-1], input_shape[-1] + 1)
+        return (*input_shape[:-1], (input_shape[-1] or 0) + 1)
