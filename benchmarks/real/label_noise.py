@@ -62,7 +62,7 @@ CORRUPTIONS = {
     "warp-2": {"name": "warp", "sigma": 2},
     "warp-8": {"name": "warp", "sigma": 8},
     "shift-4": {"name": "shift", "pixels": 4},
-    "shift-either-4": {"name": "shift", "pixels": 4, "sign": "random"},
+    "shift-either-4": {"name": "shift", "pixels": 4, "amount": "either_way"},
     "crop-left": {"name": "crop", "kind": "left"},
     "crop-rand_0.5": {"name": "crop", "kind": "rand_0.5", "slope": "calibrate"},
     "crop-rand_0": {"name": "crop", "kind": "rand_0", "slope": "calibrate"},

@@ -54,11 +54,12 @@ class Shift(Corruption):
     name: Literal["shift"] = "shift"
     pixels: int = Field(5, ge=-10_000, le=10_000)  # towards larger rows or columns
     axis: Literal["row", "column"] = "column"
-    sign: Literal["constant", "random"] = "constant"  # random: to either side, so that the error has no bias
+    amount: Literal["constant", "either_way", "uniform"] = "constant"  # so far; or back, by chance; or from -n to n
 
     def once(self, mask, draw, slope=None):
-        sign = -1 if self.sign == "random" and draw.random() < 0.5 else 1
-        return corrupt.shift(mask, sign * self.pixels, ("row", "column").index(self.axis))
+        n = abs(self.pixels)
+        drawn = {"constant": [self.pixels], "either_way": [-n, n], "uniform": range(-n, n + 1)}[self.amount]
+        return corrupt.shift(mask, drawn[draw.integers(len(drawn))], ("row", "column").index(self.axis))
 
 
 class Crop(Corruption):
