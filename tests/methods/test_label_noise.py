@@ -13,6 +13,7 @@ from tfmed.data.streams import Streams
 from tfmed.losses import segmentation as losses
 from tfmed.methods.label_noise import Config
 from tfmed.methods.label_noise.models import MODELS
+from tfmed.methods.label_noise.settings import Shift
 from tfmed.metrics.segmentation import dice
 
 pytestmark = pytest.mark.current
@@ -233,6 +234,16 @@ def test_random_crops_are_calibrated_on_the_training_masks():
     assert method("model.corruption={name: crop}").slope is None
 
 
+@pytest.mark.parametrize("amount, moved", [("constant", {3}), ("either_way", {-3, 3}), ("uniform", set(range(-3, 4)))])
+def test_how_far_masks_are_shifted(amount, moved):
+    mask = np.zeros((9, 21), "uint8")
+    mask[4, 10] = 1
+    shift = Shift(pixels=3, amount=amount)
+    found = [shift.once(mask, corrupt.generator(0, "shift", load)) for load in range(60)]
+    assert {int(np.flatnonzero(one[4])[0]) - 10 for one in found} == moved
+    assert Shift(pixels=-2, axis="row").once(mask, corrupt.generator(0, ""))[2, 10] == 1
+
+
 # --- losses and models ------------------------------------------------------------------------------------------------
 
 
@@ -346,9 +357,8 @@ def test_bad_input_is_one_line(name, tmp_path, capsys):
     from tfmed import fit as verb
 
     overrides, *words = REFUSED[name]
-    status = cli.run(
-        verb.main, [str(REPOSITORY / CONFIG), "--run-dir", str(tmp_path / "run"), *TINY, "train.steps=1", *overrides]
-    )
+    given = ["--run-dir", str(tmp_path / "run"), *TINY, "train.steps=1", *overrides]
+    status = cli.run(verb.main, [str(REPOSITORY / CONFIG), *given])
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfmed: ")]
     assert status == 2 and len(said) == 1, said
     for word in words:
