@@ -140,6 +140,14 @@ def test_annotated_slices_are_those_that_show_enough():
     assert labels_of(method(*STILL, "model.corruption=clean"))[0] == sorted(m.tobytes() for m in clean_masks(made))
 
 
+def test_a_mask_lies_on_its_own_image():
+    made = method(*STILL, "model.corruption=clean")
+    images = {np.float32(made.open(case).image[z]).tobytes(): made.open(case).label[z] for case, z in made.annotated}
+    for index in range(2 * len(made.used)):
+        sample = made.samples().read(index)
+        np.testing.assert_array_equal(sample["label"], images[sample["image"].tobytes()])
+
+
 def test_images_never_change_and_validation_never_sees_a_corruption():
     strong, clean = (method(f"model.corruption={word}") for word in ("{name: shift, pixels: 6}", "clean"))
     ours, theirs = (one.samples().batch(3) for one in (strong, clean))
