@@ -125,7 +125,8 @@ def draw(table, path):
     axis.invert_yaxis()
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xlabel("Dice of all test slices, relative to clean training labels")
-    axis.legend(fontsize=8)
+    if len(segmenters) > 1:
+        axis.legend(fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 

@@ -58,7 +58,7 @@ class TestHarness(MethodHarness):
     def test_previews_show_corrupted_masks_beside_clean_ones(self, run):
         """Warped afresh each time; the caption says what was done."""
         shown = run.restored().previews()["labels"]
-        assert len(shown.rows) == 3 and len({row.title.split(",")[0] for row in shown.rows}) == 3
+        assert len(shown.rows) == 3 and len({row.title.split(" of ")[1] for row in shown.rows}) == 3
         for row in shown.rows:
             assert row.clean.any() and len({mask.tobytes() for mask in (row.clean, *row.changed)}) == 4
         assert "warp (" in shown.caption and "sigma 4" in shown.caption

@@ -252,7 +252,7 @@ class LabelNoiseMethod(SegmentationMethod):
             case, z = self.annotated[number]
             image = np.asarray(self.open(case).image[z, ..., 0], np.float32)
             changed = tuple(self.changed(number, load) for load in range(_LOADS))
-            rows.append(Row(f"{case.id}, slice {z}", image, np.asarray(clean[number]), changed))
+            rows.append(Row(f"slice {z} of {case.id}", image, np.asarray(clean[number]), changed))
         return ChangedMasks(tuple(rows), tuple(f"epoch {load + 1}" for load in range(_LOADS)), self._what())
 
 
