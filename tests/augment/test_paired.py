@@ -228,3 +228,17 @@ def test_threads_do_not_disturb_each_other():
         grids = list(pool.map(lambda seed: sample_grid(seed, (12, 16), "strong"), seeds))
     for seed, grid in zip(seeds, grids, strict=True):
         np.testing.assert_array_equal(grid, sample_grid(seed, (12, 16), "strong"))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 4)])
+def test_places_beyond_an_image_are_folded_back(shape):
+    """As numpy mirrors, however far away; places inside stay."""
+    from tfmed.augment.paired import reflected
+
+    image = np.random.default_rng(0).normal(size=shape)
+    far = 9
+    padded = np.pad(image, far, mode="reflect")
+    grid = np.moveaxis(np.indices(padded.shape), 0, -1) - far
+    y, x = np.moveaxis(reflected(grid, shape), -1, 0).astype(int)
+    np.testing.assert_array_equal(image[y, x], padded)
+    np.testing.assert_allclose(reflected(np.array([[0.0, 2.7]]), shape), [[0.0, 2.7]], atol=1e-6)

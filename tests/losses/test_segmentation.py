@@ -243,3 +243,18 @@ def test_some_class_that_counts_has_a_weight():
     p, y = P[..., 0], ONE_HOT[..., 0]
     expected = 1 - (2 * (p * y).sum((1, 2)) + 1e-5) / ((p + y).sum((1, 2)) + 1e-5)
     np.testing.assert_allclose(only, expected, rtol=1e-5)
+
+
+def test_noise_robust_dice_and_absolute_error_are_their_formulas():
+    draw = np.random.default_rng(4)
+    raw, labels = draw.normal(size=(2, 5, 6, 3)).astype("float32"), draw.integers(0, 3, (2, 5, 6))
+    p, y = tf.nn.softmax(raw).numpy(), np.eye(3)[labels]
+    away, size = (np.abs(p - y) ** 1.5)[..., 1:].sum((0, 1, 2)), (p**2 + y**2)[..., 1:].sum((0, 1, 2))
+    np.testing.assert_allclose(s.noise_robust_dice(raw, labels), (away / size).mean(), rtol=1e-5)
+    np.testing.assert_allclose(s.absolute_error(raw, labels), np.abs(p - y).mean((1, 2, 3)), rtol=1e-5)
+    doubled = s.noise_robust_dice(raw, labels, total=lambda one: 2 * one)
+    np.testing.assert_allclose(doubled, s.noise_robust_dice(raw, labels), rtol=1e-5)  # sums of two alike replicas
+    sure = tf.Variable(100.0 * np.eye(3, dtype="float32")[labels])
+    with tf.GradientTape() as tape:
+        loss = s.noise_robust_dice(sure, labels, gamma=0.7)
+    assert float(loss) < 1e-3 and np.isfinite(tape.gradient(loss, sure)).all()

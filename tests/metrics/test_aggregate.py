@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tfmed.metrics.aggregate import bootstrap_interval, quantile_regression, summary, wilcoxon
+from tfmed.metrics.aggregate import bootstrap_interval, quantile_regression, relative, summary, wilcoxon
 from tfmed.metrics.segmentation import bridging_coefficient
 
 pytestmark = pytest.mark.current
@@ -162,3 +162,19 @@ def test_wrong_quantile_regression():
             quantile_regression(values, changed, tau)
     with pytest.raises(ValueError, match="more than 1 cases"):
         quantile_regression([1.0], {}, 0.5)
+
+
+def test_relative_joins_both_spreads():
+    """Against the formula, and against repeated draws."""
+    scores, baseline = [0.5, 0.6, 0.55], [0.8, 0.9, 1.0]
+    ratio, spread = relative(scores, baseline)
+    m, b = np.mean(scores), np.mean(baseline)
+    expected = (m / b) ** 2 * (np.var(scores, ddof=1) / m**2 + np.var(baseline, ddof=1) / b**2)
+    assert ratio == pytest.approx(m / b) and spread == pytest.approx(expected**0.5)
+    draw = np.random.default_rng(0)
+    ratios = draw.normal(0.5, 0.01, 50_000) / draw.normal(0.8, 0.01, 50_000)
+    _, spread = relative(draw.normal(0.5, 0.01, 50_000), draw.normal(0.8, 0.01, 50_000))
+    assert spread == pytest.approx(ratios.std(), rel=0.03)
+    assert np.isnan(relative([0.5], [1.0, 0.9])[1])
+    with pytest.raises(ValueError, match="mean is 0"):
+        relative([0.5], [0.0])

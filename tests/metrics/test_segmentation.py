@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmed.metrics.segmentation import (
+    GlobalDice,
     bridging_coefficient,
     confusion_matrix,
     dice,
@@ -203,3 +204,33 @@ def test_bridging_coefficient():
             bridging_coefficient([0.5], wrong, [0.7])
     with pytest.raises(ValueError, match="further axes"):
         bridging_coefficient([[0.7, 0.8], [0.8, 0.8]], [0.7, 0.7], [[0.8], [0.9]])
+
+
+# --- Dice of all slices together --------------------------------------------------------------------------------------
+
+
+def test_global_dice_is_not_the_mean_and_the_same_in_any_portions():
+    large, small = np.zeros((2, 8, 8), "uint8")
+    large[:, :4], small[0, 0] = 1, 1
+    found = np.stack([large, np.zeros_like(small)])
+    right = np.stack([large, small])
+    whole, parts = GlobalDice(), GlobalDice()
+    whole.add(found, right)
+    for ours, theirs in zip(found, right, strict=True):
+        other = GlobalDice()
+        other.add(ours, theirs)
+        parts.join(other)
+    assert whole == parts and whole.value() == pytest.approx(2 * 32 / 65) == dice(found, right)
+    assert whole.value() != np.mean([dice(a, b) for a, b in zip(found, right, strict=True)])
+
+
+def test_global_dice_of_probabilities_and_of_nothing():
+    total = GlobalDice()
+    assert total.value() == 1
+    total.add(np.full((2, 2), 0.25), np.array([[1, 0], [0, 0]]))
+    assert total.value() == pytest.approx(0.25) and total.value(smooth=1.0) == pytest.approx(0.5)
+    for wrong in (np.full((2, 2), 1.5), np.full((2, 2), np.nan), np.zeros(3)):
+        with pytest.raises(ValueError):
+            total.add(wrong, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="only 0 and 1"):
+        total.add(np.zeros((2, 2)), np.full((2, 2), 2))

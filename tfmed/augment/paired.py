@@ -123,6 +123,18 @@ def sample_grid(seed: int, shape: Sequence[int], policy: str | Policy | VolumePo
     raise ValueError(f"a Policy moves (H, W), a VolumePolicy (D, H, W); got {type(policy).__name__} for shape {shape}")
 
 
+def reflected(grid: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A sampling grid whose places beyond an image are folded back into it: `warp` then mirrors the image.
+
+    Args:
+        grid: float array `(..., len(shape))`, as of `sample_grid`.
+        shape: size of the image that is read.
+    """
+    turn = np.maximum(np.asarray(shape, np.float32) - 1, 0)
+    away = np.abs(grid) % np.maximum(2 * turn, 1)
+    return np.minimum(away, 2 * turn - away).clip(0).astype(np.float32)
+
+
 # --- images -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ Shapes, everywhere: `logits` `(n, ..., classes)`; `target` integer labels `(n, .
 `(n, ..., classes)`; `mask` `(n, ...)`, boolean or weights that are not negative: how much each voxel counts (None: all
 the same). Voxels to be ignored are those with mask 0; their labels may be any number.
 Every loss gives one value per sample, `(n,)`, so that a caller can weigh samples and divide by the global batch; only
-`batch_dice` gives one value. A sample of which nothing counts has loss 0 and gradient 0.
+`batch_dice` and `noise_robust_dice` give one value. A sample of which nothing counts has loss 0 and gradient 0.
 
 ValueError: a target or mask of another shape than the logits', weights of classes that do not fit, or a label of a
 voxel that counts which is none of 0 .. classes - 1 (known only when a graph runs: tf.errors.InvalidArgumentError).
@@ -113,6 +113,36 @@ def focal(
         y = y * checks.class_weights(class_weights, logits.shape[-1])
     rest = tf.maximum(-tf.math.expm1(log_p), 1e-7) if gamma < 1 else -tf.math.expm1(log_p)
     return _mean(-tf.reduce_sum(y * rest**gamma * log_p, -1), mask)
+
+
+def noise_robust_dice(
+    logits: tf.Tensor,
+    target: tf.Tensor,
+    gamma: float = 1.5,
+    smooth: float = 1e-5,
+    total: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
+    """sum |p - y|^gamma / (sum p^2 + sum y^2 + smooth) (Wang et al. 2020), sums over all voxels of the batch: a scalar.
+
+    Averaged over the classes but the background. Gamma 2 is near the squared Dice loss; 1 weighs errors alike, as the
+    mean absolute error does, which one wrong label moves less.
+
+    Args:
+        total: as for `batch_dice`.
+    """
+    p, y = tf.nn.softmax(_float(logits))[..., 1:], _probabilities(target, logits, None)[..., 1:]
+    axes = list(range(len(logits.shape) - 1))
+    away = tf.maximum(tf.abs(p - y), 1e-7) ** gamma  # the slope of 0^g is not finite below g = 1
+    errors, size = tf.reduce_sum(away, axes), tf.reduce_sum(tf.square(p) + tf.square(y), axes)
+    if total is not None:
+        errors, size = total(errors), total(size)
+    return tf.reduce_mean(errors / (size + smooth))
+
+
+def absolute_error(logits: tf.Tensor, target: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    """|p_c - y_c|, mean over classes and over the voxels that count, per sample `(n,)` (Ghosh et al. 2017)."""
+    difference = tf.nn.softmax(_float(logits)) - _probabilities(target, logits, mask)
+    return _mean(tf.reduce_mean(tf.abs(difference), -1), mask)
 
 
 def kl_divergence(target_logits: tf.Tensor, logits: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:

@@ -155,7 +155,7 @@ class EquiRegMethod(SemiSupervisedMethod):
         options = {"streams": self.streams, "validation": self.validation}
         yield self.stage("segmenter", EquiReg, samples, config.learning_rate, **options)
 
-    def extra_scores(self, case, segmentation, seed):
+    def extra_scores(self, case, segmentation, reference, seed):
         """Equivariance Dice: of A(segment(x)) and segment(A(x)), with a stored strong A per slice (or volume)."""
         images, _ = read_case(case, self.case_spec)
         _, stack = self.segmenter().prepared(images)

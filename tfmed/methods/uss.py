@@ -38,8 +38,6 @@ from tfmed.config import PathText, Voxels
 from tfmed.data import acquisition
 from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
-from tfmed.data.preprocess import class_labels
-from tfmed.data.readers import read_case
 from tfmed.data.sampling import Stream
 from tfmed.engine.abilities import Evaluation, Seed, Split
 from tfmed.engine.records import Records
@@ -365,14 +363,12 @@ class USSMethod(SegmentationMethod):
             scores[f"jaccard_{name.replace(' ', '_')}"] = value
         return scores
 
-    def extra_scores(self, case, segmentation, seed):
+    def extra_scores(self, case, segmentation, reference, seed):
         """The unclipped Hausdorff distance; what the paper names MSD is the column ASSD."""
-        images, label = read_case(case, self.case_spec)
-        reference = class_labels(label, self.config.label_values).array
-        scores = {}
+        scores, spacing = {}, segmentation.labels.spacing
         for name, classes in self.config.scored.items():
             pair = np.isin(segmentation.labels.array, classes), np.isin(reference, classes)
-            scores[name] = {"HD mm": surface.distances(*pair, images[0].spacing).hd}
+            scores[name] = {"HD mm": surface.distances(*pair, spacing).hd}
         return scores
 
     def evaluate(self, methods, part: Split = "test", seed: Seed = 0):

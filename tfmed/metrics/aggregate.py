@@ -87,6 +87,31 @@ def mean_and_std(name: str, values: ArrayLike) -> dict[str, float]:
     return {f"{name} mean": float(values.mean()), f"{name} std": spread}
 
 
+def relative(scores: ArrayLike, baseline: ArrayLike) -> tuple[float, float]:
+    """(mean of scores / mean of the baseline, its standard deviation), by first-order propagation of both spreads.
+
+    With r = m / b: s_r^2 = r^2 (s_m^2 / m^2 + s_b^2 / b^2), the deviations those of the samples (n - 1).
+
+    Args:
+        scores, baseline: `(runs,)`, one score for each trained model; nan for the deviation where either has one run.
+
+    Raises:
+        ValueError: no scores, scores that are not finite, or a baseline of mean 0.
+
+    Example:
+        >>> relative([0.4, 0.6], [1.0, 1.0])[0]
+        0.5
+    """
+    scores, baseline = _vector(scores, "scores"), _vector(baseline, "baseline")
+    if baseline.mean() == 0:
+        raise ValueError("the baseline's mean is 0; nothing is relative to it")
+    ratio = float(scores.mean() / baseline.mean())
+    if min(len(scores), len(baseline)) < 2:
+        return ratio, math.nan
+    variances = scores.var(ddof=1) + ratio**2 * baseline.var(ddof=1)
+    return ratio, float(math.sqrt(variances) / abs(baseline.mean()))
+
+
 def bootstrap_interval(
     statistic: Callable[..., Any],
     *samples: ArrayLike,

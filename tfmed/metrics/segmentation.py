@@ -6,6 +6,7 @@ map holds the whole numbers 0 .. classes - 1. Masks of one patient belong into o
 the Dice of a volume is not the mean of the Dices of its slices.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,6 +162,42 @@ def equivariance_dice(
     sizes = [_sizes(ours, theirs) for ours, theirs in zip(*pairs, strict=True)]
     both, ours, theirs = np.sum(sizes, axis=0) if sizes else (0, 0, 0)
     return float(2.0 * both / (ours + theirs)) if ours + theirs else 1.0
+
+
+@dataclasses.dataclass
+class GlobalDice:
+    """Dice of all slices together, added up one by one: not the mean of their Dices, and the same in any portions.
+
+    Example:
+        >>> total = GlobalDice()
+        >>> total.add([1, 1, 1, 0], [1, 1, 1, 0])
+        >>> total.add([1, 0, 0, 0], [0, 0, 0, 0])  # this slice alone: 0
+        >>> round(total.value(), 3)  # 2 * 3 / (4 + 3)
+        0.857
+    """
+
+    both: float = 0.0
+    ours: float = 0.0
+    theirs: float = 0.0
+
+    def add(self, prediction: ArrayLike, reference: ArrayLike) -> None:
+        """Count a prediction (mask or probabilities) and its reference, a mask of its shape; ValueError otherwise."""
+        found, right = np.asarray(prediction), as_mask(reference, "reference")
+        _same_shape(found, right)
+        if found.size and not (found.min() >= 0 and found.max() <= 1):
+            raise ValueError(f"prediction: probabilities lie in [0, 1]; found {found.min()} to {found.max()}")
+        self.both += float(found.sum(where=right, dtype=np.float64))
+        self.ours += float(found.sum(dtype=np.float64))
+        self.theirs += float(right.sum())
+
+    def join(self, other: "GlobalDice") -> None:
+        """Count what another one has counted."""
+        self.both, self.ours, self.theirs = self.both + other.both, self.ours + other.ours, self.theirs + other.theirs
+
+    def value(self, smooth: float = 0.0) -> float:
+        """(2 sum p y + smooth) / (sum p + sum y + smooth); 1 if nothing was found where nothing is."""
+        size = self.ours + self.theirs + smooth
+        return (2 * self.both + smooth) / size if size else 1.0
 
 
 def bridging_coefficient(

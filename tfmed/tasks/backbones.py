@@ -6,7 +6,7 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Layers, Strict, name_tag
-from tfmed.nn import aunet
+from tfmed.nn import aunet, compressed_unet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
 from tfmed.nn.vnet import vnet
@@ -32,6 +32,11 @@ class Backbone(Strict):
     def remainder(self):
         """A side of a patch is a multiple of `multiple` and so much more; one number per spatial axis, or 0."""
         return 0
+
+    @property
+    def least(self):
+        """The shortest side of a patch that the network takes."""
+        return 1
 
 
 class FCDenseNet(Backbone):
@@ -156,6 +161,29 @@ class AUNet(Backbone):
         return aunet.aunet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
 
 
+class CompressedUNet(Backbone):
+    """The residual segmenter with one-channel skips of Vorontsov et al. 2019. 2-D; sides from `least` on."""
+
+    levels_by = "widths"
+    name: Literal["compressed_unet"] = "compressed_unet"
+    widths: Layers = Field((16, 32, 64, 128, 256, 512), min_length=2)  # channels per level, from the finest
+    normalise: bool = True  # instance norm on the way down, layer norm on the way up
+    dropout: Rate = 0.0
+
+    @property
+    def least(self):
+        return compressed_unet.least_side(len(self.widths))
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 2)
+        return (1,) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return compressed_unet.compressed_unet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
+
+
 def _check_axes(name, axes, known):
     if axes != known:
         raise ValueError(f"{name} is for {known}-D patches, and model.patch has {axes} numbers; give it {known}")
@@ -163,6 +191,7 @@ def _check_axes(name, axes, known):
 
 Network = Annotated[
     Annotated[AUNet, pydantic.Tag(TAG + "aunet")]
+    | Annotated[CompressedUNet, pydantic.Tag(TAG + "compressed_unet")]
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]

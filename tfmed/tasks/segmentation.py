@@ -107,6 +107,11 @@ class SegmentationConfig(MethodConfig):
                     f"try {max(0 if more else 1, round((side - more) / multiple)) * multiple + more}"
                     + (f", or other {self.network.levels_by}" if self.network.levels_by else "")
                 )
+        if min(self.patch) < self.network.least:
+            raise ValueError(
+                f"patch: a side of {min(self.patch)} is too short for network {self.network.name}, which needs "
+                f"{self.network.least}; give a larger patch, or fewer {self.network.levels_by}"
+            )
         if "z" in self.flips and len(self.patch) == 2:
             raise ValueError("flips: slices have no axis z")
         return self
@@ -325,8 +330,14 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
         return Evaluation(segmentation_scores.evaluate(methods, part, seed))
 
-    def extra_scores(self, case, segmentation, seed):
-        """{region: {name: score}} that a method adds to the rows of a case."""
+    def extra_scores(self, case, segmentation, reference, seed):
+        """{region: {name: score}} that a method adds to the rows of a case.
+
+        Args:
+            case: the Case, and `segmentation` its Segmentation.
+            reference: class numbers `(z, y, x)`, on the grid of the case's first image.
+            seed: of stored transformations.
+        """
         return {}
 
     def previews(self):

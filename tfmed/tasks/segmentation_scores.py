@@ -64,7 +64,7 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
     reference = class_labels(label, method.config.label_values).array
     prediction, spacing = found.labels.array, images[0].spacing
     calibration = expected_calibration_error(found.probabilities.array, reference)
-    extra = method.extra_scores(case, found, seed)
+    extra = method.extra_scores(case, found, reference, seed)
     unit = "px" if all(is_picture(str(address)) for address in case.images.values()) else "mm"
     rows = []
     for name, classes in method.config.scored.items():

@@ -10,8 +10,6 @@ from pydantic import Field, PositiveInt
 from tfmed.augment.paired import VolumePolicy
 from tfmed.config import Layers, Voxels
 from tfmed.data.distance import signed_distances
-from tfmed.data.preprocess import class_labels
-from tfmed.data.readers import read_case
 from tfmed.engine.method import Stage
 from tfmed.errors import RunError
 from tfmed.io.geometry import machine_memory
@@ -197,10 +195,8 @@ class GBDLMethod(SemiSupervisedMethod):
             return windows
         return windows | {"overlap": tuple(1 - s / side for s, side in zip(stride, self.config.patch, strict=True))}
 
-    def extra_scores(self, case, segmentation, seed):
+    def extra_scores(self, case, segmentation, reference, seed):
         """PAvPU of each region: are the patches that the network is sure of the right ones?"""
-        _, label = read_case(case, self.case_spec)
-        reference = class_labels(label, self.config.label_values).array
         entropy = segmentation.entropy.array
         return {
             name: {"PAvPU": pavpu(entropy, np.isin(segmentation.labels.array, classes), np.isin(reference, classes))}

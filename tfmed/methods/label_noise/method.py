@@ -1,0 +1,270 @@
+"""The method: which slices are annotated, what is done to their masks, and Dice of all slices together."""
+
+import functools
+import logging
+
+import numpy as np
+
+from tfmed.augment import corrupt
+from tfmed.augment.paired import Policy, reflected, sample_grid
+from tfmed.data.pipeline import Samples
+from tfmed.data.preprocess.geometry import boxed_array
+from tfmed.data.sampling import Stream
+from tfmed.data.streams import Streams
+from tfmed.engine.abilities import Seed, Split
+from tfmed.errors import DataError
+from tfmed.methods.label_noise.models import MODELS
+from tfmed.methods.label_noise.settings import Config, Corruption, Crop, Drop, Permute
+from tfmed.metrics.segmentation import GlobalDice
+from tfmed.ops.warp import warp_array
+from tfmed.pictures.masks import ChangedMasks, Row
+from tfmed.tasks.segmentation import SegmentationMethod
+
+log = logging.getLogger("tfmed")
+_MOVES, _PICKED = Stream("label_noise.moves"), Stream("label_noise.picked")
+_SHOWN, _LOADS = 3, 3  # masks of a picture, and how often each is loaded for it
+
+
+class LabelNoiseMethod(SegmentationMethod):
+    """Segmentation of slices whose training masks were corrupted; validation and test masks never are."""
+
+    Config = Config
+    totals: tuple[GlobalDice, GlobalDice]  # of the cases of an evaluation, hard and soft
+
+    @classmethod
+    def check(cls, settings):
+        config, batch = settings.model, settings.train.batch_size
+        segmenter = config.segmenter.name
+        shares = (settings.train.replicas or 1) * settings.train.gradient_accumulation
+        each = 1 if segmenter == "supervised" else 2
+        if batch % (each * shares):
+            raise ValueError(
+                f"train.batch_size {batch} must be a multiple of {each * shares}: model.segmenter {segmenter} sees "
+                f"{'as many annotated as other slices' if each == 2 else 'annotated slices'}, in {shares} equal parts"
+            )
+
+    @functools.cached_property
+    def streams(self):
+        """The Streams of a batch: annotated slices and, unless supervised, as many others."""
+        batch = self.settings.train.batch_size
+        half = batch // 2 if self.config.segmenter.name != "supervised" else 0
+        return Streams(batch - half, half)
+
+    def stages(self):
+        model, rate = MODELS[self.config.segmenter.name], self.config.learning_rate
+        yield self.stage("segmenter", model, self.samples, rate, streams=self.streams, validation=self.validation)
+
+    # --- slices and their masks ---------------------------------------------------------------------------------------
+
+    def prepared(self, part, progress=None):
+        """As `SegmentationMethod.prepared`; a corruption that leaves nothing to learn is refused."""
+        cases = super().prepared(part, progress)
+        if part == "train":
+            self.annotated = self.annotated_of(self.labelled_of(cases))
+            self._check_corruption()
+        return cases
+
+    def annotated_of(self, cases):
+        """[(case, slice)] of what shows more of the structure than `least_foreground`.
+
+        Raises:
+            DataError: nothing does.
+        """
+        found = []
+        for case in cases:
+            prepared = self.open(case)
+            for z, mask in enumerate(prepared.label):
+                pixels = np.count_nonzero(mask)
+                if pixels > self.config.least_foreground * np.count_nonzero(np.any(prepared.image[z] != 0, -1)):
+                    found.append((case, z))
+        if not found:
+            raise DataError(
+                f"no training slice has more than {100 * self.config.least_foreground:g} % of the structure; "
+                "lower model.least_foreground, or check model.labels"
+            )
+        return found
+
+    @functools.cached_property
+    def picked(self):
+        """The numbers of the annotated slices that `permute` and `drop` take: of one seed the same for both."""
+        count, fraction = len(self.annotated), self.config.corruption.fraction
+        return corrupt.chosen(count, fraction, _PICKED(self.settings.seed))
+
+    @functools.cached_property
+    def sources(self):
+        """Whose mask each annotated slice has, `(slices,)`: its own, but where `permute` says otherwise."""
+        corruption, count = self.config.corruption, len(self.annotated)
+        if not isinstance(corruption, Permute):
+            return np.arange(count)
+        draw = _PICKED(self.settings.seed)
+        try:
+            return corrupt.permutation(count, corruption.fraction, draw, corruption.pairing)
+        except ValueError as error:
+            raise DataError(f"model.corruption.fraction: {error}") from None
+
+    @functools.cached_property
+    def used(self):
+        """The numbers of the annotated slices that train."""
+        everything = np.arange(len(self.annotated))
+        return np.delete(everything, self.picked) if isinstance(self.config.corruption, Drop) else everything
+
+    @functools.cached_property
+    def slope(self):
+        """The slope of a random crop's edges; what it removes is said once."""
+        crop = self.config.corruption
+        if not isinstance(crop, Crop) or crop.kind == "left":
+            return None
+        slope = None if crop.slope == "calibrate" else corrupt.SLOPES[crop.least] if crop.slope is None else crop.slope
+        masks = [self.open(case).label[z] for case, z in self.annotated]
+        found = corrupt.calibrated(masks, crop.least, slope=slope)
+        log.info("crop %s: slope %.2f removes %.1f %% of the training masks, on average",
+                 crop.kind, found.slope, 100 * found.removed)  # fmt: skip
+        return found.slope
+
+    def mask(self, number, load, when, mask=None):
+        """The mask of an annotated slice, as the network is to see it at the moment `when`.
+
+        Args:
+            number: of the slice among `annotated`.
+            load: how often it was loaded before.
+            when: "before" or "after" the geometric augmentation: a corruption acts at one of them.
+            mask: what it is then, uint8 `(H, W)`; None: the slice's own, or another's where labels are permuted.
+        """
+        case, z = self.annotated[number]
+        if mask is None:
+            other, there = self.annotated[self.sources[number]]
+            mask = _resized(np.asarray(self.open(other).label[there]), self.open(case).label.shape[1:])
+        corruption = self.config.corruption
+        if not isinstance(corruption, Corruption) or corruption.when != when:
+            return mask
+        load = None if corruption.resample == "frozen" else load
+        return corruption.once(mask, corrupt.generator(self.settings.seed, f"{case.id}/{z}", load), self.slope)
+
+    def _check_corruption(self):
+        """DataError where labels cannot be permuted so, or no mask would be left."""
+        if not len(self.used):
+            raise DataError(
+                f"model.corruption.fraction: drops all {len(self.annotated)} annotated slices; lower it, or add cases"
+            )
+        if not any(self.changed(number, 0).any() for number in self.used):
+            raise DataError(
+                f"model.corruption: {self._what()} empties the mask of every one of the {len(self.used)} training "
+                "slices; make it weaker, or set it to clean"
+            )
+
+    def changed(self, number, load):
+        """The mask of a slice as it is loaded, without augmentation."""
+        return self.mask(number, load, "after", self.mask(number, load, "before"))
+
+    def _what(self):
+        """The corruption in words."""
+        given = self.config.corruption.model_dump(exclude={"name"})
+        return f"{self.config.corruption.name} ({', '.join(f'{key} {value}' for key, value in given.items())})"
+
+    # --- samples ------------------------------------------------------------------------------------------------------
+
+    def samples(self):
+        """Samples `image` `(*patch, channel)` float32 and `label` `(*patch)` uint8, 0 if not annotated."""
+        labelled, cases = self.training_cases
+        numbers = {self.annotated[k][0].id: {} for k in self.used}
+        for k in self.used:
+            case, z = self.annotated[k]
+            numbers[case.id][z] = k
+        labelled = [case for case in labelled if case.id in numbers]
+        slices = {name: sorted(found) for name, found in numbers.items()}
+        draw = {True: self.patches(labelled, slices=slices), False: self.patches(cases, 1, foreground=0.0)}
+        policy, shape, config = moves(self.config), self.config.patch, self.config
+
+        def read(index):
+            annotated, place = self.streams.place(index)
+            image, _, case = draw[annotated](place)
+            rng = _MOVES(self.settings.seed, index)
+            grid = sample_grid(rng.integers(2**31), shape, policy)
+            grid = reflected(grid + corrupt.displacement(shape, config.warp_pixels, rng), shape)
+            image = warp_array(self.flat(image).astype(np.float32), grid, order=1)
+            image = image + rng.uniform(-config.intensity, config.intensity, image.shape[-1:]).astype(np.float32)
+            if not annotated:
+                return {"image": image, "label": np.zeros(shape, np.uint8)}
+            starts = draw[True].place(place)[1]
+            number, load = numbers[case.id][starts[0]], place // len(self.used)
+            mask = self.mask(number, load, "before")
+            mask = boxed_array(mask[None], [0, *starts[1:]], self.window, "edge")[0]
+            mask = warp_array(mask[..., None], grid, order=0)[..., 0]
+            return {"image": image, "label": self.mask(number, load, "after", mask)}
+
+        spec = {"image": ((*shape, len(config.modalities)), "float32"), "label": (shape, "uint8")}
+        return Samples(read, spec, self.streams.per_step)
+
+    # --- Dice of all slices together, and pictures --------------------------------------------------------------------
+
+    def validated(self):
+        return ("dice", "dice_soft")
+
+    def validation(self, model):
+        """{"dice", "dice_soft"} of all slices of the labelled validation cases together, whose masks are clean."""
+        if not self.validation_cases():
+            return {}
+        self.prepared("validation")
+        hard, soft = GlobalDice(), GlobalDice()
+        for case in self.validation_cases():
+            prepared = self.open(case)
+            found, right = self.probabilities(prepared.image), np.asarray(prepared.label) == 1
+            hard.add(found.argmax(-1), right)
+            soft.add(found[..., 1].clip(0, 1), right)
+        return {"dice": hard.value(), "dice_soft": soft.value(smooth=1.0)}
+
+    def evaluate(self, methods, part: Split = "test", seed: Seed = 0):
+        """As `SegmentationMethod.evaluate`, with Dice of all slices together, and relative to that of the first run."""
+        ours = {name: method for name, method in methods.items() if isinstance(method, LabelNoiseMethod)}
+        for method in ours.values():
+            method.totals = GlobalDice(), GlobalDice()
+        tables = super().evaluate(methods, part, seed)
+        for row in tables["evaluation"]:
+            if row["run"] in ours:
+                hard, soft = ours[row["run"]].totals
+                row |= {"Dice, all slices": hard.value(), "soft Dice, all slices": soft.value(smooth=1.0)}
+                row["relative Dice"] = hard.value() / first if (first := self.totals[0].value()) else float("nan")
+        return tables
+
+    def extra_scores(self, case, segmentation, reference, seed):
+        """No score of the case alone: it is counted in the Dice of all slices."""
+        hard, soft = self.totals
+        hard.add(np.asarray(segmentation.labels.array) == 1, reference == 1)
+        soft.add(np.asarray(segmentation.probabilities.array)[..., 1].clip(0, 1), reference == 1)
+        return {}
+
+    def previews(self):
+        """Those of `SegmentationMethod`, and corrupted masks beside clean ones."""
+        shown = super().previews()
+        if isinstance(self.config.corruption, Corruption | Permute):
+            shown["labels"] = self.changed_masks()
+        return shown
+
+    def changed_masks(self):
+        """A picture of training slices, the largest masks of different cases first, each loaded several times."""
+        self.training_cases  # noqa: B018 - finds the annotated slices
+        clean = [self.open(case).label[z] for case, z in self.annotated]
+        taken = self.picked if isinstance(self.config.corruption, Permute) else self.used
+        order = sorted(taken, key=lambda number: -np.count_nonzero(clean[number]))
+        largest = {self.annotated[number][0].id: number for number in reversed(order)}
+        rows = []
+        for number in sorted(largest.values(), key=order.index)[:_SHOWN]:
+            case, z = self.annotated[number]
+            image = np.asarray(self.open(case).image[z, ..., 0], np.float32)
+            changed = tuple(self.changed(number, load) for load in range(_LOADS))
+            rows.append(Row(f"slice {z} of {case.id}", image, np.asarray(clean[number]), changed))
+        return ChangedMasks(tuple(rows), tuple(f"epoch {load + 1}" for load in range(_LOADS)), self._what())
+
+
+def moves(config):
+    """How slices and their masks are mirrored, turned and magnified."""
+    turn, zoom = config.rotate_degrees, config.zoom
+    return Policy(flip=0.5 if config.flip else None, shift=None, rotate=(-turn, turn), scale=(1 - zoom, 1 + zoom))
+
+
+def _resized(mask, shape):
+    """A mask on a grid of another size (nearest neighbour): slices whose labels are permuted may differ in theirs."""
+    if mask.shape == tuple(shape):
+        return mask
+    y, x = (np.arange(new) * old // new for old, new in zip(mask.shape, shape, strict=True))
+    return mask[y[:, None], x]
