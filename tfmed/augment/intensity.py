@@ -24,7 +24,9 @@ def gamma(
     `deviation`, u is normal instead, around 0.
     """
     values, seed = _checked(image, seed)
-    exponent = tf.exp(_uniform(seed, 1, np.log(power), values) if deviation is None else _normal(seed, 1, deviation, values))
+    exponent = tf.exp(
+        _uniform(seed, 1, np.log(power), values) if deviation is None else _normal(seed, 1, deviation, values)
+    )
     axes = list(range(1, values.shape.rank))
     low = tf.reduce_min(values, axes, keepdims=True)
     span = tf.reduce_max(values, axes, keepdims=True) - low
@@ -49,7 +51,9 @@ def noise(image: tf.Tensor, seed: tf.Tensor, deviation: tuple[float, float] = (0
 
 
 def window(
-    image: tf.Tensor, seed: tf.Tensor, centre: tuple[float, float] = (-700.0, -500.0),
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    centre: tuple[float, float] = (-700.0, -500.0),
     width: tuple[float, float] = (1300.0, 1700.0),
 ) -> tf.Tensor:
     """Clip to a window of random centre and width, in the units of the image, and scale it to 0 .. 1."""

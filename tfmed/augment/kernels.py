@@ -39,7 +39,7 @@ def reconstructed(
             "fourier" multiplies the slice's spectrum once: by the projection-slice theorem all filters of projections
             together are one isotropic filter, here with what the two interpolations take away.
         views: angles over 180 degrees, by default one per pixel of a side; without meaning to "fourier".
-        residual: add what the kernel changes to the slice itself, which projections and interpolations then do not blur.
+        residual: add what the kernel changes to the slice itself, which no interpolation then blurs.
 
     Raises:
         ValueError: an argument is none of the above.
@@ -71,10 +71,12 @@ def drawn(seeds: tf.Tensor, kind: Kind = "both") -> tuple[tf.Tensor, tf.Tensor]:
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; {', '.join(get_args(Kind))} are available")
-    u = tf.map_fn(lambda s: tf.random.stateless_uniform((3,), s), tf.cast(seeds, tf.int64), fn_output_signature=tf.float32)
+    u = tf.map_fn(
+        lambda s: tf.random.stateless_uniform((3,), s), tf.cast(seeds, tf.int64), fn_output_signature=tf.float32
+    )
     sharp = {"sharpen": tf.ones_like(u[:, 0], bool), "smooth": tf.zeros_like(u[:, 0], bool)}.get(kind, u[:, 0] < 0.5)
 
-    def between(bounds, share):
+    def between(bounds: tuple[float, float], share: tf.Tensor) -> tf.Tensor:
         return bounds[0] + (bounds[1] - bounds[0]) * share
 
     b = tf.where(sharp, between(SHARPEN[1], u[:, 1]), between(SMOOTH[1], u[:, 1]))
@@ -83,7 +85,9 @@ def drawn(seeds: tf.Tensor, kind: Kind = "both") -> tuple[tf.Tensor, tf.Tensor]:
     return tf.where(sharp, between(SHARPEN[0], u[:, 2]), between(SMOOTH[0], u[:, 2])), b
 
 
-def _by_views(square: tf.Tensor, a: tf.Tensor, b: tf.Tensor, route: str, views: int | None, residual: bool) -> tf.Tensor:
+def _by_views(
+    square: tf.Tensor, a: tf.Tensor, b: tf.Tensor, route: str, views: int | None, residual: bool
+) -> tf.Tensor:
     side = square.shape[1]
     way: radon.Way = "direct" if route == "radon" else "gridding"
     change = a * tf.constant(radon.frequencies(side), tf.float32) ** b
@@ -106,6 +110,10 @@ def _filtered(square: tf.Tensor, a: tf.Tensor, b: tf.Tensor, residual: bool) -> 
 def _plane(side: int) -> tuple[np.ndarray, np.ndarray]:
     """(frequency as a part of Nyquist's, at most 1; gain of linear interpolation in a slice and in its projections)."""
     wide = 2 * int(np.ceil(_ROOM * side / 2))
-    y, x = np.fft.fftfreq(wide)[:, None], np.fft.rfftfreq(wide)
+    y, x = np.fft.fftfreq(wide, 1.0)[:, None], np.fft.rfftfreq(wide, 1.0)
     radius = np.hypot(y, x)
-    return np.minimum(2 * radius, 1), (np.sinc(y) * np.sinc(x) * np.sinc(radius)) ** 2
+    rho = np.minimum(2 * radius, 1)
+    # What stands for the cell of frequencies around 0 is nearly its mean of rho^b, for b from 0 to 4: with 0^b = 0 the
+    # whole cell would be kept, and so much more of a slice's mean than by projections.
+    rho[0, 0] = 0.65 * (2 / wide) / np.sqrt(np.pi)
+    return rho, (np.sinc(y) * np.sinc(x) * np.sinc(radius)) ** 2

@@ -9,9 +9,9 @@ Idea: scanners reconstruct one scan with smooth or with sharp kernels, and netwo
 other. In training a slice is projected, filtered by |w| (1 + a |w|^b) with random a and b, and projected back: a
 virtual kernel. No image of the other kernel is needed.
 
-Reproduces: Table 1, training on Mosmed-1110 by three folds: Dice of lesions 0.59 (baseline 0.56, gamma 0.61, noise 0.56,
-windowing 0.59), and Dice of the predictions for two kernels of one scan 0.92 (baseline 0.54, gamma 0.68, noise 0.79,
-windowing 0.63). 46 of the 96 masks and all 189 pairs are private. About 5 h on one GPU of 40 GB for all.
+Reproduces: Table 1, training on Mosmed-1110 by three folds: Dice of lesions 0.59 (baseline 0.56, gamma 0.61, noise
+0.56, windowing 0.59), and Dice of the predictions for two kernels of one scan 0.92 (baseline 0.54, gamma 0.68, noise
+0.79, windowing 0.63). 46 of the 96 masks and all 189 pairs are private. About 5 h on one GPU of 40 GB for all.
 
 Deviates: `route: fourier` by default, one isotropic filter of the slice's spectrum, hundreds of times faster than
 `radon`, the paper's; docs/results/fbpaug.md says how near both are. All trainings see [0, 1] from the window -1350 to
@@ -36,8 +36,8 @@ from tfmed.data.preprocess import Hounsfield
 from tfmed.data.readers import read_case
 from tfmed.data.sampling import Stream
 from tfmed.losses import segmentation as losses
-from tfmed.metrics.agreement import bland_altman
 from tfmed.metrics.aggregate import mean_and_std, wilcoxon
+from tfmed.metrics.agreement import bland_altman
 from tfmed.metrics.segmentation import dice
 from tfmed.nn.adam import Adam
 from tfmed.pictures.images import ImageGrid
@@ -64,11 +64,13 @@ class Config(SegmentationConfig):
     residual: bool = False  # add only what a kernel changes, without the blur of projections
     gamma_deviation: float = Field(0.2, ge=0, le=10)  # of log g ~ N(0, s)
     noise_deviation: float = Field(0.1, ge=0, le=10)  # on the scale 0 to 1
-    window_centre_hu: Interval = (-700.0, -500.0)  # of random windows
+    window_centre_hu: tuple[float, float] = (-700.0, -500.0)  # of random windows
     window_width_hu: tuple[float, float] = (1300.0, 1700.0)
     window_hu: Interval = (-1350.0, 150.0)  # what networks see as 0 and 1
     lesion_slices: float = Field(0.5, ge=0, le=1)  # share of samples drawn from slices with a lesion alone
-    turned: float = Field(0.5, ge=0, le=1)  # share of samples that are turned by quarters and flipped
+    turned: float = Field(
+        0.5, ge=0, le=1
+    )  # share of samples that are turned by quarters, and of those that are flipped
     pair: str = "ct_sharp"  # name of a case's image by another kernel, for consistency; cases without are not paired
     learning_rate: float = Field(1e-3, gt=0)  # of Adam
 
@@ -190,8 +192,13 @@ class FBPAugMethod(SegmentationMethod):
                 )
             if step.step == "crop" and step.fill > -900:
                 raise ValueError(f"data.preprocess: step crop fills with {step.fill:g} HU; set fill: -1000, air")
-        if config.augmentation == "windowing" and not 0 < config.window_width_hu[0] <= config.window_width_hu[1]:
-            raise ValueError(f"model.window_width_hu: {config.window_width_hu} is no range of widths above 0")
+        for name, (low, high), least in (
+            ("window_centre_hu", config.window_centre_hu, -np.inf), ("window_width_hu", config.window_width_hu, 1.0),
+        ):  # fmt: skip
+            if not least <= low <= high:
+                raise ValueError(
+                    f"model.{name}: {low:g}, {high:g} is no range, lower bound first; widths begin at 1 HU"
+                )
 
     def preprocessing(self):
         return (*super().preprocessing(), Hounsfield())
@@ -250,7 +257,9 @@ class FBPAugMethod(SegmentationMethod):
         cases = [case for part in ("validation", "train") for case in self.cases[part]][:2]
         window = self.config.window_hu
         rows = {case.id: self.kernels_of(case) for case in cases}
-        caption = f"Slices from {window[0]:g} to {window[1]:g} HU: as they are, and as virtual kernels (a, b) show them."
+        caption = (
+            f"Slices from {window[0]:g} to {window[1]:g} HU: as they are, and as virtual kernels (a, b) show them."
+        )
         notes = {name: ["as it is", *_SHOWN] for name in rows}
         return super().previews() | {"kernels": ImageGrid(rows, window, caption, notes)}
 
@@ -264,11 +273,13 @@ class FBPAugMethod(SegmentationMethod):
 
 
 def turned(image, label, draw, share):
-    """A sample, for a share of draws turned by quarters and then flipped along one axis, image and label together."""
-    if draw.random() < share:
-        square = image.shape[0] == image.shape[1]
-        quarters, axis = int(draw.integers(4)) if square else 2 * int(draw.integers(2)), int(draw.integers(2))
-        image, label = (np.flip(np.rot90(array, quarters), axis) for array in (image, label))
+    """A sample, for a share of draws turned by quarters, and for as many flipped; image and label alike."""
+    quarters, axis, (turns, flips) = int(draw.integers(4)), int(draw.integers(2)), draw.random(2) < share
+    if turns:
+        quarters = quarters if image.shape[0] == image.shape[1] else quarters // 2 * 2
+        image, label = np.rot90(image, quarters), np.rot90(label, quarters)
+    if flips:
+        image, label = np.flip(image, axis), np.flip(label, axis)
     return {"image": np.ascontiguousarray(image), "label": np.ascontiguousarray(label)}
 
 
@@ -280,7 +291,9 @@ def pairs_table(rows, runs):
     table, first = [], None
     for run in runs:
         mine = [row for row in rows if row["run"] == run]
-        columns = {name: np.array([row[name] for row in mine]) for name in mine[0] if name not in ("run", "case", "region")}
+        columns = {
+            name: np.array([row[name] for row in mine]) for name in mine[0] if name not in ("run", "case", "region")
+        }
         bias, low, high = bland_altman(columns["ml"], columns["other kernel's ml"])
         first = columns["consistency"] if first is None else first
         p = "" if run == runs[0] else min(1.0, wilcoxon(first, columns["consistency"], "greater").p * (len(runs) - 1))

@@ -1,5 +1,6 @@
 """A residual U-Net whose ways are summed, not joined, for slices of any size (Saparov et al. 2021)."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def summed_unet(
 
     Level i has two residual blocks, w_i -> w_i -> w_(i+1), on the way down and two, w_(i+1) -> w_i -> w_i, on the way
     up; between them lies a bridge w -> 2 w -> w of the last width. A residual block is norm, ReLU, convolution, twice,
-    plus its input (through a 1 x 1 convolution where the width changes). A side is halved by rounding up, and what comes
+    plus its input (through a 1 x 1 convolution where the width changes). Halves of sides are rounded up, and what comes
     up is resized bilinearly to the skip that it is added to. One channel and one class make 8,226,121 parameters.
 
     Args:
@@ -35,7 +36,7 @@ def summed_unet(
     inputs = keras.Input((*size, channels))
     x = keras.layers.Conv2D(widths[0], 3, padding="same", use_bias=False, name="first")(inputs)
     skips = []
-    for i, (width, wider) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (width, wider) in enumerate(itertools.pairwise(widths)):
         x = _blocks(x, (width, wider), norm, f"down{i}")
         skips.append(x)
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{i}")(x)

@@ -116,8 +116,27 @@ def ramp(side: int) -> np.ndarray:
 
 @functools.cache
 def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Uncompiled, the loops over views keep all their places in memory and take several times as long."""
-    return tf.function(function, jit_compile=True, autograph=False)
+    """A linear function of a tensor, compiled: uncompiled, loops over views take several times as long, and memory.
+
+    Its gradient is compiled as a whole too: what loops keep for it cannot leave what XLA compiled.
+    """
+
+    def adjoint(values: tf.Tensor, upstream: tf.Tensor, *rest: int) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            found = function(values, *rest)
+        return tape.gradient(found, values, upstream)
+
+    forth, back = (tf.function(one, jit_compile=True, autograph=False) for one in (function, adjoint))
+
+    def call(values: tf.Tensor, *rest: int) -> tf.Tensor:
+        @tf.custom_gradient
+        def linear(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            return forth(values, *rest), lambda upstream: back(values, upstream, *rest)
+
+        return linear(values)
+
+    return call
 
 
 def _project(slices: tf.Tensor, views: int) -> tf.Tensor:
@@ -246,7 +265,8 @@ class _Lines:
         """What linear interpolation does to these frequencies: of slices (two axes), or of projections (one)."""
         if axes == 1:
             return np.sinc(self.radius)[None] ** 2
-        return (np.sinc(self.x) * np.sinc(self.y)) ** 2
+        # The highest frequency has no partner of the other sign, and would leak from one slice of a pair to the other.
+        return (np.sinc(self.x) * np.sinc(self.y)) ** 2 * (np.abs(self.radius) < 0.5)
 
     @functools.cached_property
     def _axes(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -270,7 +290,8 @@ class _Lines:
 def _kernel(away: np.ndarray) -> np.ndarray:
     """Kaiser-Bessel kernel at some distance from its middle, in points of the fine grid."""
     inside = np.clip(1 - (2 * away / _TAPS) ** 2, 0, None)
-    return np.where(np.abs(away) <= _TAPS / 2, np.i0(_BETA * np.sqrt(inside)) / _TAPS, 0)
+    # Nothing at its very ends: of the taps of a point on the grid one end is read and the other is not.
+    return np.where(np.abs(away) < _TAPS / 2, np.i0(_BETA * np.sqrt(inside)) / _TAPS, 0)
 
 
 @functools.lru_cache(maxsize=16)
@@ -294,4 +315,6 @@ def _check(values: tf.Tensor, views: int, way: str) -> None:
     if views is None or views < 1:
         raise ValueError(f"views is {views}; at least one is needed, and their number is static")
     if values.dtype != tf.float32 and not (way == "direct" and values.dtype == tf.float64):
-        raise ValueError(f"values of dtype {values.dtype.name}; {way} takes float32" + (" or float64" * (way == "direct")))
+        raise ValueError(
+            f"values of dtype {values.dtype.name}; {way} takes float32" + (" or float64" * (way == "direct"))
+        )

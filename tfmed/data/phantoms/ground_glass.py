@@ -42,9 +42,9 @@ def ground_glass(
     radius_mm=(12.0, 32.0),
     field_of_view_mm=360.0,
     length_mm=300.0,
-    noise_hu=60.0,
-    softness=0.8,
-    sharpness=1.5,
+    noise_hu=80.0,
+    softness=0.5,
+    sharpness=0.8,
 ):
     """A phantom of lesions in two kernels; a pure function of its arguments.
 

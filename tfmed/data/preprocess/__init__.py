@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Orient", "PercentileScale", "Resample", "Step", "VERSION",
-    "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph", "run_together",
-    "split_for_graph",
+    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Orient", "PercentileScale", "Resample", "Step",
+    "VERSION", "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph",
+    "run_together", "split_for_graph",
 ]  # fmt: skip
 
 

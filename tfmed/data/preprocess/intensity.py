@@ -44,9 +44,9 @@ class Window(Strict):
 
 
 class Hounsfield(Strict):
-    """Refuse an image that is not in HU, and cut what is: padding below air, metal above `most_hu`. Labels pass through.
+    """Refuse an image that is not in HU, and cut one that is at -1000 (padding) and `most_hu` (metal); labels pass.
 
-    A CT that shows any air has voxels below `air_below_hu`; images scaled to 0 .. 255 or shifted to begin at 0 have not.
+    A CT that shows any air has voxels below `air_below_hu`; one scaled to 0 .. 255, or shifted to begin at 0, has not.
     """
 
     step: Literal["hounsfield"] = "hounsfield"

@@ -15,12 +15,12 @@ def phantom_ground_glass(
     radius_mm: tuple[float, float] = (12.0, 32.0),
     field_of_view_mm: float = 360.0,
     length_mm: float = 300.0,
-    noise_hu: float = 60.0,
-    softness: float = 0.8,
-    sharpness: float = 1.5,
+    noise_hu: float = 80.0,
+    softness: float = 0.5,
+    sharpness: float = 0.8,
     unlabelled: int = 0,
 ) -> list[Case]:
-    """Phantom chest CTs (image "ct", a soft kernel, and "ct_sharp", the same scan by a sharp one) with lesions labelled.
+    """Phantom chest CTs (image "ct", a soft kernel; "ct_sharp", a sharp one of the same scan), lesions labelled.
 
     Args:
         root: ignored.
