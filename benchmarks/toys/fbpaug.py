@@ -42,7 +42,7 @@ def trained(seed, name, steps):
     keras.utils.set_random_seed(seed)
     stage = next(iter(method.stages()))
     model = stage.model()
-    step = tf.function(model.train_step)
+    step = tf.function(model.train_step, autograph=False)
     for batch in stage.train().batches(0, steps):
         step(batch)
     method.models[stage.name] = model
