@@ -77,9 +77,8 @@ def agreement(hu):
     side = hu.shape[1]
     away = np.hypot(*(np.mgrid[:side, :side] - side // 2))
     circle, whole = away < side // 2 - 1, np.ones((side, side), bool)
-    print(
-        "\n| kernel (a, b) | route | circle, dB | whole slice, dB | window, dB | correlation |\n|---|---|---|---|---|---|"
-    )
+    print("\n| kernel (a, b) | route | circle, dB | whole slice, dB | window, dB | correlation |")
+    print("|---|---|---|---|---|---|")
     for a, b in KERNELS:
         numbers = [tf.fill([len(hu)], float(value)) for value in (a, b)]
         exact = kernels.reconstructed(hu, *numbers, "radon").numpy()
@@ -105,25 +104,34 @@ def main():
     print(f"{o.batch} slices, {o.side} x {o.side}, {o.views} angles\n")
     print("| | tfmed, ms | scikit-image, ms | ratio (quartiles) |\n|---|---|---|---|")
     batch = tf.constant(values)
+    away = np.hypot(*(np.mgrid[: o.side, : o.side] - o.side // 2))
+
+    def their_radon():
+        return projected(values[0], degrees, circle=True)
+
     for way in ("gridding", "direct"):
-        forth = tf.function(lambda x, way=way: radon.radon(x, o.views, way))
-        back = tf.function(lambda s, way=way: radon.filtered_back_projection(s, None, way))
+        forth = tf.function(lambda x, way=way: radon.radon(x, o.views, way), autograph=False)
+        back = tf.function(lambda s, way=way: radon.filtered_back_projection(s, None, way), autograph=False)
         made = forth(batch)
-        row(f"radon, {way}", lambda f=forth: f(batch).numpy(), lambda: projected(values[0], degrees, circle=True),
-            o.rounds, o.batch)  # fmt: skip
-        row(f"FBP, {way}", lambda f=back, m=made: f(m).numpy(), lambda: iradon(sinogram, degrees, circle=True),
-            o.rounds, o.batch)  # fmt: skip
-        row(f"both, {way}", lambda f=forth, g=back: g(f(batch)).numpy(),
-            lambda: iradon(projected(values[0], degrees, circle=True), degrees, circle=True), o.rounds, o.batch)  # fmt: skip
-        inner = radon.circle(o.side) * (np.hypot(*(np.mgrid[: o.side, : o.side] - o.side // 2)) < o.side // 2 - 1)
-        off = [np.linalg.norm((a - b) * c) / np.linalg.norm(b * c) for a, b, c in (
-            (made[0].numpy().T, sinogram, 1), (back(made)[0].numpy(), image, inner))]  # fmt: skip
+        sides = {
+            "radon": (lambda f=forth: f(batch).numpy(), their_radon),
+            "FBP": (lambda f=back, m=made: f(m).numpy(), lambda: iradon(sinogram, degrees, circle=True)),
+            "both": (
+                lambda f=forth, g=back: g(f(batch)).numpy(),
+                lambda: iradon(their_radon(), degrees, circle=True),
+            ),
+        }
+        for name, (ours, theirs) in sides.items():
+            row(f"{name}, {way}", ours, theirs, o.rounds, o.batch)
+        pairs = (made[0].numpy().T, sinogram), (back(made)[0].numpy(), image * (away < o.side // 2 - 1))
+        found = (pairs[1][0] * (away < o.side // 2 - 1), pairs[1][1])
+        off = [np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in (pairs[0], found)]
         print(f"relative difference, {way}: sinogram {off[0]:.1e}, reconstruction of it {off[1]:.1e}")
     hu = slices(AUGMENTED, 8)
     a, b = tf.fill([8], 30.0), tf.fill([8], 3.0)
     for count in (1, 8):
         part = tf.constant(hu[:count])
-        fourier = tf.function(lambda x: kernels.reconstructed(x, a[: len(x)], b[: len(x)]))
+        fourier = tf.function(lambda x: kernels.reconstructed(x, a[: x.shape[0]], b[: x.shape[0]]), autograph=False)
         row(f"FBPAug, {count} x {AUGMENTED} x {AUGMENTED}, fourier", lambda f=fourier, p=part: f(p).numpy(),
             lambda: by_scikit_image(hu[0], 30.0, 3.0), o.rounds, count)  # fmt: skip
     agreement(hu[:4])

@@ -96,6 +96,7 @@ def test_a_slice_does_not_depend_on_its_batch(way):
         np.testing.assert_allclose(radon.filtered_back_projection(alone, way=way)[0], back[k], atol=1e-5)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("way", ["direct", "gridding"])
 def test_graphs_with_unknown_batch_and_gradients(way):
     """The gradient of a linear operation is its adjoint: <A x, y> = <x, A' y>."""
