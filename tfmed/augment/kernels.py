@@ -108,7 +108,7 @@ def _filtered(square: tf.Tensor, a: tf.Tensor, b: tf.Tensor, residual: bool) -> 
 
 @functools.lru_cache(maxsize=8)
 def _plane(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(log of the frequency as a part of Nyquist's, at most 1; gain of linear interpolation in slice and projections)."""
+    """(log of the frequency as a part of Nyquist's, at most 1; gain of interpolation in slice and projections)."""
     wide = 2 * int(np.ceil(_ROOM * side / 2))
     y, x = np.fft.fftfreq(wide, 1.0)[:, None], np.fft.rfftfreq(wide, 1.0)
     radius = np.hypot(y, x)
