@@ -113,3 +113,31 @@ def test_a_bias_field_is_smooth_and_bounded():
     field = intensity.bias_field(np.ones((3, 40, 50, 1), "float32"), SEEDS, 0.3).numpy()
     assert np.abs(np.log(field)).max() <= 0.3 and field.std() > 0.02
     assert np.abs(np.diff(field, axis=1)).max() < 0.05
+
+
+def test_gamma_of_a_normal_exponent():
+    """log g ~ N(0, s): the same image by many seeds."""
+    middle = np.tile(np.float32([0.0, 0.5, 1.0]).reshape(1, 3, 1, 1), (300, 1, 1, 1))
+    changed = tf.function(intensity.gamma)(middle, np.arange(300), deviation=0.2).numpy()[:, 1, 0, 0]
+    logs = np.log(np.log(changed) / np.log(0.5))
+    assert abs(logs.mean()) < 0.04 and logs.std() == pytest.approx(0.2, rel=0.15)
+
+
+def test_a_random_window_lies_in_its_ranges():
+    """Where values become 0 and 1 tells its centre and width."""
+    ramp = np.tile(np.linspace(-2000, 1000, 3001, dtype=np.float32).reshape(1, -1, 1, 1), (100, 1, 1, 1))
+    found = tf.function(intensity.window)(ramp, np.arange(100)).numpy()[:, :, 0, 0]
+    low = np.array([ramp[0, np.flatnonzero(row > 0)[0] - 1, 0, 0] for row in found])
+    high = np.array([ramp[0, np.flatnonzero(row >= 1)[0], 0, 0] for row in found])
+    centre, width = (low + high) / 2, high - low
+    assert found.min() == 0 and found.max() == 1
+    assert -702 < centre.min() < -680 and -520 < centre.max() < -498
+    assert 1298 < width.min() < 1320 and 1680 < width.max() < 1702
+
+
+def test_chosen_changes_a_share():
+    images = np.zeros((300, 2, 2, 1), np.float32)
+    for share, low, high in ((0.0, 0, 0), (0.3, 0.22, 0.38), (1.0, 1, 1)):
+        found = tf.function(intensity.chosen)(np.arange(300), share, images + 1, images).numpy()
+        assert set(np.unique(found)) <= {0, 1} and low <= found.mean() <= high
+        assert (found.std((1, 2, 3)) == 0).all()

@@ -16,6 +16,7 @@ from tfmed.data.preprocess import (
     Crop,
     CropForeground,
     Equalize,
+    Hounsfield,
     Orient,
     Resample,
     Window,
@@ -347,3 +348,33 @@ def _by_simpleitk(volume, shape, affine, is_label):
 def test_impossible_steps_are_refused(step):
     with pytest.raises(pydantic.ValidationError):
         STEP.validate_python(step)
+
+
+# --- HU ---------------------------------------------------------------------------------------------------------------
+
+
+def test_hounsfield_cuts_a_ct_and_leaves_labels():
+    array = np.array([-3024, -1000, -400, 40, 9000], np.int16).reshape(1, 1, 5)
+    step, volume = Hounsfield(), Volume(array, np.eye(4))
+    found = step.apply(volume)
+    assert found.array.dtype == np.float32 and found.array.ravel().tolist() == [-1000, -1000, -400, 40, 3000]
+    np.testing.assert_array_equal(step.graph(tf.constant(array, tf.float32)), found.array)
+    assert step.apply(volume, is_label=True) is volume
+
+
+@pytest.mark.parametrize("values", [[0, 1024, 4095], [0, 0.5, 1], [-3.0, 0, 3], [-500, 100, 100]])
+def test_what_is_not_in_hu_is_refused(values):
+    array = np.array(values, np.float32).reshape(1, 1, 3)
+    with pytest.raises(DataError, match=f"lowest value is {min(values):g}.*RescaleIntercept"):
+        Hounsfield().apply(Volume(array, np.eye(4)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not scaled or shifted"):
+        Hounsfield().graph(tf.constant(array))
+
+
+def test_an_axis_without_a_voxel_size_stays():
+    """In the plane 1 mm, along z as it is."""
+    volume = Volume(np.random.default_rng(0).normal(size=(5, 8, 6)), np.diag([0.5, 2.0, 7.0, 1.0]))
+    found = Resample(spacing_mm=(None, 1.0, 1.0)).apply(volume)
+    assert found.shape == (5, 16, 3) and found.spacing == pytest.approx((7.0, 1.0, 1.0))
+    same = Resample(spacing_mm=(None, None, None)).apply(volume)
+    np.testing.assert_array_equal(same.array, volume.array.astype(np.float32))

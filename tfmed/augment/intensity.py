@@ -15,13 +15,18 @@ import tensorflow as tf
 from tfmed.ops import elastic
 
 
-def gamma(image: tf.Tensor, seed: tf.Tensor, power: tuple[float, float] = (0.7, 1.5)) -> tf.Tensor:
+def gamma(
+    image: tf.Tensor, seed: tf.Tensor, power: tuple[float, float] = (0.7, 1.5), deviation: float | None = None
+) -> tf.Tensor:
     """Bend the values between an image's own minimum and maximum, which stay: `low + span * ((v - low) / span)^g`.
 
-    g = exp(u), with u uniform between the logarithms of `power`, so that brightening and darkening balance.
+    g = exp(u), with u uniform between the logarithms of `power`, so that brightening and darkening balance; with a
+    `deviation`, u is normal instead, around 0.
     """
     values, seed = _checked(image, seed)
-    exponent = tf.exp(_uniform(seed, 1, np.log(power), values))
+    exponent = tf.exp(
+        _uniform(seed, 1, np.log(power), values) if deviation is None else _normal(seed, 1, deviation, values)
+    )
     axes = list(range(1, values.shape.rank))
     low = tf.reduce_min(values, axes, keepdims=True)
     span = tf.reduce_max(values, axes, keepdims=True) - low
@@ -43,6 +48,25 @@ def noise(image: tf.Tensor, seed: tf.Tensor, deviation: tuple[float, float] = (0
     shape = tf.shape(values)[1:]
     white = _each(seed, lambda s: tf.random.stateless_normal(shape, s + [0, 4]))
     return tf.cast(values + _uniform(seed, 3, deviation, values) * tf.ensure_shape(white, values.shape), image.dtype)
+
+
+def window(
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    centre: tuple[float, float] = (-700.0, -500.0),
+    width: tuple[float, float] = (1300.0, 1700.0),
+) -> tf.Tensor:
+    """Clip to a window of random centre and width, in the units of the image, and scale it to 0 .. 1."""
+    values, seed = _checked(image, seed)
+    extent = _uniform(seed, 8, width, values)
+    low = _uniform(seed, 7, centre, values) - extent / 2
+    return tf.cast(tf.clip_by_value((values - low) / extent, 0, 1), image.dtype)
+
+
+def chosen(seed: tf.Tensor, share: float, changed: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """`changed` for a share of the images, each by its own seed, and `image` for the others."""
+    values, seed = _checked(image, seed)
+    return tf.where(_uniform(seed, 9, (0.0, 1.0), values) < share, changed, image)
 
 
 def blur(image: tf.Tensor, seed: tf.Tensor, sigma: tuple[float, float] = (0.5, 1.0)) -> tf.Tensor:
@@ -86,7 +110,7 @@ def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
     if seed.shape.rank != 2 or seed.shape[1] != 2:
         raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
-    # The second number also tells the draws of the functions apart (1 to 6, see `tag`).
+    # The second number also tells the draws of the functions apart (1 to 9, see `tag`).
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 
@@ -99,3 +123,9 @@ def _uniform(seed: tf.Tensor, tag: int, bounds: Iterable[float], values: tf.Tens
     low, high = (float(bound) for bound in bounds)
     drawn = _each(seed, lambda s: tf.random.stateless_uniform((), s + [0, tag], 0.0, 1.0))
     return tf.reshape(low + (high - low) * drawn, [-1] + [1] * (values.shape.rank - 1))
+
+
+def _normal(seed: tf.Tensor, tag: int, deviation: float, values: tf.Tensor) -> tf.Tensor:
+    """One normal draw around 0 per image, shaped to multiply the images."""
+    drawn = _each(seed, lambda s: tf.random.stateless_normal((), s + [0, tag]))
+    return tf.reshape(float(deviation) * drawn, [-1] + [1] * (values.shape.rank - 1))

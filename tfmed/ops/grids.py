@@ -106,9 +106,12 @@ def _directions(affine: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.stack(nearest), tf.stack(forward)
 
 
-def spaced(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
-    """The grid resampled to a voxel size (z, y, x), linearly, over the same field of view."""
-    count = tf.cast(grid.shape, tf.float64) * grid.spacing_mm / tf.constant(spacing_mm, tf.float64)
+def spaced(grid: Grid, spacing_mm: Sequence[float | None]) -> Grid:
+    """The grid resampled to a voxel size (z, y, x), linearly, over the same field of view; None: the axis stays."""
+    wanted = tf.stack(
+        [grid.spacing_mm[i] if new is None else tf.cast(new, tf.float64) for i, new in enumerate(spacing_mm)]
+    )
+    count = tf.cast(grid.shape, tf.float64) * grid.spacing_mm / wanted
     return resampled(grid, tf.cast(tf.maximum(tf.round(count), 1.0), tf.int32))
 
 

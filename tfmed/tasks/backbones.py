@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet, compressed_unet
+from tfmed.nn.summed_unet import summed_unet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
 from tfmed.nn.vnet import vnet
@@ -134,6 +135,24 @@ class VNet(Backbone):
         return vnet(channels, classes, seed=seed, **self.model_dump(exclude={"name"}))
 
 
+class SummedUNet(Backbone):
+    """The residual U-Net with summed skips of FBPAug (Saparov et al. 2021), for slices of any size. 2-D."""
+
+    levels_by = "widths"
+    name: Literal["summed_unet"] = "summed_unet"
+    widths: Layers = Field((8, 16, 32, 64, 128, 256), min_length=2)  # channels per level, and of the bridge
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+
+    def multiple(self, axes):
+        """Any side will do."""
+        _check_axes(self.name, axes, 2)
+        return (1,) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return summed_unet(channels, classes, **self.model_dump(exclude={"name"}))
+
+
 class AUNet(Backbone):
     """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
 
@@ -194,6 +213,7 @@ Network = Annotated[
     | Annotated[CompressedUNet, pydantic.Tag(TAG + "compressed_unet")]
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
+    | Annotated[SummedUNet, pydantic.Tag(TAG + "summed_unet")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]
     | Annotated[VNet, pydantic.Tag(TAG + "vnet")],
     pydantic.Discriminator(name_tag),

@@ -18,14 +18,16 @@ from tfmed.io.volume import Volume
 from .brain_tumour import MODALITIES, brain_tumour
 from .chest_ct import chest_ct
 from .connectome import connectome
+from .ground_glass import ground_glass
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
 from .pelvis import pelvis
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-REGISTRY = {f.__name__: f for f in (brain_tumour, chest_ct, connectome, left_atrium, liver_ct, lung_lesion, pelvis)}
-_IMAGES = {"brain_tumour": MODALITIES, "pelvis": ("mr", "mrcat", "ct")}
+_PHANTOMS = (brain_tumour, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, pelvis)
+REGISTRY = {function.__name__: function for function in _PHANTOMS}
+_IMAGES = {"brain_tumour": MODALITIES, "ground_glass": ("soft", "sharp"), "pelvis": ("mr", "mrcat", "ct")}
 _SCHEME = "phantom:"
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "brain_tumour",
     "chest_ct",
     "connectome",
+    "ground_glass",
     "is_address",
     "left_atrium",
     "liver_ct",

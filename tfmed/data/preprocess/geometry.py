@@ -40,11 +40,12 @@ class Orient(Strict):
 class Resample(Strict):
     """Resample to a voxel size in mm, or to a number of voxels over the same field of view; both in (z, y, x) order.
 
+    A voxel size of null leaves its axis as it is.
     Images are interpolated linearly and come out as float32, labels by nearest neighbour in their own dtype.
     """
 
     step: Literal["resample"] = "resample"
-    spacing_mm: tuple[SizeMm, SizeMm, SizeMm] | None = None
+    spacing_mm: tuple[SizeMm | None, SizeMm | None, SizeMm | None] | None = None
     shape: tuple[Voxels, Voxels, Voxels] | None = None
 
     @pydantic.model_validator(mode="after")
@@ -56,7 +57,7 @@ class Resample(Strict):
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         spacing = self.spacing_mm or (1.0, 1.0, 1.0)  # one of the two is given
         shape = self.shape or tuple(
-            max(1, round(count * old / new))
+            max(1, round(count * old / (new or old)))
             for count, old, new in zip(volume.shape, volume.spacing, spacing, strict=True)
         )
         return resample(volume, shape, is_label)

@@ -43,6 +43,39 @@ class Window(Strict):
         return (values - bottom) * np.float32((high - low) / (top - bottom)) + np.float32(low)
 
 
+class Hounsfield(Strict):
+    """Refuse an image that is not in HU, and cut one that is at -1000 (padding) and `most_hu` (metal); labels pass.
+
+    A CT that shows any air has voxels below `air_below_hu`; one scaled to 0 .. 255, or shifted to begin at 0, has not.
+    """
+
+    step: Literal["hounsfield"] = "hounsfield"
+    air_below_hu: float = -500.0
+    most_hu: float = 3000.0
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if is_label:
+            return volume
+        if volume.array.size and volume.array.min() >= self.air_below_hu:
+            raise DataError(f"hounsfield: {self._message(f'{volume.array.min():g}')}")
+        return volume.replace(array=np.clip(volume.array.astype(np.float32), -1000, self.most_hu))
+
+    def graph(self, image: Any) -> Any:
+        """The same of a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        has_air = tf.reduce_min(image) < self.air_below_hu
+        return tf.clip_by_value(checked(image, has_air, f"image: {self._message('more')}"), -1000, self.most_hu)
+
+    def _message(self, lowest: str) -> str:
+        return (
+            f"the lowest value is {lowest}, and air in a CT lies near -1000 HU; give the image in HU (stored value * "
+            "RescaleSlope + RescaleIntercept), not scaled or shifted"
+        )
+
+
 class ZScore(Strict):
     """Subtract the mean and divide by the standard deviation of an image; float32. Labels pass through."""
 

@@ -30,6 +30,7 @@ from .lidc_idri import lidc_idri
 from .lits import lits
 from .luna16 import luna16
 from .modality_folders import modality_folders
+from .mosmed import mosmed
 from .msd import msd
 from .nifti_folder import nifti_folder
 from .nlst import nlst
@@ -37,6 +38,7 @@ from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_chest_ct import phantom_chest_ct
 from .phantom_connectome import phantom_connectome
+from .phantom_ground_glass import phantom_ground_glass
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
@@ -46,9 +48,9 @@ _SOURCES = {
     function.__name__: function
     for function in (
         brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, image_pairs, kits19, la2018,
-        lidc_idri, lits, luna16, modality_folders, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour,
-        phantom_chest_ct, phantom_connectome, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
-        phantom_pelvis,
+        lidc_idri, lits, luna16, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour,
+        phantom_chest_ct, phantom_connectome, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct,
+        phantom_lung_lesion, phantom_pelvis,
     )
 }  # fmt: skip
 
