@@ -98,15 +98,15 @@ def shift(mask: np.ndarray, pixels: int, axis: int = 1) -> np.ndarray:
     return _as(mask, moved)
 
 
-def _along(axis: int, part: slice) -> tuple[slice, slice]:
-    return (part, slice(None)) if axis == 0 else (slice(None), part)
+def _along(axis: int, kept: slice) -> tuple[slice, slice]:
+    return (kept, slice(None)) if axis == 0 else (slice(None), kept)
 
 
 # --- crop -------------------------------------------------------------------------------------------------------------
 
 
 def components(mask: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """(bounding box, the component's pixels within it) of each connected part; parts one dilation apart are one."""
+    """(bounding box, the component's pixels within it) of each connected component; one dilation apart is connected."""
     found = _checked(mask)
     numbers, _ = ndimage.label(ndimage.binary_dilation(found))
     numbers[~found] = 0
@@ -120,9 +120,9 @@ def crop_left(mask: np.ndarray, fraction: float = 0.5) -> np.ndarray:
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction lies between 0 and 1, not {fraction}")
     kept = _checked(mask).copy()
-    for box, part in components(mask):
-        columns = int(np.rint(fraction * part.shape[1]))
-        kept[box][:, :columns] &= ~part[:, :columns]
+    for box, component in components(mask):
+        columns = int(np.rint(fraction * component.shape[1]))
+        kept[box][:, :columns] &= ~component[:, :columns]
     return _as(mask, kept)
 
 
@@ -139,9 +139,9 @@ def crop_rectangle(
     """
     slope = SLOPES.get(least, 0.0) if slope is None else slope
     kept = _checked(mask).copy()
-    for box, part in components(mask):
-        (top, left), (bottom, right) = _rectangles(part.shape, draw.random(4), least, slope)
-        kept[box][top:bottom, left:right] &= ~part[top:bottom, left:right]
+    for box, component in components(mask):
+        (top, left), (bottom, right) = _rectangles(component.shape, draw.random(4), least, slope)
+        kept[box][top:bottom, left:right] &= ~component[top:bottom, left:right]
     return _as(mask, kept)
 
 
@@ -194,14 +194,14 @@ def calibrated(
     Raises:
         ValueError: all masks are empty.
     """
-    parts = [[part for _, part in components(mask)] for mask in masks[:: -(-len(masks) // 200) or 1]]
-    parts = [found for found in parts if found]
-    if not parts:
+    sets = [[component for _, component in components(mask)] for mask in masks[:: -(-len(masks) // 200) or 1]]
+    sets = [found for found in sets if found]
+    if not sets:
         raise ValueError("every mask is empty; a crop has nothing to be calibrated on")
-    draw, count = generator(0, "calibration"), sum(map(len, parts))
+    draw, count = generator(0, "calibration"), sum(map(len, sets))
     draws = max(20, -(-5000 // count)) if draws is None else draws
-    sums = [[np.pad(part.cumsum(0).cumsum(1), ((1, 0), (1, 0))) for part in found] for found in parts]
-    numbers = [[draw.random((draws, 4)) for _ in found] for found in parts]
+    sums = [[np.pad(component.cumsum(0).cumsum(1), ((1, 0), (1, 0))) for component in found] for found in sets]
+    numbers = [[draw.random((draws, 4)) for _ in found] for found in sets]
 
     def removed(slope: float) -> float:
         shares = []
