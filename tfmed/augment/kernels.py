@@ -98,7 +98,7 @@ def _by_views(
 
 def _filtered(square: tf.Tensor, a: tf.Tensor, b: tf.Tensor, residual: bool) -> tf.Tensor:
     side = square.shape[1]
-    log_rho, interpolated = (tf.constant(part, tf.float32) for part in _plane(side))
+    log_rho, interpolated = (tf.constant(plane, tf.float32) for plane in _plane(side))
     change = a[..., None] * tf.exp(b[..., None] * log_rho) * interpolated  # rho^b, several times as fast
     wide = 2 * (log_rho.shape[1] - 1)
     spectrum = tf.signal.rfft2d(square, [wide, wide])
