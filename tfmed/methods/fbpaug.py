@@ -35,6 +35,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Hounsfield
 from tfmed.data.readers import read_case
 from tfmed.data.sampling import Stream
+from tfmed.engine.abilities import Seed, Split
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.aggregate import mean_and_std, wilcoxon
 from tfmed.metrics.agreement import bland_altman
@@ -244,7 +245,7 @@ class FBPAugMethod(SegmentationMethod):
             "other kernel's ml": float(second.sum() * litres),
         } for name in self.config.scored}  # fmt: skip
 
-    def evaluate(self, methods, part="test", seed=0):
+    def evaluate(self, methods, part: Split = "test", seed: Seed = 0):
         """As `SegmentationMethod.evaluate`, with a table "pairs" of what two kernels of one scan agree in."""
         found = super().evaluate(methods, part, seed)
         rows = [row for row in found["cases"] if "consistency" in row]

@@ -42,12 +42,12 @@ def mosmed(root: PathLike | None = None, all_studies: bool = False) -> list[Case
     ]  # fmt: skip
 
 
-def _named(base, part):
+def _named(base, kind):
     """{study: file} below a folder."""
     found = {}
-    for path in sorted((base / part).rglob("*")):
+    for path in sorted((base / kind).rglob("*")):
         match = _NAME.fullmatch(path.name)
-        if match is None or hidden(path, base) or bool(match[2]) != (part == "masks"):
+        if match is None or hidden(path, base) or bool(match[2]) != (kind == "masks"):
             continue
         if match[1] in found:
             raise DataError(f"{path}: {match[1]} stands twice, also as {found[match[1]]}; remove one")
