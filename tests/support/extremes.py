@@ -15,7 +15,7 @@ OTHERS = ("", "no such choice", True, None, [], {}, [[]], {"x": 1}, [1] * 9, ["x
 # What must be given to settings that do not all have defaults, by their tag or class.
 NEEDED = {"crop": {"shape": [8, 8, 8]}, "resample": {"spacing_mm": [1, 1, 1]},
           "EarlyStoppingConfig": {"metric": "loss"},
-          "Scans": {"source": "phantom_chest_ct"}}  # fmt: skip
+          "MoreCases": {"source": "phantom_chest_ct"}}  # fmt: skip
 TAGS = ("name", "step")  # what tells the members of a union of settings apart
 
 
@@ -42,7 +42,8 @@ def fields(section):
             if type(value) is not kind:
                 tag = next((tag for tag in TAGS if tag in kind.model_fields), None)
                 word = kind.model_fields[tag].default if tag else kind.__name__
-                there = ({tag: word} if tag else {}) | NEEDED.get(word, {})
+                needed = {key: given for key, given in NEEDED.get(word, {}).items() if key in kind.model_fields}
+                there = ({tag: word} if tag else {}) | needed
                 yield from _below(name, kind(**there), [there] if tag == "step" else there)
         yield [(name, None)], value
 

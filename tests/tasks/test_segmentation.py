@@ -49,7 +49,7 @@ KINDS = {
         "model.mc_passes=3",
     ),
     "volumes": (
-        "data.preprocess=[{step: orient, to: LPS}, {step: resample, spacing_mm: [1.5, 1.0, 1.25]}, {step: zscore}]",
+        "data.preprocess=[{step: orient, to: LPS}, {step: resample, spacing_mm: [16, 7, 4]}, {step: zscore}]",
         "model.patch=[4, 16, 16]",
         "model.network={name: unet, widths: [4, 8], factors: [1, 2, 2], norm: instance}",
         "model.flips=[x]",

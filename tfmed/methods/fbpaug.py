@@ -230,7 +230,7 @@ class FBPAugMethod(SegmentationMethod):
         other = case.images.get(self.config.pair)
         return None if other is None else dataclasses.replace(case, images={name: other})
 
-    def extra_scores(self, case, segmentation, seed):
+    def extra_scores(self, case, segmentation, reference, seed):
         """Of a case with two kernels: Dice of both predictions, their volumes, and Dice of the other one."""
         pair = self.pair_of(case)
         if pair is None:
