@@ -26,7 +26,7 @@ MODULES = {  # distribution -> what it is imported as, where the names differ
     "pyyaml": "yaml", "jinja2": "jinja2", "keras-cv": "keras_cv", "tensorflow-addons": "tensorflow_addons",
     "tensorflow-gan": "tensorflow_gan", "tensorflow-probability": "tensorflow_probability",
     "tensorflow-metadata": "tensorflow_metadata", "protobuf": "google.protobuf", "pillow": "PIL",
-    "opencv-python": "cv2", "pytest-xdist": "xdist", "bctpy": "bct",
+    "opencv-python": "cv2", "pytest-xdist": "xdist", "bctpy": "bct", "mlflow-skinny": "mlflow",
 }  # fmt: skip
 
 

@@ -383,5 +383,5 @@ def test_the_variants_of_the_paper_are_settings():
     assert {one.model.segmenter.name for one in found.values()} == set(MODELS)
     assert {one.model.loss for one in found.values()} == {
         "dice", "cross_entropy", "absolute_error", "noise_robust_dice"}  # fmt: skip
-    assert found["mean_teacher_labels_1"].data.labelled_share == 0.01
-    assert found["mean_teacher"].train.batch_size == 2 * tfmed.load_config(REPOSITORY / CONFIG).train.batch_size
+    assert found["teacher_labels_1"].data.labelled_share == 0.01
+    assert found["teacher"].train.batch_size == 2 * tfmed.load_config(REPOSITORY / CONFIG).train.batch_size

@@ -58,7 +58,7 @@ class SegmentationConfig(MethodConfig):
         first = [found[0] for found in numbers if found]
         if len(first) == len(numbers):
             given = values.get("label_values")
-            if given is not None and tuple(given) != (0, *first):
+            if given is not None and given not in ((0, *first), [0, *first]):
                 raise ValueError(f"label_values: labels make them {[0, *first]}; give labels alone")
             known = {"regions": {name: (one,) for name, one in zip(labels, first, strict=True)}}
             return known | values | {"label_values": (0, *first)}
