@@ -89,7 +89,7 @@ class TestHarness(MethodHarness):
         assert again["Dice, all slices"] == rows[0]["Dice, all slices"]  # counted once
 
 
-@pytest.mark.parametrize("segmenter", ["autoencoder", "mean_teacher"])
+@pytest.mark.parametrize("segmenter", ["autoencoder", "teacher"])
 def test_the_other_segmenters_train(segmenter):
     class Harness(MethodHarness):
         config = f"configs/label_noise/{segmenter}.yaml"
@@ -98,7 +98,7 @@ def test_the_other_segmenters_train(segmenter):
     harness = Harness()
     harness.test_builds()
     harness.test_one_update_lowers_its_loss()
-    if segmenter == "mean_teacher":
+    if segmenter == "teacher":
         harness.test_two_replicas_equal_one()
 
 

@@ -246,7 +246,9 @@ def test_files_are_called_by_the_patient(scans):
     for place in ("s1/PRE", "s2/PRE", "s2/POST", "x"):
         write_volume(scan(), scans / place / "FLAIR.nii.gz")
         paths.append(str(scans / place / "FLAIR.nii.gz"))
-    assert [name for name, _ in inputs(paths, ("flair",))] == ["s1_PRE", "s2_PRE", "POST", "x"]
+    wanted = ["s1_PRE_FLAIR", "s2_PRE_FLAIR", "s2_POST_FLAIR", f"{scans.name}_x_FLAIR"]
+    assert [name for name, _ in inputs(paths, ("flair",))] == wanted
+    assert inputs(paths[:1], ("flair",))[0][0] == "FLAIR"  # nobody to take it for
     write_volume(scan(), scans / "x" / "t1.nii.gz")
     assert inputs(["x"], ("flair", "t1")) == [("x", {m: str(scans / "x" / f) for m, f in
                                                      (("flair", "FLAIR.nii.gz"), ("t1", "t1.nii.gz"))})]  # fmt: skip

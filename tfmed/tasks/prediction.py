@@ -221,8 +221,8 @@ def inputs(words, modalities):
 
     A word is a volume (networks of one modality), a picture (likewise, or of its three colours), a folder with one file
     per modality whose name ends in it (`x_flair.nii.gz`, `FLAIR.nii.gz`), or `t1=FILE,flair=FILE`. An input is called
-    as its file, or as the folder of a file that is called as the modality (`p1/FLAIR.nii.gz`); where two would have one
-    name, the names of their folders are put before it.
+    as its file; where two would have one name, the names of their folders are put before it (`p1/FLAIR.nii.gz` becomes
+    `p1_FLAIR`).
 
     Raises:
         UserError: a word is none of these, or two are one.
@@ -290,8 +290,6 @@ def _plain(name):
 def _stem(path, modalities):
     path = pathlib.Path(os.path.abspath(file_of(path)))
     name = _plain(path.name)
-    if name.lower() in (modality.lower() for modality in modalities):
-        return path.parent.name or name
     return name.removesuffix(f"_{modalities[0]}") if len(modalities) > 1 else name
 
 
