@@ -116,14 +116,12 @@ def predicted(folder, address):
     """What a network was given, in the stead of whose answer it is."""
     seen = []
 
-    def labels(stack):
-        seen.append(stack)
-        return (stack[..., 0] > stack.mean()).astype(np.uint8)
-
     def probabilities(stack):
-        return np.stack([1 - labels(stack), labels(stack)], -1).astype(np.float32)
+        seen.append(stack)
+        bright = (stack[..., 0] > stack.mean()).astype(np.float32)
+        return np.stack([1 - bright, bright], -1)
 
-    list(Segmenter(["ct"], [0, 1], STEPS, probabilities, labels).predict([address], folder / "out", ["labels"]))
+    list(Segmenter(["ct"], [0, 1], STEPS, probabilities).predict([address], folder / "out", ["labels"]))
     return seen[0]
 
 

@@ -9,8 +9,8 @@ import functools
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import pydantic
 
@@ -19,6 +19,7 @@ from tfmed.errors import ConfigError, UserError, nearest
 from tfmed.files import PathLike, expanded
 from tfmed.settings_text import parse_value, read_yaml
 
+Model = TypeVar("Model", bound=pydantic.BaseModel)
 MAX_BASES = 5
 GREATEST, GREATEST_REAL = 2**40, 1e30  # of whole and other numbers in settings; what is meant is never larger
 TAG = "step:"  # what the tags of discriminated unions of settings begin with
@@ -320,3 +321,12 @@ def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
     if isinstance(annotation, type):
         return annotation if issubclass(annotation, pydantic.BaseModel) else None
     return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def with_values(settings: Model, values: Mapping[str, Any]) -> Model:
+    """The settings with some values changed, by their dotted names."""
+    plain = settings.model_dump(mode="python", exclude_unset=True)
+    for key, value in values.items():
+        section, name = key.split(".")
+        plain.setdefault(section, {})[name] = value
+    return type(settings)(**plain)

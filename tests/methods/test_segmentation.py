@@ -10,7 +10,9 @@ from tests.support.volumes import AFFINE
 from tfmed import cli, compare, plan, predict, prepare
 from tfmed.data import sources
 from tfmed.data.labels import only_largest
+from tfmed.data.readers import read_address
 from tfmed.data.sampling import generator
+from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, RunError
 from tfmed.io import Volume, read_volume, write_volume
@@ -227,6 +229,18 @@ def test_only_the_largest_part_stays():
     np.testing.assert_array_equal(only_largest(np.zeros_like(labels), [1]), 0)
 
 
+def test_a_run_remembers_what_its_images_were_like(planned):
+    _, run = planned
+    method = run.restored()
+    (name,) = method.config.modalities
+    arrays = [read_address(case.images[name]).array for case in method.prepared("train")]
+    known = method.trained_on
+    assert known.lowest[name] == min(float(array.min()) for array in arrays)
+    assert known.highest[name] == max(float(array.max()) for array in arrays)
+    assert method.segmenter().trained_on == known
+    assert TrainedOn.from_note(method.export_module().note["trained_on"]) == known
+
+
 def test_parts_are_dropped_where_validation_gains_by_it(planned):
     """Islands beside every structure: dropping them is a gain; with islands in the labels too it is none."""
     _, run = planned
@@ -240,9 +254,9 @@ def test_parts_are_dropped_where_validation_gains_by_it(planned):
     truth = {id(method.open(case).image): np.asarray(method.open(case).label) for case in method.validation_cases()}
     (label,) = truth.values()
     method.labels = lambda image: island(label, 2)
-    assert method.single_classes() == [2]
+    assert method.chosen_after_training()["single"] == [2]
     method.labels = lambda image: label
-    assert method.single_classes() == []
+    assert method.chosen_after_training()["single"] == []
     method.single = (2,)
     assert method.segmenter().single == (2,) and method.export_module().note["single"] == [2]
 
@@ -257,7 +271,8 @@ def test_flips_are_kept_where_validation_gains_by_them(planned):
     axes = ["z", "y", "x"][-len(method.config.patch) :]
     for alone, together, wanted in ((blind, label, axes), (label, blind, []), (label, label, [])):
         method.labels = lambda image, a=alone, t=together: t if method.flips else a
-        assert method.best_flips() == wanted
+        method.chosen_flips = ()
+        assert method.chosen_after_training()["flips"] == wanted
     method.chosen_flips = ("y", "x")
     assert method._windows()["flips"] == (1, 2)
 

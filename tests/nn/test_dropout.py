@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn.dropout import Dropout, seeds
+from tfmed.nn.dropout import Dropout, active, seeds
 
 pytestmark = pytest.mark.current
 
@@ -99,3 +99,14 @@ def test_precision_changes_the_type_only_and_gradients_pass():
 def test_a_wrong_rate_is_named():
     with pytest.raises(ValueError, match=r"rate 1\.0 is not in"):
         Dropout(1.0)
+
+
+def test_whether_anything_is_dropped():
+    """Also in models inside a model."""
+
+    def model(rate):
+        inner = keras.Sequential([keras.Input((8,)), Dropout(rate), keras.layers.Dense(2)])
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), inner])
+
+    assert active(model(0.1)) and not active(model(0.0))
+    assert not active(keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)]))

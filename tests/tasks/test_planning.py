@@ -5,9 +5,11 @@ import pytest
 import yaml
 
 from tests.support.volumes import AFFINE
+from tfmed.config import load_config
 from tfmed.data import sources
 from tfmed.errors import DataError
 from tfmed.io import Volume, reorient, write_volume
+from tfmed.methods import segmentation
 from tfmed.methods.segmentation import Config
 from tfmed.tasks import planning
 from tfmed.tasks.backbones import UNet
@@ -24,7 +26,7 @@ def fingerprint(shape=(30, 60, 60), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=
 
 
 def chosen(found, minutes=10, seconds=1e-6):
-    return {choice.key: choice.value for choice in planning.plan(found, minutes, seconds)}
+    return {choice.key: choice.value for choice in planning.plan(found, planning.Budget(minutes), seconds)}
 
 
 def settings_of(values):
@@ -93,11 +95,31 @@ def test_time_decides_over_patches_and_steps():
     assert min(steps[1:]) >= 450 and steps[-1] > 5000
 
 
+@pytest.mark.parametrize("minutes", [1, 10, 60])
+@pytest.mark.parametrize("before", [0, 40])
+@pytest.mark.parametrize("cases, shape", [(0, (88, 144, 190)), (3, (88, 144, 190)), (40, (30, 300, 300))])
+def test_a_run_ends_within_its_minutes(minutes, before, cases, shape):
+    """What is before the first step, the steps, and nine predictions of each validation case with flips at the end."""
+    found, per_voxel = fingerprint(shape, (0.6, 0.6, 0.6), labelled=100), 2e-6
+    budget = planning.Budget(minutes, before, cases)
+    settings = load_config("segmentation", ["data.root=nowhere"])
+    settings = segmentation._made(settings, planning.plan(found, budget, per_voxel))
+    timed = {choice.key: choice.value for choice in planning.timetable(found, settings, budget, per_voxel)}
+    step = settings.train.batch_size * np.prod(settings.model.patch) * per_voxel
+    spacing = settings.data.preprocess[1].spacing_mm
+    predicted = np.prod(np.array(shape) * 0.6 / spacing) * 1 / 0.75**3 * per_voxel / 3
+    validations = -(-timed["train.steps"] // timed["train.validate_every"])
+    seconds = before + timed["train.steps"] * step + (validations + 9) * cases * predicted
+    if cases < 40 and before < 20 * minutes:  # otherwise validations alone may take longer
+        assert 0.6 * 60 * minutes < seconds < 1.1 * 60 * minutes
+    assert timed["train.steps"] * step > 0.3 * (60 * minutes - before) * 0.6
+
+
 def test_a_network_that_is_given_is_not_taken_for_a_thin_one():
     """Of one that is chosen half the channels may be left out for larger patches, of one that is given none."""
     found, given = fingerprint((88, 144, 190), (0.6, 0.6, 0.6)), UNet(widths=(16, 32, 64))
-    own = {choice.key: choice.value for choice in planning.plan(found, 6, 5e-6)}
-    theirs = {choice.key: choice.value for choice in planning.plan(found, 6, 5e-6, network=given)}
+    own = {choice.key: choice.value for choice in planning.plan(found, planning.Budget(6), 5e-6)}
+    theirs = {choice.key: choice.value for choice in planning.plan(found, planning.Budget(6), 5e-6, network=given)}
     assert own["model.network"]["widths"][0] == 8
     assert np.prod(theirs["model.patch"]) < 0.7 * np.prod(own["model.patch"])
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.data.test_preprocess import oblique, sampled, world
 from tfmed.data import preprocess
 from tfmed.data.labels import only_largest
-from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, Window, ZScore
+from tfmed.data.preprocess import Crop, CropForeground, Orient, Resample, ZScore
+from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.terminal import set_up_logging
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, read_volume, write_volume
@@ -38,7 +39,7 @@ def softmax(stack):
 
 
 def segmenter(steps=(), modalities=("mr",), values=(0, 1, 4)):
-    return Segmenter(modalities, values, steps, softmax, lambda stack: softmax(stack).argmax(-1).astype(np.uint8))
+    return Segmenter(modalities, values, steps, softmax)
 
 
 STEPS = {
@@ -137,13 +138,17 @@ def test_intensity_steps_see_each_image_alone():
 
 
 @pytest.mark.parametrize("lowest, told", [(-900, False), (0, True)])
-def test_an_image_that_cannot_be_in_hu_is_told(lowest, told, tmp_path, capsys):
+def test_an_image_unlike_those_of_training_is_told(lowest, told, tmp_path, capsys):
     set_up_logging()
     write_volume(scan().replace(array=scan().array + lowest), tmp_path / "a.nii.gz")
-    for steps in ((Window(window_hu=(-200, 250)),), (ZScore(),)):
-        list(segmenter(steps).predict([str(tmp_path / "a.nii.gz")], tmp_path / "out"))
-        said = "has no value below 0, and this model looks at HU from -200 to 250" in capsys.readouterr().err
-        assert said == (told and steps[0].step == "window")
+    ct = TrainedOn({"mr": -1024.0}, {"mr": 1500.0}, (scan().spacing, scan().spacing))
+    for known in (ct, None):
+        one = Segmenter(("mr",), (0, 1, 4), (), softmax, trained_on=known)
+        for model in (one, Ensemble([one, one])):
+            list(model.predict([str(tmp_path / "a.nii.gz")], tmp_path / "out"))
+            lines = [line for line in capsys.readouterr().err.splitlines() if "has no value below 0" in line]
+            assert len(lines) == (told and known is not None)
+            assert all(line.startswith(str(tmp_path / "a.nii.gz")) and "-1024 to 1500 HU" in line for line in lines)
 
 
 def test_an_ensemble_is_the_mean_on_the_scans_own_grid():

@@ -20,7 +20,7 @@ def probabilities(stack):
 
 
 def segmenter():
-    return Segmenter(("ct",), (0, 3, 7), (), probabilities, lambda stack: probabilities(stack).argmax(-1))
+    return Segmenter(("ct",), (0, 3, 7), (), probabilities)
 
 
 def test_a_series_gets_a_segmentation_with_all_classes(tmp_path):

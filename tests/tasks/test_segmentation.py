@@ -381,3 +381,14 @@ def test_inference_runs_in_one_graph(method):
     for image in stacks():
         method.labels(np.concatenate([image, image]))
     assert method._window_fn.experimental_get_tracing_count() == count <= 2
+
+
+def test_settings_that_name_no_images_have_those_of_the_cases(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("method: equireg\ndata: {source: phantom_left_atrium, options: {cases: 3}}\n", encoding="utf-8")
+    kind = tfmed.registry.method_class("equireg")
+    assert kind.planned(tfmed.load_config(str(path))).model.modalities == ("mr",)
+    said = tfmed.load_config(str(path), ["model.modalities=[t2]"])
+    assert kind.planned(said).model.modalities == ("t2",)
+    own = tfmed.load_config(str(path), ["data={source: phantom_brain_tumour, options: {cases: 3}}"])
+    assert kind.planned(own).model.modalities == MODALITIES

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfmed.data import phantoms, preprocess
+from tfmed.data import phantoms, preprocess, trained_on
 from tfmed.data.case import Case
+from tfmed.data.census import is_picture
 from tfmed.data.entries import Entries
 from tfmed.data.preprocess import Step
 from tfmed.data.readers import read_address, read_case
@@ -39,12 +40,14 @@ class Prepared:
         label: class numbers, uint8 `(z, y, x)`, likewise; None for a case without.
         affine: of both, as of a Volume.
         voxels: number of voxels of each class, or None.
+        facts: of its images as their files are; see `trained_on.facts`. None of a case that was prepared without.
     """
 
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
     voxels: list[int] | None
+    facts: dict[str, Any] | None = None
 
 
 class Cache:
@@ -91,7 +94,8 @@ class Cache:
             self._keys[memo] = self._stack_key(case, case_spec)
         key = self._keys[memo]
         arrays, note = self._entries.read(key) or self._made_stack(key, case, case_spec)
-        return Prepared(arrays[""], arrays.get("label"), np.array(note["affine"]), note["label"])
+        affine, facts = np.array(note["affine"]), note.get("facts")
+        return Prepared(arrays[""], arrays.get("label"), affine, note["label"], facts)
 
     def _stack_key(self, case: Case, case_spec: "CaseSpec") -> str:
         addresses = [case.images[name] for name in case_spec.images]
@@ -112,9 +116,12 @@ class Cache:
             images, label = read_case(case, case_spec)
             if label is not None:  # before the steps, which pad with class 0
                 label = preprocess.class_labels(label, values)
+            facts = trained_on.facts(
+                dict(zip(case_spec.images, images, strict=True)), all(map(is_picture, case.images.values()))
+            )
             images, label = preprocess.run_together(self.steps, images, label)
             arrays = {"": self._stored(np.concatenate([_with_channels(v.array) for v in images], -1))}
-        note = {"affine": images[0].affine.tolist(), "label": None}
+        note = {"affine": images[0].affine.tolist(), "label": None, "facts": facts}
         if label is not None:
             arrays["label"] = label.array
             note["label"] = np.bincount(label.array.ravel(), minlength=len(values)).tolist()

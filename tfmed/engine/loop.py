@@ -60,7 +60,10 @@ class Loop:
     def run(self):
         """Train to the end of the stage."""
         samples = self.stage.train()
-        report = StepReport(self.stage.name, self.step, self.stage.steps, samples.per_step)
+        pauses = {"preview": self.train.preview_every}
+        if self.stage.validation is not None:
+            pauses["validation"] = self.train.validate_every
+        report = StepReport(self.stage.name, self.step, self.stage.steps, samples.per_step, pauses)
         try:
             with self._signals():
                 self._steps(samples, report)
@@ -98,9 +101,13 @@ class Loop:
                 self._row(logs, report)
             # Before the validation, which may save: a run that is taken up there draws no picture of that step again.
             if self._due(self.train.preview_every):
-                self._tell("preview", None)
-            if self._due(self.train.validate_every) and self._validate():
-                break
+                with report.pause("preview"):
+                    self._tell("preview", None)
+            if self._due(self.train.validate_every):
+                with report.pause("validation"):
+                    stop = self._validate()
+                if stop:
+                    break
             late = time.monotonic() - saved_at > 60 * self.train.checkpoint_every_minutes
             alone = self.worker[1] == 1  # several machines save together, so their clocks cannot decide
             if self.step < self.stage.steps and (

@@ -1,5 +1,6 @@
 """What a person sees of a run: a live line in a terminal, log lines elsewhere."""
 
+import contextlib
 import logging
 import sys
 import time
@@ -82,11 +83,13 @@ class StepReport:
         stage: its name.
         first_step, steps: where this process begins, and where the stage ends.
         samples_per_step: for the throughput.
+        pauses: {what is done between steps: after how many}, such as {"validation": 100}; after the last step as well.
         log_seconds: without a terminal, how often a line is logged.
     """
 
-    def __init__(self, stage, first_step, steps, samples_per_step, log_seconds=20.0):
+    def __init__(self, stage, first_step, steps, samples_per_step, pauses=None, log_seconds=20.0):
         self.stage, self.steps, self.samples_per_step = stage, steps, samples_per_step
+        self.every, self.paused = dict(pauses or {}), {}
         self.first_step, self.log_seconds = first_step, log_seconds
         self.waited = 0.0
         self.started = None
@@ -115,16 +118,41 @@ class StepReport:
             self.measured_step = step
             return self._say(step, "first step done")
         self.waited += waited
-        seconds = (now - self.measured_from) / (step - self.measured_step)
-        left = seconds * (self.steps - step)
+        seconds = self._stepping(now) / (step - self.measured_step)
+        left = self._left(step, seconds)
         note = f"{_losses(logs)}  {self.samples_per_step / seconds:.3g} samples/s  {duration(left)} left"
         if not self.told and (step - self.measured_step >= 3 or now - self.started > 60):
             self.told = True
-            self._forecast(seconds, left)
+            self._forecast(step, seconds, left)
         return self._say(step, note)
 
-    def _forecast(self, seconds, left):
+    @contextlib.contextmanager
+    def pause(self, name):
+        """What is done in here is no step: its time is counted apart, and foretold from then on."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.paused.setdefault(name, []).append(time.monotonic() - begun)
+
+    def _stepping(self, now):
+        """Seconds of the steps alone."""
+        return now - self.measured_from - sum(map(sum, self.paused.values()))
+
+    def _left(self, step, seconds):
+        """Seconds until the stage ends: its steps, and the pauses of which one has been seen."""
+        pauses = (self._pauses_left(step, name) * sum(seen) / len(seen) for name, seen in self.paused.items())
+        return seconds * (self.steps - step) + sum(pauses)
+
+    def _pauses_left(self, step, name):
+        every = self.every.get(name, self.steps)
+        return self.steps // every - (step - 1) // every + (self.steps % every > 0)
+
+    def _forecast(self, step, seconds, left):
         text = f"{self.stage}: {self.steps} steps at {seconds:.3g} s take about {duration(left)} on this machine"
+        unseen = {name: self._pauses_left(step, name) for name in self.every if name not in self.paused}
+        if unseen:
+            text += ", besides " + " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in unseen.items())
         if left > 3600:
             text += "; --profile demo takes minutes. Ctrl-C saves, --resume goes on"
         log.info(text)
@@ -140,7 +168,7 @@ class StepReport:
         """Seconds per step and the share of time spent waiting for data, since the second step; None before it."""
         if self.started is None or step <= self.measured_step:
             return None
-        elapsed = time.monotonic() - self.measured_from
+        elapsed = self._stepping(time.monotonic())
         return {
             "seconds_per_step": elapsed / (step - self.measured_step),
             "waiting_share": self.waited / elapsed,

@@ -18,6 +18,7 @@ transforms are drawn once per sample for image and label together, intensities a
 """
 
 import logging
+import os
 import time
 
 import keras
@@ -27,6 +28,7 @@ from pydantic import Field, NonNegativeInt
 
 from tfmed.augment import intensity
 from tfmed.augment.paired import Policy, VolumePolicy, sample_grid
+from tfmed.config import with_values
 from tfmed.data import sources
 from tfmed.data.labels import only_largest
 from tfmed.data.pipeline import Samples
@@ -45,13 +47,15 @@ from tfmed.training.single_network import SingleNetworkModel
 log = logging.getLogger("tfmed")
 _MOVES = Stream("segmentation.moves")
 _TIMED = 5  # steps by which a step's time is measured
+_PREPARING = 1.5  # times as long as looking at a case
+_STARTING = 15.0  # seconds in which a process starts, makes the graph of its step, and writes its report
 
 
 class Config(SegmentationConfig):
     """Whatever the settings leave open is chosen by looking at the data, as long as `plan` is true."""
 
     plan: bool = True  # a run's own settings say false: its choices are made
-    minutes: float = Field(20.0, gt=0, le=60 * 24 * 30)  # of training, for the plan's number of steps
+    minutes: float = Field(20.0, gt=0, le=60 * 24 * 30)  # until the network is trained, for the plan's number of steps
     network: UNet = UNet()
     deep_supervision: NonNegativeInt = 2  # coarser levels that learn as well, each with half the weight
     learning_rate: float = Field(2e-3, gt=0)  # of Adam
@@ -143,10 +147,9 @@ class SegmentationByPlan(SegmentationMethod):
             return settings
         if stored is not None:
             keys = [choice for choice in PLANNED if not _is_set(settings, choice)]
-            return _with(settings, {key: _get(stored, key) for key in keys} | {"model.plan": False})
+            return with_values(settings, {key: _get(stored, key) for key in keys} | {"model.plan": False})
         settings = with_source(settings)
-        choices = cls.choices(settings, progress)
-        return _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
+        return _made(settings, cls.choices(settings, progress))
 
     @classmethod
     def choices(cls, settings, progress=lambda items, text: items, found=None):
@@ -156,24 +159,37 @@ class SegmentationByPlan(SegmentationMethod):
             found = planning.fingerprint(sources.open(data.source, data.root, **data.options), progress)
             for one in found.warnings:
                 log.warning("%s: %s", ", ".join(one.cases[:3]), one.text)
-        model = settings.model
+        model, begun = settings.model, time.monotonic()
         said = {name: getattr(model, name) for name in ("network", "patch") if _is_set(settings, f"model.{name}")}
 
-        def left_open(seconds=None):
-            return [c for c in planning.plan(found, model.minutes, seconds, **said) if not _is_set(settings, c.key)]
+        # Preparing a case takes longer than looking at it: it is looked at, resampled and written.
+        preparing = _PREPARING * found.seconds / len(found.ids) * found.cases
+        share = settings.data.split.validation
 
-        choices = left_open()
-        if any(choice.key == "train.steps" for choice in choices):
-            first = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
-            choices = left_open(cls.seconds_per_voxel(first))
+        def budget():
+            spent = found.seconds + time.monotonic() - begun + preparing + _STARTING
+            return planning.Budget(model.minutes, spent, round(share * found.labelled))
+
+        def left_open(choices):
+            return {choice.key: choice for choice in choices if not _is_set(settings, choice.key)}
+
+        def speed():
+            return cls.seconds_per_voxel(_made(settings, choices.values()))
+
+        choices = left_open(planning.plan(found, budget(), **said))
+        if "train.steps" in choices:  # by the speed of a usual network, and then of that which was chosen by it
+            choices = left_open(planning.plan(found, budget(), speed(), **said))
+            choices |= left_open(planning.timetable(found, _made(settings, choices.values()), budget(), speed()))
         if not _is_set(settings, "data.preprocess"):
-            chosen = {choice.key: choice.value for choice in choices}
-            planning.check(found, _with(settings, chosen | {"model.plan": False}))
-        return choices
+            planning.check(found, _made(settings, choices.values()))
+        return list(choices.values())
 
     @classmethod
     def seconds_per_voxel(cls, settings):
-        """What a training step takes on this machine for each voxel of its batch, by steps on noise."""
+        """What a training step takes on this machine for each voxel of its batch, by steps on noise.
+
+        With the time in which its samples are made: on few cores nothing runs beside the step for nothing.
+        """
         config, size = settings.model, settings.train.batch_size
         sizes = {"index": (), "image": (*config.patch, len(config.modalities)), "label": config.patch}
         dtypes = {"index": tf.int64, "image": tf.float32, "label": tf.int32}
@@ -188,44 +204,49 @@ class SegmentationByPlan(SegmentationMethod):
         }
         for _ in range(2):  # the graph is made, and the kernels chosen
             step(batch)
+        image, label = batch["image"][0].numpy(), batch["label"][0].numpy()
         begun = time.perf_counter()
         for _ in range(_TIMED):
             step(batch)
-        return (time.perf_counter() - begun) / _TIMED / np.prod((size, *config.patch))
+        stepped = time.perf_counter()
+        for index in range(_TIMED):
+            moved(image, label, index, moves(config))
+        sampling = (time.perf_counter() - stepped) * size / (os.cpu_count() or 1)
+        return (stepped - begun + sampling) / _TIMED / np.prod((size, *config.patch))
 
     def stages(self):
         options = {"validation": self.validation}
         yield self.stage("segmenter", SelfConfigured, self.samples, self.config.learning_rate, **options)
         steps = self.settings.train.steps
-        self.chosen_flips = tuple(self.records.recall(f"flips-{steps}", self.best_flips) or ())
-        self.single = tuple(self.records.recall(f"single-{steps}", self.single_classes) or ())
+        kept = self.records.recall(f"after-{steps}", self.chosen_after_training) or {}
+        self.chosen_flips, self.single = tuple(kept.get("flips", ())), tuple(kept.get("single", ()))
 
     @property
     def flips(self):
         return self.chosen_flips or self.config.flips
 
-    def best_flips(self):
-        """The axes of all flips, where their mean is nearer to the validation cases' labels; else none."""
-        config, cases = self.config, self.validation_cases()
-        if config.flips or not config.flip or not cases:
-            return []
-        scores = {}
-        for self.chosen_flips in ((), ("z", "y", "x")[-len(config.patch) :]):
-            found = [(self.labels(case.image), np.asarray(case.label)) for case in map(self.open, cases)]
-            scores[self.chosen_flips] = np.mean([dices(*one, config.classes) for one in found])
-        return list(max(scores, key=scores.get))
+    def chosen_after_training(self):
+        """{"flips", "single"} by which predictions are nearer to the validation cases' labels.
 
-    def single_classes(self):
-        """Numbers of the classes whose largest component alone is nearer to the validation labels than all of them."""
-        without, alone = [], []
-        for case in self.validation_cases():
-            prepared = self.open(case)
-            found, label = self.labels(prepared.image), np.asarray(prepared.label)
-            kept = only_largest(found, range(1, self.config.classes))
-            without.append(dices(found, label, self.config.classes))
-            alone.append(dices(kept, label, self.config.classes))
-        gains = np.mean(alone, axis=0) - np.mean(without, axis=0) if alone else np.zeros(self.config.classes - 1)
-        return [number for number, gain in enumerate(gains.tolist(), 1) if gain > 0]
+        The axes of all flips, where their mean is; numbers of the classes whose largest component alone is.
+        """
+        config, cases = self.config, self.validation_cases()
+        if not cases:
+            return {}
+        every = ("z", "y", "x")[-len(config.patch) :]
+        found = {}
+        for self.chosen_flips in ((), every) if config.flip and not config.flips else ((),):
+            found[self.chosen_flips] = [self._with_and_alone(self.open(case)) for case in cases]
+        best = max(found, key=lambda flips: np.mean([with_all for with_all, _ in found[flips]]))
+        with_all, alone = (np.mean(rows, axis=0) for rows in zip(*found[best], strict=True))
+        single = [number for number, gain in enumerate((alone - with_all).tolist(), 1) if gain > 0]
+        return {"flips": list(best), "single": single}
+
+    def _with_and_alone(self, prepared):
+        """Dice of each class in a prepared case, and of its largest component alone."""
+        found, label, classes = self.labels(prepared.image), np.asarray(prepared.label), self.config.classes
+        alone = only_largest(found, range(1, classes))
+        return dices(found, label, classes), dices(alone, label, classes)
 
     def samples(self):
         """Samples `image` `(*patch, channel)` float32 and `label` `(*patch)` int32, moved together."""
@@ -236,13 +257,19 @@ class SegmentationByPlan(SegmentationMethod):
 
         def read(index):
             image, label, _ = draw(index)
-            image, label = self.flat(image).astype(np.float32), self.flat(label)
-            grid = sample_grid(_MOVES(seed, index).integers(2**31), shape, policy)
-            return {"image": warp_array(image, grid, order=1, fill="edge"),
-                    "label": warp_array(label[..., None], grid, 0, "edge")[..., 0]}  # fmt: skip
+            return moved(
+                self.flat(image).astype(np.float32), self.flat(label), _MOVES(seed, index).integers(2**31), policy
+            )
 
         spec = {"image": ((*shape, len(config.modalities)), "float32"), "label": (shape, "int32")}
         return Samples(read, spec, self.settings.train.batch_size)
+
+
+def moved(image, label, seed, policy):
+    """{"image", "label"} of a patch `(*patch, channel)` float32 and its labels `(*patch)`, moved alike."""
+    grid = sample_grid(seed, label.shape, policy)
+    return {"image": warp_array(image, grid, order=1, fill="edge"),
+            "label": warp_array(label[..., None], grid, 0, "edge")[..., 0]}  # fmt: skip
 
 
 def dices(found, label, classes):
@@ -262,7 +289,7 @@ def moves(config):
 def as_file(settings, choices):
     """The text of a settings file that says what a plan chose, each choice with its reason."""
     reasons = {choice.key: choice.reason for choice in choices}
-    whole = _with(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
+    whole = _made(settings, choices)
     lines = [f"# Chosen by looking at {settings.data.root}, where a reason is given.", "method: segmentation"]
     for section, values in whole.model_dump(mode="json", exclude_unset=True).items():
         if not isinstance(values, dict):
@@ -292,7 +319,7 @@ def with_source(settings):
     found = {"data.source": source, "data.options": options | dict(settings.data.options)}
     if "test_folder" in options and not _is_set(settings, "data.split"):
         found["data.split"] = {"given": True}
-    return _with(settings, found)
+    return with_values(settings, found)
 
 
 def _is_set(settings, key):
@@ -309,13 +336,9 @@ def _get(settings, key):
     return getattr(getattr(settings, section), name)
 
 
-def _with(settings, values):
-    """The settings with some values changed, by their dotted names."""
-    plain = settings.model_dump(mode="python", exclude_unset=True)
-    for key, value in values.items():
-        section, name = key.split(".")
-        plain.setdefault(section, {})[name] = value
-    return type(settings)(**plain)
+def _made(settings, choices):
+    """The settings with choices made, so that nothing is left to plan."""
+    return with_values(settings, {choice.key: choice.value for choice in choices} | {"model.plan": False})
 
 
 METHOD = SegmentationByPlan

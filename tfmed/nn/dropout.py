@@ -157,3 +157,8 @@ def layers(model: keras.Model) -> list[Dropout]:
         elif hasattr(layer, "layers"):
             found += layers(layer)
     return found
+
+
+def active(model: keras.Model) -> bool:
+    """Whether a model has dropout that drops anything."""
+    return any(layer.rate > 0 for layer in layers(model))

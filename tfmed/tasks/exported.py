@@ -8,11 +8,12 @@ import pydantic
 import tensorflow as tf
 
 from tfmed.data import preprocess
+from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
-from tfmed.tasks.prediction import Segmenter, window_of
+from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
 # What a note may hold: outputs become names of files, label values become voxels.
@@ -61,13 +62,12 @@ class ExportedSegmenter(Segmenter):
 
     Args:
         probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
-        modalities, label_values, steps, single, names: as for a `Segmenter`.
-        inside: the further steps, that the model does itself.
+        modalities, label_values, steps, single, names, trained_on: as for a `Segmenter`.
     """
 
-    def __init__(self, modalities, label_values, steps, probabilities, single, names, inside):
-        super().__init__(modalities, label_values, steps, None, None, single, names)
-        self.on_grid, self.window_hu = probabilities, window_of([*steps, *inside])
+    def __init__(self, modalities, label_values, steps, probabilities, single, names, trained_on):
+        super().__init__(modalities, label_values, steps, None, single, names, trained_on)
+        self.on_grid = probabilities
 
 
 def _segmenter(note):
@@ -75,7 +75,7 @@ def _segmenter(note):
     label_values = _LABEL_VALUES.validate_python(note["label_values"])
     single = _CLASSES.validate_python(note.get("single", []))
     names = _NAMES.validate_python(note.get("names", {}))
-    inside = _STEPS.validate_python(note.get("steps_inside", []))
+    seen = TrainedOn.from_note(note.get("trained_on"))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -93,7 +93,7 @@ def _segmenter(note):
             place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
             return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, inside)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, seen)
 
     return opened
 

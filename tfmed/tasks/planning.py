@@ -7,6 +7,7 @@ Nature Methods 2021); the rules here are for a budget of time on the machine at 
 import collections
 import dataclasses
 import math
+import time
 
 import numpy as np
 import yaml
@@ -30,6 +31,10 @@ _PATCH = {2: (96**2, 192**2, 320**2), 3: (32**3, 64**3, 96**3)}  # voxels: fewes
 _WIDE = 2 * 64**3  # voxels of a step from which on 16 channels are affordable; below it are 8
 _THIN_GAIN = 2.5  # by how much 8 are faster
 _STEPS = 600  # at least so many; patches are smaller where there is no time for them
+_TRAINING = 0.75  # of the minutes, where the patch is chosen; the number of steps then follows from what is left
+_VALIDATING = 0.12  # of the minutes, at most, unless two validations take longer
+_PREDICTING = 0.35  # what a voxel of a prediction costs, by one of a training step
+_READ_TWICE = {2: 1.8, 3: 2.4}  # how often the windows of a prediction cover a voxel, at an overlap of a quarter
 _SEEN = 0.25  # of an image, that a patch should show; voxels are taken larger for it
 _COARSEST = 2.0  # by how much, at most
 _COARSE = 3.0  # times as far between slices as between pixels: what then a 3-D kernel sees is mostly one slice
@@ -50,6 +55,7 @@ class Fingerprint:
         foreground: median share of labelled voxels in a case.
         warnings: what is plausibly wrong with the cases that were looked at, a `Suspicion` each.
         orientation: the directions of most cases' axes (x, y, z), such as "RAS"; None of pictures.
+        seconds: that looking took.
     """
 
     modalities: tuple
@@ -65,6 +71,7 @@ class Fingerprint:
     ids: tuple
     warnings: tuple = ()
     orientation: str | None = None
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +101,7 @@ def fingerprint(cases, progress=lambda items, text: items):
             raise DataError(f"{case.id}: has the images {', '.join(case.images)}, others {', '.join(names)}")
     order = _CHOSEN(0, len(labelled)).permutation(len(labelled))[:_MOST_CASES]
     chosen = [labelled[index] for index in sorted(order)]
+    begun = time.monotonic()
     seen, labels, values = [], collections.defaultdict(lambda: (0, 0)), {name: [] for name in names}
     for case in progress(chosen, "Looking at cases"):
         images, label = census.look(case, names)
@@ -121,6 +129,7 @@ def fingerprint(cases, progress=lambda items, text: items):
         len({case.group for case in cases}), float(np.median(shares)),
         len({case.group for case in cases} - {case.group for case in cases if case.label is None}),
         tuple(one.id for one in seen), tuple(suspicions(seen)), orientation,
+        time.monotonic() - begun,
     )  # fmt: skip
 
 
@@ -187,26 +196,52 @@ def _statistics(values, ranges):
     return float(low), float(high), float(together.mean()), float(together.std()), float(lowest), float(highest)
 
 
-def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What time there is for a run.
+
+    Attributes:
+        minutes: from the first look at the data to the trained network.
+        before: seconds of these until the first step: looking, preparing.
+        validation_cases: how many are predicted at each validation.
+    """
+
+    minutes: float
+    before: float = 0.0
+    validation_cases: int = 0
+
+    @property
+    def seconds(self):
+        """From the first step to the end; where next to nothing would be left, a third of the minutes."""
+        return max(60 * self.minutes - self.before, 20 * self.minutes)
+
+    def steps(self, step, validation, closing):
+        """(number of steps, number of validations) of so many seconds each; `closing` validations come at the end."""
+        most = int(np.clip(_VALIDATING * self.seconds / max(validation, 1e-3) - closing, 2, 8))
+        left = max(self.seconds - (most + closing) * validation, self.seconds / 3)
+        return int(np.clip(left / max(step, 1e-3), 50, 100_000)) // 50 * 50, most
+
+
+def plan(found, budget, seconds_per_voxel=None, network=None, patch=None):
     """The choices for a data set, in the order in which they follow from each other: a list of `Choice`.
 
     Args:
         found: its `Fingerprint`.
-        minutes: of training.
+        budget: the time that there is.
         seconds_per_voxel: what a step costs for each voxel of its batch on this machine; None: a guess.
         network, patch: those of the settings, where they are not to be chosen.
     """
     spacing, resampling, why_spacing = _spacing(found)
     axes, why_axes = _axes(_median_shape(found, spacing), spacing)
-    affordable = 0.85 * 60 * minutes / (_STEPS * seconds_per_voxel) if seconds_per_voxel else None
+    affordable = _TRAINING * budget.seconds / (_STEPS * seconds_per_voxel) if seconds_per_voxel else None
     thin = network is None and affordable is not None and affordable < _WIDE
     gain = _THIN_GAIN if thin else 1.0
     affordable = affordable and affordable * gain
-    budget = _budget(axes, affordable)
-    if patch is None and budget < _SEEN * np.prod(_median_shape(found, spacing)[-axes:]):
-        spacing, resampling, why_spacing = _coarser(found, spacing, axes, budget)
+    voxels = _budget(axes, affordable)
+    if patch is None and voxels < _SEEN * np.prod(_median_shape(found, spacing)[-axes:]):
+        spacing, resampling, why_spacing = _coarser(found, spacing, axes, voxels)
     if patch is None:
-        patch, factors, levels = _patch(_usual_shape(found, spacing), spacing, axes, budget, network)
+        patch, factors, levels = _patch(_usual_shape(found, spacing), spacing, axes, voxels, network)
     else:
         levels, factors = _levels_of(patch)
     batch = _batch(patch, affordable)
@@ -215,26 +250,56 @@ def plan(found, minutes, seconds_per_voxel=None, network=None, patch=None):
         "name": "unet", "widths": [min(first * 2**level, 256) for level in range(levels)], "factors": factors,
         "norm": "instance", "activation": "leaky_relu",
     }  # fmt: skip
-    seconds = batch * math.prod(patch) * (seconds_per_voxel or 1e-6) / gain
-    steps = int(np.clip(0.85 * 60 * minutes / max(seconds, 1e-3), 50, 100_000)) // 50 * 50
+    per_voxel = (seconds_per_voxel or 1e-6) / gain
+    case = np.prod(_median_shape(found, spacing))
     return [
         *_split(found),
         Choice("model.modalities", list(found.modalities), "the images of a case"),
         _labels(found),
         Choice("data.preprocess", [*_turning(found), *resampling, *_intensity(found)],
                f"{why_spacing}; {_intensity_reason(found)}"),
-        Choice("model.patch", list(patch), f"{why_axes}; about {budget:.0f} voxels in the images' shape"),
+        Choice("model.patch", list(patch), f"{why_axes}; about {voxels:.0f} voxels in the images' shape"),
         Choice("model.network", chosen, f"{levels} levels from {first} channels on: as the patch and the time allow"),
         Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
         Choice("model.foreground", 0.5 if found.foreground < 0.05 else 0.33,
                f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
-        Choice("train.steps", steps, f"{minutes:g} minutes at {seconds:.2g} s a step, a seventh for validations"),
+        *_timetable(budget, axes, batch * math.prod(patch) * per_voxel, case * per_voxel),
+    ]  # fmt: skip
+
+
+def timetable(found, settings, budget, seconds_per_voxel):
+    """The choices that follow from how fast steps are, of `plan`, where all others are made.
+
+    Args:
+        found: the `Fingerprint`.
+        settings: with the network, the patch and all that steps need.
+        budget: the time that there is.
+        seconds_per_voxel: what a step of these settings costs for each voxel of its batch on this machine.
+    """
+    patch, spacing = settings.model.patch, _resampled_to(settings)
+    case = np.prod(_median_shape(found, np.median(found.spacings, axis=0) if spacing is None else spacing))
+    step = settings.train.batch_size * math.prod(patch) * seconds_per_voxel
+    return _timetable(budget, len(patch), step, case * seconds_per_voxel)
+
+
+def _timetable(budget, axes, step, case):
+    """See `timetable`; seconds of a step, and of as many voxels of a step as a case has."""
+    validation = budget.validation_cases * _READ_TWICE[axes] * _PREDICTING * case
+    steps, validations = budget.steps(step, validation, closing=1 + 2**axes)
+    less = "less what looking, preparing and validations take"
+    return [
+        Choice("train.steps", steps, f"{budget.minutes:g} minutes at {step:.2g} s a step, {less}"),
         Choice("train.schedule", {"kind": "polynomial"}, "down to 0 at the last step"),
-        Choice("train.validate_every", max(50, steps // 8), "eight times"),
+        Choice("train.validate_every", max(50, -(-steps // validations)), f"{validations} times at most"),
         Choice("train.preview_every", max(50, steps // 2), "at half time and at the end"),
         Choice("train.log_every", max(1, min(50, steps // 40)), "for a smooth curve"),
-        Choice("train.checkpoint_every_steps", max(50, steps // 8), "with the validations"),
-    ]  # fmt: skip
+        Choice("train.checkpoint_every_steps", max(50, steps // 8), "eight times"),
+    ]
+
+
+def _resampled_to(settings):
+    """The voxel size (z, y, x) in mm that cases are resampled to, or None."""
+    return next((step.spacing_mm for step in settings.data.preprocess if step.step == "resample"), None)
 
 
 def check(found, settings):
@@ -244,7 +309,7 @@ def check(found, settings):
         found: the `Fingerprint`.
         settings: with all choices made.
     """
-    spacing = next((step.spacing_mm for step in settings.data.preprocess if step.step == "resample"), None)
+    spacing = _resampled_to(settings)
     for name, shape, own in zip(found.ids, found.shapes, found.spacings, strict=True):
         size = np.array(shape) * (1.0 if spacing is None else np.array(own) / spacing)
         have = f"{_times(shape)} voxels of {_times(own)} mm" + (

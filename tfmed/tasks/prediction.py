@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from tfmed.data import preprocess
+from tfmed.data import preprocess, trained_on
 from tfmed.data.census import is_picture
 from tfmed.data.checks import beyond_float32
 from tfmed.data.labels import only_largest
@@ -53,18 +53,17 @@ class Segmenter:
         label_values: the number of each class in files.
         steps: preprocessing of a case's images.
         probabilities: function of float32 `(z, y, x, channel)` -> float32 `(z, y, x, class)`.
-        labels: likewise -> class numbers uint8 `(z, y, x)`; in less memory than the probabilities.
         single: numbers of classes of which the largest connected component alone stays in label maps.
         names: {number in files: name of the class}, of those that have a name.
+        trained_on: what the training images were like: of others a word is said. None: not known.
     """
 
     outputs = OUTPUTS
 
-    def __init__(self, modalities, label_values, steps, probabilities, labels, single=(), names=None):
-        self.single, self.names = tuple(single), dict(names or {})
+    def __init__(self, modalities, label_values, steps, probabilities, single=(), names=None, trained_on=None):
+        self.single, self.names, self.trained_on = tuple(single), dict(names or {}), trained_on
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
-        self.probabilities, self.labels = probabilities, labels
-        self.window_hu = window_of(self.steps)
+        self.probabilities = probabilities
 
     def __call__(self, images):
         """The Segmentation of a list of Volumes, one per modality, on one grid."""
@@ -106,7 +105,7 @@ class Segmenter:
         for name, paths in cases:
             images = [read_address(paths[modality]) for modality in self.modalities]
             check_grids(images, [paths[modality] for modality in self.modalities])
-            self._tell_other_units(images[0], paths[self.modalities[0]])
+            self._tell_other_kind(images, [paths[modality] for modality in self.modalities])
             try:
                 found = self(images)
             except DataError as error:  # of a preprocessing step, which does not know the file
@@ -130,24 +129,20 @@ class Segmenter:
                 write(self.names, pathlib.Path(out) / name)
                 yield pathlib.Path(out) / name
 
-    def _tell_other_units(self, image, path):
-        if self.window_hu and self.window_hu[0] < 0 <= image.array.min():
-            low, high = (f"{edge:g}" for edge in self.window_hu)
-            log.warning(
-                "%s: has no value below 0, and this model looks at HU from %s to %s: is it CT, in HU? What follows is "
-                "not to be trusted if not", path, low, high,
-            )  # fmt: skip
+    def _tell_other_kind(self, images, paths):
+        """Warn of images that are unlike those that the model was trained on."""
+        if self.trained_on is None:
+            return
+        facts = trained_on.facts(dict(zip(self.modalities, images, strict=True)), all(map(is_picture, paths)))
+        for name, path in zip(self.modalities, paths, strict=True):
+            for text in self.trained_on.unlike(name, facts):
+                log.warning("%s: %s; do not trust what the model says of it", path, text)
 
     def prepared(self, images):
         """(first image, all images as channels float32) after preprocessing."""
         prepared, _ = preprocess.run_together(self.steps, images)
         arrays = [v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared]
         return prepared[0], preprocess.as_float32(np.concatenate(arrays, -1))
-
-
-def window_of(steps):
-    """(lowest, highest) HU that preprocessing looks at, or None of images that are no CT."""
-    return next((step.window_hu for step in steps if step.step == "window"), None)
 
 
 class Ensemble(Segmenter):
@@ -173,8 +168,7 @@ class Ensemble(Segmenter):
                     )
         numbers = range(1, len(first.label_values))
         single = [k for k in numbers if 2 * sum(k in member.single for member in members) > len(members)]
-        super().__init__(first.modalities, first.label_values, (), None, None, single, first.names)
-        self.window_hu = first.window_hu
+        super().__init__(first.modalities, first.label_values, (), None, single, first.names, first.trained_on)
         self.members = members
 
     def __call__(self, images):

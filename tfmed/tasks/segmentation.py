@@ -8,13 +8,15 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from tfmed.config import MethodConfig, Voxels
-from tfmed.data import splits
+from tfmed.config import MethodConfig, Voxels, with_values
+from tfmed.data import sources, splits
 from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
+from tfmed.data.trained_on import TrainedOn, is_note
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
 from tfmed.engine.method import Method
+from tfmed.engine.terminal import log
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window
@@ -149,6 +151,21 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     outputs = OUTPUTS
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
+    @classmethod
+    def planned(cls, settings, stored=None, progress=lambda items, text: items):
+        """Settings that name no images have those of the cases, unless these have the method's own."""
+        if "modalities" in settings.model.model_fields_set:
+            return settings
+        if stored is not None:
+            return with_values(settings, {"model.modalities": stored.model.modalities})
+        data = settings.data
+        images = {tuple(case.images) for case in sources.open(data.source, data.root, **data.options)}
+        if len(images) != 1 or set(settings.model.modalities) <= set(*images):
+            return settings
+        (names,) = images
+        log.info("model.modalities: %s, the images of the cases", ", ".join(names))
+        return with_values(settings, {"model.modalities": names})
+
     @property
     def case_spec(self):
         config = self.config
@@ -188,9 +205,20 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
             splits.few_labels(cases, 1.0, 0)  # refuses cases without labels
             check_sizes(self.open, cases, self.window)
             self._check_classes(cases)
+            self.records.recall("trained_on", lambda: self._seen(cases))
             if self.cases["validation"]:
                 super().prepared("validation", progress)
         return cases
+
+    def _seen(self, cases):
+        """What the training images are like, as plain values."""
+        seen = TrainedOn.of([self.open(case).facts for case in cases])
+        return None if seen is None else seen.as_note()
+
+    @property
+    def trained_on(self):
+        """What the training images were like, or None."""
+        return TrainedOn.from_note(self.records.recall("trained_on", valid=is_note))
 
     @property
     def margin(self):
@@ -244,9 +272,9 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
             config.label_values,
             self.preprocessing(),
             self.probabilities,
-            self.labels,
             self.single,
             config.class_names,
+            self.trained_on,
         )
 
     def probabilities(self, image, finish=None):

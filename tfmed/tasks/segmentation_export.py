@@ -17,7 +17,7 @@ def window_probabilities(network, config, windows):
     if len(config.patch) == 2:
         shape = windows.shape
         windows = tf.reshape(windows, (-1, *shape[2:]))
-    if config.mc_passes:
+    if config.mc_passes and dropout.active(network):  # without dropout every pass says the same
         found = dropout.mc_mean(network, windows, config.mc_passes)
     else:
         found = tf.nn.softmax(tf.cast(network(windows, training=False), tf.float32))
@@ -69,7 +69,7 @@ def exported(method):
     if moves:
         takes = [*takes, tf.TensorSpec((4, 4), tf.float64, "affine")]
         calls = {"serving_default": (labels_there, takes), "probabilities": (probabilities_there, takes)}
-    return ExportModule([method.network], calls, note(config, outside, inside, method.single))
+    return ExportModule([method.network], calls, note(config, outside, inside, method.single, method.trained_on))
 
 
 def _numbers_of_classes(planes):
@@ -77,7 +77,7 @@ def _numbers_of_classes(planes):
     return tf.cast(tf.argmax(planes, -1), tf.uint8)
 
 
-def note(config, outside, inside, single):
+def note(config, outside, inside, single, trained_on=None):
     """What `tfmed.json` says of a segmenter: what its signatures take and give, and what stays outside of them."""
     image = "float32 (z, y, x, channel): " + ", ".join(config.modalities)
     image += "; as in the file, in HU for CT" if not outside else "; after `steps`, which are not part of the model"
@@ -96,6 +96,7 @@ def note(config, outside, inside, single):
                 "probabilities": "float32 (z, y, x, class), on the image's grid, in the order of `label_values`",
             },
         },
+        "trained_on": None if trained_on is None else trained_on.as_note(),
         "steps": [step.model_dump(mode="json") for step in outside],
         "steps_inside": [step.model_dump(mode="json") for step in inside],
         "single": list(single),
@@ -106,7 +107,7 @@ def note(config, outside, inside, single):
 def onnx_function(method):
     """(tf.function of prepared patches, what a user must know of it)."""
     config, network = method.config, method.network
-    if config.mc_passes:
+    if config.mc_passes and dropout.active(network):
         raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
     spec = tf.TensorSpec((None, *config.patch, len(config.modalities)), tf.float32, "image")
 
@@ -114,6 +115,6 @@ def onnx_function(method):
     def probabilities(image):
         return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
 
-    said = note(config, method.preprocessing(), [], method.single)
+    said = note(config, method.preprocessing(), [], method.single, method.trained_on)
     said.pop("signatures")
     return probabilities, said | {"axes": "(n, z, y, x, channel)" if len(config.patch) == 3 else "(n, y, x, channel)"}

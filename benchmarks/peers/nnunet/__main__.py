@@ -166,13 +166,14 @@ def main():
     parser.add_argument("--python", required=True, help="interpreter of an environment with nnunetv2")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--configurations", nargs="+", choices=("2d", "3d_fullres"), help="of nnU-Net; all by default")
     arguments = parser.parse_args()
     out = arguments.out.resolve() / arguments.set
     raw, ours = prepare(arguments.set, arguments.folder, out)
     sides = out / f"{arguments.minutes:g}min"
     done = {"tfmed": once(sides / "tfmed", lambda: tfmed_side(arguments.minutes, raw, ours, sides / "tfmed"))}
     validation = [case.id for case in tfmed.load_run(sides / "tfmed" / "run").method().cases["validation"]]
-    for configuration in CONFIGURATIONS[arguments.set]:
+    for configuration in arguments.configurations or CONFIGURATIONS[arguments.set]:
         name = f"nnU-Net {configuration}"
         folder = sides / configuration
         done[name] = once(folder, lambda c=configuration, f=folder: nnunet_side(

@@ -60,13 +60,16 @@ def main():
     everybody = sorted(path.name.split(".")[0] for path in (folder / "gt_segmentations").iterdir())
     split = {"train": [name for name in everybody if name not in arguments.validation], "val": arguments.validation}
     (folder / "splits_final.json").write_text(json.dumps([split]), encoding="utf-8")
-    plans = load_json(str(folder / "nnUNetPlans.json"))
+    plans = load_json(str(folder / "nnUNetPlans.json")) | {"continue_training": False}
     trainer = UntilADeadline(plans, arguments.configuration, 0, dataset, torch.device("cpu"))
     trainer.deadline = deadline
     steps = trainer.run_training()
     trained = time.monotonic()
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, verbose=False)
-    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,), "checkpoint_final.pth")
+    trainer.set_deep_supervision_enabled(False)
+    predictor.manual_initialization(trainer.network, trainer.plans_manager, trainer.configuration_manager,
+                                    [trainer.network.state_dict()], trainer.dataset_json, "nnUNetTrainer",
+                                    trainer.inference_allowed_mirroring_axes)  # fmt: skip
     arguments.out.mkdir(parents=True, exist_ok=True)
     predictor.predict_from_files(str(arguments.images), str(arguments.out), num_processes_preprocessing=1,
                                  num_processes_segmentation_export=1)  # fmt: skip
