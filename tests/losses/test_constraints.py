@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmed.losses import constraints as c
@@ -60,6 +60,7 @@ def test_the_barrier_is_the_formula_smooth_and_convex(t):
     np.testing.assert_allclose(slope, np.minimum(expected, t), rtol=1e-4)
 
 
+@settings(max_examples=40)
 @given(st.floats(-1e6, 1e6, width=32), st.floats(1, 1000, width=32))
 def test_the_barriers_gradient_is_finite_everywhere(z, t):
     z = tf.constant(z, tf.float32)
@@ -80,6 +81,7 @@ def test_barriers_harden_by_a_tenth_each_epoch():
 # --- stripes ----------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(st.data())
 def test_stripes_are_those_of_a_loop(data):
     height, length = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 24))

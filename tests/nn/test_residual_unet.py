@@ -68,7 +68,7 @@ def test_vgg16_is_that_of_keras():
     features = keras.Model(ours.inputs, ours.get_layer("block5_pool").output)(patches)
     np.testing.assert_allclose(features, theirs(patches), rtol=1e-4, atol=1e-5)
     hidden = 512 * 256 + 256 + 256 + 1
-    assert count(ours.weights) == count(theirs.weights) + hidden
+    assert count(ours.trainable_weights) == count(theirs.weights) + hidden
 
 
 def test_patches_of_any_side_and_narrow_networks():
