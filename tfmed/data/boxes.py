@@ -37,11 +37,11 @@ def tight_boxes(volume: np.ndarray) -> np.ndarray:
 
 
 def component_boxes(mask: np.ndarray) -> np.ndarray:
-    """The tight box of each connected part (neighbours by faces) of a mask, the largest part first: int32 `(parts, 2 *
-    axes)`."""
-    parts, count = scipy.ndimage.label(np.asarray(mask) != 0)
-    order = np.argsort(-np.bincount(parts.ravel(), minlength=count + 1)[1:], kind="stable")
-    found = scipy.ndimage.find_objects(parts)
+    """The tight box of each connected part (neighbours by faces) of a mask, the largest part first: int32 `(components,
+    2 * axes)`."""
+    components, count = scipy.ndimage.label(np.asarray(mask) != 0)
+    order = np.argsort(-np.bincount(components.ravel(), minlength=count + 1)[1:], kind="stable")
+    found = scipy.ndimage.find_objects(components)
     boxes = [[edge for side in found[k] for edge in (side.start, side.stop)] for k in order]
     return np.array(boxes, np.int32).reshape(count, 2 * np.ndim(mask))
 
@@ -137,23 +137,24 @@ def tile(array: np.ndarray, box: Sequence[int], side: int, row: int, column: int
 
     Of a box that is shorter than a tile the border pixels go on, at its far end.
     """
-    part = _at_least(array[box[0] : box[1], box[2] : box[3]], side)
+    inner = _at_least(array[box[0] : box[1], box[2] : box[3]], side)
     y, x = (tile_starts(n, side)[k] for n, k in zip((box[1] - box[0], box[3] - box[2]), (row, column), strict=True))
-    return part[y : y + side, x : x + side]
+    return inner[y : y + side, x : x + side]
 
 
-def tiles(array: np.ndarray, box: Sequence[int], side: int) -> np.ndarray:
+def tiles(array: np.ndarray, box: Sequence[int] | np.ndarray, side: int) -> np.ndarray:
     """All tiles of a box, row by row: `(rows, columns, side, side[, channel])`, a copy."""
-    part = _at_least(array[box[0] : box[1], box[2] : box[3]], side)
-    views = np.lib.stride_tricks.sliding_window_view(part, (side, side), (0, 1))
+    inner = _at_least(array[box[0] : box[1], box[2] : box[3]], side)
+    views = np.lib.stride_tricks.sliding_window_view(inner, side, 0)
+    views = np.lib.stride_tricks.sliding_window_view(views, side, 1)
     rows, columns = (tile_starts(n, side) for n in (box[1] - box[0], box[3] - box[2]))
     found = views[np.ix_(rows, columns)]
     return np.ascontiguousarray(np.moveaxis(found, (-2, -1), (2, 3)))
 
 
-def _at_least(part: np.ndarray, side: int) -> np.ndarray:
-    more = [(0, max(side - length, 0)) for length in part.shape[:2]] + [(0, 0)] * (part.ndim - 2)
-    return np.pad(part, more, mode="edge")
+def _at_least(inner: np.ndarray, side: int) -> np.ndarray:
+    more = [(0, max(side - length, 0)) for length in inner.shape[:2]] + [(0, 0)] * (inner.ndim - 2)
+    return np.pad(inner, more, mode="edge")
 
 
 # --- boxes that somebody drew -----------------------------------------------------------------------------------------

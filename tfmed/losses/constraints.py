@@ -24,8 +24,8 @@ def extended_log_barrier(z: tf.Tensor, t: float | tf.Tensor) -> tf.Tensor:
         t: how hard the barrier is, a number or scalar above 0; the larger, the nearer to a wall.
 
     Example:
-        >>> [round(float(value), 3) for value in extended_log_barrier(tf.constant([-1.0, 0.0, 1.0]), t=5.0)]
-        [0.0, 0.844, 5.844]
+        >>> [round(float(value), 3) for value in extended_log_barrier(tf.constant([-9.0, 0.0, 1.0]), t=5.0)]
+        [-0.439, 0.844, 5.844]
     """
     z, t = tf.cast(z, tf.float32), tf.cast(t, tf.float32)
     edge = 1.0 / tf.square(t)

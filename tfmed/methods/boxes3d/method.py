@@ -232,9 +232,11 @@ class Boxes3DMethod(SegmentationMethod):
             box, prepared = boxes[k], self.open(cases[k])
             z, row, column = np.unravel_index(place - before[k], (box[1] - box[0], *boxed.lattice(box[2:], side)))
             z = int(z + box[0])
-            inner = [0, box[3] - box[2], 0, box[5] - box[4]]
-            part = prepared.image[:, box[2] : box[3], box[4] : box[5]]  # a view: whole slices would be read for a patch
-            image = boxed.tile(stack_at(part, z, config.neighbours), inner, side, row, column)
+            whole = [0, box[3] - box[2], 0, box[5] - box[4]]
+            inner = prepared.image[
+                :, box[2] : box[3], box[4] : box[5]
+            ]  # a view: whole slices would be read for a patch
+            image = boxed.tile(stack_at(inner, z, config.neighbours), whole, side, row, column)
             return {"image": image, "label": shows_object(boxed.tile(prepared.label[z], box[2:], side, row, column))}
 
         spec = {"image": ((side, side, config.channels), "float32"), "label": ((), "int32")}
