@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet, compressed_unet
+from tfmed.nn.residual_unet import residual_unet
 from tfmed.nn.summed_unet import summed_unet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
@@ -153,6 +154,24 @@ class SummedUNet(Backbone):
         return summed_unet(channels, classes, **self.model_dump(exclude={"name"}))
 
 
+class ResidualUNet(Backbone):
+    """The residual U-Net with averaged skips of box-supervised segmentation (Kervadec et al. 2020). 2-D."""
+
+    levels_by = "widths"
+    name: Literal["residual_unet"] = "residual_unet"
+    widths: Layers = Field((32, 64, 128, 256, 512), min_length=2)  # channels per level, from the finest
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 2)
+        return (2 ** (len(self.widths) - 1),) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return residual_unet(channels, classes, **self.model_dump(exclude={"name"}))
+
+
 class AUNet(Backbone):
     """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
 
@@ -213,6 +232,7 @@ Network = Annotated[
     | Annotated[CompressedUNet, pydantic.Tag(TAG + "compressed_unet")]
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
+    | Annotated[ResidualUNet, pydantic.Tag(TAG + "residual_unet")]
     | Annotated[SummedUNet, pydantic.Tag(TAG + "summed_unet")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]
     | Annotated[VNet, pydantic.Tag(TAG + "vnet")],

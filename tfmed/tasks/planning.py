@@ -14,6 +14,7 @@ import yaml
 
 from tfmed.data import census
 from tfmed.data.checks import CaseSpec, check_case
+from tfmed.data.intensities import Intensities
 from tfmed.data.labels import borders_alone, counts
 from tfmed.data.sampling import Stream
 from tfmed.data.suspicions import suspicions
@@ -191,9 +192,8 @@ def _range(rows, form):
 def _statistics(values, ranges):
     together = np.concatenate(values) if values else np.zeros(1)
     together = together if together.size else np.zeros(1)
-    low, high = np.percentile(together, (0.5, 99.5))
     lowest, highest = np.median(np.array(ranges), axis=0)
-    return float(low), float(high), float(together.mean()), float(together.std()), float(lowest), float(highest)
+    return *dataclasses.astuple(Intensities.of(together)), float(lowest), float(highest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -123,6 +123,16 @@ class SegmentationConfig(MethodConfig):
         return (numbers,) * len(self.patch) if isinstance(numbers, int) else tuple(numbers)
 
     @property
+    def neighbours(self):
+        """Slices on each side of a slice that a 2-D network sees with it, as further channels."""
+        return 0
+
+    @property
+    def channels(self):
+        """Of what a network sees."""
+        return len(self.modalities) * (2 * self.neighbours + 1)
+
+    @property
     def classes(self):
         return len(self.label_values)
 
@@ -180,7 +190,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         """A fresh network as the settings say."""
         config = self.config
         seed = self.settings.seed if seed is None else seed
-        return config.network.build(len(config.modalities), config.classes, len(config.patch), seed)
+        return config.network.build(config.channels, config.classes, len(config.patch), seed)
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
@@ -224,7 +234,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     def margin(self):
         """Voxels (z, y, x) that the network reads on each side of a patch."""
         margin = self.config.per_axis(self.config.network.margin)
-        return margin if len(margin) == 3 else (0, *margin)
+        return margin if len(margin) == 3 else (self.config.neighbours, *margin)
 
     @functools.cached_property
     def training_cases(self):

@@ -9,12 +9,14 @@ from tfmed.engine.exporting import ExportModule
 from tfmed.errors import RunError
 from tfmed.nn import dropout
 from tfmed.ops import grids
+from tfmed.ops.slices import neighbours_as_channels
 from tfmed.ops.sliding_window import window_graph
 
 
 def window_probabilities(network, config, windows):
-    """Class probabilities of windows `(n, z, y, x, channel)`; a 2-D network sees their slices."""
+    """Class probabilities of windows `(n, z, y, x, channel)`; a 2-D network sees their slices, and their neighbours."""
     if len(config.patch) == 2:
+        windows = neighbours_as_channels(windows, config.neighbours)
         shape = windows.shape
         windows = tf.reshape(windows, (-1, *shape[2:]))
     if config.mc_passes and dropout.active(network):  # without dropout every pass says the same
@@ -109,7 +111,7 @@ def onnx_function(method):
     config, network = method.config, method.network
     if config.mc_passes and dropout.active(network):
         raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
-    spec = tf.TensorSpec((None, *config.patch, len(config.modalities)), tf.float32, "image")
+    spec = tf.TensorSpec((None, *config.patch, config.channels), tf.float32, "image")
 
     @tf.function(input_signature=[spec])
     def probabilities(image):
