@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfmed.data.case import Case
-from tfmed.data.several_sets import SetCoding, same_files, set_weights
+from tfmed.data.several_sets import SetCoding, same_scans, set_weights
 from tfmed.data.streams import Mixture, Streams
 
 pytestmark = pytest.mark.current
@@ -119,6 +119,13 @@ def test_streams_are_a_mixture_of_two():
 
 
 def test_scans_of_both_sets_are_found():
-    one = [Case("a", "a", {"mr": "x.nii.gz"}), Case("b", "b", {"mr": "y.nii.gz"})]
-    assert same_files(one, [Case("c", "c", {"t1": "y.nii.gz", "t2": "z.nii.gz"})]) == ["y.nii.gz"]
-    assert same_files(one, [Case("a", "a", {"mr": "w.nii.gz"})]) == []
+    held = {"x": "1", "y": "2", "copy of y": "2", "z": "3"}
+
+    def content(address):
+        if address not in held:
+            raise FileNotFoundError(address)
+        return held[address]
+
+    one = [Case("a", "a", {"mr": "x"}), Case("b", "b", {"mr": "y", "ct": "gone"})]
+    assert same_scans(one, [Case("c", "c", {"t1": "copy of y", "t2": "z"})], content) == ["copy of y"]
+    assert same_scans(one, [Case("a", "a", {"mr": "z", "ct": "gone"})], content) == []

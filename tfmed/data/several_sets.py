@@ -1,10 +1,13 @@
 """Several data sets for one network: channels and classes of its own for each, so that it can tell them apart."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from tfmed.data.case import Case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +132,19 @@ def set_weights(target: float, others: int) -> tuple[float, ...]:
     return (target, *[(1 - target) / others] * others) if others else (1.0,)
 
 
-def same_files(one: Sequence, other: Sequence) -> list[str]:
-    """Addresses of images that stand in two lists of Cases: of what trains, and of what is tested, say."""
-    known = {address for case in one for address in case.images.values()}
-    return sorted({address for case in other for address in case.images.values()} & known)
+def same_scans(one: Sequence[Case], other: Sequence[Case], content: Callable[[str], str]) -> list[str]:
+    """Addresses in `other` of images that stand in `one` too, also as copies: what trains must not be tested.
+
+    Args:
+        one, other: lists of Case.
+        content: function of an address -> digest of what it holds, such as `Cache.content`. Files that cannot be read
+            count for nothing.
+    """
+
+    def digests(cases):
+        for address in sorted({address for case in cases for address in case.images.values()}):
+            with contextlib.suppress(OSError):
+                yield content(address), address
+
+    known = {digest for digest, _ in digests(one)}
+    return [address for digest, address in digests(other) if digest in known]

@@ -13,7 +13,7 @@ from tfmed.data.cache import Cache
 from tfmed.data.checks import CaseSpec, check_case, fill, prepare_cases
 from tfmed.data.patches import check_sizes
 from tfmed.data.preprocess import Step
-from tfmed.data.several_sets import same_files
+from tfmed.data.several_sets import same_scans
 from tfmed.errors import DataError
 from tfmed.tasks.segmentation import Classes
 
@@ -58,7 +58,7 @@ class OpenSet:
                 )
             labelled = splits.few_labels(found, 1.0, 0)
             target = [case for part in splits.PARTS for case in method.cases[part]]
-            if twice := same_files(target, labelled):
+            if twice := same_scans(target, labelled, self.cache.content):
                 raise DataError(f"{twice[0]} is a scan of the data section too; give other cases")
             parts = method.all_train(f"auxiliary {self.name}", labelled, config.root)
             return [config.as_used(case) for case in parts["train"]]
