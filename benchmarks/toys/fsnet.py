@@ -1,8 +1,8 @@
 """FS-Net on blobs: does another labelled set help where the target has six volumes?
 
-Run: python -m benchmarks.toys.fsnet [--seeds 0 1 2] [--steps 400] [--methods NAME ...] [--out toy_fsnet.csv]
+Run: python -m benchmarks.toys.fsnet [--seeds 0 1 2] [--steps 150] [--methods NAME ...] [--out toy_fsnet.csv]
 
-Target: 6 volumes of 8 x 32 x 32 voxels, each with bright round blobs that are to be found, and rods as bright that are
+Target: 6 volumes of 6 x 24 x 24 voxels, each with bright round blobs that are to be found, and rods as bright that are
 not. Auxiliary set: 60 volumes with dark boxes to be found, and dark rods. Every arm is trained by the same steps of 4
 whole volumes per set; printed is the Dice of the blobs in 40 other volumes of the target, all voxels together.
 
@@ -28,7 +28,7 @@ from tfmed.metrics.segmentation import GlobalDice
 from tfmed.tasks.backbones import UNet
 from tfmed.tasks.several_sets import AuxiliarySet
 
-SHAPE, EACH, TEST, STEPS = (8, 32, 32), 4, 40, 400
+SHAPE, EACH, TEST, STEPS = (6, 24, 24), 4, 40, 150
 COUNTS = {"target": 6, "boxes": 60}
 METHODS = {  # settings that differ from FS-Net's
     "target only": {"training": "target", "features": 0},
@@ -62,7 +62,7 @@ def volume(seed, boxes):
 
 def config_of(name):
     """The settings of an arm."""
-    unet = UNet(widths=(8, 16, 32), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3,
+    unet = UNet(widths=(8, 16), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3,
                 decoder_convolutions=1)  # fmt: skip
     usual = {"patch": SHAPE, "network": unet, "features": 8, "label_values": (0, 1), "learning_rate": 3e-3,
              "auxiliary": {"boxes": AuxiliarySet(source="phantom_cardiac")}}  # fmt: skip

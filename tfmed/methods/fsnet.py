@@ -1,7 +1,7 @@
 """FS-Net: another labelled data set, of another organ even, trains the same network and keeps it from overfitting.
 
-Paper: Guo et al., "Data Expansion to Improve Medical Image Segmentation with Limited Data", FS-Net, DALI (MICCAI
-workshop) 2021.
+Paper: Guo, Yang & Ma, "FS-Net: A New Paradigm of Data Expansion for Medical Image Segmentation", DALI (MICCAI workshop)
+2021.
 
 Task: segmentation with the help of other labelled data sets, 3-D
 
@@ -44,6 +44,10 @@ from tfmed.tasks.several_sets import AuxiliarySet, OpenSet
 from tfmed.training.single_network import SingleNetworkModel
 
 TARGET = "target"
+SMALL_UNET = UNet(
+    widths=(16, 32, 64, 128), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3,
+    decoder_convolutions=1,
+)  # fmt: skip
 SetName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,39}$")]
 
 
@@ -53,10 +57,7 @@ class Config(SegmentationConfig):
     modalities: tuple[str, ...] = ("mr",)
     label_values: tuple[int, ...] = (0, 1, 2)  # background, ventricular myocardium, blood pool
     patch: tuple[Voxels, ...] = Field((6, 128, 128), min_length=2, max_length=3)  # voxels (z, y, x)
-    network: Network = UNet(
-        widths=(16, 32, 64, 128), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3,
-        decoder_convolutions=1,
-    )  # fmt: skip
+    network: Network = SMALL_UNET
     foreground: float = Field(1 / 3, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
     overlap: float = Field(0.5, ge=0, lt=1)
     # what trains
