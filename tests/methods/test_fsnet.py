@@ -35,6 +35,7 @@ TINY = (
     "model.patch=[4, 16, 16]",
     f"model.network={SMALL}",
     "model.features=4",
+    "model.overlap=0.25",
     "model.learning_rate=0.003",
 )
 
