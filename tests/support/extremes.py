@@ -15,7 +15,7 @@ OTHERS = ("", "no such choice", True, None, [], {}, [[]], {"x": 1}, [1] * 9, ["x
 # What must be given to settings that do not all have defaults, by their tag or class.
 NEEDED = {"crop": {"shape": [8, 8, 8]}, "resample": {"spacing_mm": [1, 1, 1]},
           "EarlyStoppingConfig": {"metric": "loss"},
-          "MoreCases": {"source": "phantom_chest_ct"}, "AuxiliarySet": {"source": "phantom_cardiac"}}  # fmt: skip
+          "MoreCases": {"source": "phantom_chest_ct"}}  # fmt: skip
 TAGS = ("name", "step")  # what tells the members of a union of settings apart
 
 
@@ -41,7 +41,7 @@ def fields(section):
         for key, one in value.items() if isinstance(value, dict) else ():  # sections by names of the user's own
             if isinstance(one, pydantic.BaseModel):
                 yield from (([(name, {}), *path], inner) for path, inner in _below(key, one, {}))
-        for kind in _kinds(info.annotation):
+        for kind in () if isinstance(value, dict) else _kinds(info.annotation):
             if type(value) is not kind:
                 tag = next((tag for tag in TAGS if tag in kind.model_fields), None)
                 word = kind.model_fields[tag].default if tag else kind.__name__
