@@ -31,6 +31,7 @@ def name_tag(value: Any) -> str:
 
 
 FREE_NAMES = {"labels", "regions"}  # mappings whose keys are the user's own
+DATA_SETS = {"auxiliary"}  # mappings of the user's own names to data sets, which are changed one by one
 
 
 class Strict(pydantic.BaseModel):
@@ -235,12 +236,19 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+def _overlay(below: dict[str, Any], above: dict[str, Any], data_sets: bool = False) -> None:
+    """Lay `above` over `below`; `data_sets`: each entry is a data set, whose options are those of its source."""
     for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict) and not _is_another(key, below[key], value):
-            _overlay(below[key], value)
-        else:
+        if not isinstance(value, dict) or not isinstance(below.get(key), dict):
             below[key] = value
+        elif data_sets:
+            if value.get("source", below[key].get("source")) != below[key].get("source"):
+                below[key].pop("options", None)
+            _overlay(below[key], value)
+        elif _is_another(key, below[key], value):
+            below[key] = value
+        else:
+            _overlay(below[key], value, data_sets=key in DATA_SETS)
 
 
 def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
@@ -311,7 +319,8 @@ def _fields_at(settings_class: type, location: tuple) -> list[str]:
             kind = next(get_args(member)[0] for member in members if get_args(member)[1].tag == key)
         else:
             section: Any = _model_in(kind)
-            kind = section.model_fields[key].annotation
+            named = get_origin(kind) is dict  # the key is the user's own
+            kind = section if named else section.model_fields[key].annotation
     model = _model_in(kind)
     return list(model.model_fields) if model else []
 

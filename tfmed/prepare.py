@@ -68,7 +68,8 @@ def _prepared(config, overrides, profile, out):
 
 
 def _looked_at(method, cases, progress):
-    """{"facts": {id: CaseFacts}, "problems": {id: lines}, "parts": {id: part}, "warnings": list of Suspicion}."""
+    """{"facts": {id: CaseFacts}, "problems": {id: lines}, "parts": {id: part}, "warnings": list of Suspicion,
+    "further": the problems of cases beside those of the `data` section, which "problems" has too}."""
     from tfmed.data import census
     from tfmed.data.suspicions import Suspicion, suspicions
 
@@ -81,11 +82,13 @@ def _looked_at(method, cases, progress):
                 facts[case.id] = census.facts(used, *census.look(used, method.image_names))
             except UserError as error:  # of a label map, say, that the method has no use for
                 warnings.append(Suspicion("not read", (case.id,), str(error)))
+    further = method.further_problems(progress)
     parts = {case.id: name for name, part in method.cases.items() for case in part}
     training = {name for name, part in parts.items() if part == "train"}
     classes = method.case_spec.label_values or ()
     warnings += suspicions(list(facts.values()), _in_hounsfield(method), classes, training)
-    return {"facts": facts, "problems": problems, "parts": parts, "warnings": warnings, "sheets": []}
+    return {"facts": facts, "problems": problems | further, "further": further, "parts": parts, "warnings": warnings,
+            "sheets": []}  # fmt: skip
 
 
 def _in_hounsfield(method):
@@ -204,6 +207,7 @@ def _document(method, cases, found):
         "source": method.settings.data.source,
         "root": method.settings.data.root,
         "cases": [_plain(case, found) for case in cases],
+        "problems_of_further_sets": found["further"],
         "summary": {
             "cases": len(cases),
             "parts": {name: parts.count(name) for name in ("train", "validation", "test")},

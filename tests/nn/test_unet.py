@@ -136,3 +136,25 @@ def test_the_last_convolution_may_see_neighbours():
     plain, wide = (unet(1, 2, (None, None), (4, 6), head_kernel=size) for size in (1, 3))
     assert parameters(wide.trainable_weights) - parameters(plain.trainable_weights) == 8 * 4 * 2
     assert wide(noise((1, 4, 6, 1))).shape == (1, 4, 6, 2)
+
+
+@pytest.mark.parametrize(("classes", "options", "expected"), [
+    (6, {}, 1_467_334), (5, {"factors": 2}, 1_467_317), (6, {"transposed_kernel": None, "factors": 2}, 1_263_046),
+    (6, {"widths": (16, 32, 64, 128, 128)}, 3_680_454), (6, {"widths": (16, 32, 64, 128, 256)}, 5_893_062),
+])  # fmt: skip
+def test_small_anisotropic_network_of_fsnet(classes, options, expected):
+    """Guo et al. 2021: one convolution per level on the way up, after a transposed one of size 3."""
+    usual = dict(widths=(16, 32, 64, 128), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3)
+    model = unet(16, classes, (None,) * 3, decoder_convolutions=1, **(usual | options))
+    assert parameters(model.trainable_weights) == expected
+
+
+def test_in_plane_levels_of_fsnet():
+    widths = (16, 32, 64, 128)
+    options = dict(factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3, decoder_convolutions=1)
+    model = unet(16, 6, (6, 128, 128), widths, **options)
+    shapes = [tuple(f.shape[1:]) for f in model.get_layer("encoder").output]
+    assert shapes == [(6, 128 // 2**k, 128 // 2**k, width) for k, width in enumerate(widths)]
+    layers = [layer for layer in model.get_layer("decoder").layers if layer.name.endswith("_conv0")]
+    assert [layer.filters for layer in layers] == [64, 32, 16]
+    assert tuple(model.output.shape[1:]) == (6, 128, 128, 6)

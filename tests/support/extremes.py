@@ -38,7 +38,10 @@ def fields(section):
         value = getattr(section, name)
         if isinstance(value, pydantic.BaseModel):
             yield from _below(name, value, {})
-        for kind in _kinds(info.annotation):
+        for key, one in value.items() if isinstance(value, dict) else ():  # sections by names of the user's own
+            if isinstance(one, pydantic.BaseModel):
+                yield from (([(name, {}), *path], inner) for path, inner in _below(key, one, {}))
+        for kind in () if isinstance(value, dict) else _kinds(info.annotation):
             if type(value) is not kind:
                 tag = next((tag for tag in TAGS if tag in kind.model_fields), None)
                 word = kind.model_fields[tag].default if tag else kind.__name__

@@ -63,6 +63,7 @@ class Method:
         self.records = Records()  # what is decided between stages; a run's lie in its directory
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
+        self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
         self._compiled: tuple[keras.Model | None, Any] = (None, None)
 
     @classmethod
@@ -198,10 +199,26 @@ class Method:
         self.drawn_split = self.drawn_split | drawn
         return {kind: splits.Parts(parts) for kind, parts in drawn.items()}
 
+    def all_train(self, kind: str, cases: list[Case], root: str | None) -> splits.Parts:
+        """The `Parts` of cases beside those of the `data` section, all of which train; in a run's method those of then.
+
+        Args:
+            kind: of the cases, in the record of the run.
+            cases: list of Case.
+            root: their data set's folder, or None.
+        """
+        if self.split_record:
+            return self.split_record.parts(kind, cases, root, self.cache.content)
+        self.roots[kind] = root
+        drawn = {part: cases if part == "train" else [] for part in splits.PARTS}
+        self.drawn_split = self.drawn_split | {kind: drawn}
+        return splits.Parts(drawn)
+
     def record_split(self) -> SplitRecord:
         """The `SplitRecord` of what was drawn."""
         root = self.settings.data.root
-        return SplitRecord({kind: entries(parts, root, self.cache.content) for kind, parts in self.drawn_split.items()})
+        return SplitRecord({kind: entries(parts, self.roots.get(kind, root), self.cache.content)
+                            for kind, parts in self.drawn_split.items()})  # fmt: skip
 
     @property
     def image_names(self) -> Any:
@@ -211,6 +228,10 @@ class Method:
     def problems(self, case: Case) -> list[str]:
         """What keeps a case from being used: a list of lines; a case without any is then in the cache."""
         return checks.check_case(case, self.case_spec) or checks.fill(case, self.cache, self.case_spec)
+
+    def further_problems(self, progress: Callable[[Any, str], Any] = lambda items, text: items) -> dict[str, list[str]]:
+        """{name of a case: what keeps it from being used} of data sets beside that of the `data` section."""
+        return {}
 
     def prepared(self, part: str, progress: Callable[[Any], Any] | None = None) -> list[Case]:
         """The cases of a part of the split, checked, in the cache."""

@@ -134,6 +134,8 @@ def unet_decoder(
     seed: int = 0,
     deep_supervision: int = 0,
     head_kernel: int = 1,
+    transposed_kernel: int | None = None,
+    decoder_convolutions: int = 2,
     **encoder_options: Any,
 ) -> keras.Model:
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
@@ -144,6 +146,8 @@ def unet_decoder(
         upsample: "linear", "nearest" or "transposed" (a transposed convolution to the width of the level above).
         deep_supervision: number of coarser levels that give logits too.
         head_kernel: size of the last convolution.
+        transposed_kernel: size of the transposed convolutions; None: the factors, so that no voxels overlap.
+        decoder_convolutions: of convolution, norm, activation in each level on the way up, at least 1.
     """
     drawn = seeds(seed + 1)
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
@@ -154,12 +158,12 @@ def unet_decoder(
         width = skip.shape[-1]
         if upsample == "transposed":
             he = dict(kernel_initializer="he_normal", name=f"up{i}_transposed")
-            x = TRANSPOSED[rank](width, factors, factors, "same", **he)(x)
+            x = TRANSPOSED[rank](width, transposed_kernel or factors, factors, "same", **he)(x)
         else:
             x = Upsample(factors, upsample, name=f"up{i}_upsample")(x)
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
-        x = _level(x, (width, width), norm, affine, activation, residual, f"up{i}")
+        x = _level(x, (width,) * decoder_convolutions, norm, affine, activation, residual, f"up{i}")
         if i <= deep_supervision:
             y = CONV[rank](classes, head_kernel, padding="same", kernel_initializer="he_normal", name=f"head{i}")(x)
             outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))

@@ -85,6 +85,8 @@ class UNet(Backbone):
     activation: Literal["relu", "leaky_relu"] = "relu"
     residual: bool = False
     upsample: Literal["linear", "nearest", "transposed"] = "linear"
+    transposed_kernel: int | None = Field(None, gt=0, le=15)  # of transposed convolutions; null: the factors
+    decoder_convolutions: int = Field(2, gt=0, le=16)  # of each level on the way up
     dropout: Rate = 0.0
     dropout_in: Literal["decoder", "all"] = "decoder"
     spatial_dropout: bool = True

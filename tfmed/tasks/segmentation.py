@@ -8,7 +8,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from tfmed.config import MethodConfig, Voxels, with_values
+from tfmed.config import MethodConfig, Strict, Voxels, with_values
 from tfmed.data import sources, splits
 from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
@@ -27,24 +27,13 @@ from tfmed.tasks.prediction import OUTPUTS, Segmenter
 SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
 
 
-class SegmentationConfig(MethodConfig):
-    """What every segmentation method has in its `model` section, beside its own numbers."""
+class Classes(Strict):
+    """Which images a set of cases has, and which numbers of its label maps are which class."""
 
     modalities: tuple[str, ...] = Field(("mr",), min_length=1)  # names of a case's images: the network's channels
     labels: dict[str, Literal["any"] | int | tuple[int, ...]] = Field(default_factory=dict)  # see `_from_labels`
     label_values: tuple[int, ...] = (0, 1)  # the number of each class in files, background first
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # what is scored: {name: label values}
-    patch: tuple[Voxels, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
-    network: Network = UNet()
-    foreground: float = Field(0.0, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
-    pad: Literal["edge", "reflect"] = "edge"  # how an image goes on past its border, where a network reads on
-    # inference
-    overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
-    blend: Literal["gaussian", "constant"] = "gaussian"
-    flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
-    mc_passes: int = Field(0, ge=0, le=1000)  # Monte Carlo dropout; 0: one pass without dropout
-    # scores
-    nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -86,7 +75,7 @@ class SegmentationConfig(MethodConfig):
         return groups or None
 
     @pydantic.model_validator(mode="after")
-    def _sections_fit(self):
+    def _classes_fit(self):
         if len(set(self.label_values)) < len(self.label_values):
             raise ValueError("label_values: a number stands twice")
         if not 2 <= len(self.label_values) <= 256:
@@ -95,6 +84,47 @@ class SegmentationConfig(MethodConfig):
             strange = sorted(set(values) - set(self.label_values))
             if strange or not values:
                 raise ValueError(f"regions.{name}: {strange or values} are not among label_values {self.label_values}")
+        return self
+
+    @property
+    def classes(self):
+        return len(self.label_values)
+
+    def as_used(self, case):
+        """A Case of the set, with `labels` as its files' numbers are to be joined."""
+        groups = self.label_groups
+        return case if groups is None else dataclasses.replace(case, meta={**case.meta, "label_groups": groups})
+
+    @property
+    def class_names(self):
+        """{number in files: name} where every class has a name of its own, else nothing."""
+        names = {values[0]: name for name, values in self.regions.items() if len(values) == 1}
+        return names if set(names) == set(self.label_values[1:]) else {}
+
+    @property
+    def scored(self):
+        """{region: class numbers}; without `regions` each class by its number in files."""
+        regions = self.regions or {f"label {value}": (value,) for value in self.label_values[1:]}
+        return {name: [self.label_values.index(value) for value in values] for name, values in regions.items()}
+
+
+class SegmentationConfig(Classes, MethodConfig):
+    """What every segmentation method has in its `model` section, beside its own numbers."""
+
+    patch: tuple[Voxels, ...] = Field((224, 224), min_length=2, max_length=3)  # voxels (y, x), or (z, y, x)
+    network: Network = UNet()
+    foreground: float = Field(0.0, ge=0, le=1)  # share of the patches that are centred on a labelled voxel
+    pad: Literal["edge", "reflect"] = "edge"  # how an image goes on past its border, where a network reads on
+    # inference
+    overlap: float = Field(0.25, ge=0, lt=1)  # of neighbouring windows, which are as large as a patch
+    blend: Literal["gaussian", "constant"] = "gaussian"
+    flips: tuple[Literal["z", "y", "x"], ...] = ()  # mean over all flips along these axes
+    mc_passes: int = Field(0, ge=0, le=1000)  # Monte Carlo dropout; 0: one pass without dropout
+    # scores
+    nsd_tolerance_mm: float = Field(2.0, ge=0, allow_inf_nan=False)  # of surface Dices
+
+    @pydantic.model_validator(mode="after")
+    def _sections_fit(self):
         try:
             multiples = self.network.multiple(len(self.patch))
         except ValueError as error:
@@ -131,22 +161,6 @@ class SegmentationConfig(MethodConfig):
     def channels(self):
         """Of what a network sees."""
         return len(self.modalities) * (2 * self.neighbours + 1)
-
-    @property
-    def classes(self):
-        return len(self.label_values)
-
-    @property
-    def class_names(self):
-        """{number in files: name} where every class has a name of its own, else nothing."""
-        names = {values[0]: name for name, values in self.regions.items() if len(values) == 1}
-        return names if set(names) == set(self.label_values[1:]) else {}
-
-    @property
-    def scored(self):
-        """{region: class numbers}; without `regions` each class by its number in files."""
-        regions = self.regions or {f"label {value}": (value,) for value in self.label_values[1:]}
-        return {name: [self.label_values.index(value) for value in values] for name, values in regions.items()}
 
 
 def _numbers(stored):
@@ -196,8 +210,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def as_used(self, case):
         """The Case with the settings' `labels`."""
-        groups = self.config.label_groups
-        return case if groups is None else dataclasses.replace(case, meta={**case.meta, "label_groups": groups})
+        return self.config.as_used(case)
 
     def open(self, case):
         """The Prepared case."""
@@ -261,12 +274,12 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
                 where = "model.labels" if self.config.labels else "model.label_values"
                 raise DataError(f"label value {value} stands in no training case; take it out of {where}, or add cases")
 
-    def patches(self, cases, stream=0, foreground=None, slices=None):
+    def patches(self, cases, stream=0, foreground=None, slices=None, open_case=None):
         """Patches of some cases; streams with different numbers draw differently."""
         seed = self.settings.seed * 64 + stream
         share = self.config.foreground if foreground is None else foreground
         around = {"margin": self.margin, "pad": self.config.pad}
-        return Patches(self.open, cases, self.window, seed, share, slices, **around)
+        return Patches(open_case or self.open, cases, self.window, seed, share, slices, **around)
 
     def flat(self, array):
         """A patch without the axis that slices do not have."""

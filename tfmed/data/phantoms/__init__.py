@@ -16,6 +16,7 @@ from tfmed.errors import UserError, nearest
 from tfmed.io.volume import Volume
 
 from .brain_tumour import MODALITIES, brain_tumour
+from .cardiac import cardiac
 from .chest_ct import chest_ct
 from .connectome import connectome
 from .ground_glass import ground_glass
@@ -25,7 +26,9 @@ from .lung_lesion import lung_lesion
 from .pelvis import pelvis
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
-_PHANTOMS = (brain_tumour, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, pelvis)
+_PHANTOMS = (
+    brain_tumour, cardiac, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, pelvis
+)  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {"brain_tumour": MODALITIES, "ground_glass": ("soft", "sharp"), "pelvis": ("mr", "mrcat", "ct")}
 _SCHEME = "phantom:"
@@ -35,6 +38,7 @@ __all__ = [
     "VERSION",
     "address",
     "brain_tumour",
+    "cardiac",
     "chest_ct",
     "connectome",
     "ground_glass",

@@ -22,6 +22,7 @@ from .connectome_folder import connectome_folder
 from .csv_list import csv_list
 from .detection import detect
 from .dicom_folder import dicom_folder
+from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
 from .kits19 import kits19
@@ -29,6 +30,7 @@ from .la2018 import la2018
 from .lidc_idri import lidc_idri
 from .lits import lits
 from .luna16 import luna16
+from .mnms import mnms
 from .modality_folders import modality_folders
 from .mosmed import mosmed
 from .msd import msd
@@ -36,6 +38,7 @@ from .nifti_folder import nifti_folder
 from .nlst import nlst
 from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
+from .phantom_cardiac import phantom_cardiac
 from .phantom_chest_ct import phantom_chest_ct
 from .phantom_connectome import phantom_connectome
 from .phantom_ground_glass import phantom_ground_glass
@@ -43,14 +46,15 @@ from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_pelvis import phantom_pelvis
+from .wmh2017 import wmh2017
 
 _SOURCES = {
     function.__name__: function
     for function in (
-        brats2019, chaos, connectome_folder, csv_list, dicom_folder, image_folder, image_pairs, kits19, la2018,
-        lidc_idri, lits, luna16, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour,
-        phantom_chest_ct, phantom_connectome, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct,
-        phantom_lung_lesion, phantom_pelvis,
+        brats2019, chaos, connectome_folder, csv_list, dicom_folder, hvsmr2016, image_folder, image_pairs, kits19,
+        la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
+        phantom_brain_tumour, phantom_cardiac, phantom_chest_ct, phantom_connectome, phantom_ground_glass,
+        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_pelvis, wmh2017,
     )
 }  # fmt: skip
 
