@@ -110,7 +110,7 @@ def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
     if seed.shape.rank != 2 or seed.shape[1] != 2:
         raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
-    # The second number also tells the draws of the functions apart (1 to 9, see `tag`).
+    # The second number also tells the draws of the functions apart (1 to 10, see `tag`).
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 
