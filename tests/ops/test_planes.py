@@ -121,9 +121,9 @@ def test_graphs_take_volumes_of_any_size_and_gradients_flow():
         np.testing.assert_allclose(sample(volume), eager, atol=1e-6)
     with tf.GradientTape() as tape:
         tape.watch(volume)
-        total = tf.reduce_sum(planes.sample_planes(volume, tilted(1), [[5.0, 3, 4]], (1, 1)))
+        total = tf.reduce_sum(planes.sample_planes(volume, tilted(1), [[5.3, 3.4, 4.2]], (1, 1)))
     gradient = tape.gradient(total, volume).numpy()
-    assert gradient.sum() == pytest.approx(2, abs=1e-5) and (gradient != 0).sum() in (8, 16)
+    assert gradient.sum() == pytest.approx(2, abs=1e-5) and (gradient != 0).sum() == 16
 
 
 @pytest.mark.parametrize("volume, order, said", [
@@ -151,7 +151,7 @@ def test_one_view_along_an_axis_is_the_network_slice_by_slice():
         return tf.nn.conv2d(images, kernel, 1, "SAME")
 
     expected = network(tf.constant(volume[..., None])).numpy()
-    for slices in (1, 3, 4, 10):
+    for slices in (1, 4, 10):
         found = seen(volume, np.eye(3)[None], network, 2, slices=slices, multiple=4)
         np.testing.assert_allclose(found[:, :, :9], expected[:, :, :9], atol=1e-5)
     thrice = seen(volume, np.stack([np.eye(3)] * 3), network, 2, multiple=4)
@@ -161,14 +161,11 @@ def test_one_view_along_an_axis_is_the_network_slice_by_slice():
 @pytest.mark.parametrize("shape", [(9, 11, 10), (1, 6, 7), (5, 1, 3), (1, 1, 1), (2, 17, 3)])
 def test_every_voxel_is_covered_once_by_each_view(shape):
     """A network that says one everywhere: sums of views count how often a voxel was told."""
-    frames = np.concatenate([tilted(12), planes.frames(np.concatenate([np.eye(3), -np.eye(3)]))])
-    for slices in (1, 4):
-        for frame in frames:
-            found = seen(
-                np.zeros(shape, "float32"), frame[None], lambda x: tf.ones_like(x), weights=[[1.0]], slices=slices
-            )
-            np.testing.assert_allclose(found, 1, atol=1e-6)
-    mean = seen(np.zeros(shape, "float32"), frames, lambda x: tf.ones_like(x) * 0.3)
+    frames = np.concatenate([tilted(3), planes.frames(-np.eye(3)[:1])])
+    for slices, frame in zip((1, 3, 4, 4), frames, strict=True):
+        found = seen(np.zeros(shape, "float32"), frame[None], tf.ones_like, weights=[[1.0]], slices=slices)
+        np.testing.assert_allclose(found, 1, atol=1e-6)
+    mean = seen(np.zeros(shape, "float32"), frames[:2], lambda x: tf.ones_like(x) * 0.3)
     np.testing.assert_allclose(mean, 0.3, atol=1e-5)
 
 
@@ -188,7 +185,7 @@ def test_a_linear_volume_is_exact_inside():
     z, y, x = np.meshgrid(*(np.arange(n, dtype="float32") for n in (12, 15, 13)), indexing="ij")
     ramp = z - 2 * y + 3 * x
     inside = (slice(2, -2),) * 3
-    for frame in tilted(4, 8):
+    for frame in tilted(2, 8):
         np.testing.assert_allclose(seen(ramp, frame[None])[..., 0][inside], ramp[inside], atol=1e-3)
 
 

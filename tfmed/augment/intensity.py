@@ -35,6 +35,12 @@ def gamma(
     return tf.cast(low + span * bent, image.dtype)
 
 
+def brightness(image: tf.Tensor, seed: tf.Tensor, shift: tuple[float, float] = (-0.1, 0.1)) -> tf.Tensor:
+    """Add one number, drawn from `shift`, in the units of the image."""
+    values, seed = _checked(image, seed)
+    return tf.cast(values + _uniform(seed, 10, shift, values), image.dtype)
+
+
 def contrast(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.75, 1.25)) -> tf.Tensor:
     """Stretch the values about the mean of each channel: `mean + f * (v - mean)`."""
     values, seed = _checked(image, seed)

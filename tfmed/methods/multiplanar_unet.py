@@ -1,8 +1,7 @@
 """Multi-planar U-Net from sparse annotation: how few annotated planes are enough to segment a volume?
 
-Paper: "Multi-planar U-Net from sparse annotations" (a study of annotated planes and random training planes on
-mitochondria in electron microscopy and on left atria in MR), with the method of Perslev et al., "One Network to Segment
-Them All", MICCAI 2019.
+Paper: Laprade, Perslev & Sporring, "How Few Annotations are Needed for Segmentation Using a Multi-planar U-Net?", DALI
+(MICCAI) 2021; the network of planes is that of Perslev et al., "One Network to Segment Them All", MICCAI 2019.
 
 Task: segmentation from sparse labels, 3-D by a 2-D network
 
