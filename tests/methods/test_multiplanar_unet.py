@@ -93,7 +93,7 @@ STAGES = {"down0": 37_824, "down1": 221_952, "down2": 886_272, "down3": 3_542_01
 def test_the_network_has_31_044_289_parameters():
     network = build_network(Config())
     assert parameters(network.trainable_weights) == 31_044_289
-    assert parameters(network.non_trainable_weights) == 13_696
+    assert parameters(w for w in network.non_trainable_weights if len(w.shape)) == 13_696  # but for dropout's counters
     unet = next(layer for layer in network.layers if isinstance(layer, keras.Model))
     layers = unet.get_layer("encoder").layers + unet.get_layer("decoder").layers
     for stage, expected in STAGES.items():
@@ -320,7 +320,7 @@ def with_model(*overrides):
 
 def test_probabilities_add_up_and_are_the_mean_of_the_views():
     made = with_model("model.views=3")
-    image = made.open(made.labelled[0]).image[:10, :12, :11]
+    image = made.open(made.labelled[0]).image[:5, :6, :4]
     found = made.probabilities(image)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-4)
     each = [made.seen(tf.constant(image), frame[None]).numpy() for frame in made.view_frames]
@@ -350,7 +350,7 @@ def test_learned_fusion_is_kept_used_and_exported(tmp_path):
     run = fit(settings, tmp_path / "run")
     made = tfmed.load_run(run.path).restored()
     assert made.fused is not None and made.fused[0].shape == (2, 2)
-    image = made.open(made.labelled[0]).image[:9, :8, :10]
+    image = made.open(made.labelled[0]).image[:5, :6, :4]
     logits = made.seen(tf.constant(image), made.view_frames, made.fused[0]) + made.fused[1]
     np.testing.assert_allclose(made.probabilities(image), tf.nn.softmax(logits), atol=1e-5)
     loaded = tf.saved_model.load(str(export(run, tmp_path / "export")))

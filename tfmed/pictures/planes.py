@@ -51,7 +51,7 @@ class PlanesInVolume:
     def figure(self):
         """The picture as a matplotlib Figure."""
         count = max(len(self.shown), 1)
-        figure = dark_figure(10.5, max(2.4 * count, 3.6))
+        figure = dark_figure(10.5, max(2.0 * count, 3.6))
         grid = figure.add_gridspec(count, 4, width_ratios=[1.6, 1, 1, 1], wspace=0.05, hspace=0.2,
                                    left=0.01, right=0.99, top=0.93, bottom=0.02)  # fmt: skip
         self._draw_box(figure.add_subplot(grid[:, 0], projection="3d"))

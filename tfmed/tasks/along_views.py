@@ -130,8 +130,11 @@ class AlongViewsMethod(SegmentationMethod):
             labelled: [(case, class numbers `(z, y, x)`, bool `(z, y, x)`: where they are known)].
         """
         spec = tf.TensorSpec((None, None, None, len(self.config.modalities)), tf.float32)
-        views = [tf.function(lambda volume, frame=frame: self.seen(volume, frame[None]), [spec], autograph=False)
-                 for frame in self.view_frames]  # fmt: skip
+
+        def view_of(frame):
+            return tf.function(lambda volume: self.seen(volume, frame[None]), [spec], autograph=False)
+
+        views = [view_of(frame) for frame in self.view_frames]
         points, classes = [], []
         for number, (case, label, known) in enumerate(labelled):
             chosen = np.flatnonzero(known)

@@ -172,15 +172,15 @@ class SparsePlanesMethod(AlongViewsMethod):
         self.training  # noqa: B018 - draws all planes
         volumes = [plane.volume for plane in (self.annotation or self.training)]
         k = max(sorted(set(volumes)), key=volumes.count)
-        own = [plane for plane in self.training if plane.volume == k]
+        case, own = self.labelled[k], [plane for plane in self.training if plane.volume == k]
         picked = own[:_SHOWN]
         images = self.images_on(picked, self.labelled)
-        labels = self.labels_on(picked, {k: self.annotated[k]})
+        labels, dense = (self.labels_on(picked, {k: one}) for one in (self.annotated[k], self.open(case).label))
         rows = tuple(
-            Shown(f"plane {n + 1}", image[..., 0], label, self.seen_by(image[None])[0].argmax(-1))
-            for n, (image, label) in enumerate(zip(images, labels, strict=True))
+            Shown(f"plane {n + 1}", image[..., 0], label, np.where(inside, self.seen_by(image[None])[0].argmax(-1), 0))
+            for n, (image, label, inside) in enumerate(zip(images, labels, dense != IGNORE, strict=True))
         )
-        size = self.open(self.labelled[k]).image.shape[:3]
+        size = self.open(case).image.shape[:3]
         annotated = tuple(polygon(size, one.frame, one.centre) for one in self.annotation if one.volume == k)
         training = tuple(polygon(size, one.frame, one.centre) for one in picked)
         return PlanesInVolume(size, annotated, training, rows, IGNORE)
