@@ -242,10 +242,12 @@ def along_views(
     weights = np.full((count, classes), 1 / count, np.float32) if weights is None else np.asarray(weights, np.float32)
     if frame.shape != (count, 3, 3) or weights.shape != (count, classes):
         raise ValueError(f"frames of shape {frame.shape} need weights {(count, classes)}; got {weights.shape}")
+    spec = tf.TensorSpec((None, None, None, volume.shape[3]), tf.float32)
+    network = tf.function(lambda planes: tf.cast(model_fn(planes), tf.float32), [spec], autograph=False)  # traced once
     size = tf.shape(volume)[:3]
     answer = tf.zeros([tf.reduce_prod(size), classes])
     for one, weight in zip(frame, weights, strict=True):
-        answer = _add_view(model_fn, volume, one, weight, answer, fill, multiple, slices)
+        answer = _add_view(network, volume, one, weight, answer, fill, multiple, slices)
     return tf.ensure_shape(tf.reshape(answer, tf.concat([size, [classes]], 0)), [*volume.shape[:3], classes])
 
 
@@ -275,7 +277,7 @@ def _add_view(
         k += tf.cast(first, tf.float32)
         k, y = k[:, None, None], y[:, None]
         where = [(k * directions[0, a] + origin[a]) + y * directions[1, a] + x * directions[2, a] for a in range(3)]
-        return tf.cast(model_fn(_inside(volume, where, fill)), tf.float32)
+        return model_fn(_inside(volume, where, fill))
 
     def step(begin: tf.Tensor, before: tf.Tensor, answer: tf.Tensor) -> Any:
         new = planes(begin + 1, slices)
