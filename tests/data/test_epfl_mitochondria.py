@@ -93,7 +93,9 @@ def test_bad_arguments_of_the_phantom(options, said):
         mitochondria(**{"seed": 0, **options})
 
 
-@pytest.mark.parametrize("name, make", list(hostile.special((".tif",))), ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(
+    "name, make", list(hostile.special((".tif",))), ids=lambda one: one if isinstance(one, str) else ""
+)
 def test_hostile_files_are_refused_in_one_line(name, make, tmp_path):
     make(tmp_path / name)
     with pytest.raises(ImageIntegrityError) as caught:

@@ -161,15 +161,22 @@ def _nearest(volume: tf.Tensor, where: Sequence[tf.Tensor], fill: float) -> tf.T
         last = tf.cast(size[axis] - 1, tf.float32)
         inside &= (voxel >= 0) & (voxel <= last)
         index = index * size[axis] + tf.cast(tf.clip_by_value(voxel, 0, last), tf.int32)
-    found = tf.gather(tf.reshape(volume, [-1, size[3]]), index)
-    found = tf.where(inside[..., None], found, tf.cast(fill, volume.dtype))
+    found = tf.gather(_voxels(volume), index)
+    inside, found = (inside, found) if volume.shape[3] == 1 else (inside[..., None], found)
+    found = tf.where(inside, found, tf.cast(fill, volume.dtype))
+    found = found[..., None] if volume.shape[3] == 1 else found
     return tf.ensure_shape(found, [*where[0].shape, volume.shape[3]])
+
+
+def _voxels(volume: tf.Tensor) -> tf.Tensor:
+    """All voxels in a row: numbers where there is one channel, of which XLA makes simple loops, else rows of them."""
+    return tf.reshape(volume, [-1] if volume.shape[3] == 1 else [-1, tf.shape(volume)[3]])
 
 
 def _trilinear(volume: tf.Tensor, where: Sequence[tf.Tensor], fill: float) -> tf.Tensor:
     """Values at three arrays of coordinates; a neighbour outside of the volume counts as `fill`."""
     size = tf.shape(volume)
-    voxels = tf.reshape(volume, [-1, size[3]])
+    voxels, single = _voxels(volume), volume.shape[3] == 1
     pairs = []  # per axis: (index, weight) of the two neighbours, weight 0 for one that lies outside
     total = tf.ones(())
     for axis, place in enumerate(where):
@@ -187,14 +194,14 @@ def _trilinear(volume: tf.Tensor, where: Sequence[tf.Tensor], fill: float) -> tf
         if axis == 3:
             return tf.cast(tf.gather(voxels, index), tf.float32)
         (first, below), (second, above) = pairs[axis]
-        below, above = below[..., None], above[..., None]
+        below, above = (below, above) if single else (below[..., None], above[..., None])
         return (
             blended(axis + 1, index * size[axis] + first) * below
             + blended(axis + 1, index * size[axis] + second) * above
         )
 
     found = blended(0, tf.zeros((), tf.int32))
-    found += fill * (1 - total)[..., None]
+    found = (found[..., None] if single else found) + fill * (1 - total)[..., None]
     return tf.ensure_shape(tf.cast(found, volume.dtype), [*where[0].shape, volume.shape[3]])
 
 
