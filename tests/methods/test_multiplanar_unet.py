@@ -341,6 +341,7 @@ def test_learned_fusion_finds_the_view_that_knows():
     assert (logits.argmax(-1) == label).all() and np.abs(weights[[0, 2]]).max() < 0.3 * weights[1].min()
 
 
+@pytest.mark.long
 def test_learned_fusion_is_kept_used_and_exported(tmp_path):
     from tfmed.engine.exporting import export
     from tfmed.engine.lifecycle import fit
