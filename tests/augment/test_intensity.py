@@ -9,7 +9,14 @@ from tfmed.augment import intensity
 
 pytestmark = pytest.mark.current
 
-OPERATIONS = [intensity.gamma, intensity.contrast, intensity.noise, intensity.blur, intensity.bias_field]
+OPERATIONS = [
+    intensity.brightness,
+    intensity.gamma,
+    intensity.contrast,
+    intensity.noise,
+    intensity.blur,
+    intensity.bias_field,
+]
 SEEDS = np.array([4, 9, 11])
 
 
@@ -42,6 +49,7 @@ def test_a_pure_function_of_image_and_seed(operation, shape):
 
 
 RECORDED = {  # two values, mean and standard deviation, with the strengths that are the default
+    "brightness": [3.15901, 5.55246, 2.86270, 2.01825],
     "gamma": [3.67756, 5.93985, 3.35755, 1.96628],
     "contrast": [3.22991, 5.54575, 2.95515, 1.93780],
     "noise": [3.17843, 5.75711, 2.94530, 2.02292],
@@ -84,6 +92,13 @@ def test_gamma_keeps_the_range():
     np.testing.assert_allclose(changed, expected, rtol=1e-4, atol=1e-4)
     flat = np.full((3, 4, 4, 1), 2.0, "float32")
     np.testing.assert_array_equal(intensity.gamma(flat, SEEDS), flat)
+
+
+def test_brightness_adds_one_number():
+    images = pictures(batch=400)
+    added = intensity.brightness(images, np.arange(400), (-0.2, 0.5)).numpy() - images
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1, :1], added.shape), atol=1e-5)
+    assert added.min() >= -0.2001 and added.max() <= 0.5001 and added.mean() == pytest.approx(0.15, abs=0.03)
 
 
 def test_contrast_keeps_the_mean_of_each_channel():

@@ -19,6 +19,7 @@ from tfmed.data.preprocess import (
     Hounsfield,
     Orient,
     Resample,
+    RobustScale,
     Window,
     ZScore,
     class_labels,
@@ -187,7 +188,7 @@ def test_an_image_that_equals_its_label_stays_equal(steps, seed):
     np.testing.assert_array_equal(doubled.array, 2 * moved.array)
 
 
-@pytest.mark.parametrize("step", [ZScore(), ZScore(nonzero=True), N4(), Equalize(), Window()], ids=lambda s: s.step)
+@pytest.mark.parametrize("step", [ZScore(), RobustScale(), N4(), Equalize(), Window()], ids=lambda s: s.step)
 def test_labels_pass_untouched_through_steps_of_intensity(step):
     label = image(dtype="uint8")
     assert step.apply(label, is_label=True) is label
@@ -206,6 +207,18 @@ def test_zscore(nonzero):
     np.testing.assert_array_equal(found[~counted], 0)
     order = np.argsort(volume.array[counted], kind="stable")
     assert (np.diff(found[counted][order]) >= 0).all()
+
+
+def test_robust_scale_has_median_0_and_quartiles_1_apart():
+    volume = image()
+    found = RobustScale().apply(volume).array
+    assert found.dtype == np.float32 and abs(np.median(found)) < 1e-5
+    assert np.subtract(*np.percentile(found, (75, 25))) == pytest.approx(1, abs=1e-5)
+    flat = volume.replace(array=np.where(np.arange(volume.array.size).reshape(volume.shape) < 9, 5, 3).astype("f4"))
+    with pytest.raises(DataError, match="use step zscore"):
+        RobustScale().apply(flat)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="use step zscore"):
+        RobustScale().graph(tf.constant(flat.array))
 
 
 @pytest.mark.parametrize("nonzero", [False, True])

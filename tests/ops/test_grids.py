@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 
 from tfmed.data import preprocess
-from tfmed.data.preprocess import Crop, CropForeground, Equalize, Orient, PercentileScale, Resample, ZScore
+from tfmed.data.preprocess import Crop, CropForeground, Equalize, Orient, PercentileScale, Resample, RobustScale, ZScore
 from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.ops import grids
@@ -88,7 +88,7 @@ def on_borders(grid, shape):
 
 
 @pytest.mark.parametrize(
-    "step", [PercentileScale(percentile=97.3, range=(-1, 2)), Equalize(), Equalize(bins=37)], ids=repr
+    "step", [PercentileScale(percentile=97.3, range=(-1, 2)), Equalize(), Equalize(bins=37), RobustScale()], ids=repr
 )
 @pytest.mark.parametrize("scale", [1, 300])
 def test_intensities_as_tensors_equal_those_of_files(step, scale):

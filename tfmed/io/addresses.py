@@ -7,6 +7,8 @@
 | `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
 | `cells.jpg::red` (`green`, `blue`) | one channel of its colours likewise; of a grey picture itself |
 | `mask.png::numbers` | likewise, of a label map: a colour that is no grey is no number and refused |
+| `block.tif::pages` | a TIFF of several grey pages as a volume, a page per slice, voxels of 1 mm |
+| `block.tif::pages@0,9,8,20,64,48` | of that the box that begins at voxel (0, 9, 8) and is (20, 64, 48) large |
 | `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
 | `patient::below` | a DICOM series whose slices lie in several folders below this one |
 | `patient::below:1` | volume 1 of such a series |
@@ -49,7 +51,7 @@ from tfmed.io.stack import SUFFIXES as PICTURES
 from tfmed.io.stack import images_in, natural, read_stack
 from tfmed.io.volume import Volume
 
-ONE_SERIES, GREY, NUMBERS, BELOW = "one-series", "grey", "numbers", "below"
+ONE_SERIES, GREY, NUMBERS, BELOW, PAGES = "one-series", "grey", "numbers", "below", "pages"
 COLOURS = ("red", "green", "blue")
 _OF_PICTURES = (GREY, NUMBERS, *COLOURS)
 _CHANNELS = Channels()
@@ -57,7 +59,8 @@ _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
     rf"(.+\.(?i:h5|hdf5))::([^:]+)"
-    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{'|'.join(_OF_PICTURES)}|{BELOW}(?::[0-9]{{1,9}})?|(?:{'|'.join(ORDERS)}):.+)",
+    rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{'|'.join(_OF_PICTURES)}|{BELOW}(?::[0-9]{{1,9}})?"
+    rf"|{PAGES}(?:@[0-9]{{1,9}}(?:,[0-9]{{1,9}}){{5}})?|(?:{'|'.join(ORDERS)}):.+)",
     re.DOTALL,
 )
 
@@ -112,6 +115,8 @@ def read_piece(address: PathLike, read_whole: Callable[[str], Volume], series_ui
         return volume_from(one_volume(_slices(path), path), path)
     if piece in _OF_PICTURES:
         return _of_picture(path, piece)
+    if _is_pages(piece):
+        return _of_pages(path, piece)
     if _is_below(piece):
         return read_dicom(*dicom_address(address, series_uid))
     if ":" in piece:
@@ -130,8 +135,8 @@ def read_piece_geometry(
         return read_hdf5_geometry(path, piece)
     if piece == ONE_SERIES:
         return geometry_from(one_volume(_slices(path), path), path)
-    if piece in _OF_PICTURES:
-        volume = _of_picture(path, piece)
+    if piece in _OF_PICTURES or _is_pages(piece):
+        volume = _of_pages(path, piece) if _is_pages(piece) else _of_picture(path, piece)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
     if _is_below(piece):
         return read_dicom_geometry(*dicom_address(address, series_uid))
@@ -153,6 +158,10 @@ def dicom_address(address: PathLike, series_uid: str | None = None) -> tuple[str
 
 def _is_below(piece: str) -> bool:
     return piece.partition(":")[0] == BELOW
+
+
+def _is_pages(piece: str) -> bool:
+    return piece.partition("@")[0] == PAGES
 
 
 def _volume_in(piece: str) -> int | None:
@@ -198,6 +207,25 @@ def _of_picture(path: PathLike, piece: str) -> Volume:
     grey = volume.array[..., :3].astype(np.float32) @ np.array(_LUMA, np.float32)
     whole = volume.array.dtype.kind in "iu"
     return volume.replace((np.rint(grey) if whole else grey).astype(volume.array.dtype))
+
+
+def _of_pages(path: PathLike, piece: str) -> Volume:
+    """All pages of a TIFF as slices, or a box of them; grey, in their own dtype."""
+    _refuse_opacity(path)
+    volume = read_stack(path)
+    if volume.array.ndim == 4:
+        raise damage(path, "its pages are in colour, where slices of a volume are grey", "convert them")
+    box = [int(number) for number in piece.partition("@")[2].split(",") if number]
+    if not box:
+        return volume
+    begin, size = box[:3], box[3:]
+    if min(size) < 1 or any(b + n > have for b, n, have in zip(begin, size, volume.shape, strict=True)):
+        raise damage(path, f"its {volume.shape} voxels do not hold the box of {tuple(size)} at {tuple(begin)}",
+                     "check which file it is")  # fmt: skip
+    moved = np.eye(4)
+    moved[:3, 3] = begin[::-1]
+    cut = volume.array[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))]
+    return volume_of(np.ascontiguousarray(cut), volume.affine @ moved, path)
 
 
 def _number(colours: np.ndarray, path: PathLike) -> np.ndarray:

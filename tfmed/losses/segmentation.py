@@ -4,7 +4,8 @@ Shapes, everywhere: `logits` `(n, ..., classes)`; `target` integer labels `(n, .
 `(n, ..., classes)`; `mask` `(n, ...)`, boolean or weights that are not negative: how much each voxel counts (None: all
 the same). Voxels to be ignored are those with mask 0; their labels may be any number.
 Every loss gives one value per sample, `(n,)`, so that a caller can weigh samples and divide by the global batch; only
-`batch_dice` and `noise_robust_dice` give one value. A sample of which nothing counts has loss 0 and gradient 0.
+`batch_dice`, `masked_cross_entropy` and `noise_robust_dice` give one value. A sample of which nothing counts has loss 0
+and gradient 0.
 
 ValueError: a target or mask of another shape than the logits', weights of classes that do not fit, or a label of a
 voxel that counts which is none of 0 .. classes - 1 (known only when a graph runs: tf.errors.InvalidArgumentError).
@@ -98,6 +99,33 @@ def cross_entropy(
     if class_weights is not None:
         y = y * checks.class_weights(class_weights, logits.shape[-1])
     return _mean(-tf.reduce_sum(y * log_p, -1), mask)
+
+
+def masked_cross_entropy(
+    logits: tf.Tensor,
+    target: tf.Tensor,
+    mask: tf.Tensor,
+    total: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
+    """-sum_i w_i sum_c y_ic log p_ic / max(sum_i w_i, 1), i over all voxels of the batch: a scalar.
+
+    A voxel counts as much in a sample with a thousand annotated ones as in one with ten; nothing annotated costs 0.
+
+    Args (others as for all losses here):
+        total: makes the sums of all replicas of this replica's; None: its own alone count.
+
+    Example:
+        >>> undecided = tf.zeros((1, 4, 2))
+        >>> loss = masked_cross_entropy(undecided, tf.constant([[0, 1, 255, 255]]), tf.constant([[1.0, 1, 0, 0]]))
+        >>> round(float(loss), 4)  # ln 2
+        0.6931
+    """
+    log_p, y = tf.nn.log_softmax(_float(logits)), _probabilities(target, logits, mask)
+    mask = _float(mask)
+    cost, weight = tf.reduce_sum(-tf.reduce_sum(y * log_p, -1) * mask), tf.reduce_sum(mask)
+    if total is not None:
+        cost, weight = total(cost), total(weight)
+    return cost / tf.maximum(weight, 1.0)
 
 
 def focal(

@@ -41,6 +41,7 @@ from tfmed.metrics.aggregate import mean_and_std, wilcoxon
 from tfmed.metrics.agreement import bland_altman
 from tfmed.metrics.segmentation import dice
 from tfmed.nn.adam import Adam
+from tfmed.nn.blocks import TwoClasses
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.backbones import Network, SummedUNet
 from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
@@ -101,19 +102,6 @@ class WindowHU(keras.layers.Layer):
     def get_config(self):
         """Arguments, for saving."""
         return {**super().get_config(), "window": self.window}
-
-
-@keras.utils.register_keras_serializable("tfmed")
-class TwoClasses(keras.layers.Layer):
-    """Logit z of the lesion -> logits (0, z) of background and lesion: their softmax is sigmoid(z)."""
-
-    def call(self, logit):
-        """`(..., 1)` -> `(..., 2)`."""
-        return tf.concat([tf.zeros_like(logit), logit], -1)
-
-    def compute_output_shape(self, input_shape):
-        """Two in place of one."""
-        return (*input_shape[:-1], 2)
 
 
 class FBPAug(SingleNetworkModel):

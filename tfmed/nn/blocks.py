@@ -1,6 +1,7 @@
 """Small layers that many networks share."""
 
 import keras
+import tensorflow as tf
 
 from tfmed.compat import sample_normalization
 from tfmed.nn.instance_norm import InstanceNorm
@@ -33,3 +34,16 @@ def norm_layer(kind: str, name: str | None = None, affine: bool = True) -> keras
 def conv_init() -> keras.initializers.Initializer:
     """DCGAN's initialisation, N(0, 0.02), as in the designs that most GANs here build on."""
     return keras.initializers.RandomNormal(stddev=0.02)
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class TwoClasses(keras.layers.Layer):
+    """Logit z of a structure -> logits (0, z) of background and structure: their softmax is sigmoid(z)."""
+
+    def call(self, logit: tf.Tensor) -> tf.Tensor:
+        """`(..., 1)` -> `(..., 2)`."""
+        return tf.concat([tf.zeros_like(logit), logit], -1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Two in place of one."""
+        return (*input_shape[:-1], 2)

@@ -85,6 +85,7 @@ def unet_encoder(
     spatial_dropout: bool = True,
     always: bool = False,
     seed: int = 0,
+    activation_first: bool = False,
     **decoder_options: Any,
 ) -> keras.Model:
     """Images `(n, *size, channels)` -> list of features, one per level, from the finest.
@@ -95,13 +96,15 @@ def unet_encoder(
         affine: instance and layer norm learn a scale and a shift.
         activation: "relu" or "leaky_relu" (slope 0.01).
         residual: add the input of a level's two convolutions to their output, before the last activation.
-        widen: which of a level's two convolutions widens, "first" or "second".
+        widen: which of a level's two convolutions widens, "first" or "second"; "half": the first has half of the width
+            (3-D U-Net, Cicek et al. 2016).
         dropout: rate.
         dropout_in: "decoder" (the joined input of each level on the way up), or "all" (that of each level but the
             first on the way down as well).
         spatial_dropout: drop whole channels.
         always: drop at inference too, whatever `training` says.
         seed: of the dropout masks.
+        activation_first: convolution, activation, norm instead of convolution, norm, activation.
     """
     if dropout_in not in ("decoder", "all"):
         raise ValueError(f"dropout_in is {dropout_in!r}; it may be decoder or all")
@@ -113,8 +116,8 @@ def unet_encoder(
             x = POOL[len(size)](_per_axis(factors, len(size)), name=f"pool{i}")(x)
             if dropout_in == "all":
                 x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"down{i}_dropout")(x)
-        between = widths[max(i - 1, 0)] if widen == "second" else width
-        x = _level(x, (between, width), norm, affine, activation, residual, f"down{i}")
+        between = {"second": widths[max(i - 1, 0)], "half": max(width // 2, 1)}.get(widen, width)
+        x = _level(x, (between, width), norm, affine, activation, residual, f"down{i}", activation_first)
         features.append(x)
     return keras.Model(inputs, features, name="encoder")
 
@@ -136,6 +139,8 @@ def unet_decoder(
     head_kernel: int = 1,
     transposed_kernel: int | None = None,
     decoder_convolutions: int = 2,
+    up_kernel: int = 0,
+    activation_first: bool = False,
     **encoder_options: Any,
 ) -> keras.Model:
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
@@ -143,11 +148,14 @@ def unet_decoder(
     Args (others as for `unet_encoder`):
         features: the encoder's outputs (only their shapes matter).
         classes: number of logits per voxel.
-        upsample: "linear", "nearest" or "transposed" (a transposed convolution to the width of the level above).
+        upsample: "linear", "nearest", "transposed" (a transposed convolution to the width of the level above) or
+            "transposed_same" (one that keeps its width, without bias: 3-D U-Net, Cicek et al. 2016).
         deep_supervision: number of coarser levels that give logits too.
         head_kernel: size of the last convolution.
         transposed_kernel: size of the transposed convolutions; None: the factors, so that no voxels overlap.
         decoder_convolutions: of convolution, norm, activation in each level on the way up, at least 1.
+        up_kernel: size of a convolution to the width of the level above, with activation and norm, behind linear or
+            nearest upsampling; 0 for none.
     """
     drawn = seeds(seed + 1)
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
@@ -156,14 +164,19 @@ def unet_decoder(
     x, outputs = inputs[-1], list[KerasTensor]()
     for i, skip in reversed(list(enumerate(inputs[:-1]))):
         width = skip.shape[-1]
-        if upsample == "transposed":
-            he = dict(kernel_initializer="he_normal", name=f"up{i}_transposed")
-            x = TRANSPOSED[rank](width, transposed_kernel or factors, factors, "same", **he)(x)
+        if upsample.startswith("transposed"):
+            same = upsample == "transposed_same"
+            he = dict(kernel_initializer="he_normal", use_bias=not same, name=f"up{i}_transposed")
+            kernel = transposed_kernel or factors
+            x = TRANSPOSED[rank](x.shape[-1] if same else width, kernel, factors, "same", **he)(x)
         else:
             x = Upsample(factors, upsample, name=f"up{i}_upsample")(x)
+            if up_kernel:
+                x = _convolved(x, width, norm, affine, activation, f"up{i}_reduced_", up_kernel, activation_first)
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
-        x = _level(x, (width,) * decoder_convolutions, norm, affine, activation, residual, f"up{i}")
+        widths = (width,) * decoder_convolutions
+        x = _level(x, widths, norm, affine, activation, residual, f"up{i}", activation_first)
         if i <= deep_supervision:
             y = CONV[rank](classes, head_kernel, padding="same", kernel_initializer="he_normal", name=f"head{i}")(x)
             outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))
@@ -217,18 +230,48 @@ class Upsample(keras.layers.Layer):
 
 
 def _level(
-    x: KerasTensor, widths: Sequence[int], norm: str, affine: bool, activation: str, residual: bool, label: str
+    x: KerasTensor,
+    widths: Sequence[int],
+    norm: str,
+    affine: bool,
+    activation: str,
+    residual: bool,
+    label: str,
+    activation_first: bool,
 ) -> KerasTensor:
     rank, start = len(x.shape) - 2, x
     for j, width in enumerate(widths):
+        if not residual or j < len(widths) - 1:
+            x = _convolved(x, width, norm, affine, activation, f"{label}_", 3, activation_first, j)
+            continue
         conv = CONV[rank](width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")
         x = norm_layer(norm, f"{label}_norm{j}", affine)(conv(x))
-        if residual and j == len(widths) - 1:
-            if start.shape[-1] != width:
-                start = CONV[rank](width, 1, kernel_initializer="he_normal", name=f"{label}_shortcut")(start)
-            x = keras.layers.Add(name=f"{label}_sum")([x, start])
-        x = leaky_relu(0.01)(x) if activation == "leaky_relu" else keras.layers.Activation(activation)(x)
+        if start.shape[-1] != width:
+            start = CONV[rank](width, 1, kernel_initializer="he_normal", name=f"{label}_shortcut")(start)
+        x = _activated(keras.layers.Add(name=f"{label}_sum")([x, start]), activation)
     return x
+
+
+def _convolved(
+    x: KerasTensor,
+    width: int,
+    norm: str,
+    affine: bool,
+    activation: str,
+    label: str,
+    kernel: int,
+    activation_first: bool,
+    number: int = 0,
+) -> KerasTensor:
+    """Convolution, norm and activation, in one of two orders."""
+    rank = len(x.shape) - 2
+    conv = CONV[rank](width, kernel, padding="same", kernel_initializer="he_normal", name=f"{label}conv{number}")
+    normed = norm_layer(norm, f"{label}norm{number}", affine)
+    return normed(_activated(conv(x), activation)) if activation_first else _activated(normed(conv(x)), activation)
+
+
+def _activated(x: KerasTensor, activation: str) -> KerasTensor:
+    return leaky_relu(0.01)(x) if activation == "leaky_relu" else keras.layers.Activation(activation)(x)
 
 
 def _per_axis(factors: int | Sequence[int], rank: int) -> tuple[int, ...]:

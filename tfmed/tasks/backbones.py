@@ -84,9 +84,12 @@ class UNet(Backbone):
     norm: Literal["batch", "instance", "layer", "none"] = "instance"
     activation: Literal["relu", "leaky_relu"] = "relu"
     residual: bool = False
-    upsample: Literal["linear", "nearest", "transposed"] = "linear"
+    upsample: Literal["linear", "nearest", "transposed", "transposed_same"] = "linear"
     transposed_kernel: int | None = Field(None, gt=0, le=15)  # of transposed convolutions; null: the factors
     decoder_convolutions: int = Field(2, gt=0, le=16)  # of each level on the way up
+    up_kernel: int = Field(0, ge=0, le=7)  # of a convolution behind linear or nearest upsampling; 0: none
+    activation_first: bool = False  # before the norm
+    widen: Literal["first", "second", "half"] = "first"  # which convolution of a level widens; half: first has half
     dropout: Rate = 0.0
     dropout_in: Literal["decoder", "all"] = "decoder"
     spatial_dropout: bool = True

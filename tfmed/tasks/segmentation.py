@@ -173,6 +173,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     Config = SegmentationConfig
     outputs = OUTPUTS
+    segmenter_class = Segmenter
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
     @classmethod
@@ -290,7 +291,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     def segmenter(self):
         """Segments scans with the trained network."""
         config = self.config
-        return Segmenter(
+        return self.segmenter_class(
             config.modalities,
             config.label_values,
             self.preprocessing(),
@@ -403,6 +404,10 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         return (
             {"segmentation": Overlay(tuple(shown), self.config.label_values, self.config.class_names)} if shown else {}
         )
+
+    def volume_graphs(self):
+        """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors."""
+        return segmentation_export.blended_windows(self)
 
     def export_module(self):
         """A `tf.Module` that segments volumes of any size."""

@@ -37,10 +37,7 @@ def exported(method):
     config = method.config
     outside, inside = preprocess.split_for_graph(method.preprocessing())
     moves = any(hasattr(step, "graph_grid") for step in inside)
-    model_fn = functools.partial(window_probabilities, method.network, config)
-    windows = method._windows()
-    blended = window_graph(model_fn, **windows)
-    labelled = window_graph(model_fn, finish=_numbers_of_classes, **windows)
+    blended, labelled = method.volume_graphs()
     drops = dropout.layers(method.network)
 
     def start(image, affine):
@@ -60,7 +57,7 @@ def exported(method):
 
     def labels_there(image, affine):
         grid = start(image, affine)
-        return stored(grids.brought_back(grid, blended(grid.image), _numbers_of_classes, tf.uint8))
+        return stored(grids.brought_back(grid, blended(grid.image), numbers_of_classes, tf.uint8))
 
     def probabilities_there(image, affine):
         grid = start(image, affine)
@@ -74,7 +71,14 @@ def exported(method):
     return ExportModule([method.network], calls, note(config, outside, inside, method.single, method.trained_on))
 
 
-def _numbers_of_classes(planes):
+def blended_windows(method):
+    """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors that blend windows."""
+    model_fn = functools.partial(window_probabilities, method.network, method.config)
+    windows = method._windows()
+    return window_graph(model_fn, **windows), window_graph(model_fn, finish=numbers_of_classes, **windows)
+
+
+def numbers_of_classes(planes):
     """Probabilities `(..., class)` -> the number of the most probable class, uint8."""
     return tf.cast(tf.argmax(planes, -1), tf.uint8)
 

@@ -23,11 +23,12 @@ from .ground_glass import ground_glass
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
+from .mitochondria import mitochondria
 from .pelvis import pelvis
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
-    brain_tumour, cardiac, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, pelvis
+    brain_tumour, cardiac, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, mitochondria, pelvis,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {"brain_tumour": MODALITIES, "ground_glass": ("soft", "sharp"), "pelvis": ("mr", "mrcat", "ct")}
@@ -46,6 +47,7 @@ __all__ = [
     "left_atrium",
     "liver_ct",
     "lung_lesion",
+    "mitochondria",
     "options",
     "parse",
     "parts",

@@ -16,7 +16,7 @@ from tfmed.errors import DataError
 from tfmed.io.volume import Volume
 
 from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
-from .intensity import N4, Equalize, Hounsfield, PercentileScale, Window, ZScore
+from .intensity import N4, Equalize, Hounsfield, PercentileScale, RobustScale, Window, ZScore
 
 if TYPE_CHECKING:
     from tfmed.ops.grids import Grid
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Orient", "PercentileScale", "Resample", "Step",
+    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Orient", "PercentileScale", "Resample",
+    "RobustScale", "Step",
     "VERSION", "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph",
     "run_together", "split_for_graph",
 ]  # fmt: skip
@@ -43,6 +44,7 @@ Step = Annotated[
     | Annotated[Orient, pydantic.Tag(TAG + "orient")]
     | Annotated[PercentileScale, pydantic.Tag(TAG + "percentile_scale")]
     | Annotated[Resample, pydantic.Tag(TAG + "resample")]
+    | Annotated[RobustScale, pydantic.Tag(TAG + "robust_scale")]
     | Annotated[Window, pydantic.Tag(TAG + "window")]
     | Annotated[ZScore, pydantic.Tag(TAG + "zscore")],
     pydantic.Discriminator(_tag),

@@ -103,6 +103,42 @@ class ZScore(Strict):
         return (image - mean) / tf.maximum(deviation, 1e-8) * used
 
 
+class RobustScale(Strict):
+    """Subtract the median of an image and divide by its interquartile range; float32. Labels pass through."""
+
+    step: Literal["robust_scale"] = "robust_scale"
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        low, median, high = np.percentile(values.astype(np.float64), (25, 50, 75))
+        if not high > low:
+            raise DataError(f"robust_scale: {self._message()}")
+        return volume.replace(array=((values - np.float32(median)) / np.float32(high - low)).astype(np.float32))
+
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        ordered = tf.cast(tf.sort(tf.reshape(image, [-1])), tf.float64)
+        last = tf.size(ordered) - 1
+        found = []
+        for share in (0.25, 0.5, 0.75):
+            place = tf.cast(last, tf.float64) * share
+            below = tf.cast(tf.floor(place), tf.int32)
+            first, second = ordered[below], ordered[tf.minimum(below + 1, last)]
+            found.append(first + (second - first) * (place - tf.floor(place)))
+        low, median, high = found
+        span = tf.cast(checked(high - low, high > low, f"image: {self._message()}"), tf.float32)
+        return (image - tf.cast(median, tf.float32)) / span
+
+    def _message(self) -> str:
+        return "half of the voxels have one value, so there is no range between quartiles; crop it, or use step zscore"
+
+
 class PercentileScale(Strict):
     """Map 0 and a percentile of an image's voxels above 0 to `range`, and clip to it; float32. Labels pass through."""
 

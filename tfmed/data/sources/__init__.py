@@ -22,6 +22,7 @@ from .connectome_folder import connectome_folder
 from .csv_list import csv_list
 from .detection import detect
 from .dicom_folder import dicom_folder
+from .epfl_mitochondria import epfl_mitochondria
 from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
@@ -45,16 +46,18 @@ from .phantom_ground_glass import phantom_ground_glass
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
+from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
 from .wmh2017 import wmh2017
 
 _SOURCES = {
     function.__name__: function
     for function in (
-        brats2019, chaos, connectome_folder, csv_list, dicom_folder, hvsmr2016, image_folder, image_pairs, kits19,
-        la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
-        phantom_brain_tumour, phantom_cardiac, phantom_chest_ct, phantom_connectome, phantom_ground_glass,
-        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_pelvis, wmh2017,
+        brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
+        image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst,
+        paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_chest_ct, phantom_connectome,
+        phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria,
+        phantom_pelvis, wmh2017,
     )
 }  # fmt: skip
 
