@@ -16,12 +16,15 @@ from tfmed import registry  # noqa: E402
 from tfmed.settings import annotated  # noqa: E402
 
 BEGIN, END = "<!-- methods: written by docs/generate.py -->", "<!-- end of methods -->"
+REFERENCES = "references:  # written by docs/generate.py\n"
+CITED = re.compile(r'(?P<authors>.+?), "(?P<title>[^"]+)",(?P<where>.*?) (?P<year>(?:19|20)[0-9]{2})\b')
 SECTIONS = ("Paper", "Idea", "Reproduces", "Deviates")
 
 
 def main(words):
     """Write, or check, all files; returns the exit status."""
     wanted = {ROOT / "README.md": readme()}
+    wanted[ROOT / "CITATION.cff"] = citation()
     wanted |= {ROOT / "docs" / "methods" / f"{row.name}.md": page(row) for row in ready()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
@@ -50,6 +53,39 @@ def readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.split(END)[1]
+
+
+def citation():
+    """CITATION.cff with the papers of all methods, in the order of the table."""
+    papers = {}
+    for row in ready():
+        found = CITED.match(registry.described(row.name)["Paper"])
+        if not found:
+            raise SystemExit(f'{row.name}: its Paper must read: Authors, "Title", where and year')
+        papers.setdefault(found["title"], found)
+    lines = []
+    for title, found in papers.items():
+        authors = [part for part in re.split(", | & ", found["authors"].replace(" et al.", " & others")) if part]
+        lines += ["  - type: conference-paper" if "MICCAI" in found["where"] else "  - type: article"]
+        lines += [f"    title: {yaml_text(title)}", "    authors:", *map(author, authors), f"    year: {found['year']}"]
+        if where := found["where"].strip(" ,;"):
+            lines += [f"    notes: {yaml_text(where)}"]
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    return text.split(REFERENCES)[0] + REFERENCES + "\n".join(lines) + "\n"
+
+
+def author(name):
+    """A line of an author: initials and family name, a family name alone, or the others."""
+    if name == "others":
+        return "      - name: others"
+    given, family = re.match(r"((?:[A-Z]\. )*)(.+)", name).groups()
+    line = f"      - family-names: {yaml_text(family)}"
+    return line + (f"\n        given-names: {yaml_text(given.strip())}" if given else "")
+
+
+def yaml_text(text):
+    """A string of YAML."""
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def variants(name):

@@ -18,6 +18,7 @@ def main(argv):
 
     from tfmed.config import load_config
     from tfmed.data import sources
+    from tfmed.data.fingerprint import described, fingerprint
     from tfmed.engine.terminal import output, progress
     from tfmed.files import write_text
     from tfmed.methods import segmentation
@@ -27,9 +28,9 @@ def main(argv):
     settings = segmentation.with_source(load_config("segmentation", words))
     data = settings.data
     cases = sources.open(data.source, data.root, **data.options)
-    found = planning.fingerprint(cases, progress)
+    found = fingerprint(cases, progress)
     output.print(f"{data.source}: {found.cases} cases of {found.patients} patients, {found.labelled} with a label map")
-    for line in planning.described(found):
+    for line in described(found):
         output.print(line)
     for one in found.warnings:
         output.print(Text(f"warning: {', '.join(one.cases[:3])}: {one.text}"))

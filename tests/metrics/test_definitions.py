@@ -16,3 +16,9 @@ def test_each_distance_among_the_columns_is_told_once():
 def test_other_tables_need_no_words():
     assert definitions.of_columns(["run", "PSNR dB", "nodules mm"]) == []
     assert definitions.of_columns(["FD std"]) == [definitions.SPREAD]
+
+
+def test_frechet_distances_are_told_whatever_their_features():
+    lines = definitions.of_columns(["FD[random-0] mean", "FD[random-0] std", "FD[random-0] pooled", "FID pooled"])
+    assert [line.partition(":")[0] for line in lines[:-1]] == ["FD[random-0]", "FD[random-0] pooled", "FID pooled"]
+    assert "mean of pairs" in lines[0] and "halves of few patients" in lines[1] and "halves" in lines[2]

@@ -7,6 +7,8 @@ import yaml
 from tests.support.volumes import AFFINE
 from tfmed.config import load_config
 from tfmed.data import sources
+from tfmed.data.fingerprint import Fingerprint, described
+from tfmed.data.fingerprint import fingerprint as look_at
 from tfmed.errors import DataError
 from tfmed.io import Volume, reorient, write_volume
 from tfmed.methods import segmentation
@@ -22,7 +24,7 @@ def fingerprint(shape=(30, 60, 60), spacing=(2.0, 0.8, 0.8), lowest=0.0, labels=
     known = dict(modalities=("image",), shapes=[shape] * 5, spacings=[spacing] * 5, values=values,
                  labels=labels or {1: (1000, 5)}, cases=5, labelled=5, patients=5, foreground=foreground,
                  labelled_patients=5, ids=tuple("abcde"), orientation="RAS")  # fmt: skip
-    return planning.Fingerprint(**known | changes)
+    return Fingerprint(**known | changes)
 
 
 def chosen(found, minutes=10, seconds=1e-6):
@@ -149,7 +151,7 @@ def test_axes_are_compared_as_they_lie_in_the_body(tmp_path):
         label = Volume((np.asarray(image.array) > 1).astype("uint8"), image.affine)
         for folder, volume in (("images", image), ("labels", label)):
             write_volume(reorient(volume, codes), tmp_path / folder / f"{name}.nii.gz")
-    found = planning.fingerprint(sources.open("nifti_folder", tmp_path, **sources.detect(tmp_path)[1]))
+    found = look_at(sources.open("nifti_folder", tmp_path, **sources.detect(tmp_path)[1]))
     assert found.orientation == "LPS" and set(found.shapes) == {(9, 20, 30)}
     np.testing.assert_allclose(found.spacings, [(3.0, 0.9, 0.7)] * 3, rtol=1e-6)
 
@@ -177,20 +179,20 @@ class TestFolders:
 
     def test_what_is_found(self, folder):
         source, options = sources.detect(folder)
-        found = planning.fingerprint(sources.open(source, folder, **options))
+        found = look_at(sources.open(source, folder, **options))
         assert (source, found.cases, found.labelled, found.patients) == ("nifti_folder", 6, 6, 6)
         assert found.labels == {1: (3 * 320, 3), 2: (3 * 320, 3)}
         assert found.foreground == pytest.approx(320 / 5760)
         low, high, mean, *_ = found.values["image"]
         assert mean == pytest.approx(150, abs=5) and low < 80 and high > 220
-        assert "labels: 1 (3 cases), 2 (3 cases)" in list(planning.described(found))
+        assert "labels: 1 (3 cases), 2 (3 cases)" in list(described(found))
 
     def test_nothing_labelled(self, folder):
         for path in (folder / "masks").iterdir():
             path.unlink()
         cases = sources.open("nifti_folder", folder, labels="masks")
         with pytest.raises(DataError, match="no case has a label map"):
-            planning.fingerprint(cases)
+            look_at(cases)
 
     def test_layouts(self, folder):
         assert sources.detect(folder) == ("nifti_folder", {"labels": "masks", "modality": "image"})

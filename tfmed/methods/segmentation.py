@@ -30,6 +30,7 @@ from tfmed.augment import intensity
 from tfmed.augment.paired import Policy, VolumePolicy, sample_grid
 from tfmed.config import with_values
 from tfmed.data import sources
+from tfmed.data.fingerprint import fingerprint
 from tfmed.data.labels import only_largest
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
@@ -156,7 +157,7 @@ class SegmentationByPlan(SegmentationMethod):
         """The `Choice`s of a plan that the settings leave open, for their data or a `Fingerprint` of them."""
         data = settings.data
         if found is None:
-            found = planning.fingerprint(sources.open(data.source, data.root, **data.options), progress)
+            found = fingerprint(sources.open(data.source, data.root, **data.options), progress)
             for one in found.warnings:
                 log.warning("%s: %s", ", ".join(one.cases[:3]), one.text)
         model, begun = settings.model, time.monotonic()
