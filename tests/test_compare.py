@@ -1,6 +1,7 @@
 """tfmed compare: runs in processes of their own, done once; tables by hand; what is refused before any training."""
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pandas
 import pytest
 from scipy.stats import wilcoxon
 
+import tfmed
 from tests.support.harness import REPOSITORY
 from tfmed import cli, compare, registry
 from tfmed.engine import study
@@ -102,6 +104,35 @@ def test_methods_without_cases_are_compared_by_their_tables(tmp_path):
         ("supervised", "real", 1.0), ("supervised", "generated", 12.5),
         ("lambda_10", "real", 1.0), ("lambda_10", "generated", 11.5),
     ]  # fmt: skip
+
+
+def test_the_function_gives_the_rows_of_the_table(tmp_path, monkeypatch):
+    pretended(tmp_path, lambda name, seed: pandas.DataFrame(scores(name, seed)))
+    rows = tfmed.compare(CONFIGS, tmp_path / "out", seeds=2, overrides=TINY)
+    assert [row["method"] for row in rows] == ["supervised", "lambda_10"]
+    assert pandas.read_csv(tmp_path / "out" / "comparison.csv")["Dice mean"].tolist() == pytest.approx(
+        [row["Dice mean"] for row in rows]
+    )
+    monkeypatch.setattr(study, "_process", lambda *words: 1)
+    with pytest.raises(UserError, match="1 of 2 runs failed"):
+        tfmed.compare(CONFIGS[:1] * 1, tmp_path / "other", seeds=1, overrides=TINY, folds=2)
+
+
+@pytest.mark.parametrize("level, wanted", [(logging.WARNING, ["-q"]), (logging.INFO, []), (logging.DEBUG, ["-v"])])
+def test_runs_say_as_much_as_the_comparison(level, wanted, monkeypatch):
+    class Process:
+        def __init__(self, words, **_):
+            self.words = words
+
+        def wait(self):
+            said.append(self.words[4:])
+            return 0
+
+    said = []
+    monkeypatch.setattr(study.subprocess, "Popen", Process)
+    monkeypatch.setattr(study.log, "level", level)
+    study._process("fit", "a.yaml")
+    assert said == [wanted]
 
 
 def test_a_changed_setting_is_scored_anew(tmp_path):

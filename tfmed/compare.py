@@ -3,9 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfmed import cli
 from tfmed.errors import UserError
+from tfmed.files import PathLike
+
+if TYPE_CHECKING:
+    from tfmed.engine.study import Comparison
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -31,16 +36,12 @@ def main(argv: Sequence[str]) -> int | None:
             f"compare: needs at least two settings files, or one and --folds, got {len(configs)}; see 'tfmed compare "
             "--help'"
         )
-    seeds = arguments.seeds or (1 if arguments.folds else 3)
     cli.start_tensorflow()
-    from tfmed.engine.study import Comparison
+    from tfmed.engine.terminal import print_definitions, print_table
 
     how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part, "folds": arguments.folds}
-    comparison = Comparison(configs, arguments.out, range(seeds), **how)
-    failed = comparison.train_and_score()
+    comparison, failed = _trained(configs, arguments.out, arguments.seeds, **how)
     if comparison.scored():
-        from tfmed.engine.terminal import print_definitions, print_table
-
         rows, files = comparison.table(), {"table": comparison.out / "comparison.csv", "report": comparison.write()}
         if arguments.json:
             cli.print_json({"comparison": rows, **files})
@@ -50,9 +51,46 @@ def main(argv: Sequence[str]) -> int | None:
             for name, path in files.items():
                 print(f"{name}: {path}")
     if failed:
-        raise UserError(f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); fix it and repeat the command")
+        raise UserError(_failure(comparison, failed))
     return 0
+
+
+def _trained(
+    configs: Sequence[PathLike], out: PathLike, seeds: int | None, **how: Any
+) -> "tuple[Comparison, list[str]]":
+    """(the Comparison, what failed of it) of so many seeds."""
+    from tfmed.engine.study import Comparison
+
+    comparison = Comparison(configs, out, range(seeds or (1 if how.get("folds") else 3)), **how)
+    return comparison, comparison.train_and_score()
+
+
+def _failure(comparison: "Comparison", failed: list[str]) -> str:
+    return f"{len(failed)} of {comparison.count} runs failed ({failed[0]}); fix it and repeat the command"
+
+
+def _compare(configs: Sequence[PathLike], out: PathLike, seeds: int | None = None, **how: Any) -> list[dict[str, Any]]:
+    """Train settings files with several seeds each, and compare their scores; what is done is not done again.
+
+    Args:
+        configs: settings files, or names of methods; the first is what the others are compared with.
+        out: folder of runs, tables, pictures and report.
+        seeds: how many, from 0; default 3, with `folds` 1.
+        how: `overrides`, `profile`, `part` and `folds`, as of `tfmed.engine.study.Comparison`.
+
+    Returns:
+        The rows of the table, which also stands in `out/comparison.csv`.
+
+    Raises:
+        UserError: settings are wrong, or runs failed.
+    """
+    comparison, failed = _trained(configs, out, seeds, **how)
+    if failed:
+        raise UserError(_failure(comparison, failed))
+    comparison.write()
+    return comparison.table()
 
 
 if __name__ == "__main__":
     sys.exit(cli.run(main))
+cli.callable_module(__name__, _compare)

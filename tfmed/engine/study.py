@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -25,6 +26,7 @@ _DONE = "scored.json"  # in a run directory: with which settings it was trained 
 _AGAIN = "remove {}, and the same command scores the run again"
 _RESULTS = ("comparison.csv", "cases.csv", "scores.png", "median_case.png", "report.html")
 _BROKEN_OFF = (130, 143, -2, -15)  # exit statuses of a run that a signal ended
+_LOUDNESS = {logging.WARNING: "-q", logging.DEBUG: "-v"}  # runs say as much as the comparison does
 _BOXES = ("Dice", "HD95 mm", "ASSD mm", "HD95 px", "ASSD px")
 
 
@@ -242,7 +244,7 @@ class Comparison:
             chosen = cases if region is None else cases[cases["region"] == region]
             for axis, key in zip(row, keys, strict=True):
                 columns = [_per_case(chosen[chosen["method"] == name], key) for name in names]
-                axis.boxplot(columns, vert=False, widths=0.6, medianprops={"color": "#c8642b"})
+                axis.boxplot(columns, orientation="horizontal", widths=0.6, medianprops={"color": "#c8642b"})
                 for place, values in enumerate(columns, 1):
                     axis.plot(values, np.full(len(values), place), ".", color="#27598c", alpha=0.6, markersize=5)
                 axis.set_yticks(range(1, len(names) + 1), names if axis is row[0] else [""] * len(names))
@@ -295,7 +297,8 @@ def _process(verb, *words):
     signum = None
     root = str(pathlib.Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    process = subprocess.Popen([sys.executable, "-m", f"tfmed.{verb}", *map(str, words)], env=environment)
+    loud = [option for level, option in _LOUDNESS.items() if log.level == level]
+    process = subprocess.Popen([sys.executable, "-m", f"tfmed.{verb}", *map(str, words), *loud], env=environment)
     while True:
         try:
             status = process.wait()
