@@ -116,9 +116,17 @@ def translation(folder, notebook):
     assert pictures(notebook) == 4 and "dice_bone" in printed(notebook)
 
 
+def weak_and_noisy_labels(folder, notebook):
+    """Masks with errors, kernels, boxes and planes; a run and its scores."""
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "evaluation.csv").is_file() and pictures(notebook) == 5
+    said = printed(notebook)
+    assert "tight box: 0 of" in said and "wide box: 0 of" not in said and "tumour" in said
+
+
 PROMISES = {
     "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
-    "generative_3d": generative_3d, "translation": translation,
+    "generative_3d": generative_3d, "translation": translation, "weak_and_noisy_labels": weak_and_noisy_labels,
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ class StepReport:
         seconds = self._stepping(now) / (step - self.measured_step)
         left = self._left(step, seconds)
         note = f"{_losses(logs)}  {self.samples_per_step / seconds:.3g} samples/s  {duration(left)} left"
-        if not self.told and (step - self.measured_step >= 3 or now - self.started > 60):
+        if not self.told and step < self.steps and (step - self.measured_step >= 3 or now - self.started > 60):
             self.told = True
             self._forecast(step, seconds, left)
         return self._say(step, note)
