@@ -12,6 +12,7 @@ from tfmed.data.case import Case
 from tfmed.data.phantoms.chest_ct import placed_nodules
 from tfmed.data.preprocess import Window
 from tfmed.data.sampling import Stream, generator
+from tfmed.data.spheres import Sphere
 from tfmed.errors import DataError
 from tfmed.io.volume import Volume
 
@@ -23,21 +24,8 @@ _COARSE_MM = 3.0  # voxels in which lungs are looked for
 _SMOOTH_MM = 2.5  # standard deviation of the filter against noise
 
 
-@dataclasses.dataclass(frozen=True)
-class Nodule:
-    """A nodule, or a place for one.
-
-    Args:
-        centre_mm: RAS (x, y, z).
-        radius_mm: of a sphere of its size.
-    """
-
-    centre_mm: tuple[float, ...]
-    radius_mm: float
-
-    def centre_zyx(self, affine: np.ndarray) -> np.ndarray:
-        """The centre in fractional voxels (z, y, x) of a grid."""
-        return (np.linalg.inv(affine) @ [*self.centre_mm, 1.0])[2::-1]
+class Nodule(Sphere):
+    """A nodule, or a place for one: the sphere of its size."""
 
 
 # --- where nodules are ------------------------------------------------------------------------------------------------

@@ -147,6 +147,38 @@ def by_fold(cases: Sequence[Case], folds: int, fold: int, validation: float, see
     return _parts(cases, validation=rest[:cut], test=test)
 
 
+def balanced_folds(cases: Sequence[Case], sizes: Mapping[str, float], folds: int) -> list[list[Case]]:
+    """Folds whose groups have about the same mean size: sorted by size, groups are dealt out to and fro.
+
+    Args:
+        cases: list of Case; each keeps its place among those of its fold.
+        sizes: {group: its size}, such as the mean diameter of a patient's lesions in mm.
+        folds: how many, at least 2.
+
+    Returns:
+        list of `folds` lists of Case; numbers of groups differ by one at most, and no group is separated.
+
+    Raises:
+        DataError: fewer groups than folds, or a group has no finite size.
+
+    Example:
+        >>> cases = [Case(name, name, {}) for name in "abcd"]
+        >>> [[case.id for case in fold] for fold in balanced_folds(cases, dict(a=1.0, b=2.0, c=9.0, d=8.0), 2)]
+        [['a', 'c'], ['b', 'd']]
+    """
+    groups = sorted({case.group for case in cases})
+    if not 2 <= folds <= len(groups):
+        raise DataError(f"{len(groups)} patient group(s) cannot make {folds} folds; choose 2 to the number of groups")
+    if bad := [group for group in groups if not math.isfinite(sizes.get(group, math.nan))]:
+        raise DataError(f"patient {bad[0]}: has no size to balance folds by; give one, 0 for a healthy patient")
+    order = sorted(groups, key=lambda group: -sizes[group])  # stable: of one size by name
+    fold_of = {}
+    for place, group in enumerate(order):
+        turn, step = divmod(place, folds)
+        fold_of[group] = folds - 1 - step if turn % 2 else step
+    return [[case for case in cases if fold_of[case.group] == fold] for fold in range(folds)]
+
+
 def few_labels(cases: Sequence[Case], share: float, seed: int) -> list[Case]:
     """The cases whose labels may be used: those of ceil(share * patients) patients, the first of a seeded shuffle.
 

@@ -25,10 +25,12 @@ from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
 from .mitochondria import mitochondria
 from .pelvis import pelvis
+from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, mitochondria, pelvis,
+    tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {"brain_tumour": MODALITIES, "ground_glass": ("soft", "sharp"), "pelvis": ("mr", "mrcat", "ct")}
@@ -53,6 +55,7 @@ __all__ = [
     "parts",
     "pelvis",
     "read",
+    "tof_mra",
 ]
 
 

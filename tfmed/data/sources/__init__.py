@@ -16,6 +16,7 @@ from tfmed.files import PathLike
 from tfmed.io import file_of, piece_of
 
 from .accounting import unused
+from .adam import adam
 from .brats2019 import brats2019
 from .chaos import chaos
 from .connectome_folder import connectome_folder
@@ -48,16 +49,17 @@ from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
+from .phantom_tof_mra import phantom_tof_mra
 from .wmh2017 import wmh2017
 
 _SOURCES = {
     function.__name__: function
     for function in (
-        brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
+        adam, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
         image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst,
         paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_chest_ct, phantom_connectome,
         phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria,
-        phantom_pelvis, wmh2017,
+        phantom_pelvis, phantom_tof_mra, wmh2017,
     )
 }  # fmt: skip
 
