@@ -93,6 +93,13 @@ def test_neighbours_by_corners_and_across_no_border():
     assert len(centres(mask)) == 2
 
 
+def test_many_edges_between_two_parts_are_one_joint():
+    """256 pairs of neighbours across edges join two parts once."""
+    mask = np.zeros((2, 2, 256), bool)
+    mask[0, 0] = mask[1, 1] = True
+    assert [len(centres(mask, connectivity)) for connectivity in (1, 2, 3)] == [2, 1, 1]
+
+
 def test_centres_and_diameters():
     rng = np.random.default_rng(0)
     mask = blobs(rng, (12, 20, 16), 0.1)
@@ -104,6 +111,7 @@ def test_centres_and_diameters():
     z, y, x = np.ogrid[-20:21, -20:21, -20:21]
     ball = z**2 + y**2 + x**2 <= 15**2
     assert equivalent_diameters(ball, (0.5, 0.5, 0.5))[0] == pytest.approx(15, rel=0.01)
+    assert equivalent_diameters(ball[20], (0.5, 0.5))[0] == pytest.approx(15, rel=0.01)
     assert equivalent_diameters(np.zeros((3, 3, 3)), (1, 1, 1)).shape == (0,)
 
 

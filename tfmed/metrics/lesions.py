@@ -6,7 +6,7 @@ the ADAM challenge scores (Timmins et al. 2021). By both several hits of one les
 false positive.
 
 Components are found among the voxels of a mask alone, as a graph whose edges join neighbours: rare small lesions in
-large volumes cost one look at the volume, and then as much as they have voxels. All thresholds of a map share it.
+large volumes cost one look at the volume, and then as much as they have voxels. All thresholds share the graph.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from tfmed.metrics.segmentation import as_mask
 
 OPERATING_POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per case (van Ginneken et al. 2010)
-_MOST_IN_GRAPH = 1 << 19  # voxels; beyond, all of the box is labelled once for each threshold
+_MOST_IN_GRAPH = 1 << 19  # voxels; beyond, all of the volume is labelled once for each threshold
+_TABLE = 128  # voxels of a volume for each one of its mask up to which a table of all of them is worth its memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -333,7 +334,7 @@ def froc_of_maps(
         raise ValueError("maps: at least one case is needed")
     weights = _weights(lesions, pooled)
     share = weights @ np.concatenate(found) if len(weights) else np.full(len(rising), np.nan)
-    return Froc(rising[::-1], share[::-1], false[::-1] / len(lesions))
+    return Froc(rising[::-1], share, false / len(lesions))
 
 
 def _weights(lesions: Sequence[int], pooled: bool) -> np.ndarray:
@@ -342,7 +343,7 @@ def _weights(lesions: Sequence[int], pooled: bool) -> np.ndarray:
     if pooled:
         return np.full(counts.sum(), 1 / max(int(counts.sum()), 1))
     have = counts[counts > 0]
-    return np.repeat(1 / np.maximum(have, 1) / max(len(have), 1), have)
+    return np.repeat(1 / have / max(len(have), 1), have)
 
 
 def _at_least(values: np.ndarray, thresholds: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -389,7 +390,7 @@ class _Components:
     @classmethod
     def of(cls, mask: np.ndarray, connectivity: int | None) -> "_Components":
         places = np.flatnonzero(mask)
-        sparse = _Sparse(mask.shape, places, np.ones(len(places), np.int32))
+        sparse = _Sparse(mask.shape, places, np.ones(len(places), np.uint8))
         return next(_components(sparse, 1, connectivity))
 
     def sizes(self) -> np.ndarray:
@@ -415,14 +416,15 @@ def _levels(values: ArrayLike, rising: np.ndarray | None, name: str = "predictio
     array = as_mask(values, name) if rising is None else np.asarray(values)
     if rising is None:
         places = np.flatnonzero(array)
-        return _Sparse(array.shape, places, np.ones(len(places), np.int32))
+        return _Sparse(array.shape, places, np.ones(len(places), np.uint8))
     flat = array.reshape(-1)
     if array.dtype.kind == "f" and np.isnan(flat.min(initial=0)):
         raise ValueError(f"{name}: some values are NaN")
     # Compared in the map's own dtype: numpy 1 and 2 differ in how a float32 array meets a float64 number.
     lowest = rising[0] if array.dtype.kind != "f" else _first_at_least(rising[0], array.dtype)
     places = np.flatnonzero(flat >= lowest)
-    return _Sparse(array.shape, places, np.searchsorted(rising, flat[places].astype(np.float64), "right"))
+    levels = np.searchsorted(rising, flat[places].astype(np.float64), "right")
+    return _Sparse(array.shape, places, levels.astype(np.min_scalar_type(len(rising))))
 
 
 def _first_at_least(value: float, dtype: np.dtype) -> Any:
@@ -432,14 +434,14 @@ def _first_at_least(value: float, dtype: np.dtype) -> Any:
 
 
 def _matches(levels: _Sparse, count: int, lesions: _Components, connectivity: int | None) -> Iterator[Match]:
-    """A `Match` for each level, rising."""
+    """A `Match` for each level, falling."""
     for found in _components(levels, count, connectivity):
         hit = lesions.at(np.floor(found.centres() + 0.5).astype(np.int64))
         yield Match(hit[:, None] == np.arange(lesions.count), np.zeros(found.count, bool))
 
 
 def _components(voxels: _Sparse, count: int, connectivity: int | None) -> Iterator[_Components]:
-    """`_Components` of the voxels that reach level 1, 2, ... `count`, one after the other."""
+    """`_Components` of the voxels that reach level `count`, ..., 2, 1, one after the other."""
     axes = len(voxels.shape)
     connectivity = axes if connectivity is None else connectivity
     if not axes or not 1 <= connectivity <= axes:
@@ -447,64 +449,67 @@ def _components(voxels: _Sparse, count: int, connectivity: int | None) -> Iterat
     if len(voxels.places) > _MOST_IN_GRAPH:
         yield from _dense_components(voxels, count, connectivity)
         return
-    first, second = _edges(voxels, connectivity)
-    height = np.minimum(voxels.levels[first], voxels.levels[second])
-    places, levels = voxels.places, voxels.levels
-    if count > 1 and len(first):  # a forest of the highest edges joins the same voxels at every level
-        graph = _graph(first, second, count + 1 - height, len(places))
-        forest = scipy.sparse.csgraph.minimum_spanning_tree(graph).tocoo()
-        first, second, height = forest.row, forest.col, count + 1 - forest.data
-    for level in range(1, count + 1):
-        if level > 1:
-            stay, keep = levels >= level, height >= level
-            number = np.cumsum(stay) - 1
-            places, levels = places[stay], levels[stay]
-            first, second, height = number[first[keep]], number[second[keep]], height[keep]
-        total, labels = scipy.sparse.csgraph.connected_components(
-            _graph(first, second, np.ones(len(first), np.int8), len(places)), directed=False
-        )
-        yield _Components(voxels.shape, places, *_in_order(labels, total))
+    # What is joined stays joined further down, so that each edge is looked at once, at the level where it appears.
+    # Those across faces come first; after them most of the others join nothing new.
+    first, second, face = _edges(voxels, connectivity)
+    turn = 2 * np.minimum(voxels.levels[first], voxels.levels[second]).astype(np.int32) + face
+    order = np.argsort(turn.astype(np.min_scalar_type(2 * count + 1)), kind="stable")
+    first, second, ends = first[order], second[order], np.searchsorted(turn[order], np.arange(2 * count + 3))
+    total, labels = len(voxels.places), np.arange(len(voxels.places))
+    for level in range(count, 0, -1):
+        for now in (2 * level + 1, 2 * level):
+            new = slice(ends[now], ends[now + 1])
+            one, other = labels[first[new]], labels[second[new]]
+            apart = one != other
+            if apart.any():
+                pairs = one[apart], other[apart]
+                graph = scipy.sparse.coo_matrix((np.ones(len(pairs[0])), pairs), (total, total))
+                total, joined = scipy.sparse.csgraph.connected_components(graph, directed=False)
+                labels = joined[labels]
+        stay = voxels.levels >= level
+        present = np.zeros(total, bool)
+        present[labels[stay]] = True  # voxels further down are components of their own as yet
+        number = np.cumsum(present) - 1
+        yield _Components(voxels.shape, voxels.places[stay], number[labels[stay]], int(present.sum()))
 
 
-def _graph(first: np.ndarray, second: np.ndarray, weights: np.ndarray, nodes: int) -> Any:
-    return scipy.sparse.coo_matrix((weights, (first, second)), (nodes, nodes)).tocsr()
-
-
-def _in_order(labels: np.ndarray, count: int) -> tuple[np.ndarray, int]:
-    """Labels 0, 1, ... numbered by their first voxels."""
-    first = np.full(count, len(labels))
-    np.minimum.at(first, labels, np.arange(len(labels)))
-    number = np.empty(count, np.int64)
-    number[np.argsort(first)] = np.arange(count)
-    return number[labels], count
-
-
-def _edges(voxels: _Sparse, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of neighbours, as numbers of voxels; each pair once."""
+def _edges(voxels: _Sparse, connectivity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of neighbours, as numbers of voxels, each pair once; and whether they share a face."""
     padded = tuple(n + 2 for n in voxels.shape)
     at = np.ravel_multi_index(tuple(c + 1 for c in np.unravel_index(voxels.places, voxels.shape)), padded)
     strides = np.cumprod((1, *padded[:0:-1]))[::-1]
-    firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    found = np.append(at, -1)
+    table = None
+    if np.prod(padded, dtype=np.int64) <= _TABLE * len(at):  # number of the voxel at each place, where that is cheaper
+        table = np.full(np.prod(padded), len(at), np.int32)
+        table[at] = np.arange(len(at), dtype=np.int32)
+    firsts, seconds, faces = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
     for offset in itertools.product((-1, 0, 1), repeat=len(padded)):
         if offset <= (0,) * len(padded) or np.count_nonzero(offset) > connectivity:
             continue  # the other half of the neighbours comes from the other side
         wanted = at + int(np.dot(offset, strides))
-        near = np.minimum(np.searchsorted(at, wanted), len(at) - 1)
-        both = np.flatnonzero(at[near] == wanted) if len(at) else near
+        near = np.searchsorted(at, wanted) if table is None else table[wanted]
+        both = np.flatnonzero(found[near] == wanted)
         firsts.append(both)
         seconds.append(near[both])
-    return np.concatenate(firsts), np.concatenate(seconds)
+        faces.append(np.full(len(both), np.count_nonzero(offset) == 1))
+    return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(faces)
 
 
 def _dense_components(voxels: _Sparse, count: int, connectivity: int) -> Iterator[_Components]:
-    """The same by labelling all of the volume for each level."""
+    """The same by labelling all of the volume at each level."""
     volume = np.zeros(voxels.shape, np.int32)
     volume.reshape(-1)[voxels.places] = voxels.levels
     structure = scipy.ndimage.generate_binary_structure(volume.ndim, connectivity)
-    for level in range(1, count + 1):
+    for level in range(count, 0, -1):
         labels, total = scipy.ndimage.label(volume >= level, structure)
         places = voxels.places[voxels.levels >= level]
-        yield _Components(voxels.shape, places, *_in_order(labels.reshape(-1)[places] - 1, total))
+        own = labels.reshape(-1)[places] - 1
+        first = np.empty(total, np.int64)
+        first[own[::-1]] = np.arange(len(own))[::-1]  # of several the last one written stays: the first voxel
+        number = np.empty(total, np.int64)
+        number[np.argsort(first)] = np.arange(total)
+        yield _Components(voxels.shape, places, number[own], total)
 
 
 def _points(values: ArrayLike, name: str) -> np.ndarray:
