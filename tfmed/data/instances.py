@@ -155,17 +155,17 @@ def _discs(labels: np.ndarray, radius: float) -> np.ndarray:
     numbers, centres = centres_of(labels)
     discs, nearest = np.zeros(labels.shape, np.int64), np.full(labels.shape, np.inf)
     for number, centre in zip(numbers, centres, strict=True):
-        box = tuple(slice(max(int(np.ceil(c - radius)), 0), int(np.floor(c + radius)) + 1) for c in centre)
-        axes = np.ogrid[box]
-        away = sum((axis - c) ** 2 for axis, c in zip(axes, centre, strict=True))
-        inside = np.broadcast_to(away <= radius**2, discs[box].shape) & (away < nearest[box])
+        box = tuple(slice(max(int(np.ceil(c - radius)), 0), min(int(np.floor(c + radius)) + 1, n))
+                    for c, n in zip(centre, labels.shape, strict=True))  # fmt: skip
+        away = sum((axis - c) ** 2 for axis, c in zip(np.ogrid[box], centre, strict=True))
+        inside = (away <= radius**2) & (away < nearest[box])
         discs[box][inside] = number
-        nearest[box][inside] = np.broadcast_to(away, inside.shape)[inside]
+        nearest[box][inside] = away[inside]
     return discs
 
 
 def _parted(labels: np.ndarray) -> np.ndarray:
     """Where an object is whose neighbours, also those at corners, have no lower number above 0; uint8."""
-    lowest = np.where(labels > 0, labels, np.iinfo(labels.dtype).max)
+    lowest = np.where(labels > 0, labels, labels.max(initial=0))
     lowest = ndimage.minimum_filter(lowest, 3, mode="nearest")
     return ((labels > 0) & (lowest >= labels)).astype(np.uint8)

@@ -208,11 +208,12 @@ def feature_costs(first: ArrayLike, second: ArrayLike, found: np.ndarray) -> np.
     Raises:
         ValueError: features of different length.
     """
-    one, other = np.asarray(first), np.asarray(second)
+    one, other = (array if array.dtype.kind == "f" else array.astype(np.float64)  # differences of uint8 would wrap
+                  for array in map(np.asarray, (first, second)))  # fmt: skip
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
         raise ValueError(f"features are (cells, values) with as many values, not {one.shape} and {other.shape}")
     step = max(1, _BLOCK // max(1, one.shape[1]))
-    blocks = [np.abs(one[part[:, 0]].astype(np.float64) - other[part[:, 1]]).mean(1)
+    blocks = [np.abs(one[part[:, 0]] - other[part[:, 1]]).mean(1, dtype=np.float64)
               for part in (found[k : k + step] for k in range(0, len(found), step))]  # fmt: skip
     return _by_median(np.concatenate([np.zeros(0), *blocks]))
 

@@ -19,7 +19,7 @@ from .common import Checks, stream
 _RADIUS = 0.46  # mean radius of a cell, of the distance between two
 _REACH = 1.6  # distances beyond the picture where there are cells as well
 _SMALL = 0.3  # share of a cell's area that is left of it where it is found too small
-_CRUMB = 12  # px; less than that of a cell at the border is not labelled
+_CRUMB = 0.1  # share of a usual cell; where less of one is in the picture, it is not labelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def cell_pairs(seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=
     rest = cells.only(there)
     places = _back(shape, affine, spacing, motion if visit == 2 else 0.0, stream(seed, 2))
     number, depth, light = _cells_at(places, rest)
-    labels = _without_crumbs(np.where(depth > 0, number, 0))
+    labels = _without_crumbs(np.where(depth > 0, number, 0), _CRUMB * np.pi * (_RADIUS * spacing) ** 2)
     grey = _picture(depth, light, spacing, own)
     ill = np.flatnonzero(own.random(len(cells.centres)) < noisy) + 1
     ill = np.intersect1d(ill, labels)
@@ -186,10 +186,10 @@ def _disturbed(grey, where, spacing, rng):
     return (grey + share * (worse - grey)).astype(np.float32)
 
 
-def _without_crumbs(labels):
-    """Without what the border leaves of cells where that is next to nothing; uint16."""
+def _without_crumbs(labels, least):
+    """Without cells of which the picture holds fewer than `least` pixels; uint16."""
     sizes = np.bincount(labels.ravel())
-    return np.where(sizes[labels] >= _CRUMB, labels, 0).astype(np.uint16)
+    return np.where(sizes[labels] >= least, labels, 0).astype(np.uint16)
 
 
 def _as_found(labels, depth, ill, rng):
