@@ -208,7 +208,7 @@ def feature_costs(first: ArrayLike, second: ArrayLike, found: np.ndarray) -> np.
     Raises:
         ValueError: features of different length.
     """
-    one, other = (array if array.dtype.kind == "f" else array.astype(np.float64)  # differences of uint8 would wrap
+    one, other = (array.astype(np.result_type(array, np.float32), copy=False)  # differences of uint8 would wrap
                   for array in map(np.asarray, (first, second)))  # fmt: skip
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
         raise ValueError(f"features are (cells, values) with as many values, not {one.shape} and {other.shape}")
