@@ -213,8 +213,8 @@ def feature_costs(first: ArrayLike, second: ArrayLike, found: np.ndarray) -> np.
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
         raise ValueError(f"features are (cells, values) with as many values, not {one.shape} and {other.shape}")
     step = max(1, _BLOCK // max(1, one.shape[1]))
-    blocks = [np.abs(one[part[:, 0]] - other[part[:, 1]]).mean(1, dtype=np.float64)
-              for part in (found[k : k + step] for k in range(0, len(found), step))]  # fmt: skip
+    blocks = [np.abs(one[block[:, 0]] - other[block[:, 1]]).mean(1, dtype=np.float64)
+              for block in (found[k : k + step] for k in range(0, len(found), step))]  # fmt: skip
     return _by_median(np.concatenate([np.zeros(0), *blocks]))
 
 
@@ -328,7 +328,7 @@ def match(
     if rounds < 1:
         raise ValueError(f"rounds are 1 or more, not {rounds}")
     if features is not None and (np.shape(features[0])[0], np.shape(features[1])[0]) != shape:
-        raise ValueError(f"{shape} cells need as many features, not {[np.shape(part)[0] for part in features]}")
+        raise ValueError(f"{shape} cells need as many features, not {[np.shape(each)[0] for each in features]}")
     found = candidates(one, other, radius)
     costs = feature_costs(*features, found) if features is not None else _distance_costs(one, other, found)
     if not topology:
