@@ -254,7 +254,7 @@ def test_folders_that_cannot_be_used(tmp_path, name):
     "name, options, said",
     [
         ("luna61", {}, "did you mean 'luna16'"),
-        ("x", {}, "dicom_folder, image_folder, image_pairs"),
+        ("x", {}, "hvsmr2016, image_folder, image_pairs"),
         ("phantom_chest_ct", {"nodule": 2}, "did you mean 'nodules'"),
         ("phantom_chest_ct", {"cases": 0}, "cases must be"),
         ("phantom_chest_ct", {"cases": "9"}, "cases must be an integer"),
