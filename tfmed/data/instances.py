@@ -59,7 +59,7 @@ def instances(
     region_threshold: float | None = None,
     surface: str = "distance",
 ) -> np.ndarray:
-    """Instances from a centroid map and a region map by a watershed from the centroids (Liu et al. 2020).
+    """Instances from a centroid map and a region map by a watershed from the centroids, as in Liu et al. (DALI 2021).
 
     A centroid outside the foreground gives no object, and a piece of the foreground without a centroid belongs to
     none: there are as many objects as pixels in the foreground that hold a centroid.

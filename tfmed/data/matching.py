@@ -1,10 +1,10 @@
 """Which cell of one image is which cell of another: candidates, their neighbourhood graph, and a matcher that keeps it.
 
-After Liu et al. (2021): cells that are imaged twice are matched by what they look like and by how their neighbours lie.
-Points are float arrays `(n, axes)` in pixels; those of the first image are given where an affine transform puts them in
-the second one (`moved`), so that a turn between the visits costs nothing. A **candidate** is a pair (cell of the first,
-cell of the second image) at most `radius` apart; two candidates **support** each other where their cells are mutual
-neighbours in both images. Everything is a pure function of its arguments; plain numpy and scipy.
+After Liu et al. (DALI 2021, section 2.2): cells that are imaged twice are matched by what they look like and by how
+their neighbours lie. Points are float arrays `(n, axes)` in pixels; those of the first image are given where an affine
+transform puts them in the second one (`moved`), so that a turn between the visits costs nothing. A **candidate** is a
+pair (cell of the first, cell of the second image) at most `radius` apart; two candidates **support** each other where
+their cells are mutual neighbours in both images. Everything is a pure function of its arguments; plain numpy and scipy.
 """
 
 import dataclasses
