@@ -17,6 +17,7 @@ from tfmed.io.volume import Volume
 
 from .brain_tumour import MODALITIES, brain_tumour
 from .cardiac import cardiac
+from .cell_pairs import cell_pairs
 from .chest_ct import chest_ct
 from .connectome import connectome
 from .ground_glass import ground_glass
@@ -29,11 +30,16 @@ from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
-    brain_tumour, cardiac, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion, mitochondria, pelvis,
-    tof_mra,
+    brain_tumour, cardiac, cell_pairs, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion,
+    mitochondria, pelvis, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
-_IMAGES = {"brain_tumour": MODALITIES, "ground_glass": ("soft", "sharp"), "pelvis": ("mr", "mrcat", "ct")}
+_IMAGES = {
+    "brain_tumour": MODALITIES,
+    "cell_pairs": ("image", "found"),
+    "ground_glass": ("soft", "sharp"),
+    "pelvis": ("mr", "mrcat", "ct"),
+}
 _SCHEME = "phantom:"
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "address",
     "brain_tumour",
     "cardiac",
+    "cell_pairs",
     "chest_ct",
     "connectome",
     "ground_glass",
@@ -112,7 +119,8 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def read(text: str) -> Volume:
-    """Make the volume that an address names: int16 for an image (HU for CT), uint8 for a label map.
+    """Make the volume that an address names: int16 for an image (HU for CT), uint8 for a label map
+    (uint16 for one of instances).
 
     The parts of one phantom are made at once. Those not asked for yet are kept until another phantom is made, each
     to be handed out once: reading all parts costs one phantom, and no two callers ever share an array.

@@ -41,6 +41,7 @@ from .nlst import nlst
 from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_cardiac import phantom_cardiac
+from .phantom_cell_pairs import phantom_cell_pairs
 from .phantom_chest_ct import phantom_chest_ct
 from .phantom_connectome import phantom_connectome
 from .phantom_ground_glass import phantom_ground_glass
@@ -57,7 +58,8 @@ _SOURCES = {
     for function in (
         adam, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
         image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst,
-        paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_chest_ct, phantom_connectome,
+        paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
+        phantom_connectome,
         phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria,
         phantom_pelvis, phantom_tof_mra, wmh2017,
     )

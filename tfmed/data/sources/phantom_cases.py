@@ -28,9 +28,9 @@ def phantom_cases(
         DataError: `cases`, `seed` or `unlabelled` is out of range.
         UserError: another option has the wrong type.
     """
-    _need(phantom, "cases", cases, 1, _MOST)
-    _need(phantom, "seed", seed, 0, 1 << 40)
-    _need(phantom, "unlabelled", unlabelled, 0, cases)
+    need(phantom, "cases", cases, 1, _MOST)
+    need(phantom, "seed", seed, 0, 1 << 40)
+    need(phantom, "unlabelled", unlabelled, 0, cases)
     common = phantoms.address(phantom, **options)
     found = []
     for number in range(cases):
@@ -42,6 +42,7 @@ def phantom_cases(
     return found
 
 
-def _need(phantom, name, value, low, high):
+def need(phantom: str, name: str, value: object, low: int, high: int) -> None:
+    """Raises DataError unless an option of a phantom's source is an integer from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise DataError(f"source phantom_{phantom}: {name} must be an integer from {low} to {high}; got {value!r}")
