@@ -18,13 +18,15 @@ pytestmark = pytest.mark.current
 layers = keras.layers
 FLAT = list(itertools.product((1, 2, 3, 8, 16), (1, 2, 8)))
 DEEP = list(itertools.product((1, 2, 4), (1, 3), (1, 2, 4)))
+# Not a kernel of 1 with a stride of 2, which no method uses: on CPUs its gradient corrupts memory (TensorFlow 2.15).
+FILTERS = [(1, 1), (3, 1), (3, 2), (4, 1), (4, 2)]
 KINDS = {
-    "conv2d": (FLAT, [lambda d, k=k, s=s: layers.Conv2D(8, k, s, "same", dtype=d) for k in (1, 3, 4) for s in (1, 2)]),
+    "conv2d": (FLAT, [lambda d, k=k, s=s: layers.Conv2D(8, k, s, "same", dtype=d) for k, s in FILTERS]),
     "dilated2d": (FLAT, [lambda d: layers.Conv2D(8, 3, padding="same", dilation_rate=2, dtype=d)]),
     "transposed2d": (FLAT, [lambda d, k=k: layers.Conv2DTranspose(8, k, 2, "same", dtype=d) for k in (2, 3, 4, 5)]),
     "doubling4": (FLAT, [lambda d: Doubling4(8, dtype=d)]),
     "depthwise2d": (FLAT, [lambda d, s=s: layers.DepthwiseConv2D(3, s, "same", dtype=d) for s in (1, 2)]),
-    "conv3d": (DEEP, [lambda d, k=k, s=s: layers.Conv3D(8, k, s, "same", dtype=d) for k in (1, 3) for s in (1, 2)]),
+    "conv3d": (DEEP, [lambda d, k=k, s=s: layers.Conv3D(8, k, s, "same", dtype=d) for k, s in FILTERS[:3]]),
     "dilated3d": (DEEP, [lambda d: layers.Conv3D(8, 3, padding="same", dilation_rate=2, dtype=d)]),
     "transposed3d": (DEEP, [lambda d, k=k: layers.Conv3DTranspose(8, k, 2, "same", dtype=d) for k in (2, 4)]),
     "equalized3d": (DEEP, [lambda d: EqualizedConv3D(8, 3, dtype=d)]),
