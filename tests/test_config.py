@@ -253,7 +253,7 @@ def test_the_number_of_further_problems_is_told(write):
 
 
 @pytest.mark.parametrize("method, fix", [
-    ("ctsgann", "unknown method 'ctsgann'; did you mean 'ctsgan'?"), ("zzz", ", fsnet, gan_eval, gbdl, "), ("3", "missing"),
+    ("ctsgann", "unknown method 'ctsgann'; did you mean 'ctsgan'?"), ("zzz", ", fsnet, gan_eval, "), ("3", "missing"),
     ("[a]", "missing"), ("", "missing"), ("os", "unknown method"), ("../fit", "unknown method"),
 ])  # fmt: skip
 def test_unknown_method(write, method, fix):
