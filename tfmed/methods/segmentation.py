@@ -48,6 +48,7 @@ from tfmed.training.single_network import SingleNetworkModel
 log = logging.getLogger("tfmed")
 _MOVES = Stream("segmentation.moves")
 _TIMED = 5  # steps by which a step's time is measured
+_LONG = 5.0  # minutes, from which on the chosen network's speed is measured too, which takes a good part of one
 _PREPARING = 1.5  # times as long as looking at a case
 _STARTING = 15.0  # seconds in which a process starts, makes the graph of its step, and writes its report
 
@@ -180,6 +181,7 @@ class SegmentationByPlan(SegmentationMethod):
         choices = left_open(planning.plan(found, budget(), **said))
         if "train.steps" in choices:  # by the speed of a usual network, and then of that which was chosen by it
             choices = left_open(planning.plan(found, budget(), speed(), **said))
+        if "train.steps" in choices and model.minutes >= _LONG:
             choices |= left_open(planning.timetable(found, _made(settings, choices.values()), budget(), speed()))
         if not _is_set(settings, "data.preprocess"):
             planning.check(found, _made(settings, choices.values()))
