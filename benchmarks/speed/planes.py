@@ -14,40 +14,15 @@ import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it choos
 import argparse
 import multiprocessing
 import resource
-import statistics
-import time
 
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from benchmarks.support.turns import in_turn, report
 from tfmed.ops import planes
 
 VIEWS = 6
-
-
-def seconds(function):
-    begin = time.perf_counter()
-    result = function()
-    return time.perf_counter() - begin, result
-
-
-def report(name, times, reference=None):
-    text = f"{name:28s} {1e3 * statistics.median(times):9.2f} ms ({1e3 * min(times):.2f} - {1e3 * max(times):.2f})"
-    if reference:
-        ratios = [a / b for a, b in zip(reference, times, strict=True)]
-        text += f"   scipy / this {statistics.median(ratios):5.1f} ({min(ratios):.1f} - {max(ratios):.1f})"
-    print(text, flush=True)
-
-
-def in_turn(sides, rounds):
-    """{name: seconds of each round}; all sides are run once before."""
-    results = {name: side() for name, side in sides.items()}
-    times = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            times[name].append(seconds(side)[0])
-    return times, results
 
 
 def compare_planes(size, rounds):

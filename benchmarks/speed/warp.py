@@ -9,30 +9,16 @@ round to scipy's, and the largest difference of the results. Drawing the grid, a
 import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 
 import argparse
-import statistics
-import time
 
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
+from benchmarks.support.turns import in_turn, report
 from tfmed.augment.paired import VolumePolicy, sample_grid
 from tfmed.ops.warp import warp
 
 ELASTIC = VolumePolicy(flip=None, shift=None, rotate=(-20, 20), scale=(0.9, 1.1), elastic=6.0)
-
-
-def seconds(function):
-    begin = time.perf_counter()
-    result = function()
-    return time.perf_counter() - begin, result
-
-
-def line(name, values, ratios=None):
-    text = f"{name:24s} {1e3 * statistics.median(values):8.1f} ms ({1e3 * min(values):.1f} - {1e3 * max(values):.1f})"
-    if ratios:
-        text += f"   scipy / this {statistics.median(ratios):5.1f} ({min(ratios):.1f} - {max(ratios):.1f})"
-    print(text)
 
 
 def main():
@@ -54,17 +40,13 @@ def main():
         "sample_grid 3-D elastic": lambda: sample_grid(1, shape, ELASTIC),
         "sample_grid 224^2 strong": lambda: sample_grid(1, (224, 224), "strong"),
     }
-    results = {name: side() for name, side in sides.items()}  # traces and compiles
-    times = {name: [] for name in sides}
-    for _ in range(arguments.rounds):
-        for name, side in sides.items():
-            times[name].append(seconds(side)[0])
+    times, results = in_turn(sides, arguments.rounds)
     reference = times["scipy map_coordinates"]
     for name, values in times.items():
         compared = name.startswith("warp")
-        line(name, values, [a / b for a, b in zip(reference, values, strict=True)] if compared else None)
+        report(name, values, reference if compared else None)
         if compared:
-            print(f"{'':24s} largest difference {np.abs(results[name] - results['scipy map_coordinates']).max():.1e}")
+            print(f"{'':28s} largest difference {np.abs(results[name] - results['scipy map_coordinates']).max():.1e}")
 
 
 if __name__ == "__main__":

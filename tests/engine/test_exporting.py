@@ -9,7 +9,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from tests.support.own_run import SIGNALS, exported, one_line, started
+from tests.support.own_run import SIGNALS, exported, started
+from tests.support.refusals import one_line
 from tests.test_bad_input import snapshot
 from tfmed import cli, export, files
 

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from tests.engine.test_own_files import own_folder
-from tests.support.own_run import one_line, resumed
+from tests.support.own_run import resumed
+from tests.support.refusals import one_line
 from tests.test_bad_input import snapshot
 from tfmed import cli, fit
 from tfmed.engine import lock

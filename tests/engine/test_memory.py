@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.support import toy
 from tests.support.harness import REPOSITORY
-from tests.support.own_run import one_line
+from tests.support.refusals import one_line
 from tfmed import cli, compat, fit, registry
 from tfmed.engine import lifecycle, memory
 from tfmed.engine.lifecycle import fit as train

@@ -12,7 +12,8 @@ import pytest
 import tfmed
 from tests.support import toy
 from tests.support.harness import REPOSITORY
-from tests.support.own_run import NEWEST, one_line, reported, resumed, sampled
+from tests.support.own_run import NEWEST, reported, resumed, sampled
+from tests.support.refusals import one_line
 from tests.test_bad_input import snapshot
 from tfmed import cli, files, fit
 from tfmed.engine import log, report

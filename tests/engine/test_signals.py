@@ -14,7 +14,8 @@ import tensorflow as tf
 import tfmed
 from tests.support import toy
 from tests.support.harness import assert_same_weights
-from tests.support.own_run import INT, SETTINGS, SIGNALS, TERM, evaluated, exported, one_line, reported
+from tests.support.own_run import INT, SETTINGS, SIGNALS, TERM, evaluated, exported, reported
+from tests.support.refusals import one_line
 from tests.test_bad_input import snapshot
 from tfmed import cli, files, fit
 from tfmed.engine import checkpoint, lifecycle, lock, previews, report, study

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
-from tfmed import cli, registry
+from tests.support.refusals import refused
+from tfmed import registry
 from tfmed.data import boxes as boxed
 from tfmed.data.phantoms import liver_ct
 from tfmed.io import read_volume, write_volume
@@ -351,15 +352,8 @@ def test_bad_boxes_are_one_line(name, scans, tmp_path, capsys):
 
     change, *words = BAD_BOXES[name]
     path = edited(scans, tmp_path, change)
-    refused(verb, capsys, tmp_path, of_files(scans, f"model.boxes={path}"), ["boxes.csv", *words])
-
-
-def refused(verb, capsys, tmp_path, overrides, words):
-    status = cli.run(verb.main, [str(REPOSITORY / CONFIG), "--run-dir", str(tmp_path / "run"), *overrides])
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfmed: ")]
-    assert status == 2 and len(said) == 1, said
-    for word in words:
-        assert word in said[0], said[0]
+    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *of_files(scans, f"model.boxes={path}")]
+    refused(capsys, verb.main, given, "boxes.csv", *words)
 
 
 REFUSED = {
@@ -381,7 +375,8 @@ def test_bad_input_is_one_line(name, tmp_path, capsys):
     from tfmed import fit as verb
 
     overrides, *words = REFUSED[name]
-    refused(verb, capsys, tmp_path, [*TINY, "train.steps=1", *overrides], words)
+    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *TINY, "train.steps=1", *overrides]
+    refused(capsys, verb.main, given, *words)
 
 
 @pytest.mark.one_stack

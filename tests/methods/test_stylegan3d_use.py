@@ -11,6 +11,7 @@ from PIL import Image
 
 import tfmed
 from tests.methods import test_ctsgan, test_stylegan3d
+from tests.support.refusals import refused
 from tfmed import cli, compat, evaluate, interpolate, mix, project, sample
 from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, read_volume, write_volume
@@ -91,14 +92,6 @@ def test_evaluation(run):
 # --- refused --------------------------------------------------------------------------------------------------------
 
 
-def refused(capsys, main, *argv):
-    capsys.readouterr()
-    assert cli.run(main, [str(word) for word in argv]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfmed: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def changed(value):
     def change(array):
         array = array.copy()
@@ -118,7 +111,7 @@ def test_targets_that_cannot_be_projected(run, tmp_path, capsys, options, change
     if change:
         volume = read_volume(path)
         write_volume(volume.replace(array=change(volume.array)), path)
-    line = refused(capsys, project.main, run, path, "--out", tmp_path / "out")
+    line = refused(capsys, project.main, (run, path, "--out", tmp_path / "out"))
     assert "target.nii.gz" in line and words in line
     assert not (tmp_path / "out").exists()
 
@@ -127,10 +120,10 @@ def test_files_that_are_no_volumes_or_no_latents(run, tmp_path, capsys):
     (tmp_path / "x.nii.gz").write_bytes(b"no volume")
     (tmp_path / "x.npz").write_bytes(b"no latents")
     np.savez(tmp_path / "other.npz", styles=np.zeros((1, 4, 9)))
-    assert "x.nii.gz" in refused(capsys, project.main, run, tmp_path / "x.nii.gz", "--out", tmp_path / "out")
-    assert "absent.nii" in refused(capsys, project.main, run, "absent.nii", "--out", tmp_path / "out")
+    assert "x.nii.gz" in refused(capsys, project.main, (run, tmp_path / "x.nii.gz", "--out", tmp_path / "out"))
+    assert "absent.nii" in refused(capsys, project.main, (run, "absent.nii", "--out", tmp_path / "out"))
     for word, fix in (("x.npz", "whole latent"), ("other.npz", "other networks"), ("gone.npz", "neither a seed")):
-        assert fix in refused(capsys, interpolate.main, run, "1", tmp_path / word, "--out", tmp_path / "out")
+        assert fix in refused(capsys, interpolate.main, (run, "1", tmp_path / word, "--out", tmp_path / "out"))
 
 
 @pytest.mark.parametrize("main, argv, words", [
@@ -141,7 +134,7 @@ def test_files_that_are_no_volumes_or_no_latents(run, tmp_path, capsys):
     (sample.main, ["--fix", "slices"], "'style' or 'noise'"),
 ], ids=lambda v: "" if callable(v) else str(v))  # fmt: skip
 def test_wrong_options(run, tmp_path, capsys, main, argv, words):
-    assert words in refused(capsys, main, run, *argv, "--out", tmp_path / "out")
+    assert words in refused(capsys, main, (run, *argv, "--out", tmp_path / "out"))
 
 
 @pytest.mark.one_stack
@@ -150,10 +143,10 @@ def test_a_run_of_another_method(tmp_path, capsys):
     other, out = fit(settings, tmp_path / "ctsgan").path, ["--out", tmp_path / "out"]
     path = brain(tmp_path / "brain.nii.gz")
     for main, argv in ((project.main, [path]), (mix.main, ["--rows", "1", "--columns", "2"]), (interpolate.main, "12")):
-        line = refused(capsys, main, other, *argv, *out)
+        line = refused(capsys, main, (other, *argv, *out))
         assert "'ctsgan'" in line and "give a run of stylegan3d" in line
-    assert "--psi: means nothing" in refused(capsys, sample.main, other, "--psi", "0.5", *out)
-    assert "'patient' or 'slices'" in refused(capsys, sample.main, other, "--fix", "noise", *out)
+    assert "--psi: means nothing" in refused(capsys, sample.main, (other, "--psi", "0.5", *out))
+    assert "'patient' or 'slices'" in refused(capsys, sample.main, (other, "--fix", "noise", *out))
 
 
 # --- projection -----------------------------------------------------------------------------------------------------

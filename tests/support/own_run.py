@@ -35,13 +35,6 @@ def reported(run):
     return cli.run(lambda argv: report.write(tfmed.load_run(argv[0])) and None, [str(run)])
 
 
-def one_line(error, *words):
-    lines = [line for line in error.splitlines() if line.startswith("tfmed: ")]
-    assert len(lines) == 1 and "Traceback" not in error, error
-    for word in words:
-        assert str(word) in lines[0], lines[0]
-
-
 def started(*words):
     return subprocess.Popen([sys.executable, "-m", "tests.support.cli", *map(str, words)], cwd=REPOSITORY,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")  # fmt: skip

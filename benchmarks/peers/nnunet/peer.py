@@ -33,8 +33,6 @@ class UntilADeadline(nnUNetTrainer):
                 group["lr"] = self.initial_lr * (1 - share) ** 0.9
             self.train_step(next(self.dataloader_train))
             steps += 1
-        self.current_epoch = self.num_epochs - 1
-        self.save_checkpoint(str(pathlib.Path(self.output_folder) / "checkpoint_final.pth"))
         return steps
 
 

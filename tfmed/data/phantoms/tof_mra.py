@@ -6,6 +6,7 @@ and crossings of vessels, and fat below the skin, which is bright as well.
 """
 
 import dataclasses
+import inspect
 
 import numpy as np
 from scipy import special
@@ -82,17 +83,11 @@ def tof_mra(
     return TofMra(Volume(np.rint(image).astype(np.int16), grid.affine), Volume(labels, grid.affine), spheres)
 
 
-def placed_aneurysms(
-    seed,
-    shape=(96, 160, 160),
-    aneurysms=(1, 3),
-    diameter_mm=(1.0, 20.0),
-    field_of_view_mm=96.0,
-    length_mm=57.6,
-    noise=1.0,
-):
+def placed_aneurysms(seed, **options):
     """The aneurysms of `tof_mra` of the same arguments, tuple of Sphere, without making an image."""
-    del noise
+    given = inspect.signature(tof_mra).bind(seed, **options)
+    given.apply_defaults()
+    _, shape, aneurysms, diameter_mm, field_of_view_mm, length_mm, _ = given.args
     checks, grid = _checked(seed, shape, field_of_view_mm, length_mm)
     return _aneurysms(seed, _arteries(stream(seed, 0)), grid, *_amounts(checks, aneurysms, diameter_mm))
 
