@@ -44,7 +44,8 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.blocks import TwoClasses
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.backbones import Network, SummedUNet
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 from tfmed.training.single_network import SingleNetworkModel
 
 _TURNS, _LESIONS = Stream("fbpaug.turns"), Stream("fbpaug.lesions")

@@ -39,7 +39,8 @@ from tfmed.nn.channels import ChannelSlot, TakeChannels
 from tfmed.nn.transfer import start_from
 from tfmed.nn.unet import CONV
 from tfmed.tasks.backbones import Network, UNet
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 from tfmed.tasks.several_sets import AuxiliarySet, OpenSet
 from tfmed.training.single_network import SingleNetworkModel
 

@@ -42,7 +42,8 @@ from tfmed.nn.unet import unet
 from tfmed.ops.warp import warp_array
 from tfmed.tasks import planning
 from tfmed.tasks.backbones import UNet
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 from tfmed.training.single_network import SingleNetworkModel
 
 log = logging.getLogger("tfmed")

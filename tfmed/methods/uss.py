@@ -51,8 +51,9 @@ from tfmed.nn.adam import Adam
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.tasks import active_learning
 from tfmed.tasks.backbones import AUNet, Network
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
 from tfmed.tasks.segmentation_export import window_probabilities
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 from tfmed.training.single_network import SingleNetworkModel
 
 _QUERIES = Stream("uss.queries", 0xAC7)

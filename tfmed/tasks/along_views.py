@@ -12,8 +12,9 @@ from tfmed.data.sampling import Stream
 from tfmed.errors import DataError
 from tfmed.ops import planes
 from tfmed.tasks.prediction import Segmenter
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
 from tfmed.tasks.segmentation_export import numbers_of_classes
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 from tfmed.training.fusion import fit_fusion
 
 CUBIC = 1.1  # the longest side of a voxel may be so many times its shortest

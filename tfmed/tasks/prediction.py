@@ -6,11 +6,12 @@ import pathlib
 
 import numpy as np
 
-from tfmed.data import preprocess, trained_on
+from tfmed.data import preprocess
 from tfmed.data.census import is_picture
 from tfmed.data.checks import beyond_float32
 from tfmed.data.labels import only_largest
 from tfmed.data.readers import read_address
+from tfmed.data.trained_on import facts
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, file_of, write_volume
@@ -133,9 +134,9 @@ class Segmenter:
         """Warn of images that are unlike those that the model was trained on."""
         if self.trained_on is None:
             return
-        facts = trained_on.facts(dict(zip(self.modalities, images, strict=True)), all(map(is_picture, paths)))
+        found = facts(dict(zip(self.modalities, images, strict=True)), all(map(is_picture, paths)))
         for name, path in zip(self.modalities, paths, strict=True):
-            for text in self.trained_on.unlike(name, facts):
+            for text in self.trained_on.unlike(name, found):
                 log.warning("%s: %s; do not trust what the model says of it", path, text)
 
     def prepared(self, images):

@@ -12,7 +12,8 @@ from tfmed.data.sampling import Stream
 from tfmed.data.streams import Streams
 from tfmed.errors import DataError
 from tfmed.ops.warp import warp_array
-from tfmed.tasks.segmentation import SegmentationConfig, SegmentationMethod
+from tfmed.tasks.segmentation import SegmentationMethod
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 
 _TRANSFORMS = Stream("semi_supervised.transforms", 0xA9)
 

@@ -15,7 +15,7 @@ from tfmed.data.patches import check_sizes
 from tfmed.data.preprocess import Step
 from tfmed.data.several_sets import same_scans
 from tfmed.errors import DataError
-from tfmed.tasks.segmentation import Classes
+from tfmed.tasks.segmentation_settings import Classes
 
 
 class AuxiliarySet(Classes):

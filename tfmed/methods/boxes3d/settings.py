@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from tfmed.config import PathText, Voxels
 from tfmed.data.patch_votes import Filter, Uncovered
 from tfmed.tasks.backbones import Network, ResidualUNet
-from tfmed.tasks.segmentation import SegmentationConfig
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 
 _HARDEST = 1e4  # of barriers
 Source = Literal["corrected", "wide", "tight", "oracle"]

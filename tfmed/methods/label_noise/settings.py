@@ -8,7 +8,7 @@ from pydantic import Field
 from tfmed.augment import corrupt
 from tfmed.config import TAG, Strict, name_tag
 from tfmed.tasks.backbones import CompressedUNet, UNet
-from tfmed.tasks.segmentation import SegmentationConfig
+from tfmed.tasks.segmentation_settings import SegmentationConfig
 
 
 class Named(Strict):
