@@ -14,8 +14,8 @@ _SCORES = {  # name of a score, as a regular expression -> what it is
     r"NSD [\d.]+ (mm|px)": f"{surface.NSD} (Nikolov et al. 2021, voxels counted in place of areas)",
     r"(FID|FD\[[^]]*\])": "mean of pairs, a volume of the source and a real one; mostly how far patients are apart",
     r"(FID|FD\[[^]]*\]) pooled": "all slices of the source and of the second half of the real volumes together. Two "
-    "halves of few patients differ by who is in them; a generated set is trained on all of them and varies less, so "
-    "that it can be nearer than the other half. It is as good as real data only where many volumes are compared",
+    "halves of few patients differ by who is in them; a generated set varies less, and can be nearer than the other "
+    "half without being as good. Only many volumes tell",
 }
 
 
