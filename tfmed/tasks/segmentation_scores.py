@@ -3,6 +3,8 @@
 What the distances are `tfmed.metrics.definitions` says; standard deviations are those of the sample.
 """
 
+import itertools
+
 import numpy as np
 
 from tfmed.data.census import is_picture
@@ -46,7 +48,7 @@ def evaluate(methods, part="test", seed=0):
         for case in cases:
             found = case_rows(method, segmenter, case, seed, tolerance)
             rows += [{"run": name, "case": case.id} | row for row in found]
-    return {"evaluation": _summaries(rows, list(methods), seed), "cases": rows}
+    return {"evaluation": summaries(rows, list(methods), seed), "cases": rows}
 
 
 def case_rows(method, segmenter, case, seed=0, tolerance=None):
@@ -85,11 +87,13 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
     return rows
 
 
-def _summaries(rows, runs, seed):
+def summaries(rows, runs, seed):
+    """A row per run and region, of the scores that it has: methods have some of their own, and for some regions only."""
     table = []
-    scores = [key for key in rows[0] if key not in ("run", "case", "region")]
     for run in runs:
         for region in dict.fromkeys(row["region"] for row in rows):
+            here = [row for row in rows if row["run"] == run and row["region"] == region]
+            scores = [key for key in dict.fromkeys(itertools.chain(*here)) if key not in ("run", "case", "region")]
             values = {key: _column(rows, run, region, key) for key in scores}
             line = {"run": run, "region": region, "cases": len(values["Dice"])}
             for key in scores:
@@ -109,7 +113,8 @@ def _summaries(rows, runs, seed):
 
 
 def _column(rows, run, region, key):
-    return np.array([row[key] for row in rows if row["run"] == run and row["region"] == region], np.float64)
+    found = [row.get(key, np.nan) for row in rows if row["run"] == run and row["region"] == region]
+    return np.array(found, np.float64)
 
 
 def _p_value(rows, first, second, region):

@@ -1,0 +1,22 @@
+"""Rows of scores put together."""
+
+import pytest
+
+from tfmed.tasks.segmentation_scores import summaries
+
+
+def test_each_run_and_region_has_the_scores_of_its_own():
+    """One run, and one region, has a score that the others do not have."""
+    whole, core = ({"region": name, "Dice": dice} for name, dice in (("whole", 0.5), ("core", 0.25)))
+    rows = [{"run": "ours", "case": "a"} | whole, {"run": "ours", "case": "a"} | core | {"bias": 2.0}]
+    rows += [{"run": "theirs", "case": "a"} | whole | {"entropy": 1.0}, {"run": "theirs", "case": "a"} | core]
+    found = {(row["run"], row["region"]): row for row in summaries(rows, ["ours", "theirs"], 0)}
+    assert len(found) == 4 and found["ours", "core"]["Dice mean"] == 0.25
+    assert found["ours", "core"]["bias mean"] == 2 and found["theirs", "whole"]["entropy mean"] == 1
+    assert sum("bias mean" in row or "entropy mean" in row for row in found.values()) == 2
+
+
+def test_a_score_that_a_case_lacks_is_a_mean_over_the_others():
+    rows = [{"run": "ours", "case": name, "region": "whole", "Dice": 0.5} for name in "ab"]
+    rows[1]["bias"] = 3.0
+    assert summaries(rows, ["ours"], 0)[0]["bias mean"] == pytest.approx(3)
