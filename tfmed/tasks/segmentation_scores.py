@@ -88,7 +88,7 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
 
 
 def summaries(rows, runs, seed):
-    """A row per run and region, of the scores that it has: methods have some of their own, and for some regions only."""
+    """A row per run and region, of the scores that it has: methods have some of their own, for some regions only."""
     table = []
     for run in runs:
         for region in dict.fromkeys(row["region"] for row in rows):
