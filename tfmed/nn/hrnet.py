@@ -1,0 +1,112 @@
+"""HRNet (Sun et al. 2019): streams of four resolutions side by side, which exchange what they know again and again."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfmed.compat import KerasTensor
+from tfmed.nn.blocks import norm_layer
+
+STRIDE = 32  # of the coarsest stream: sides are multiples of it
+
+
+def hrnet(
+    channels: int,
+    size: Sequence[int | None] = (None, None),
+    widths: Sequence[int] = (32, 64, 128, 256),
+    modules: Sequence[int] = (1, 4, 3),
+    blocks: int = 4,
+    norm: str = "batch",
+    name: str = "hrnet",
+) -> keras.Model:
+    """Images `(n, height, width, channels)` -> features of the finest stream `(n, height / 4, width / 4, widths[0])`.
+
+    Two convolutions with stride 2 and four bottlenecks of 256 channels come first. Stage s of 2, 3, 4 then has s streams
+    at 1/4, 1/8, ... of the sides; each of its modules is `blocks` residual blocks per stream, after which every stream
+    becomes the sum of all (finer ones by convolutions with stride 2, coarser ones by 1 x 1 convolutions and repetition).
+    Convolutions are followed by a norm and have no bias; stride 2 pads a pixel on both sides, as in the published
+    networks. The default is HRNet-W32 of pose estimation; (18, 36, 72, 144) is W18.
+
+    Args:
+        channels: of an image.
+        size: (height, width), None where unknown; multiples of 32.
+        widths: channels of the four streams.
+        modules: of stages 2, 3 and 4.
+        blocks: residual blocks of two convolutions, per stream and module.
+        norm: "batch", "instance", "layer" or "none".
+
+    Raises:
+        ValueError: not four widths and three stages, or sides that are no multiples of 32.
+
+    Example:
+        >>> hrnet(3, (64, 96), (8, 16, 32, 64), (1, 1, 1)).output_shape
+        (None, 16, 24, 8)
+    """
+    if len(widths) != 4 or len(modules) != 3:
+        raise ValueError(f"widths of 4 streams and modules of 3 stages are needed, got {len(widths)} and {len(modules)}")
+    for side in size:
+        if side is not None and side % STRIDE:
+            raise ValueError(f"size {tuple(size)}: a side of {side} is no multiple of {STRIDE}")
+    x = inputs = keras.Input((*size, channels))
+    for i in range(2):
+        x = _conv(x, 64, 3, 2, norm, f"stem{i}")
+    for i in range(4):
+        x = _bottleneck(x, 64, norm, f"stage1_block{i}")
+    streams = [_conv(x, widths[0], 3, 1, norm, "stage2_enter0")]
+    for stage, count in enumerate(modules, 2):
+        last = x if stage == 2 else streams[-1]
+        streams.append(_conv(last, widths[stage - 1], 3, 2, norm, f"stage{stage}_enter{stage - 1}"))
+        for module in range(count):
+            label = f"stage{stage}_module{module}"
+            for i, width in enumerate(widths[:stage]):
+                for block in range(blocks):
+                    streams[i] = _basic(streams[i], width, norm, f"{label}_stream{i}_block{block}")
+            finest_only = (stage, module) == (4, count - 1)
+            into = range(1 if finest_only else stage)
+            streams = [_fused(streams, i, widths, norm, f"{label}_fuse{i}") for i in into]
+    return keras.Model(inputs, streams[0], name=name)
+
+
+def _fused(streams: Sequence[KerasTensor], i: int, widths: Sequence[int], norm: str, label: str) -> KerasTensor:
+    """Stream i after the exchange: the sum of all streams at its resolution, then ReLU."""
+    moved = []
+    for j, x in enumerate(streams):
+        if j > i:
+            x = _conv(x, widths[i], 1, 1, norm, f"{label}_from{j}", activate=False)
+            x = keras.layers.UpSampling2D(2 ** (j - i), name=f"{label}_from{j}_up")(x)
+        for step in range(i - j):
+            last = step == i - j - 1
+            width = widths[i] if last else widths[j]
+            x = _conv(x, width, 3, 2, norm, f"{label}_from{j}_{step}", activate=not last)
+        moved.append(x)
+    return keras.layers.ReLU(name=f"{label}_relu")(keras.layers.Add(name=f"{label}_sum")(moved))
+
+
+def _basic(x: KerasTensor, width: int, norm: str, label: str) -> KerasTensor:
+    """Two 3 x 3 convolutions, and what came in added."""
+    y = _conv(x, width, 3, 1, norm, f"{label}_0")
+    return _added(x, _conv(y, width, 3, 1, norm, f"{label}_1", activate=False), label)
+
+
+def _bottleneck(x: KerasTensor, width: int, norm: str, label: str) -> KerasTensor:
+    """1 x 1, 3 x 3 and 1 x 1 convolutions, the last to four times the width; what came in is brought to that width."""
+    y = _conv(_conv(x, width, 1, 1, norm, f"{label}_0"), width, 3, 1, norm, f"{label}_1")
+    y = _conv(y, 4 * width, 1, 1, norm, f"{label}_2", activate=False)
+    if x.shape[-1] != 4 * width:
+        x = _conv(x, 4 * width, 1, 1, norm, f"{label}_shortcut", activate=False)
+    return _added(x, y, label)
+
+
+def _added(x: KerasTensor, y: KerasTensor, label: str) -> KerasTensor:
+    return keras.layers.ReLU(name=f"{label}_relu")(keras.layers.Add(name=f"{label}_sum")([x, y]))
+
+
+def _conv(
+    x: KerasTensor, width: int, kernel: int, stride: int, norm: str, label: str, activate: bool = True
+) -> KerasTensor:
+    if stride > 1:
+        x = keras.layers.ZeroPadding2D(1, name=f"{label}_pad")(x)
+    how = {"padding": "valid" if stride > 1 else "same", "use_bias": False, "kernel_initializer": "he_normal"}
+    x = keras.layers.Conv2D(width, kernel, stride, name=f"{label}_conv", **how)(x)
+    x = norm_layer(norm, f"{label}_norm")(x)
+    return keras.layers.ReLU(name=f"{label}_conv_relu")(x) if activate else x
