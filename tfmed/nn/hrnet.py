@@ -21,11 +21,11 @@ def hrnet(
 ) -> keras.Model:
     """Images `(n, height, width, channels)` -> features of the finest stream `(n, height / 4, width / 4, widths[0])`.
 
-    Two convolutions with stride 2 and four bottlenecks of 256 channels come first. Stage s of 2, 3, 4 then has s streams
+    Two convolutions with stride 2 and four bottlenecks of 256 channels come first. Stage s of 2 to 4 then has s streams
     at 1/4, 1/8, ... of the sides; each of its modules is `blocks` residual blocks per stream, after which every stream
-    becomes the sum of all (finer ones by convolutions with stride 2, coarser ones by 1 x 1 convolutions and repetition).
-    Convolutions are followed by a norm and have no bias; stride 2 pads a pixel on both sides, as in the published
-    networks. The default is HRNet-W32 of pose estimation; (18, 36, 72, 144) is W18.
+    is the sum of all (finer ones by convolutions with stride 2, coarser ones by 1 x 1 convolutions and repetition).
+    Convolutions are followed by a norm and have no bias; stride 2 pads a pixel on both sides, as the published networks
+    do. The default is HRNet-W32 of pose estimation; (18, 36, 72, 144) is W18.
 
     Args:
         channels: of an image.
@@ -43,7 +43,8 @@ def hrnet(
         (None, 16, 24, 8)
     """
     if len(widths) != 4 or len(modules) != 3:
-        raise ValueError(f"widths of 4 streams and modules of 3 stages are needed, got {len(widths)} and {len(modules)}")
+        found = f"got {len(widths)} and {len(modules)}"
+        raise ValueError(f"widths of 4 streams and modules of 3 stages are needed, {found}")
     for side in size:
         if side is not None and side % STRIDE:
             raise ValueError(f"size {tuple(size)}: a side of {side} is no multiple of {STRIDE}")
