@@ -48,6 +48,22 @@ def contrast(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0
     return tf.cast(mean + _uniform(seed, 2, factor, values) * (values - mean), image.dtype)
 
 
+def saturation(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.8, 1.2)) -> tf.Tensor:
+    """Stretch colours `(..., 3)` (red, green, blue) about their grey (ITU-R BT.601): `grey + f * (v - grey)`."""
+    values, seed = _checked(image, seed)
+    grey = tf.reduce_sum(values * [0.299, 0.587, 0.114], -1, keepdims=True)
+    return tf.cast(grey + _uniform(seed, 11, factor, values) * (values - grey), image.dtype)
+
+
+def hue(image: tf.Tensor, seed: tf.Tensor, shift: tuple[float, float] = (-0.1, 0.1)) -> tf.Tensor:
+    """Turn the hue of colours `(..., 3)` in [0, 1]; 1 is the whole circle of hues."""
+    values, seed = _checked(image, seed)
+    turn = _uniform(seed, 12, shift, values)
+    hsv = tf.image.rgb_to_hsv(values)
+    turned = tf.concat([tf.math.floormod(hsv[..., :1] + turn, 1.0), hsv[..., 1:]], -1)
+    return tf.cast(tf.image.hsv_to_rgb(turned), image.dtype)
+
+
 def noise(image: tf.Tensor, seed: tf.Tensor, deviation: tuple[float, float] = (0.0, 0.1)) -> tf.Tensor:
     """Add white Gaussian noise; `deviation` is in the units of the image."""
     values, seed = _checked(image, seed)
@@ -116,7 +132,7 @@ def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
     if seed.shape.rank != 2 or seed.shape[1] != 2:
         raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
-    # The second number also tells the draws of the functions apart (1 to 10, see `tag`).
+    # The second number also tells the draws of the functions apart (1 to 12, see `tag`).
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 

@@ -30,11 +30,13 @@ class Kind:
         count: bytes of all pixels.
         ratio: how many bytes of pixels one of the file can be at most.
         opacity: whether there is a second channel beside grey.
+        size: (width, height) in pixels, of the first page.
     """
 
     count: int
     ratio: int
     opacity: bool
+    size: tuple[int, int] = (0, 0)
 
 
 class _Broken(Exception):
@@ -82,7 +84,7 @@ def _png(start):
     if start[12:16] != b"IHDR" or depth not in _DEPTHS.get(colour, ()):
         raise _Broken("its PNG header is damaged")
     count = height * math.ceil(width * _CHANNELS[colour] * depth / 8)
-    return Kind(count, GREATEST_RATIO, colour == 4)
+    return Kind(count, GREATEST_RATIO, colour == 4, (width, height))
 
 
 def _jpeg(file, size):
@@ -101,7 +103,7 @@ def _jpeg(file, size):
             _, height, width, channels = struct.unpack(">BHHB", file.read(6))
             if max(height, width) > _LONGEST_JPEG:
                 raise _Broken(f"it has more than {_LONGEST_JPEG} pixels in a row or column")
-            return Kind(height * width * channels, GREATEST_RATIO, False)
+            return Kind(height * width * channels, GREATEST_RATIO, False, (width, height))
         else:
             at += 2 + length
 
@@ -109,6 +111,7 @@ def _jpeg(file, size):
 def _tiff(file, order, big):
     file.seek(8 if big else 4)
     offset, seen, count, ratio, opacity = _next_page(file, order, big), set(), 0, 1, False
+    size = None
     while offset:
         if offset in seen:
             raise _Broken("its pages form a circle")
@@ -122,10 +125,11 @@ def _tiff(file, order, big):
         count += page.get(_HEIGHT, 0) * math.ceil(page.get(_WIDTH, 0) * samples * bits / 8)
         ratio = ratio if page.get(_PACKING, 1) == 1 else _BEST_PACKING
         opacity |= samples == 2
+        size = size or (page.get(_WIDTH, 0), page.get(_HEIGHT, 0))
         offset = _next_page(file, order, big)
     if not seen:
         raise _Broken("it has no page")
-    return Kind(count, ratio, opacity)
+    return Kind(count, ratio, opacity, size)
 
 
 def _next_page(file, order, big):

@@ -9,7 +9,7 @@ from tfmed.pictures.style import dark_figure
 
 @dataclasses.dataclass(frozen=True)
 class ImageGrid:
-    """Rows of images `(H, W)`.
+    """Rows of images `(H, W)`, or of colours `(H, W, 3)`.
 
     Args:
         rows: title -> list of images.
@@ -26,10 +26,10 @@ class ImageGrid:
     def figure(self):
         """The picture as a matplotlib Figure: one mosaic, which is far quicker to draw than an axis per image."""
         columns = max(len(images) for images in self.rows.values())
-        h, w = np.shape(next(iter(self.rows.values()))[0])
+        h, w, *colours = np.shape(next(iter(self.rows.values()))[0])
         line = max(2, round(0.16 * h))  # room for text above a row, and for notes below it
         tall = h + line * (2 if self.notes else 1)
-        mosaic = np.full((tall * len(self.rows), (w + 2) * columns - 2), self.window[0], np.float32)
+        mosaic = np.full((tall * len(self.rows), (w + 2) * columns - 2, *colours), self.window[0], np.float32)
         width = 1.2 * columns
         figure = dark_figure(width, width * mosaic.shape[0] / mosaic.shape[1], None)
         axis = figure.add_axes([0, 0, 1, 1])
@@ -40,7 +40,10 @@ class ImageGrid:
                 mosaic[top + line : top + line + h, k * (w + 2) : k * (w + 2) + w] = image
             for k, note in enumerate(self.notes.get(title, ())):
                 axis.text((k + 0.5) * (w + 2), top + h + 1.7 * line, note, color="#c8c8c8", fontsize=7, ha="center")
-        axis.imshow(mosaic, cmap="gray", vmin=self.window[0], vmax=self.window[1], interpolation="nearest")
+        low, high = self.window
+        if colours:
+            mosaic, low, high = np.clip((mosaic - low) / (high - low), 0, 1), 0, 1
+        axis.imshow(mosaic, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         return figure
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet, compressed_unet
 from tfmed.nn.residual_unet import residual_unet
+from tfmed.nn.resnext import resnext_unet
 from tfmed.nn.summed_unet import summed_unet
 from tfmed.nn.tiramisu import fc_densenet
 from tfmed.nn.unet import mc_unet3d, unet
@@ -177,6 +178,33 @@ class ResidualUNet(Backbone):
         return residual_unet(channels, classes, **self.model_dump(exclude={"name"}))
 
 
+class ResNeXtUNet(Backbone):
+    """U-Net on a ResNeXt encoder (Xie et al. 2017), by default ResNeXt-50 32x4d without trained weights. 2-D."""
+
+    levels_by = "blocks"
+    name: Literal["unet_resnext50"] = "unet_resnext50"
+    blocks: Layers = Field((3, 4, 6, 3), min_length=1)  # bottlenecks of each stage of the encoder
+    first: int = Field(64, gt=0, le=2**12)  # maps of the first convolution
+    groups: int = Field(32, gt=0, le=2**12)  # of convolutions in bottlenecks
+    group_width: int = Field(4, gt=0, le=2**12)  # maps of a group in the first stage
+    decoder: Layers = Field((256, 128, 64, 32, 16), min_length=2)  # maps of each step on the way up, from the coarsest
+
+    @pydantic.model_validator(mode="after")
+    def _steps_fit(self):
+        if len(self.decoder) != len(self.blocks) + 1:
+            raise ValueError(f"decoder: give {len(self.blocks) + 1} numbers, one more than blocks has")
+        return self
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 2)
+        return (2 ** (len(self.blocks) + 1),) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return resnext_unet(channels, classes, **self.model_dump(exclude={"name"}))
+
+
 class AUNet(Backbone):
     """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
 
@@ -238,6 +266,7 @@ Network = Annotated[
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
     | Annotated[ResidualUNet, pydantic.Tag(TAG + "residual_unet")]
+    | Annotated[ResNeXtUNet, pydantic.Tag(TAG + "unet_resnext50")]
     | Annotated[SummedUNet, pydantic.Tag(TAG + "summed_unet")]
     | Annotated[UNet, pydantic.Tag(TAG + "unet")]
     | Annotated[VNet, pydantic.Tag(TAG + "vnet")],

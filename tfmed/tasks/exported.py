@@ -13,6 +13,7 @@ from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
+from tfmed.tasks.landmarks import Decoding, PointFinder
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -134,4 +135,19 @@ def _classifier(note):
     return opened
 
 
-_TASKS = {"segmentation": _segmenter, "translation": _translator, "classification": _classifier}
+def _finder(note):
+    modalities, decoding = _TEXTS.validate_python(note["modalities"]), Decoding(**note["decoding"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def heatmap(image):
+            return run(image=tf.constant(image, tf.float32))["heatmap"].numpy()[0, ..., 0]
+
+        return PointFinder(modalities, steps, decoding, heatmap)
+
+    return opened
+
+
+_TASKS = {"segmentation": _segmenter, "translation": _translator, "classification": _classifier,
+          "landmarks": _finder}  # fmt: skip

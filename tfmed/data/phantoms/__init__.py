@@ -20,6 +20,7 @@ from .cardiac import cardiac
 from .cell_pairs import cell_pairs
 from .chest_ct import chest_ct
 from .connectome import connectome
+from .endoscopy import endoscopy
 from .ground_glass import ground_glass
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
@@ -30,13 +31,14 @@ from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
-    brain_tumour, cardiac, cell_pairs, chest_ct, connectome, ground_glass, left_atrium, liver_ct, lung_lesion,
-    mitochondria, pelvis, tof_mra,
+    brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
+    lung_lesion, mitochondria, pelvis, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
     "brain_tumour": MODALITIES,
     "cell_pairs": ("image", "found"),
+    "endoscopy": ("red", "green", "blue"),
     "ground_glass": ("soft", "sharp"),
     "pelvis": ("mr", "mrcat", "ct"),
 }
@@ -51,6 +53,7 @@ __all__ = [
     "cell_pairs",
     "chest_ct",
     "connectome",
+    "endoscopy",
     "ground_glass",
     "is_address",
     "left_atrium",

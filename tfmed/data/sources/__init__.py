@@ -17,6 +17,7 @@ from tfmed.io import file_of, piece_of
 
 from .accounting import unused
 from .adam import adam
+from .adaptor import adaptor
 from .brats2019 import brats2019
 from .chaos import chaos
 from .connectome_folder import connectome_folder
@@ -44,6 +45,7 @@ from .phantom_cardiac import phantom_cardiac
 from .phantom_cell_pairs import phantom_cell_pairs
 from .phantom_chest_ct import phantom_chest_ct
 from .phantom_connectome import phantom_connectome
+from .phantom_endoscopy import phantom_endoscopy
 from .phantom_ground_glass import phantom_ground_glass
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
@@ -51,17 +53,18 @@ from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
 from .phantom_tof_mra import phantom_tof_mra
+from .points_folder import points_folder
 from .wmh2017 import wmh2017
 
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
+        adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
         image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst,
         paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
-        phantom_connectome,
+        phantom_connectome, phantom_endoscopy,
         phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria,
-        phantom_pelvis, phantom_tof_mra, wmh2017,
+        phantom_pelvis, phantom_tof_mra, points_folder, wmh2017,
     )
 }  # fmt: skip
 

@@ -1,0 +1,119 @@
+"""Pictures of points: found and true ones on an image, errors as segments, and heatmaps over the image."""
+
+import dataclasses
+
+import numpy as np
+
+from tfmed.pictures.style import LABELS, panels
+
+TRUE, FOUND, WRONG = "cyan", "orange", "red"
+
+
+@dataclasses.dataclass(frozen=True)
+class PointedImage:
+    """An image, its points, and what a network says of it.
+
+    Args:
+        title: a few words.
+        image: `(y, x)`, or `(y, x, 3)` of colours; values in [0, 1].
+        found: `(n, 2)`, (x, y) in pixels.
+        true: `(m, 2)`, or None where they are not known; rows of NaN are missing.
+        pairs: int `(k, 2)`, (row of `found`, row of `true`) that belong together; None: row by row.
+        heatmap: `(y, x)` in [0, 1], or None.
+    """
+
+    title: str
+    image: np.ndarray
+    found: np.ndarray
+    true: np.ndarray | None = None
+    pairs: np.ndarray | None = None
+    heatmap: np.ndarray | None = None
+
+    @property
+    def matched(self):
+        """`pairs`, or the rows that both have."""
+        if self.pairs is not None or self.true is None:
+            return np.zeros((0, 2), int) if self.pairs is None else self.pairs
+        both = ~(np.isnan(self.found).any(-1) | np.isnan(self.true).any(-1))
+        return np.repeat(np.flatnonzero(both)[:, None], 2, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PointedImages:
+    """A row per image: its points, and its heatmap beside it where there is one.
+
+    Args:
+        images: tuple of PointedImage.
+        radius: px within which a point counts as found, drawn around true ones; None: not drawn.
+    """
+
+    images: tuple
+    radius: float | None = None
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        said = f"Images: {', '.join(self._described(one) for one in self.images)}. "
+        if all(one.true is None for one in self.images):
+            said += f"Crosses ({FOUND}): points that were found."
+        else:
+            circles = "circles" if self.radius is None else f"circles of {self.radius:g} px"
+            said += (f"True points: {circles} ({TRUE}; {WRONG} where nothing was found). Found ones: crosses ({FOUND}; "
+                     f"{WRONG} where there is none). Errors: white segments.")  # fmt: skip
+        if any(one.heatmap is not None for one in self.images):
+            said += " Right: the network's heatmap over the image."
+        return said
+
+    def _described(self, one):
+        if one.true is None:
+            return f"{one.title} ({len(one.found)} points)"
+        there = int((~np.isnan(one.true).any(-1)).sum())
+        return f"{one.title} ({len(one.matched)} of {there} points found)"
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        columns = 2 if any(one.heatmap is not None for one in self.images) else 1
+        high, wide = self.images[0].image.shape[:2]
+        size = (3.6 * min(wide / high, 2.0), 3.6)
+        figure, axes = panels(len(self.images), columns, size, (0.05, 0.05, 0.05, 0.3), (0.08, 0.3), "black")
+        for row, one in zip(axes, self.images, strict=True):
+            for axis in row:
+                axis.set_axis_off()
+            draw_points(row[0], one, self.radius)
+            row[0].set_title(one.title[:60], color="white", fontsize=9)
+            if columns == 2 and one.heatmap is not None:
+                draw_heatmap(row[1], one.image, one.heatmap)
+                row[1].set_title("heatmap", color="white", fontsize=9)
+        return figure
+
+
+def draw_points(axis, one, radius=None):
+    """A PointedImage on a matplotlib axis; `radius` of the circles, px."""
+    from matplotlib.patches import Circle
+
+    _show(axis, one.image)
+    around = max(one.image.shape[:2]) / 80 if radius is None else radius
+    matched = one.matched
+    for number, place in enumerate(() if one.true is None else one.true):
+        if not np.isnan(place).any():
+            colour = LABELS[TRUE if number in matched[:, 1] else WRONG]
+            axis.add_patch(Circle(tuple(place), around, fill=False, edgecolor=colour, linewidth=1.2))
+    for found, true in matched:
+        axis.plot(*zip(one.found[found], one.true[true], strict=True), color=LABELS["white"], linewidth=1.2)
+    for number, place in enumerate(one.found):
+        good = one.true is None or number in matched[:, 0]
+        axis.plot(*place, marker="+", markersize=6, markeredgewidth=1.2, color=LABELS[FOUND if good else WRONG])
+
+
+def draw_heatmap(axis, image, heatmap):
+    """A heatmap `(y, x)` in [0, 1] over the grey of an image, on a matplotlib axis."""
+    _show(axis, image.mean(-1) if image.ndim == 3 else image)
+    shown = np.clip(np.asarray(heatmap, np.float32), 0, 1)
+    axis.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.85 * shown**0.5, interpolation="nearest")
+
+
+def _show(axis, image):
+    image = np.clip(np.asarray(image, np.float32), 0, 1)
+    axis.imshow(image, cmap=None if image.ndim == 3 else "gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_xlim(-0.5, image.shape[1] - 0.5)
+    axis.set_ylim(image.shape[0] - 0.5, -0.5)
