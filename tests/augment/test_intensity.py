@@ -156,3 +156,23 @@ def test_chosen_changes_a_share():
         found = tf.function(intensity.chosen)(np.arange(300), share, images + 1, images).numpy()
         assert set(np.unique(found)) <= {0, 1} and low <= found.mean() <= high
         assert (found.std((1, 2, 3)) == 0).all()
+
+
+def test_hue_is_tensorflow_s_and_saturation_pillow_s():
+    """Whose draws are given: one number for each image."""
+    from PIL import Image, ImageEnhance
+
+    colours = tf.random.stateless_uniform((2, 6, 7, 3), (3, 3))
+    seed = tf.constant([4, 5], tf.int64)
+    for value in (-0.2, 0.05):
+        turned = intensity.hue(colours, seed, (value, value))
+        np.testing.assert_allclose(turned, tf.image.adjust_hue(colours, value), atol=1e-5)
+    whole = np.uint8(np.round(255 * colours[0]))
+    for factor in (0.0, 0.7, 1.2):
+        ours = intensity.saturation(whole[None].astype("float32"), seed[:1], (factor, factor))[0]
+        theirs = np.asarray(ImageEnhance.Color(Image.fromarray(whole)).enhance(factor)).astype("float32")
+        np.testing.assert_allclose(np.clip(ours, 0, 255), theirs, atol=2.0)
+    grey = tf.fill((1, 3, 3, 3), 0.4)
+    np.testing.assert_allclose(intensity.saturation(grey, seed[:1]), grey, atol=1e-6)
+    varied = intensity.hue(colours[:1].numpy().repeat(2, 0), seed)
+    assert np.abs(varied[0] - varied[1]).max() > 1e-3

@@ -129,7 +129,7 @@ def through_grid(points: np.ndarray, grid: np.ndarray) -> np.ndarray:
             places = _newton(wanted[open_], grid, _nearest(wanted[open_], grid, step))
             indices = np.flatnonzero(there)[open_]
             found[indices] = places[:, ::-1]
-    return within(found, size[::-1])
+    return within(found, tuple(size[::-1]))
 
 
 def _nearest(wanted: np.ndarray, grid: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -43,8 +43,8 @@ def check_points(points: np.ndarray, where: object, size: Sequence[int] | None =
         if out.any():
             if len(size) == 2 and not _outside(points[:, ::-1], size).any():
                 raise DataError(
-                    f"{where}: points lie outside of the image of {size[0]} x {size[1]} pixels, and none would if x and "
-                    "y changed places; write x, the column, first"
+                    f"{where}: points lie outside of the image of {size[0]} x {size[1]} pixels, and none would if "
+                    "x and y changed places; write x, the column, first"
                 )
             number = int(np.flatnonzero(out)[0])
             raise DataError(
@@ -83,12 +83,12 @@ def read_points_json(path: PathLike, size: Sequence[int] | None = None) -> np.nd
         DataError: as `check_points`, or it tells another size.
     """
     table = _json(path)
-    told = table.get("imageWidth"), table.get("imageHeight")
-    told = tuple(map(int, told)) if all(_is_number(side) and side > 0 for side in told) else None
+    told: Any = (table.get("imageWidth"), table.get("imageHeight"))
+    told = (int(told[0]), int(told[1])) if all(map(_is_number, told)) else None
     if size is not None and told is not None and tuple(size) != told:
         raise DataError(
-            f"{path}: is for an image of {told[0]} x {told[1]} pixels, and the image has {size[0]} x {size[1]}; give the "
-            "image that was annotated"
+            f"{path}: is for an image of {told[0]} x {told[1]} pixels, and the image has {size[0]} x {size[1]}; give "
+            "the image that was annotated"
         )
     if "points" in table:
         rows = [_pair(path, [one.get("x"), one.get("y")] if isinstance(one, dict) else one)

@@ -12,11 +12,11 @@ Reproduces: F1 of 55.79 +- 4.15 % on frames of surgery (AdaptOR 2021, four folds
 baseline 35.78), 74.31 +- 6.69 % on frames of the simulator (five folds, without translation; 69.78). The paper names
 neither hardware nor times.
 
-Deviates: the paper names a plain U-Net and a ResNeXt encoder; the first is the default, configs/adaptor_heatmap/resnext50
-is the other. Open in it and chosen here: sigma, smoothing, and widths of augmentation; Adam with a rate that falls
-linearly in place of one that waits for a plateau; an image whose map stays below 0.5 has no points (`decoding.guard`).
-`decoding.cut_ratio: 1` is the paper's rule, which cuts about half of all ordinary parts; 1.25 is better. Brightness is
-added and not multiplied. `stern_unet`, the baseline, drops whole channels at each level.
+Deviates: the paper names a plain U-Net and a ResNeXt encoder; configs/adaptor_heatmap/resnext50 is the second. Open in
+it and chosen here: sigma, smoothing, strengths of augmentation, and Adam with a rate that falls linearly instead of
+waiting for a plateau. An image whose map stays below 0.5 has no points (`decoding.guard`). `decoding.cut_ratio: 1` is
+the paper's rule, which cuts about half of all ordinary parts; 1.25 is better. Brightness is added, not multiplied.
+The baseline `stern_unet` drops whole channels at each level.
 """
 
 import functools
@@ -42,7 +42,8 @@ from tfmed.ops.heatmaps import render
 from tfmed.ops.warp import warp_array
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.backbones import Network, UNet
-from tfmed.tasks.landmarks import ImageSet, LandmarkMethod, LandmarksConfig
+from tfmed.tasks.landmark_settings import ImageSet, LandmarksConfig
+from tfmed.tasks.landmarks import LandmarkMethod
 from tfmed.training.cyclegan import CycleGANModel
 from tfmed.training.schedules import Schedule
 from tfmed.training.single_network import SingleNetworkModel
@@ -70,7 +71,7 @@ class Config(LandmarksConfig):
     translate: Literal["none", "sim2real"] = "none"  # how they look: as they are, or like surgery
     translator_steps: PositiveInt = 200_000  # [C] 200 epochs of about 1000 images
     translator_batch: int = Field(1, gt=0, le=2**10)  # [C]
-    translator_crop: int = Field(256, ge=16, le=2**12)  # [C] px
+    translator_crop: int = Field(256, ge=32, le=2**12)  # [C] px
     translator_first: int = Field(64, gt=0, le=2**10)  # [C] maps of the first convolutions
     translator_blocks: int = Field(9, gt=0, le=64)  # [C] residual blocks
     translator_rate: float = Field(2e-4, gt=0)  # [C] of Adam, beta_1 0.5; falls to 0 from half of the steps on
@@ -164,7 +165,7 @@ class Translator(CycleGANModel):
 
 
 class AdaptorHeatmapMethod(LandmarkMethod):
-    """Detection of suture points; with `translate` a CycleGAN is trained first, and translates the simulator's frames."""
+    """Detection of suture points; with `translate` a CycleGAN is trained first, for the simulator's frames."""
 
     Config = Config
 
@@ -174,15 +175,18 @@ class AdaptorHeatmapMethod(LandmarkMethod):
         if config.translate == "none":
             return
         if config.simulator is None:
-            raise ValueError("model.translate: sim2real needs frames; name a set, as in simulator: {source: adaptor, "
-                             "root: FOLDER}")  # fmt: skip
+            raise ValueError(
+                "model.translate: sim2real needs frames; name a set, as in simulator: {source: adaptor, root: FOLDER}"
+            )
         if config.translator_batch % shares:
             raise ValueError(
                 f"model.translator_batch {config.translator_batch} must be a multiple of {shares} replicas"
             )
         if config.translator_crop % 4 or config.translator_crop > min(config.size):
-            raise ValueError(f"model.translator_crop: {config.translator_crop} must be a multiple of 4, and no more than "
-                             f"a side of model.size {config.size}")  # fmt: skip
+            raise ValueError(
+                f"model.translator_crop: {config.translator_crop} must be a multiple of 4, and no more than a side of "
+                f"model.size {config.size}"
+            )
         if any(side % 4 for side in config.size):
             raise ValueError(f"model.size: {config.size} cannot be translated; give multiples of 4")
 

@@ -13,7 +13,8 @@ from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
-from tfmed.tasks.landmarks import Decoding, PointFinder
+from tfmed.tasks.landmark_settings import Decoding
+from tfmed.tasks.point_finder import PointFinder
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 

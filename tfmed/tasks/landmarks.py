@@ -5,16 +5,11 @@ entry is not annotated. They follow preprocessing steps that move pixels, and pr
 """
 
 import functools
-import pathlib
-from typing import Any, Literal
 
 import numpy as np
-import pydantic
 import tensorflow as tf
-from pydantic import Field
 
-from tfmed.config import MethodConfig, PathText, Strict, Voxels
-from tfmed.data import phantoms, preprocess
+from tfmed.data import phantoms
 from tfmed.data.census import is_picture
 from tfmed.data.checks import CaseSpec
 from tfmed.data.points import as_points, between_grids, inside
@@ -23,163 +18,16 @@ from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.errors import DataError, RunError, UserError
-from tfmed.files import atomic_path
-from tfmed.io import file_of, read_geometry
+from tfmed.errors import DataError, RunError
+from tfmed.io import read_geometry
 from tfmed.io.itk import LPS_RAS
-from tfmed.io.points import write_points_csv, write_points_json
-from tfmed.io.stack import write_picture
 from tfmed.metrics.landmarks import Counts, match
-from tfmed.ops.heatmaps import blob_points
 from tfmed.pictures.points import PointedImage, PointedImages
-from tfmed.pictures.style import save
-from tfmed.tasks.backbones import Network, UNet
+from tfmed.tasks.landmark_settings import LandmarksConfig
 from tfmed.tasks.leaks import refuse_leak
-from tfmed.tasks.prediction import check_grids, inputs
+from tfmed.tasks.point_finder import OUTPUTS, PointFinder, shown
 
-OUTPUTS = ("points", "picture", "heatmap")
-_USUAL = ("points", "picture")
 _SHOWN = 3  # images of a picture
-
-
-class Decoding(Strict):
-    """From a heatmap to points; see `tfmed.ops.heatmaps.blob_points`."""
-
-    post: Literal["threshold", "otsu", "otsu+open", "otsu+open+cut"] = "otsu+open+cut"
-    cut_ratio: float = Field(1.0, ge=1, le=1000)  # parts larger than so many times the mean area are cut in two
-    guard: float = Field(0.5, ge=0, le=1)  # an image whose heatmap nowhere reaches this has no points
-    threshold: float = Field(0.5, ge=0, lt=1)  # of post `threshold`
-
-    def points(self, heatmap):
-        """(x, y) of each point of a heatmap `(y, x)` in [0, 1], float64 `(n, 2)`."""
-        return blob_points(heatmap, **self.model_dump())
-
-
-class ImageSet(Strict):
-    """A further set of annotated images, all of which train."""
-
-    source: str = "phantom_endoscopy"  # a name of tfmed.data.sources
-    root: PathText | None = None  # the data set's folder; built-in phantoms need none
-    options: dict[str, Any] = Field(default_factory=dict)  # the source's own options
-
-
-class LandmarksConfig(MethodConfig):
-    """What every method has in its `model` section that finds any number of points in one heatmap."""
-
-    modalities: tuple[str, ...] = Field(("red", "green", "blue"), min_length=1)  # names of a case's images
-    size: tuple[Voxels, Voxels] = (288, 512)  # rows and columns of the images that train
-    intensities: tuple[float, float] = (0.0, 255.0)  # values in files that become 0 and 1
-    network: Network = UNet()
-    sigma: float = Field(2.0, gt=0.1, le=100)  # px, of the Gaussians of a heatmap
-    overlap: Literal["max", "sum_clip"] = "max"  # of Gaussians that overlap: the largest, or their sum up to 1
-    most_points: int = Field(32, gt=0, le=10_000)  # of an image
-    decoding: Decoding = Decoding()
-    radius_px: float = Field(6.0, gt=0, le=10_000)  # a found point that is closer than this is right
-
-    @pydantic.model_validator(mode="after")
-    def _sections_fit(self):
-        low, high = self.intensities
-        if low >= high:
-            raise ValueError(f"intensities: {low:g}, {high:g} is no range; the lower value comes first")
-        try:
-            multiples = self.network.multiple(2)
-        except ValueError as error:
-            raise ValueError(f"network: {error}") from None
-        for side, multiple in zip(self.size, multiples, strict=True):
-            if side % multiple or side < self.network.least:
-                by = f", or other {self.network.levels_by}" if self.network.levels_by else ""
-                raise ValueError(
-                    f"size: {side} is no multiple of {multiple}, as network {self.network.name} needs; try "
-                    f"{max(1, round(side / multiple)) * multiple}{by}"
-                )
-        return self
-
-
-class PointFinder:
-    """Finds points in images, whoever computes the heatmap: a trained network or a SavedModel.
-
-    Args:
-        modalities: names of the images, in the order of the network's channels.
-        steps: preprocessing of a case's images.
-        decoding: a `Decoding`.
-        heatmap: function of float32 `(1, y, x, channel)` -> `(y, x)` in [0, 1].
-    """
-
-    outputs = OUTPUTS
-
-    def __init__(self, modalities, steps, decoding, heatmap):
-        self.modalities, self.steps, self.decoding = tuple(modalities), tuple(steps), decoding
-        self.heatmap = heatmap
-
-    def __call__(self, images):
-        """(points `(n, 2)` in pixels of the images, heatmap `(y, x)` of what the network saw) of a list of Volumes."""
-        if images[0].shape[0] != 1:
-            raise DataError(f"it has {images[0].shape[0]} slices, and points are looked for in one; give a picture")
-        prepared, _ = preprocess.run_together(self.steps, images)
-        stack = np.concatenate([v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared], -1)
-        heatmap = self.heatmap(stack.astype(np.float32))
-        return between_grids(self.decoding.points(heatmap), prepared[0].affine, images[0].affine), heatmap
-
-    def predict(self, words, out, outputs=None):
-        """Find points in each input, and write `<name>_points.json` (as AdaptOR takes submissions), `<name>_points.png`
-        (the image with its points), `<name>_heatmap.png` (0 to 255) where it is asked for; and `points.csv` of all.
-
-        Raises:
-            UserError: an input is wrong, or would be overwritten.
-            DataError: it is damaged, or cannot be preprocessed.
-        """
-        outputs, cases, out = outputs or _USUAL, inputs(words, self.modalities), pathlib.Path(out)
-        names = {"points": "points.json", "picture": "points.png", "heatmap": "heatmap.png"}
-        targets = {(out / f"{name}_{names[kind]}").resolve() for name, _ in cases for kind in outputs}
-        targets |= {(out / "points.csv").resolve()}
-        for path in (path for _, paths in cases for path in paths.values()):
-            if pathlib.Path(file_of(path)).resolve() in targets:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
-        return self._predicted(cases, out, outputs, names)
-
-    def _predicted(self, cases, out, outputs, names):
-        table = {}
-        for name, paths in cases:
-            addresses = [paths[modality] for modality in self.modalities]
-            images = [read_address(address) for address in addresses]
-            check_grids(images, addresses)
-            try:
-                points, heatmap = self(images)
-            except DataError as error:  # of a preprocessing step, which does not know the file
-                raise DataError(f"{addresses[0]}: {error}") from None
-            file = pathlib.Path(file_of(addresses[0]))
-            table[file.name] = ([""] * len(points), points)
-            write = {
-                "points": functools.partial(_write_json, points=points, image=images[0], file=file),
-                "picture": functools.partial(_write_picture, points=points, images=images, title=name),
-                "heatmap": lambda path, heatmap=heatmap: write_picture(np.rint(255 * heatmap).astype(np.uint8), path),
-            }
-            for kind in outputs:
-                path = out / f"{name}_{names[kind]}"
-                write[kind](path)
-                yield path
-        write_points_csv(out / "points.csv", table)
-        yield out / "points.csv"
-
-
-def _write_json(path, points, image, file):
-    """The names of AdaptOR's submissions: surgery, video and frame, of `<surgery>/<video>/images/<frame>`."""
-    video = file.resolve().parent.parent
-    write_points_json(path, points, image.shape[:0:-1], video.parent.name, video.name, file.name)
-
-
-def _write_picture(path, points, images, title):
-    picture = PointedImages((PointedImage(title, shown([image.array for image in images]), points),))
-    with atomic_path(path) as temporary:
-        save(picture, temporary)
-
-
-def shown(channels):
-    """Channels, each `(1, y, x)`, as a picture `(y, x)` or `(y, x, 3)` in [0, 1]; what has other units is stretched."""
-    stack = np.concatenate([np.asarray(one, np.float32).reshape(*one.shape[1:3], -1) for one in channels], -1)
-    low, high = (0, 255) if stack.min() >= 0 and 1 < stack.max() <= 255 else (stack.min(), max(stack.max(), 1e-6))
-    stack = np.clip((stack - low) / max(high - low, 1e-6), 0, 1)
-    return stack if stack.shape[-1] == 3 else stack[..., 0]
 
 
 class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
@@ -296,7 +144,7 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         return self.finder().predict(words, out, outputs)
 
     def evaluate(self, methods, part: Split = "test"):
-        """{"evaluation": a row per run, "groups": per run and group of cases, "cases": per run and case}, with pictures.
+        """{"evaluation": a row per run, "groups": per run and group of cases, "cases": per run and case}, and pictures.
 
         Counts of matched, superfluous and missed points are summed over images before they are divided; the error is
         that of matched points, in pixels of the images in their files.
@@ -316,7 +164,8 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         rows, pictures = [], {}
         for run, method in methods.items():
             refuse_leak(run, method, cases, part)
-            finder, images = method.finder(), []
+            finder = method.finder()
+            images: list[PointedImage] = []
             for case in cases:
                 volumes = [read_address(case.images[name]) for name in method.config.modalities]
                 found, heatmap = finder(volumes)

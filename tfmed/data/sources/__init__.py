@@ -59,12 +59,12 @@ from .wmh2017 import wmh2017
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016, image_folder,
-        image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst,
-        paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
-        phantom_connectome, phantom_endoscopy,
-        phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria,
-        phantom_pelvis, phantom_tof_mra, points_folder, wmh2017,
+        adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016,
+        image_folder, image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd,
+        nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs,
+        phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass, phantom_left_atrium,
+        phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis, phantom_tof_mra, points_folder,
+        wmh2017,
     )
 }  # fmt: skip
 

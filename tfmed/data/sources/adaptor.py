@@ -1,4 +1,4 @@
-"""AdaptOR 2021: frames of mitral valve repair, real and of a simulator, with the points where sutures enter or leave."""
+"""AdaptOR 2021: frames of mitral valve repair, real and of a simulator, with the points where sutures go in or out."""
 
 import pathlib
 

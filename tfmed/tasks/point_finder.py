@@ -1,0 +1,108 @@
+"""From pictures on disk to files of points, whoever computes the heatmaps."""
+
+import functools
+import pathlib
+
+import numpy as np
+
+from tfmed.data import preprocess
+from tfmed.data.points import between_grids
+from tfmed.data.readers import read_address
+from tfmed.errors import DataError, UserError
+from tfmed.files import atomic_path
+from tfmed.io import file_of
+from tfmed.io.points import write_points_csv, write_points_json
+from tfmed.io.stack import write_picture
+from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.pictures.style import save
+from tfmed.tasks.prediction import check_grids, inputs
+
+OUTPUTS = ("points", "picture", "heatmap")
+_USUAL = ("points", "picture")
+
+
+class PointFinder:
+    """Finds points in images, whoever computes the heatmap: a trained network or a SavedModel.
+
+    Args:
+        modalities: names of the images, in the order of the network's channels.
+        steps: preprocessing of a case's images.
+        decoding: a `Decoding`.
+        heatmap: function of float32 `(1, y, x, channel)` -> `(y, x)` in [0, 1].
+    """
+
+    outputs = OUTPUTS
+
+    def __init__(self, modalities, steps, decoding, heatmap):
+        self.modalities, self.steps, self.decoding = tuple(modalities), tuple(steps), decoding
+        self.heatmap = heatmap
+
+    def __call__(self, images):
+        """(points `(n, 2)` in pixels of the images, heatmap `(y, x)` of what the network saw) of a list of Volumes."""
+        if images[0].shape[0] != 1:
+            raise DataError(f"it has {images[0].shape[0]} slices, and points are looked for in one; give a picture")
+        prepared, _ = preprocess.run_together(self.steps, images)
+        stack = np.concatenate([v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared], -1)
+        heatmap = self.heatmap(stack.astype(np.float32))
+        return between_grids(self.decoding.points(heatmap), prepared[0].affine, images[0].affine), heatmap
+
+    def predict(self, words, out, outputs=None):
+        """Find points in each input, and write `<name>_points.json` (as AdaptOR takes submissions), `<name>_points.png`
+        (the image with its points), `<name>_heatmap.png` (0 to 255) where it is asked for; and `points.csv` of all.
+
+        Raises:
+            UserError: an input is wrong, or would be overwritten.
+            DataError: it is damaged, or cannot be preprocessed.
+        """
+        outputs, cases, out = outputs or _USUAL, inputs(words, self.modalities), pathlib.Path(out)
+        names = {"points": "points.json", "picture": "points.png", "heatmap": "heatmap.png"}
+        targets = {(out / f"{name}_{names[kind]}").resolve() for name, _ in cases for kind in outputs}
+        targets |= {(out / "points.csv").resolve()}
+        for path in (path for _, paths in cases for path in paths.values()):
+            if pathlib.Path(file_of(path)).resolve() in targets:
+                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        return self._predicted(cases, out, outputs, names)
+
+    def _predicted(self, cases, out, outputs, names):
+        table = {}
+        for name, paths in cases:
+            addresses = [paths[modality] for modality in self.modalities]
+            images = [read_address(address) for address in addresses]
+            check_grids(images, addresses)
+            try:
+                points, heatmap = self(images)
+            except DataError as error:  # of a preprocessing step, which does not know the file
+                raise DataError(f"{addresses[0]}: {error}") from None
+            file = pathlib.Path(file_of(addresses[0]))
+            table[file.name] = ([""] * len(points), points)
+            write = {
+                "points": functools.partial(_write_json, points=points, image=images[0], file=file),
+                "picture": functools.partial(_write_picture, points=points, images=images, title=name),
+                "heatmap": lambda path, heatmap=heatmap: write_picture(np.rint(255 * heatmap).astype(np.uint8), path),
+            }
+            for kind in outputs:
+                path = out / f"{name}_{names[kind]}"
+                write[kind](path)
+                yield path
+        write_points_csv(out / "points.csv", table)
+        yield out / "points.csv"
+
+
+def _write_json(path, points, image, file):
+    """The names of AdaptOR's submissions: surgery, video and frame, of `<surgery>/<video>/images/<frame>`."""
+    video = file.resolve().parent.parent
+    write_points_json(path, points, image.shape[:0:-1], video.parent.name, video.name, file.name)
+
+
+def _write_picture(path, points, images, title):
+    picture = PointedImages((PointedImage(title, shown([image.array for image in images]), points),))
+    with atomic_path(path) as temporary:
+        save(picture, temporary)
+
+
+def shown(channels):
+    """Channels, each `(1, y, x)`, as a picture `(y, x)` or `(y, x, 3)` in [0, 1]; what has other units is stretched."""
+    stack = np.concatenate([np.asarray(one, np.float32).reshape(*one.shape[1:3], -1) for one in channels], -1)
+    low, high = (0, 255) if stack.min() >= 0 and 1 < stack.max() <= 255 else (stack.min(), max(stack.max(), 1e-6))
+    stack = np.clip((stack - low) / max(high - low, 1e-6), 0, 1)
+    return stack if stack.shape[-1] == 3 else stack[..., 0]
