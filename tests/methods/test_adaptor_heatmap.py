@@ -80,8 +80,7 @@ class TestHarness(MethodHarness):
         assert "circles of 6 px" in shown.caption
 
     def test_a_run_and_its_savedmodel_predict_the_same_files(self, run, tmp_path):
-        from tfmed.engine.exporting import export
-        from tfmed.tasks.exported import open_model
+        from tfmed.tasks.exported import _finder  # what opens a SavedModel of this task
 
         method = run.restored()
         frame = method.cases["test"][0]
@@ -89,7 +88,8 @@ class TestHarness(MethodHarness):
         path = tmp_path / "surgery 1" / "video" / "images" / "f 1.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(array).save(path)
-        opened = open_model(export(run, tmp_path / "export"))
+        module = method.export_module()
+        opened = _finder(json.loads(json.dumps(module.note)))(tmp_path, (), module.signatures())
         files = {}
         for name, predictor in (("run", method), ("saved", opened)):
             outputs = ["points", "picture", "heatmap"]
@@ -235,6 +235,23 @@ def test_the_translator_sees_training_surgeries_alone(monkeypatch):
     assert seen == {case.group for case in (*made.cases["train"], *made.simulated)}
 
 
+def test_translated_frames_train_with_the_points_that_they_had():
+    made = method(*TRANSLATED, "model.flip=0", "model.rotate_chance=0")
+    names = [stage.name for stage in made.stages()]
+    assert names == ["translator", "detector"]
+    made.models["translator"] = translator = next(iter(made.stages())).model()
+    frames, samples = [*made.cases["train"], *made.simulated], made.samples()
+    found = {one["points"].tobytes(): one["image"] for one in map(samples.read, range(len(frames)))}
+    assert len(found) == len(frames)
+    for case in made.simulated:
+        plain = np.asarray(made.open(case).image[0], np.float32)
+        expected = translator.generator(2 * plain[None] - 1)[0].numpy() / 2 + 0.5
+        wanted = moved(plain, made.points(case), made.config, np.random.default_rng(0))["points"]
+        np.testing.assert_allclose(found[wanted.tobytes()], expected, atol=0.5 / 255 + 1e-5)  # kept as whole numbers
+        assert np.abs(expected - plain).max() > 0.05
+
+
+@pytest.mark.long
 def test_a_translator_comes_first_and_its_frames_train(tmp_path):
     from tfmed.engine.lifecycle import fit
 
