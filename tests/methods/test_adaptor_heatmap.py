@@ -63,6 +63,7 @@ class TestHarness(MethodHarness):
             assert expected[-1].shape == (*shape, 1)
         return expected, calls
 
+    @pytest.mark.one_stack
     def test_scores_add_up(self, run):
         method = run.restored()
         found = method.evaluate({"one": method})
@@ -73,12 +74,14 @@ class TestHarness(MethodHarness):
         assert total["matched"] <= min(total["points"], total["found"])
         assert found.pictures["points"].figure() is not None
 
+    @pytest.mark.one_stack
     def test_previews_show_points_and_heatmaps(self, run):
         shown = run.restored().previews()["points"]
         assert (run.path / "previews" / "points.png").exists()
         assert all(one.heatmap.shape == one.image.shape[:2] == (32, 48) for one in shown.images)
         assert "circles of 6 px" in shown.caption
 
+    @pytest.mark.one_stack
     def test_a_run_and_its_savedmodel_predict_the_same_files(self, run, tmp_path):
         from tfmed.tasks.exported import _finder  # what opens a SavedModel of this task
 
@@ -89,7 +92,7 @@ class TestHarness(MethodHarness):
         path.parent.mkdir(parents=True)
         Image.fromarray(array).save(path)
         module = method.export_module()
-        opened = _finder(json.loads(json.dumps(module.note)))(tmp_path, (), module.signatures())
+        opened = _finder({**module.note})(tmp_path, (), module.signatures())
         files = {}
         for name, predictor in (("run", method), ("saved", opened)):
             outputs = ["points", "picture", "heatmap"]
@@ -142,6 +145,7 @@ def test_dice_of_what_is_right_and_of_nothing():
     assert values == sorted(values, reverse=True) and values[-1] < 1e-6
 
 
+@pytest.mark.one_stack
 def test_linear_dice_makes_a_disc_and_squared_dice_the_gaussian():
     """Section 4 of the card: free logits, one Gaussian; best loss 0.364, disc of 1.51 sigma."""
     sigma = 4.0
@@ -172,6 +176,7 @@ def test_linear_dice_makes_a_disc_and_squared_dice_the_gaussian():
 # --- what trains ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_frames_and_points_are_moved_together():
     points = np.array([[12.0, 10.0], [50.0, 40.0], [70.0, 12.0]])
     image = render(points[None], (64, 96), 2.0)[0].numpy().repeat(3, -1)
@@ -190,6 +195,7 @@ def test_frames_and_points_are_moved_together():
     np.testing.assert_array_equal(plain["points"][:3], points)
 
 
+@pytest.mark.one_stack
 def test_an_epoch_shows_every_frame_once_real_and_simulated():
     made = method(SIMULATOR, "model.most_points=15", "model.flip=0", "model.rotate_chance=0")
     samples = made.samples()
@@ -214,6 +220,7 @@ def test_colours_change_by_each_frame_s_own_draws_and_stay_in_range():
     assert model.coloured(image, index) is image
 
 
+@pytest.mark.one_stack
 def test_no_surgery_is_on_both_sides():
     tested = set()
     for fold in range(4):
@@ -225,6 +232,7 @@ def test_no_surgery_is_on_both_sides():
     assert len(tested) == 4
 
 
+@pytest.mark.one_stack
 def test_the_translator_sees_training_surgeries_alone(monkeypatch):
     made = method(*TRANSLATED)
     samples, seen, usual = made.pairs(), set(), made.open
@@ -235,6 +243,7 @@ def test_the_translator_sees_training_surgeries_alone(monkeypatch):
     assert seen == {case.group for case in (*made.cases["train"], *made.simulated)}
 
 
+@pytest.mark.one_stack
 def test_translated_frames_train_with_the_points_that_they_had():
     made = method(*TRANSLATED, "model.flip=0", "model.rotate_chance=0")
     names = [stage.name for stage in made.stages()]
@@ -273,6 +282,7 @@ def test_a_translator_comes_first_and_its_frames_train(tmp_path):
 # --- prediction -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_points_come_back_to_the_pixels_of_the_file():
     """An image that preprocessing makes twice as large along x: the point of its map lies at half of that x."""
     from tfmed.data.preprocess import Resample
@@ -284,6 +294,7 @@ def test_points_come_back_to_the_pixels_of_the_file():
     np.testing.assert_allclose(found, [[(40 + 0.5) / 2 - 0.5, 8]], atol=1e-6)
 
 
+@pytest.mark.one_stack
 def test_preprocessing_moves_training_points_too():
     made = method("data.preprocess=[{step: resample, shape: [1, 64, 96]}]", "model.size=[64, 96]")
     case = next(case for case in made.cases["train"] if case.meta["points"])
@@ -291,6 +302,7 @@ def test_preprocessing_moves_training_points_too():
     np.testing.assert_allclose(made.points(case), 2 * as_points(case.meta["points"]) + 0.5, atol=1e-4)
 
 
+@pytest.mark.one_stack
 def test_validation_counts_all_frames_together():
     made = method("model.decoding={post: otsu}")
     model = next(iter(made.stages())).model()

@@ -5,7 +5,7 @@ Paper: Yao et al., "Improved Heatmap-Based Landmark Detection", DGM4MICCAI 2021.
 Task: landmarks without identity, any number per image, 2-D
 
 Idea: points where sutures enter or leave the tissue are Gaussians in one heatmap, which a U-Net learns by the Dice
-loss. Otsu's threshold, an opening, and a cut through parts that are too large turn the map into points. A CycleGAN that
+loss. Otsu's threshold, an opening, and a cut through blobs that are too large turn the map into points. A CycleGAN that
 has seen frames of the training surgeries alone translates frames of a simulator into more training data.
 
 Reproduces: F1 of 55.79 +- 4.15 % on frames of surgery (AdaptOR 2021, four folds by surgery, a point within 6 pixels;
@@ -15,7 +15,7 @@ neither hardware nor times.
 Deviates: the paper names a plain U-Net and a ResNeXt encoder; configs/adaptor_heatmap/resnext50 is the second. Open in
 it and chosen here: sigma, smoothing, strengths of augmentation, and Adam with a rate that falls linearly instead of
 waiting for a plateau. An image whose map stays below 0.5 has no points (`decoding.guard`). `decoding.cut_ratio: 1` is
-the paper's rule, which cuts about half of all ordinary parts; 1.25 is better. Brightness is added, not multiplied.
+the paper's rule, which cuts about half of all ordinary blobs; 1.25 is better. Brightness is added, not multiplied.
 The baseline `stern_unet` drops whole channels at each level.
 """
 

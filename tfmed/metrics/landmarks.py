@@ -116,5 +116,5 @@ def success_curve(found: np.ndarray, limits: Sequence[float], expected: np.ndarr
     return np.array([1.0 - failure_rate(found, limit, expected) for limit in limits])
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _share(count: int, among: int) -> float:
+    return count / among if among else float("nan")

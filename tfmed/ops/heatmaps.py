@@ -129,16 +129,16 @@ def opened(mask: np.ndarray) -> np.ndarray:
 
 
 def component_points(mask: np.ndarray, cut_ratio: float | None = None) -> np.ndarray:
-    """Centroids (x, y) of the connected parts (8 neighbours) of a mask `(y, x)`, float64 `(n, 2)`.
+    """Centroids (x, y) of the connected components (8 neighbours) of a mask `(y, x)`, float64 `(n, 2)`.
 
     Args:
         mask: of any dtype; not 0 is foreground.
-        cut_ratio: a part whose area is more than so many times the mean area is cut once through its centroid, across
-            its longer side, and gives two points; one as high as wide into left and right. None: none is cut.
+        cut_ratio: a component whose area is more than so many times the mean area is cut once through its centroid,
+            across its longer side, and gives two points; one as high as wide into left and right. None: none is cut.
     """
-    parts, count = scipy.ndimage.label(mask, _EIGHT)
-    y, x = np.nonzero(parts)
-    number = parts[y, x] - 1
+    components, count = scipy.ndimage.label(mask, _EIGHT)
+    y, x = np.nonzero(components)
+    number = components[y, x] - 1
     area = np.bincount(number, minlength=count)
     centre = _means(number, x, y, area)
     if cut_ratio is None or not count:
@@ -178,8 +178,8 @@ def blob_points(
 
     Args:
         probability: in [0, 1].
-        post: one of `POST`: a fixed threshold and the parts' centroids; Otsu's on the map's own histogram; opened
-            then; parts that are too large cut in two then.
+        post: one of `POST`: a fixed threshold and the components' centroids; Otsu's on the map's own histogram;
+            opened then; components that are too large cut in two then.
         cut_ratio: see `component_points`.
         guard: Otsu splits any map: one that nowhere reaches this has no points.
         threshold: of post "threshold", strictly above.

@@ -14,7 +14,7 @@ class Decoding(Strict):
     """From a heatmap to points; see `tfmed.ops.heatmaps.blob_points`."""
 
     post: Literal["threshold", "otsu", "otsu+open", "otsu+open+cut"] = "otsu+open+cut"
-    cut_ratio: float = Field(1.0, ge=1, le=1000)  # parts larger than so many times the mean area are cut in two
+    cut_ratio: float = Field(1.0, ge=1, le=1000)  # components larger than so many times the mean are cut in two
     guard: float = Field(0.5, ge=0, le=1)  # an image whose heatmap nowhere reaches this has no points
     threshold: float = Field(0.5, ge=0, lt=1)  # of post `threshold`
 

@@ -218,7 +218,7 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             "decoding": config.decoding.model_dump(mode="json"),
             "decoding_means": "how points come of a heatmap, which is not part of the model: a mask (Otsu's threshold "
             "of the image's own 256 levels, unless no value reaches `guard`; or `threshold`), opened by a 3 x 3 cross, "
-            "centroids of its parts (8 neighbours), parts larger than `cut_ratio` times the mean cut in two",
+            "centroids of its components (8 neighbours), those larger than `cut_ratio` times the mean cut in two",
         }
         return ExportModule([self.network], {"serving_default": (heatmap, takes)}, note)
 
