@@ -92,7 +92,8 @@ class TestHarness(MethodHarness):
         path.parent.mkdir(parents=True)
         Image.fromarray(array).save(path)
         module = method.export_module()
-        opened = _finder({**module.note})(tmp_path, (), module.signatures())
+        note = json.loads(json.dumps(module.note, indent=1))  # as it is written beside the model
+        opened = _finder(note)(tmp_path, (), module.signatures())
         files = {}
         for name, predictor in (("run", method), ("saved", opened)):
             outputs = ["points", "picture", "heatmap"]
