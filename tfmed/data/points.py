@@ -182,7 +182,7 @@ def padded(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """
     there = present(points)
     if len(there) > most:
-        raise DataError(f"{len(there)} points where at most {most} are expected; raise model.most_points")
+        raise DataError(f"{len(there)} points where at most {most} are expected; allow as many")
     rows = np.zeros((most, points.shape[1]), np.float32)
     rows[: len(there)] = there
     return rows, np.arange(most) < len(there)
