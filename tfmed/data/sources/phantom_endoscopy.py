@@ -39,7 +39,7 @@ def phantom_endoscopy(
     """
     need("endoscopy", "cases", cases, 1, 100_000)
     need("endoscopy", "surgeries", surgeries, 1, 1000)
-    options = dict(shape=shape, look=look, fewest=fewest, most=most)
+    options = dict(look=look, shape=shape, fewest=fewest, most=most)
     found = []
     channels = {name: name for name in ("red", "green", "blue")}
     for one in range(min(surgeries, cases)):
