@@ -117,7 +117,7 @@ def onnx_function(method):
         raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
     spec = tf.TensorSpec((None, *config.patch, config.channels), tf.float32, "image")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def probabilities(image):
         return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
 
