@@ -272,6 +272,10 @@ class LabelTransferMethod(InstanceMethod):
                 made[k] = transfer.unchanged(labels[k])
         return labels, made, match
 
+    def maps(self, image):
+        """As `InstanceMethod.maps`, by the graph that gives the features too."""
+        return self.looking(self.network)(tf.constant(np.asarray(image, np.float32)[None, ..., None]))[0][0].numpy()
+
     def matched(self, centres, features, affine):
         """The `Match` of the cells of two images."""
         config = self.config
