@@ -1,12 +1,14 @@
 """Masks that are exchanged between two visits: every rule on its own, and what must hold of all of them together."""
 
+import json
+
 import numpy as np
 import pytest
 
 from tfmed.data.instances import centres_of
 from tfmed.data.matching import match, moved
 from tfmed.data.phantoms import cell_pairs
-from tfmed.data.transfer import around, exchange, unchanged
+from tfmed.data.transfer import Transferred, around, exchange, unchanged
 
 pytestmark = pytest.mark.one_stack
 
@@ -170,6 +172,17 @@ def test_images_of_no_cell_and_of_one(first, second):
     one, other = exchanged(first, second)
     np.testing.assert_array_equal(one.labels > 0, second > 0)
     np.testing.assert_array_equal(other.labels, second)
+
+
+def test_as_plain_values_and_back():
+    one, _ = exchanged(discs({12: 3.0, 3: 0}), discs({12: 0}))
+    again = Transferred.of_plain(json.loads(json.dumps(one.as_plain())))
+    np.testing.assert_array_equal(again.labels, one.labels)
+    np.testing.assert_array_equal(again.ignored, one.ignored)
+    assert again.counts() == one.counts() and one.ignored.any()
+    for bad in ({}, one.as_plain() | {"labels": [[2], [1]]}, one.as_plain() | {"kept": ["x"]}, None):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            Transferred.of_plain(bad)
 
 
 def test_around_what_came_in():

@@ -8,17 +8,18 @@ Everything is a pure function of its arguments; plain numpy.
 
 import dataclasses
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from tfmed.data.instances import as_instances, centres_of
+from tfmed.data.instances import as_instances, centres_of, packed, unpacked
 from tfmed.data.registration import inverted
 
 SIGMAS = 2.0  # the paper's: a size within so many standard deviations of the mean is usual
 MOST_LOST = 0.3  # share of a copy that may lie under other cells
+CHANGES = ("kept", "replaced", "copied", "removed")  # what may become of a cell
 _ROUNDING = 1e-9
 _MAD = 1.4826  # standard deviations of a normal distribution in a median absolute deviation
 Usual = Literal["mean", "median"]
@@ -44,7 +45,22 @@ class Transferred:
 
     def counts(self) -> dict[str, int]:
         """{"kept", "replaced", "copied", "removed": how many cells}."""
-        return {name: len(getattr(self, name)) for name in ("kept", "replaced", "copied", "removed")}
+        return {name: len(getattr(self, name)) for name in CHANGES}
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        maps = {"labels": packed(self.labels), "ignored": packed(self.ignored.astype(np.uint8))}
+        return maps | {name: getattr(self, name).tolist() for name in CHANGES}
+
+    @classmethod
+    def of_plain(cls, value: Any) -> "Transferred":
+        """Of what `as_plain` gives.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        numbers = {name: np.array(value[name], np.int64) for name in CHANGES}
+        return cls(unpacked(value["labels"]), unpacked(value["ignored"]) > 0, **numbers)
 
 
 def exchange(

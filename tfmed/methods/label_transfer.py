@@ -32,6 +32,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.data import matching, registration, transfer
 from tfmed.data.instances import centres_of, packed, unpacked
+from tfmed.data.transfer import CHANGES, Transferred
 from tfmed.errors import DataError
 from tfmed.losses import maps as losses
 from tfmed.nn.adam import Adam
@@ -43,7 +44,7 @@ from tfmed.training.single_network import SingleNetworkModel
 
 log = logging.getLogger("tfmed")
 _SHOWN = 2  # pairs of a picture
-_VISITS, _CHANGES = ("first", "second"), ("kept", "replaced", "copied", "removed")
+_VISITS = ("first", "second")
 
 
 class Config(InstanceConfig):
@@ -237,7 +238,7 @@ class LabelTransferMethod(InstanceMethod):
     def exchanged(self, number, before=None):
         """{id of an image: its `Transferred`} of an iteration, made with the network of the stage before; or None."""
         found = self.records.recall(f"iteration{number}", lambda: self._exchange(before), _are_exchanges)
-        return found and {name: _as_transferred(value) for name, value in found["images"].items()}
+        return found and {name: Transferred.of_plain(value) for name, value in found["images"].items()}
 
     def _exchange(self, before):
         """Predict, match and transfer, as plain values."""
@@ -245,7 +246,8 @@ class LabelTransferMethod(InstanceMethod):
         images, matches = {}, {}
         for name, pair in self.pairs.items():
             labels, made, match = self.exchange_of(name, network)
-            images |= {case.id: _as_plain(*both) for case, *both in zip(pair, labels, made, strict=True)}
+            for case, before_it, one in zip(pair, labels, made, strict=True):
+                images[case.id] = one.as_plain() | {"before": packed(before_it)}
             matches[name] = match.pairs.tolist()
         counts = {kind: sum(len(one[kind]) for one in images.values()) for kind in ("replaced", "copied", "removed")}
         log.info("labels of %d pairs: %s cells", len(matches), ", ".join(f"{n} {kind}" for kind, n in counts.items()))
@@ -318,26 +320,17 @@ class LabelTransferMethod(InstanceMethod):
         return {"transfers": Transfers(tuple(shown))}
 
     def _visit(self, case, value):
-        one = _as_transferred(value)
-        changes = {name: getattr(one, name) for name in _CHANGES}
+        one = Transferred.of_plain(value)
+        changes = {name: getattr(one, name) for name in CHANGES}
         return Visit(self.open(case)[0], unpacked(value["before"]), one.labels, changes)
-
-
-def _as_plain(before, one):
-    """An instance map before, and its `Transferred`, as plain values."""
-    maps = {"before": packed(before), "labels": packed(one.labels), "ignored": packed(one.ignored.astype(np.uint8))}
-    return maps | {name: getattr(one, name).tolist() for name in _CHANGES}
-
-
-def _as_transferred(value):
-    arrays = {name: np.array(value[name], np.int64) for name in _CHANGES}
-    return transfer.Transferred(unpacked(value["labels"]), unpacked(value["ignored"]) > 0, **arrays)
 
 
 def _are_exchanges(value):
     """Whether a record holds what an iteration exchanged."""
     try:
-        return all(_as_transferred(one).labels.ndim == 2 for one in value["images"].values())
+        matches = [np.array(pairs, np.int64).reshape(-1, 2) for pairs in value["matches"].values()]
+        maps = [Transferred.of_plain(one).labels for one in value["images"].values()]
+        return len(maps) == 2 * len(matches) and all(one.ndim == 2 for one in maps)
     except (TypeError, ValueError, KeyError, AttributeError):
         return False
 
