@@ -63,6 +63,7 @@ class TestHarness(MethodHarness):
             expected.append(np.stack([method.maps(step.graph(tf.constant(one[..., 0])).numpy()) for one in image]))
         return expected, calls
 
+    @pytest.mark.long
     def test_resumes_where_an_iteration_had_not_begun(self, run, tmp_path):
         """What was exchanged is not there yet, and is made anew by the first stage's network."""
         killed, _ = killed_before(run, tmp_path / "killed", lambda state: state["stage"] != "clean")
@@ -82,6 +83,7 @@ class TestHarness(MethodHarness):
         for one, other in zip(warm.weights, before.weights, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
+    @pytest.mark.one_stack
     def test_tables(self, run):
         made = run.restored()
         found = made.evaluate({"one": made, "two": made})
@@ -106,6 +108,7 @@ class TestHarness(MethodHarness):
         expected = 1.0 if before == images else stats.ttest_rel(before, images).pvalue
         assert found["stages"][1]["p (t-test, DC)"] == pytest.approx(expected, nan_ok=True)
 
+    @pytest.mark.one_stack
     def test_predicts_pictures_and_volumes_of_any_size(self, run, tmp_path):
         grey = np.random.default_rng(0).integers(0, 255, (37, 50)).astype("uint8")
         Image.fromarray(grey).save(tmp_path / "x.png")
@@ -135,6 +138,7 @@ class TestHarness(MethodHarness):
         with pytest.raises(DataError, match=r"z\.nii: has 2 slices"):
             list(method.predict([str(tmp_path / "z.nii")], tmp_path / "out"))
 
+    @pytest.mark.one_stack
     def test_previews_show_the_exchange(self, run):
         shown = run.restored().previews()["transfers"]
         assert len(shown.pairs) == 1 and "copied red" in shown.caption
@@ -193,6 +197,7 @@ def test_the_loss_is_dice_and_cross_entropy_of_both_maps():
     assert float(logs["dice"]) == pytest.approx(dice.sum(-1).mean(), rel=1e-4)
 
 
+@pytest.mark.one_stack
 def test_samples_move_images_and_maps_alike():
     made = method("model.patch=[32, 64]", "model.intensity=0")
     label = np.zeros((64, 64), np.int32)
@@ -252,6 +257,7 @@ def exchanged(wide, *overrides):
     return made.exchange_of(name, None)
 
 
+@pytest.mark.one_stack
 def test_masks_go_both_ways_one_way_or_none(wide):
     (before, both, match), (_, first, _), (_, none, _) = (
         exchanged(wide, f"model.transfer={word}") for word in ("both", "first", "none")
@@ -264,6 +270,7 @@ def test_masks_go_both_ways_one_way_or_none(wide):
         assert one.counts()["copied"] == 0
 
 
+@pytest.mark.one_stack
 def test_copied_cells_are_cells(wide):
     _, made, _ = exchanged(wide)
     (name,), hits = wide.pairs, []
@@ -273,12 +280,14 @@ def test_copied_cells_are_cells(wide):
     assert len(hits) >= 4 and np.mean(hits) > 0.75
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("kind", ["features", "distance", "mutual"])
 def test_matchings(wide, kind):
     _, _, match = exchanged(wide, f"model.matching={kind}")
     assert len(match.pairs) > 15 and len(set(match.pairs[:, 0])) == len(match.pairs)
 
 
+@pytest.mark.one_stack
 def test_where_a_cell_was_removed_or_nothing_came_in_pixels_do_not_count():
     made = method()
     case = made.cases["train"][-1]
@@ -295,6 +304,7 @@ def test_where_a_cell_was_removed_or_nothing_came_in_pixels_do_not_count():
     assert method("model.ignore_removed=false")._of_pair({case.id: one}, case)[2].all()
 
 
+@pytest.mark.one_stack
 def test_given_labels_of_a_pair_stay():
     """Of the pairs half is labelled: these images train by their own labels, and give masks to their partners."""
     made = method(WIDE[0].replace("unlabelled: 1", "unlabelled: 0"), *WIDE[1:])
@@ -311,6 +321,7 @@ def test_given_labels_of_a_pair_stay():
         assert len(second.labels) and second.counts()["kept"]
 
 
+@pytest.mark.one_stack
 def test_instance_maps_as_plain_numbers():
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (7, 9), (3, 4, 5)):
