@@ -18,6 +18,7 @@ from tfmed.data.preprocess import (
     Equalize,
     Hounsfield,
     Orient,
+    PercentileWindow,
     Resample,
     RobustScale,
     Window,
@@ -219,6 +220,22 @@ def test_robust_scale_has_median_0_and_quartiles_1_apart():
         RobustScale().apply(flat)
     with pytest.raises(tf.errors.InvalidArgumentError, match="use step zscore"):
         RobustScale().graph(tf.constant(flat.array))
+
+
+def test_percentile_window_maps_two_percentiles():
+    volume = image()
+    found = PercentileWindow(percentiles=(1, 99), range=(-1, 3)).apply(volume).array
+    low, high = np.percentile(volume.array, (1, 99))
+    expected = -1 + 4 * np.clip((volume.array - low) / (high - low), 0, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    graph = PercentileWindow(percentiles=(1, 99), range=(-1, 3)).graph(tf.constant(volume.array))
+    np.testing.assert_allclose(graph, found, atol=1e-5)
+    flat = volume.replace(array=np.full(volume.shape, 3, "f4"))
+    with pytest.raises(DataError, match="widen percentiles"):
+        PercentileWindow().apply(flat)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="widen percentiles"):
+        PercentileWindow().graph(tf.constant(flat.array))
 
 
 @pytest.mark.parametrize("nonzero", [False, True])

@@ -157,6 +157,20 @@ def test_a_patient_of_whom_one_case_has_no_label_is_not_held_out():
         split(everything, SplitConfig(), 0, labelled=True)
 
 
+def test_patients_of_whom_some_cases_have_labels():
+    """They are drawn, and lend the labels that they have; those without any only train."""
+    everything = labelled([2] * 6)
+    everything = [dataclasses.replace(c, label=None) if c.id.endswith("-1") or c.group == everything[-1].group else c
+                  for c in everything]  # fmt: skip
+    for seed in range(6):
+        parts = split(everything, SplitConfig(validation=0.4, test=0.2), seed, labelled="some")
+        assert everything[-1] in parts["train"] and parts["validation"] and parts["test"]
+    chosen = few_labels(everything, 0.5, 0, some=True)
+    assert len(chosen) == 3 and all(case.label for case in chosen)
+    with pytest.raises(DataError, match=r"no patient has a label map; check data\.root"):
+        split(cases([2] * 3), SplitConfig(), 0, labelled="some")
+
+
 # --- a data set's own parts -------------------------------------------------------------------------------------------
 
 

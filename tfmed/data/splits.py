@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from tfmed.data.case import Case
 from tfmed.data.sampling import Stream
@@ -40,23 +41,28 @@ class Parts(dict[str, list[Case]]):
         return Parts({part: change(cases) for part, cases in self.items()}, self.__getitem__)
 
 
-def split(cases: Sequence[Case], config: SplitConfig, seed: int, labelled: bool = False) -> dict[str, list[Case]]:
+Labelled = bool | Literal["some"]
+
+
+def split(cases: Sequence[Case], config: SplitConfig, seed: int, labelled: Labelled = False) -> dict[str, list[Case]]:
     """Split cases into {"train", "validation", "test"} as the settings say.
 
     Args:
         cases: list of Case.
         config: a SplitConfig.
         seed: integer, used where the config has none.
-        labelled: only patients with a label map are drawn for validation and test; those without all train.
+        labelled: only patients with a label map in every case are drawn for validation and test, all others train;
+            "some": likewise, those with a label map in any case.
 
     Raises:
         DataError: too few groups, none with labels, or the data set does not name its parts.
     """
     seed = seed if config.seed is None else config.seed
-    unlabelled = {case.group for case in cases if case.label is None and labelled}
+    unlabelled = _without_labels(cases, labelled == "some") if labelled else set()
     drawn = [case for case in cases if case.group not in unlabelled]
     if labelled and not drawn:
-        raise DataError("no patient has a label map in every case; check data.root and data.options")
+        every = "" if labelled == "some" else " in every case"
+        raise DataError(f"no patient has a label map{every}; check data.root and data.options")
     if config.given:
         parts = _given(cases, drawn, config, seed)
     elif config.folds:
@@ -67,8 +73,14 @@ def split(cases: Sequence[Case], config: SplitConfig, seed: int, labelled: bool 
     return parts | {"train": [case for case in cases if case.group not in held]}
 
 
+def _without_labels(cases: Sequence[Case], some: bool) -> set[str]:
+    """The groups of which a case has no label map; `some`: of which none has one."""
+    without = {case.group for case in cases if case.label is None}
+    return without - {case.group for case in cases if case.label is not None} if some else without
+
+
 def split_each(
-    kinds: Mapping[str, Sequence[Case]], config: SplitConfig, seed: int, labelled: bool = False
+    kinds: Mapping[str, Sequence[Case]], config: SplitConfig, seed: int, labelled: Labelled = False
 ) -> dict[str, dict[str, list[Case]]]:
     """Split the cases of each kind alike: {kind: list of Case} -> {kind: {part: list of Case}}.
 
@@ -179,19 +191,20 @@ def balanced_folds(cases: Sequence[Case], sizes: Mapping[str, float], folds: int
     return [[case for case in cases if fold_of[case.group] == fold] for fold in range(folds)]
 
 
-def few_labels(cases: Sequence[Case], share: float, seed: int) -> list[Case]:
+def few_labels(cases: Sequence[Case], share: float, seed: int, some: bool = False) -> list[Case]:
     """The cases whose labels may be used: those of ceil(share * patients) patients, the first of a seeded shuffle.
 
     Args:
         cases: list of Case; only groups with a label map in every case count.
         share: in (0, 1]; a smaller share's patients are among those of a larger one.
         seed: integer.
+        some: groups with a label map in any case count, with the cases that have one.
 
     Raises:
         DataError: no case has a label map.
     """
-    unlabelled = {case.group for case in cases if case.label is None}
-    found = [case for case in cases if case.group not in unlabelled]
+    unlabelled = _without_labels(cases, some)
+    found = [case for case in cases if case.group not in unlabelled and case.label is not None]
     if not found:
         raise DataError("no training case has a label map; check data.root and data.options")
     order = _shuffled_groups(found, seed)

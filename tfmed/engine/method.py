@@ -185,7 +185,7 @@ class Method:
         """A Case of the source as this method takes it."""
         return case
 
-    def split(self, kinds: Mapping[str, list[Case]], labelled: bool = False) -> dict[str, splits.Parts]:
+    def split(self, kinds: Mapping[str, list[Case]], labelled: splits.Labelled = False) -> dict[str, splits.Parts]:
         """{kind: `Parts`} of {kind: list of Case}: each kind split alike; in a run's method as when the run was made.
 
         Raises:

@@ -8,11 +8,13 @@ import pydantic
 import tensorflow as tf
 
 from tfmed.data import preprocess
+from tfmed.data.instances import instances
 from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
+from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -27,6 +29,9 @@ _CLASSES = pydantic.TypeAdapter(
 )
 _NAMES = pydantic.TypeAdapter(
     dict[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)], Annotated[str, pydantic.Field(max_length=1000)]]
+)
+_THRESHOLDS = pydantic.TypeAdapter(
+    tuple[Annotated[float, pydantic.Field(gt=0, lt=1)], Annotated[float, pydantic.Field(gt=0, lt=1)] | None]
 )
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
@@ -134,4 +139,23 @@ def _classifier(note):
     return opened
 
 
-_TASKS = {"segmentation": _segmenter, "translation": _translator, "classification": _classifier}
+def _finder(note):
+    (modality,) = _TEXTS.validate_python([note["modality"]])
+    how = _THRESHOLDS.validate_python([note["centroid_threshold"], note["region_threshold"]]), note["surface"]
+    if how[1] not in ("distance", "region"):
+        raise ValueError("surface: is unknown")
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def maps(image):
+            return run(image=tf.constant(image[None, ..., None], tf.float32))["maps"][0].numpy()
+
+        return Finder(modality, steps, maps, lambda found: instances(found[..., 0], found[..., 1], *how[0], how[1]))
+
+    return opened
+
+
+_TASKS = {
+    "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
+}  # fmt: skip
