@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from tfmed.augment import lattice
@@ -180,20 +181,20 @@ def kept_inside(move: Move, radius_mm: float, shape: Sequence[int], spacing: Seq
     return dataclasses.replace(move, shift_mm=turn @ np.clip(turn.T @ np.asarray(move.shift_mm), -room, room))
 
 
-def voxel_places(centre: Sequence[float], shape: Sequence[int], spacing: Sequence[float], move: Move) -> np.ndarray:
+def voxel_places(centre: ArrayLike, shape: Sequence[int], spacing: ArrayLike, move: Move) -> np.ndarray:
     """Where each voxel of a patch lies in its volume, float64 `(*shape, 3)` in mm: voxels (z, y, x) times their size.
 
     Args:
         centre: of the patch, voxels (z, y, x), fractions allowed.
     """
-    spacing = np.asarray(spacing, np.float64)
-    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    size = np.asarray(spacing, np.float64)
+    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, size, strict=True)]
     places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     if move.control is not None:
         places += lattice.displacement(move.control, shape)
     if move.turn is not None:
         places = places @ move.turn.T
-    return places + (np.asarray(centre) * spacing + move.shift_mm)
+    return places + (np.asarray(centre) * size + move.shift_mm)
 
 
 def read_patch(

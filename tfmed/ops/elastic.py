@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from scipy import interpolate
 
 _ALONE = 1 << 18  # multiplications of a product up to which OpenBLAS starts no threads
@@ -54,7 +55,7 @@ def gaussian_weights(size: int, sigma: float) -> np.ndarray:
     return (kernel * np.sqrt(step) / (np.sqrt(2 * np.pi) * sigma)).astype(np.float32)
 
 
-def natural_spline_weights(places: Sequence[float], nodes: int) -> np.ndarray:
+def natural_spline_weights(places: ArrayLike, nodes: int) -> np.ndarray:
     """Weights of a natural cubic spline through `nodes` values that lie evenly from 0 to 1.
 
     Unlike a B-spline's control values the nodes are met: at a node its own weight is 1, and all others are 0.

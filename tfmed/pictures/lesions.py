@@ -54,7 +54,8 @@ class Head:
         """Of a Volume and the circles in its space; `found`: how many lesions were found."""
         volume = reorient(volume, "RAS")
         spacing, shape = np.array(volume.spacing), volume.shape
-        projections, marked = {}, {}
+        projections = {}
+        marked: dict[str, list[tuple[float, float, float, str]]] = {}
         for plane, axis in _AXES.items():
             rows, columns = (k for k in range(3) if k != axis)
             image = volume.array.max(axis)[::-1, ::-1].astype(np.float32)  # superior or anterior up, right to the left

@@ -62,8 +62,8 @@ class Segmenter:
         threshold: of two classes: the probability from which a voxel is of the second; None: the more probable one is.
     """
 
-    outputs = OUTPUTS
-    usual = ("labels",)  # what is written where nothing is asked for
+    outputs: tuple[str, ...] = OUTPUTS
+    usual: tuple[str, ...] = ("labels",)  # what is written where nothing is asked for
 
     def __init__(
         self, modalities, label_values, steps, probabilities, single=(), names=None, trained_on=None, threshold=None

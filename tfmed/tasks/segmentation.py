@@ -27,7 +27,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
-    outputs = OUTPUTS
+    outputs: tuple[str, ...] = OUTPUTS
     segmenter_class = Segmenter
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
