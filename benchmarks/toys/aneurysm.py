@@ -3,7 +3,7 @@
 Run: python -m benchmarks.toys.aneurysm [--seeds 0 1 2] [--models guided five ...] [--steps 400] [--out rows.csv]
 
 Volumes of 64^3 voxels of 1 mm hold eight bright winding tubes in noise, and one to three spheres, as bright, on their
-walls. A U-Net of widths 8, 16, 32 is trained on patches of 32^3 voxels of 12 such volumes as the method does, chooses
+walls. A U-Net of widths 4, 8, 16 is trained on patches of 32^3 voxels of 12 such volumes as the method does, chooses
 its threshold on 4 others and is tested on 8 more. A row for each model and seed: sensitivity and false positives per
 volume at that threshold, the same at the test volumes' own best one, area below their FROC curve up to one false
 positive, and kappa, Dice and soft Dice of the test volumes' patches. Rows that stand in the file already are not run
@@ -38,8 +38,8 @@ OVERRIDES = (
     "train.validate_every=100000",
     "train.schedule={kind: cosine}",
     "model.patch=[32, 32, 32]", "model.stride=16", "model.vessel_patches=20", "model.other_patches=20",
-    "model.least_distance_mm=10", "model.network={name: unet, widths: [8, 16, 32], norm: batch, upsample: nearest, "
-    "widen: half}", "model.keep_inside=true", "model.learning_rate=0.005",
+    "model.least_distance_mm=10", "model.network={name: unet, widths: [4, 8, 16], norm: batch, upsample: nearest, "
+    "widen: half}", "model.keep_inside=true", "model.learning_rate=0.01",
 )  # fmt: skip
 COLUMNS = ("sensitivity", "FP per case", "sensitivity at best", "FP per case at best", "FROC area to 1 FP",
            "kappa of patches", "Dice of patches", "soft Dice by batch")  # fmt: skip

@@ -66,7 +66,7 @@ def test_where_there_is_no_room_there_are_fewer(scan):
 
 
 def test_uniform_plans_do_not_look_at_the_image(scan):
-    image, affine, _, spheres = scan
+    image, _, _, spheres = scan
     found = patches.uniform(image.shape, SPACING, spheres, SHAPE, np.random.default_rng(0), 20, 8.0)
     assert len(found.negatives) == 20 and len(found.vessels) == 0
     assert image[tuple(found.others.T)].max() < np.percentile(image, 99.9)
@@ -81,7 +81,7 @@ def test_regular_patches_cover_each_voxel_once():
 
 
 def test_the_head_is_found():
-    z, y, x = np.mgrid[:40, :60, :60]
+    _, y, x = np.mgrid[:40, :60, :60]
     inside = ((y - 30) / 24) ** 2 + ((x - 30) / 20) ** 2 <= 1
     rng = np.random.default_rng(0)
     image = np.where(inside, 300 + rng.normal(0, 40, inside.shape), np.abs(rng.normal(0, 15, inside.shape)))
@@ -113,7 +113,7 @@ def by_scipy(image, spacing, centre, move, shape=SHAPE):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_distortion_turn_and_shift_are_one_interpolation(scan, seed):
-    image, _, _, spheres = scan
+    image = scan[0]
     spacing = (0.8, 0.5, 0.6)
     move, centre = moves(seed), (6.2, 41.7, 4.4)  # near a border: 0 comes in
     found, _ = patches.read_patch(image[..., None], spacing, (), centre, SHAPE, move)
@@ -141,7 +141,7 @@ def test_outside_of_the_volume_there_is_0(scan):
 
 
 def test_a_label_is_where_the_places_lie_in_a_sphere(scan):
-    image, affine, _, spheres = scan
+    image, _, _, spheres = scan
     centre = np.array(spheres[0].centre_mm) / 0.8
     for seed in range(4):
         move = moves(seed)

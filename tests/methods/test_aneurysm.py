@@ -1,7 +1,8 @@
 """Small patches for aneurysms: the harness, and the items of its card's "What must hold" that are not of a room below.
 
-Of those tests/data/test_lesion_patches.py and test_far_points.py look at the plan and at patches, augment/test_lattice.py
-at the distortion, ops/test_sliding_window.py at tiles, metrics/test_agreement.py at kappa, test_lesions.py at matching.
+Of those tests/data/test_lesion_patches.py and test_far_points.py look at the plan and at patches,
+augment/test_lattice.py at the distortion, ops/test_sliding_window.py at tiles, metrics/test_agreement.py at kappa and
+metrics/test_lesions.py at matching.
 """
 
 import csv
@@ -28,8 +29,8 @@ pytestmark = pytest.mark.current
 
 CONFIG = "configs/aneurysm.yaml"
 SMALL = "model.network={name: unet, widths: [2, 4], norm: batch, upsample: nearest, widen: half}"
-TINY = (
-    "data.options={cases: 5, shape: [26, 30, 28], field_of_view_mm: 30, length_mm: 26, diameter_mm: [4.0, 7.0]}",
+PHANTOMS = "data.options={cases: 5, shape: [26, 30, 28], field_of_view_mm: 30, length_mm: 26, diameter_mm: [4, 7]}"
+SHARED = (
     "data.preprocess=[{step: min_max}]",
     "data.split={validation: 0.2, test: 0.2, seed: 0}",
     "train.batch_size=4",
@@ -43,8 +44,10 @@ TINY = (
     "model.shift_mm=2",
     "model.distortion_mm=1",
     "model.learning_rate=0.01",
+    "model.window_batch=1",
     SMALL,
 )
+TINY = (PHANTOMS, *SHARED)
 
 
 class TestHarness(MethodHarness):
@@ -120,7 +123,8 @@ class TestHarness(MethodHarness):
 
 
 def method(*overrides, config=CONFIG):
-    settings = tfmed.load_config(REPOSITORY / config, (*TINY, *overrides))
+    words = (*TINY, *overrides) if not any(word.startswith("data.source=") for word in overrides) else overrides
+    settings = tfmed.load_config(REPOSITORY / config, words)
     return registry.method_class(settings.method)(settings)
 
 
@@ -287,15 +291,14 @@ def scans(tmp_path_factory):
 
 def on(root, folder="", *more):
     source = "nifti_folder"
-    return (f"data.source={source}", f"data.root={root / folder}", "data.options={modality: tof}",
-            "data.split={validation: 0.2, test: 0.2, seed: 0}", *more)  # fmt: skip
+    return (*SHARED, f"data.source={source}", f"data.root={root / folder}", "data.options={modality: tof}", *more)
 
 
 @pytest.mark.one_stack
 def test_clicks_and_masks_tell_the_same_lesions(scans):
     by_mask, by_click = method(*on(scans)), method(*on(scans, "images", f"model.clicks={scans / 'clicks.csv'}"))
     named = {case.id: case for part in by_mask.cases.values() for case in part}
-    for part, cases in by_click.cases.items():
+    for cases in by_click.cases.values():
         for case in cases:
             assert case.label is None
             (one,), (other,) = by_click.lesions(case), by_mask.lesions(named[case.id])
@@ -311,7 +314,7 @@ def test_a_run_by_clicks_trains_and_is_scored(scans, tmp_path):
     from tfmed.engine.lifecycle import fit
 
     words = (*on(scans, "images", f"model.clicks={scans / 'clicks.csv'}"), "train.steps=1", "train.tensorboard=false")
-    run = fit(tfmed.load_config(REPOSITORY / CONFIG, (*TINY, *words)), tmp_path / "run")
+    run = fit(tfmed.load_config(REPOSITORY / CONFIG, words), tmp_path / "run")
     (row,) = tfmed.evaluate(run)["evaluation"]
     assert row["lesions"] == row["cases"] == 1
 
@@ -398,7 +401,7 @@ def test_bad_input_is_one_line(name, scans, tmp_path, capsys):
     root = shutil.copytree(scans, tmp_path / "scans")
     change(root)
     overrides = [word.format(root=root) for word in overrides] if overrides is CLICKS else overrides
-    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *TINY, *on(root), "train.steps=1", *overrides]
+    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *on(root), "train.steps=1", *overrides]
     refused(capsys, verb.main, given, *words)
     assert not (tmp_path / "run").exists()
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from sklearn.metrics import cohen_kappa_score
 
 from tfmed.metrics.agreement import bland_altman, cohen_kappa
