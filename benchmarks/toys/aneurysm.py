@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.toys.aneurysm [--seeds 0 1 2] [--models guided five ...] [--steps 400] [--out rows.csv]
 
-Volumes of 64^3 voxels of 1 mm hold eight bright winding tubes in noise, and one to three spheres, as bright, on their
+Volumes of 48^3 voxels of 1 mm hold five bright winding tubes in noise, and one or two spheres, as bright, on their
 walls. A U-Net of widths 4, 8, 16 is trained on patches of 32^3 voxels of 12 such volumes as the method does, chooses
 its threshold on 4 others and is tested on 8 more. A row for each model and seed: sensitivity and false positives per
 volume at that threshold, the same at the test volumes' own best one, area below their FROC curve up to one false
@@ -27,18 +27,18 @@ from scipy import ndimage
 from tfmed.data.case import Case
 from tfmed.io import Volume, write_volume
 
-SIDE, TRAIN, VALIDATION, TEST = 64, 12, 4, 8
+SIDE, TRAIN, VALIDATION, TEST = 48, 12, 4, 8
 MODELS = {
     "guided": (), "five": ("model.copies=5",), "undistorted": ("model.distortion_mm=0",),
-    "focal": ("model.loss=focal",), "half": ("model.vessel_patches=10", "model.other_patches=10"),
+    "focal": ("model.loss=focal",), "half": ("model.vessel_patches=5", "model.other_patches=5"),
     "uniform": ("model.sampler=uniform",), "regular": ("model.sampler=regular",),
 }  # fmt: skip
 OVERRIDES = (
-    "data.preprocess=[{step: min_max}]", "train.batch_size=8", "train.early_stopping=null",
+    "data.preprocess=[{step: min_max}]", "train.batch_size=4", "train.early_stopping=null",
     "train.validate_every=100000",
     "train.schedule={kind: cosine}",
-    "model.patch=[32, 32, 32]", "model.stride=16", "model.vessel_patches=20", "model.other_patches=20",
-    "model.least_distance_mm=10", "model.network={name: unet, widths: [4, 8, 16], norm: batch, upsample: nearest, "
+    "model.patch=[32, 32, 32]", "model.stride=16", "model.vessel_patches=10", "model.other_patches=10",
+    "model.least_distance_mm=8", "model.network={name: unet, widths: [4, 8, 16], norm: batch, upsample: nearest, "
     "widen: half}", "model.keep_inside=true", "model.learning_rate=0.01",
 )  # fmt: skip
 COLUMNS = ("sensitivity", "FP per case", "sensitivity at best", "FP per case at best", "FROC area to 1 FP",
@@ -49,9 +49,9 @@ def toy_volume(seed):
     """(image float32, label uint8), `(SIDE,) * 3`."""
     rng = np.random.default_rng([seed, 22])
     line, walls = np.zeros((SIDE,) * 3, np.float32), []
-    for _ in range(8):
+    for _ in range(5):
         place, way = rng.uniform(8, SIDE - 8, 3), rng.normal(size=3)
-        radius = rng.uniform(1.2, 2.4)
+        radius = rng.uniform(1.0, 1.8)
         for _ in range(90):
             way = way / np.linalg.norm(way) + 0.12 * rng.normal(size=3)
             place = place + 0.8 * way / np.linalg.norm(way)
@@ -60,10 +60,10 @@ def toy_volume(seed):
             _ball(line, place, radius)
             walls.append((place, way / np.linalg.norm(way), radius))
     label = np.zeros((SIDE,) * 3, np.float32)
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(1, 3)):
         place, way, radius = walls[rng.integers(len(walls))]
         out = np.cross(way, rng.normal(size=3))
-        size = rng.uniform(2.8, 4.5)
+        size = rng.uniform(3.5, 5.0)
         _ball(label, place + out / np.linalg.norm(out) * (0.6 * radius + size), size)
     bright = ndimage.gaussian_filter(np.maximum(line, label), 0.6)
     ground = ndimage.gaussian_filter(rng.normal(size=bright.shape), 3) * 2

@@ -310,13 +310,21 @@ def test_clicks_and_masks_tell_the_same_lesions(scans):
 
 
 @pytest.mark.one_stack
-def test_a_run_by_clicks_trains_and_is_scored(scans, tmp_path):
-    from tfmed.engine.lifecycle import fit
-
-    words = (*on(scans, "images", f"model.clicks={scans / 'clicks.csv'}"), "train.steps=1", "train.tensorboard=false")
-    run = fit(tfmed.load_config(REPOSITORY / CONFIG, words), tmp_path / "run")
-    (row,) = tfmed.evaluate(run)["evaluation"]
-    assert row["lesions"] == row["cases"] == 1
+def test_what_is_known_by_clicks_is_scored(scans):
+    """Without label maps: by the spheres themselves. A network that marks all bright voxels finds each of them."""
+    made = method(*on(scans, "images", f"model.clicks={scans / 'clicks.csv'}", "model.threshold=0.5"))
+    made.probabilities = lambda image, finish=None: np.concatenate([image < 0.7, image >= 0.7], -1).astype(np.float32)
+    made.patch_scores = lambda part: {}
+    found = made.evaluate({"bright": made})
+    (row,) = found["evaluation"]
+    assert row["lesions"] == row["cases"] == 1 and row["sensitivity"] == row["ADAM sensitivity"] == 1
+    assert row["FP per case"] == 0 and row["Dice of masks"] > 0.8 and row["FROC area to 1 FP"] == 1
+    (lesion,), (detection,) = found["lesions"], found["detections"]
+    assert lesion["found"] and detection["hit"] and detection["score"] == 1
+    (sphere,) = made.lesions(made.cases["test"][0])
+    for one in (lesion, detection):
+        np.testing.assert_allclose([one[f"{axis}_mm"] for axis in "xyz"], sphere.centre_mm, atol=0.5)
+        assert one["diameter_mm"] == pytest.approx(2 * sphere.radius_mm, rel=0.2)
 
 
 @pytest.mark.one_stack

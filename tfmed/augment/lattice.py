@@ -4,6 +4,7 @@ A lattice of displacements lies over a box, its outer nodes on the faces; betwee
 product of natural cubic splines. All functions are of numpy arrays and take a Generator; units are the caller's.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +46,14 @@ def displacement(control: ArrayLike, shape: Sequence[int]) -> np.ndarray:
         control: displacements of the nodes `(*nodes, axes)`.
         shape: voxels of the box along each axis.
     """
-    return displacement_at(control, [(np.arange(size) + 0.5) / size for size in shape])
+    nodes = np.asarray(control)
+    return elastic.spread(nodes, [_weights(size, count) for size, count in zip(shape, nodes.shape, strict=False)])
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(size: int, nodes: int) -> np.ndarray:
+    """Of the nodes at the centres of an axis's voxels."""
+    return elastic.natural_spline_weights((np.arange(size) + 0.5) / size, nodes)
 
 
 def displacement_at(control: ArrayLike, places: Sequence[ArrayLike]) -> np.ndarray:

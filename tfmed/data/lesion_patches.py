@@ -17,7 +17,7 @@ from scipy import ndimage
 from tfmed.augment import lattice
 from tfmed.data.far_points import FarPoints, Metric
 from tfmed.data.preprocess.geometry import boxed_array
-from tfmed.data.spheres import Sphere, contains
+from tfmed.data.spheres import Sphere
 from tfmed.ops.warp import warp_array
 
 log = logging.getLogger("tfmed")
@@ -175,26 +175,24 @@ def kept_inside(move: Move, radius_mm: float, shape: Sequence[int], spacing: Seq
     spacing = np.asarray(spacing, np.float64)
     room = (np.asarray(shape) - 1) / 2 * spacing - radius_mm
     if move.control is not None:
-        room = room - np.abs(lattice.displacement(move.control, shape)).max((0, 1, 2))
+        field = lattice.displacement(move.control, shape)
+        room = room - [np.abs(field[..., axis]).max() for axis in range(3)]
     room = np.maximum(room, 0)
     turn = np.eye(3) if move.turn is None else move.turn
     return dataclasses.replace(move, shift_mm=turn @ np.clip(turn.T @ np.asarray(move.shift_mm), -room, room))
 
 
-def voxel_places(centre: ArrayLike, shape: Sequence[int], spacing: ArrayLike, move: Move) -> np.ndarray:
-    """Where each voxel of a patch lies in its volume, float64 `(*shape, 3)` in mm: voxels (z, y, x) times their size.
-
-    Args:
-        centre: of the patch, voxels (z, y, x), fractions allowed.
-    """
-    size = np.asarray(spacing, np.float64)
-    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, size, strict=True)]
-    places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    if move.control is not None:
-        places += lattice.displacement(move.control, shape)
-    if move.turn is not None:
-        places = places @ move.turn.T
-    return places + (np.asarray(centre) * size + move.shift_mm)
+def places_of(shape: Sequence[int], spacing: ArrayLike, move: Move) -> np.ndarray:
+    """Where each voxel of a patch lies, float32 `(3, *shape)`: (z, y, x) in mm from the patch's centre."""
+    size, turn = np.asarray(spacing, np.float64), np.eye(3) if move.turn is None else move.turn
+    z, y, x = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, size, strict=True))
+    found = np.empty((3, *shape), np.float32)
+    for into, row, shift in zip(found, turn, move.shift_mm, strict=True):  # a sum of one term per axis
+        plane = ((row[1] * y + shift)[:, None] + row[2] * x).astype(np.float32)
+        np.add((row[0] * z).astype(np.float32)[:, None, None], plane, out=into)
+    if move.control is not None:  # the turn acts on the few control points
+        found += np.moveaxis(lattice.displacement(move.control @ turn.T, shape), -1, 0)
+    return found
 
 
 def read_patch(
@@ -218,23 +216,28 @@ def read_patch(
     spacing = np.asarray(spacing, np.float64)
     if move is None:
         starts = [int(np.floor(c + 0.5)) - n // 2 for c, n in zip(centre, shape, strict=True)]
-        middle = [start + (n - 1) / 2 for start, n in zip(starts, shape, strict=True)]
-        places = voxel_places(middle, shape, spacing, Move())
-        return np.asarray(boxed_array(image, starts, shape, 0.0), np.float32), _label(spheres, places)
-    places = voxel_places(centre, shape, spacing, move)
-    voxels = places / spacing
-    starts = np.floor(voxels.min((0, 1, 2))).astype(int)
-    reach = int(np.max(np.ceil(voxels.max((0, 1, 2))) - starts)) + 1
+        middle = np.array([start + (n - 1) / 2 for start, n in zip(starts, shape, strict=True)]) * spacing
+        cut = np.asarray(boxed_array(image, starts, shape, 0.0), np.float32)
+        return cut, _label(spheres, places_of(shape, spacing, Move()), middle)
+    places = places_of(shape, spacing, move)
+    voxels = places * (1 / spacing).astype(np.float32).reshape(3, 1, 1, 1)
+    low, high = (np.array([reach(axis) for axis in voxels]) + centre for reach in (np.min, np.max))
+    starts = np.floor(low - 1e-3).astype(int)  # rounding
+    reach = int(np.max(np.floor(high + 1e-3) + 1 - starts)) + 1
     side = -(-reach // _MULTIPLE) * _MULTIPLE
     box = np.asarray(boxed_array(image, [int(s) for s in starts], (side,) * 3, 0.0), np.float32)
-    return warp_array(box, voxels - starts, order=1, fill=0), _label(spheres, places)
+    voxels += (np.asarray(centre) - starts).astype(np.float32).reshape(3, 1, 1, 1)
+    moved = warp_array(box, np.ascontiguousarray(np.moveaxis(voxels, 0, -1)), order=1, fill=0)
+    return moved, _label(spheres, places, np.asarray(centre) * spacing)
 
 
-def _label(spheres: Sequence[Sphere], places: np.ndarray) -> np.ndarray:
-    """1 where a place lies in a sphere."""
-    low, high = places.min((0, 1, 2)), places.max((0, 1, 2))
-    near = [
-        one for one in spheres
-        if np.linalg.norm(np.maximum(np.maximum(low - one.centre_mm, one.centre_mm - high), 0)) <= one.radius_mm
-    ]  # fmt: skip
-    return contains(near, places).astype(np.uint8)
+def _label(spheres: Sequence[Sphere], places: np.ndarray, middle_mm: np.ndarray) -> np.ndarray:
+    """1 where a place, counted from the middle, lies in a sphere."""
+    low, high = (np.array([reach(axis) for axis in places]) for reach in (np.min, np.max))
+    inside = np.zeros(places.shape[1:], bool)
+    for one in spheres:
+        at = one.centre_mm - middle_mm
+        if np.linalg.norm(np.maximum(np.maximum(low - at, at - high), 0)) <= one.radius_mm:
+            z, y, x = (axis - np.float32(c) for axis, c in zip(places, at, strict=True))
+            inside |= z * z + y * y + x * x <= np.float32(one.radius_mm**2)
+    return inside.astype(np.uint8)
