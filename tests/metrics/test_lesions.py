@@ -324,3 +324,8 @@ def test_two_hits_of_one_lesion_and_one_beside_it():
     beside = np.zeros_like(truth)
     beside[1, 1, 7:12] = True
     assert (match(beside, truth).tp, match(beside, truth).fp, match(beside, truth).fn) == (0, 1, 1)
+
+
+def test_the_middle_of_equally_good_thresholds():
+    curve = Froc(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([0.0, 1.0, 1.0, 1.0, 1.0]), np.array([0, 0, 0, 0, 2.0]))
+    assert curve.best() == 1 and curve.middle() == 2

@@ -219,14 +219,16 @@ class AneurysmMethod(LesionMethod):
         return {name: found[name] for name in self.validated()}
 
     def patch_scores(self, part):
-        """Of the patches of a part: how many are rightly and wrongly said to hold an aneurysm, and voxels' scores."""
+        """Of the patches of a part: how many are rightly and wrongly said to hold an aneurysm at the threshold in use,
+        and scores of voxels, at a probability of a half."""
         found = self.scores_of(self.marked_cases(part), self.threshold)
         rows = {f"patch {name}": found[name] for name in ("TP", "FP", "FN", "TN")}
-        names = {"soft_dice": "soft Dice by batch", "dice": "Dice of patches", "kappa": "kappa of patches"}
-        return rows | {said: found[name] for name, said in names.items()}
+        rows |= {f"{said} of patches at 0.5": found[said.lower()] for said in ("Dice", "kappa")}
+        return rows | {"soft Dice by batch": found["soft_dice"]}
 
     def scores_of(self, cases, threshold):
-        """{"cross_entropy", "dice", "soft_dice", "kappa", "TP", "FP", "FN", "TN"}; capitals count patches."""
+        """{"cross_entropy", "dice", "soft_dice", "kappa", "TP", "FP", "FN", "TN"}; capitals count patches, in which
+        some voxel reaches the threshold or none does; voxels' scores are those at a probability of a half."""
         entries, batch = self.entries(cases, 1), self.settings.train.batch_size
         voxels, whole = np.zeros(4), np.zeros((2, 2), np.int64)
         entropy, soft = [], []
@@ -234,9 +236,9 @@ class AneurysmMethod(LesionMethod):
             both = [self.as_it_lies(entry) for entry in entries[start : start + batch]]
             image, label = (np.stack(arrays) for arrays in zip(*both, strict=True))
             probability = self.patch_probabilities(image)[..., 1].astype(np.float64)
-            mask, truth = probability >= threshold, label > 0
+            mask, truth, shown = probability >= 0.5, label > 0, probability >= threshold
             voxels += [(mask & truth).sum(), (mask & ~truth).sum(), (~mask & truth).sum(), (~mask & ~truth).sum()]
-            np.add.at(whole, (truth.any((1, 2, 3)).astype(int), mask.any((1, 2, 3)).astype(int)), 1)
+            np.add.at(whole, (truth.any((1, 2, 3)).astype(int), shown.any((1, 2, 3)).astype(int)), 1)
             right = np.where(truth, probability, 1 - probability)
             entropy.append(-np.log(np.maximum(right, 1e-7)).mean((1, 2, 3)))
             soft.append((2 * probability[truth].sum() + 1) / (probability.sum() + truth.sum() + 1))

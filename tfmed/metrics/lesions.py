@@ -283,6 +283,12 @@ class Froc:
         """
         return int(np.argmin((1 - self.sensitivity) ** 2 + self.false_positives**2))
 
+    def middle(self) -> int:
+        """Index of the middle one of all thresholds that are as good as `best`: the safest of them on other cases."""
+        cost = (1 - self.sensitivity) ** 2 + self.false_positives**2
+        tied = np.flatnonzero(cost <= cost.min() + 1e-12)
+        return int(tied[len(tied) // 2])
+
     def _line(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((self.sensitivity, self.false_positives))
         rates = np.concatenate([[0.0], self.false_positives[order]])

@@ -188,7 +188,7 @@ class LesionMethod(SegmentationMethod):
 
     def choose_threshold(self):
         """Decide on the threshold of a trained network, by the validation cases: the point of FROC nearest to the
-        upper left corner."""
+        upper left corner, the middle one where several are as near."""
         if self.config.threshold is None:
             name = f"threshold-{self.settings.train.steps}"
             self.chosen = self.records.recall(name, self._best_threshold, lambda value: 0 < value < 1)
@@ -199,7 +199,7 @@ class LesionMethod(SegmentationMethod):
             log.warning("no validation case has a lesion to choose a threshold by: it is %g", _USUAL)
             return _USUAL
         found = lesion_scores.curve(self, self.validation_cases())
-        best = found.best()
+        best = found.middle()
         log.info("threshold %.3g: sensitivity %.2f at %.2f false positives per validation case",
                  found.thresholds[best], found.sensitivity[best], found.false_positives[best])  # fmt: skip
         return float(found.thresholds[best])
