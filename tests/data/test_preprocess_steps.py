@@ -17,6 +17,7 @@ from tfmed.data.preprocess import (
     CropForeground,
     Equalize,
     Hounsfield,
+    MinMax,
     Orient,
     PercentileWindow,
     Resample,
@@ -408,3 +409,18 @@ def test_an_axis_without_a_voxel_size_stays():
     assert found.shape == (5, 16, 3) and found.spacing == pytest.approx((7.0, 1.0, 1.0))
     same = Resample(spacing_mm=(None, None, None)).apply(volume)
     np.testing.assert_array_equal(same.array, volume.array.astype(np.float32))
+
+
+# --- min_max ----------------------------------------------------------------------------------------------------------
+
+
+def test_min_max_maps_the_range_to_0_and_1():
+    volume = image(dtype="int16")
+    found = MinMax().apply(volume)
+    wanted = (volume.array - volume.array.min()) / np.ptp(volume.array.astype("float64"))
+    np.testing.assert_allclose(found.array, wanted, atol=1e-6)
+    assert found.array.dtype == np.float32 and (found.array.min(), found.array.max()) == (0, 1)
+    np.testing.assert_array_equal(MinMax().graph(tf.constant(volume.array, tf.float32)), found.array)
+    assert MinMax().apply(volume, is_label=True) is volume
+    with pytest.raises(DataError, match="min_max: all voxels have one value"):
+        MinMax().apply(volume.replace(array=np.full((2, 2, 2), 4)))

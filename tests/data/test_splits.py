@@ -261,3 +261,18 @@ def test_balanced_folds_differ_less_than_drawn_ones():
 def test_folds_that_cannot_be_balanced(folds, sizes, said):
     with pytest.raises(DataError, match=said):
         balanced_folds(cases([1, 1]), sizes, folds)
+
+
+@pytest.mark.parametrize("fold", range(3))
+def test_balanced_folds_are_a_setting(fold):
+    everything = cases([1, 2, 1, 1, 3, 1, 1, 1, 2])
+    sizes = {case.group: float(len(case.group) + int(case.group[-1]) ** 2) for case in everything}
+    config = SplitConfig(folds=3, fold=fold, balanced=True, validation=0.2)
+    parts = split(everything, config, seed=fold, sizes=lambda found: sizes)
+    wanted = balanced_folds(everything, sizes, 3)[fold]
+    assert parts["test"] == wanted and groups(parts["validation"]).isdisjoint(groups(wanted))
+    assert len(groups(parts["validation"])) == 1
+    drawn = split(everything, SplitConfig(folds=3, fold=fold, validation=0.2), seed=fold)
+    assert groups(drawn["test"]) != groups(wanted) or fold
+    with pytest.raises(DataError, match="knows no sizes"):
+        split(everything, config, seed=0)

@@ -195,9 +195,14 @@ class Method:
         if self.split_record:
             return {kind: self.split_record.parts(kind, cases, data.root, self.cache.content)
                     for kind, cases in kinds.items()}  # fmt: skip
-        drawn = splits.split_each(kinds, data.split, self.settings.seed, labelled)
+        drawn = splits.split_each(kinds, data.split, self.settings.seed, labelled, self.sizes)
         self.drawn_split = self.drawn_split | drawn
         return {kind: splits.Parts(parts) for kind, parts in drawn.items()}
+
+    @property
+    def sizes(self) -> Callable[[Sequence[Case]], Mapping[str, float]] | None:
+        """Function of cases -> {patient: size}, by which `data.split.balanced` makes folds; None: nothing is known."""
+        return None
 
     def all_train(self, kind: str, cases: list[Case], root: str | None) -> splits.Parts:
         """The `Parts` of cases beside those of the `data` section, all of which train; in a run's method those of then.

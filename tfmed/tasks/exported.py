@@ -33,6 +33,7 @@ _NAMES = pydantic.TypeAdapter(
 _THRESHOLDS = pydantic.TypeAdapter(
     tuple[Annotated[float, pydantic.Field(gt=0, lt=1)], Annotated[float, pydantic.Field(gt=0, lt=1)] | None]
 )
+_THRESHOLD = pydantic.TypeAdapter(Annotated[float, pydantic.Field(ge=0, le=1)] | None)
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
@@ -67,11 +68,11 @@ class ExportedSegmenter(Segmenter):
 
     Args:
         probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
-        modalities, label_values, steps, single, names, trained_on: as for a `Segmenter`.
+        modalities, label_values, steps, single, names, trained_on, threshold: as for a `Segmenter`.
     """
 
-    def __init__(self, modalities, label_values, steps, probabilities, single, names, trained_on):
-        super().__init__(modalities, label_values, steps, None, single, names, trained_on)
+    def __init__(self, modalities, label_values, steps, probabilities, single, names, trained_on, threshold):
+        super().__init__(modalities, label_values, steps, None, single, names, trained_on, threshold)
         self.on_grid = probabilities
 
 
@@ -81,6 +82,7 @@ def _segmenter(note):
     single = _CLASSES.validate_python(note.get("single", []))
     names = _NAMES.validate_python(note.get("names", {}))
     seen = TrainedOn.from_note(note.get("trained_on"))
+    threshold = _THRESHOLD.validate_python(note.get("threshold"))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -98,7 +100,7 @@ def _segmenter(note):
             place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
             return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, seen)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, seen, threshold)
 
     return opened
 

@@ -227,6 +227,33 @@ class PercentileScale(Strict):
         return float(np.percentile(bright, self.percentile))
 
 
+class MinMax(Strict):
+    """Map the least and the greatest value of an image to 0 and 1; float32. Labels pass through."""
+
+    step: Literal["min_max"] = "min_max"
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        low, high = values.min(), values.max()
+        if not high > low:
+            raise DataError(f"min_max: {self._message()}")
+        return volume.replace(array=(values - low) / (high - low))
+
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        low, high = tf.reduce_min(image), tf.reduce_max(image)
+        return (image - low) / checked(high - low, high > low, f"image: {self._message()}")
+
+    def _message(self) -> str:
+        return "all voxels have one value, so there is no range; check the image, or remove the case"
+
+
 class N4(Strict):
     """Even out the bias field of an MR coil (Tustison et al. 2010, SimpleITK); float32. Labels pass through.
 
