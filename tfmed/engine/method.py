@@ -64,7 +64,7 @@ class Method:
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
         self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
-        self._compiled: tuple[keras.Model | None, Any] = (None, None)
+        self._compiled: dict[str, tuple[keras.Model, Any]] = {}
 
     @classmethod
     def settings_class(cls) -> type[Settings]:
@@ -107,11 +107,16 @@ class Method:
         """All preprocessing steps, in order: those of the settings, then the method's own."""
         return self.settings.data.preprocess
 
-    def compiled(self, network: keras.Model, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, a function of tensors that uses a network, as a graph: traced again only for another network."""
-        if self._compiled[0] is not network:
-            self._compiled = (network, tf.function(call, autograph=False))
-        return self._compiled[1]
+    def compiled(
+        self, name: str, network: keras.Model, call: Callable[..., Any], takes: Sequence[tf.TensorSpec] | None = None
+    ) -> Callable[..., Any]:
+        """`call`, a function of tensors that uses a network, as a graph: of one name, it is traced again only for
+        another network (and, where `takes` does not say what it takes, for other shapes)."""
+        known, graph = self._compiled.get(name, (None, None))
+        if known is not network:
+            graph = tf.function(call, takes, autograph=False)
+            self._compiled[name] = network, graph
+        return graph
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order; a later one may use `self.models` of those before it, each with its best weights.

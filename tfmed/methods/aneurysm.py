@@ -255,12 +255,9 @@ class AneurysmMethod(LesionMethod):
 
     def patch_probabilities(self, image):
         """Class probabilities of patches `(n, *patch, channel)`, an array."""
-        network, known = self.network, self.__dict__.get("_of_patches", (None, None))
-        if known[0] is not network:
-            spec = tf.TensorSpec((None, *self.config.patch, image.shape[-1]), tf.float32)
-            known = (network, tf.function(super(LesionMethod, self).of_windows, [spec], autograph=False))
-            self._of_patches = known
-        return known[1](tf.constant(image, tf.float32)).numpy()
+        spec = tf.TensorSpec((None, *self.config.patch, image.shape[-1]), tf.float32)
+        found = self.compiled("patches", self.network, super(LesionMethod, self).of_windows, [spec])
+        return found(tf.constant(image, tf.float32)).numpy()
 
 
 def _key(case):

@@ -176,7 +176,8 @@ class InstanceMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
     def maps(self, image):
         """Both maps of a prepared image, float32 `(y, x)` -> `(y, x, 2)`."""
-        call = self.compiled(self.network, functools.partial(map_probabilities, self.network, self.multiples))
+        found = functools.partial(map_probabilities, self.network, self.multiples)
+        call = self.compiled("maps", self.network, found)
         return call(tf.constant(np.asarray(image, np.float32)[None, ..., None]))[0].numpy()
 
     @property
@@ -266,7 +267,9 @@ class InstanceMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         """Maps `(n, *patch, 2)` of patches `image` `(n, *patch, 1)` that are prepared already."""
         network = self.network
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *self.config.patch, 1), tf.float32, "image")])
+        takes = tf.TensorSpec((None, *self.config.patch, 1), tf.float32, "image")
+
+        @tf.function(input_signature=[takes], autograph=False)
         def maps(image):
             return {"maps": tf.sigmoid(tf.cast(network(image, training=False), tf.float32))}
 

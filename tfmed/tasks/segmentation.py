@@ -187,7 +187,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     @property
     def _window_fn(self):
-        return self.compiled(self.network, self.of_windows)
+        return self.compiled("windows", self.network, self.of_windows)
 
     def of_windows(self, windows):
         """Class probabilities of windows `(n, *window + 2 * margin, channel)`, tensors."""
