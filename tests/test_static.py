@@ -248,6 +248,28 @@ SPLIT = (  # where `part` is the training, validation or test part of a split, a
 LAMBDAS = ("tfmed.data.splits",)  # elsewhere a lambda's `part` was a micro-batch
 
 
+def with_autograph(tree):
+    """Lines of `tf.function`s that are made with autograph, called or as decorators."""
+    for node in ast.walk(tree):
+        bare = [one for one in getattr(node, "decorator_list", ()) if dotted(one) == "tf.function"]
+        yield from (one.lineno for one in bare)
+        if isinstance(node, ast.Call) and dotted(node.func) == "tf.function":
+            given = {word.arg: word.value for word in node.keywords}.get("autograph")
+            if not (isinstance(given, ast.Constant) and given.value is False):
+                yield node.lineno
+
+
+def test_graphs_are_made_without_autograph():
+    """Which takes half of the time of an export, and hides what a step does."""
+    assert {name: found for name, tree in SOURCE if (found := list(with_autograph(tree)))} == {}
+
+
+@pytest.mark.parametrize("code", ["@tf.function\ndef f(): pass", "f = tf.function(g)", "tf.function(g, autograph=True)",
+                                  "@tf.function(jit_compile=True)\ndef f(): pass"])  # fmt: skip
+def test_the_search_finds_autograph(code):
+    assert list(with_autograph(ast.parse(code)))
+
+
 def named_part(name, tree):
     """Line and identifier of each `part` in a module that must not have one, and of each argument of a lambda."""
     word = re.compile(r"(?:^|_)parts?(?:_|$)", re.IGNORECASE)

@@ -132,6 +132,7 @@ def test_windows_are_those_of_a_padded_map(seed, size):
 
 def test_windows_of_the_study_have_4096_values():
     assert matching.windows(np.zeros((333, 333, 16), np.float32), [[0, 0], [332, 332]]).shape == (2, 4096)
+    assert matching.windows(np.zeros((333, 333, 16), np.float32), np.zeros((0, 2))).shape == (0, 4096)
 
 
 def test_feature_costs_have_median_one_and_come_in_blocks(monkeypatch):

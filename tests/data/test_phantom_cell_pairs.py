@@ -123,6 +123,15 @@ def test_source():
         sources.open("phantom_cell_pairs", pairs=0)
 
 
+def test_clean_pairs_train_and_labelled_noisy_ones_test():
+    cases = sources.open("phantom_cell_pairs", pairs=4, shape=[48, 40], noisy=0.5, unlabelled=1, clean=2)
+    by_pair = {case.meta["seed"]: case for case in cases}
+    assert [case.meta.get("part") for case in by_pair.values()] == ["train", "train", "test", None]
+    assert ["noisy=0.0&" in case.images["cells"] for case in by_pair.values()] == [True, True, False, False]
+    with pytest.raises(DataError, match="clean must be an integer from 0 to 3"):
+        sources.open("phantom_cell_pairs", pairs=4, unlabelled=1, clean=4)
+
+
 @pytest.mark.parametrize("options, said", [
     ({"seed": -1}, "seed must be"), ({"shape": (8, 64)}, "shape is y,x"), ({"shape": (64, 64, 64)}, "shape is y,x"),
     ({"visit": 3}, "visit must be 1 or 2"), ({"spacing": 5}, "spacing must be"), ({"noisy": 2}, "noisy must be"),

@@ -17,7 +17,9 @@ from tfmed.data.preprocess import (
     CropForeground,
     Equalize,
     Hounsfield,
+    MinMax,
     Orient,
+    PercentileWindow,
     Resample,
     RobustScale,
     Window,
@@ -221,6 +223,22 @@ def test_robust_scale_has_median_0_and_quartiles_1_apart():
         RobustScale().graph(tf.constant(flat.array))
 
 
+def test_percentile_window_maps_two_percentiles():
+    volume = image()
+    found = PercentileWindow(percentiles=(1, 99), range=(-1, 3)).apply(volume).array
+    low, high = np.percentile(volume.array, (1, 99))
+    expected = -1 + 4 * np.clip((volume.array - low) / (high - low), 0, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    graph = PercentileWindow(percentiles=(1, 99), range=(-1, 3)).graph(tf.constant(volume.array))
+    np.testing.assert_allclose(graph, found, atol=1e-5)
+    flat = volume.replace(array=np.full(volume.shape, 3, "f4"))
+    with pytest.raises(DataError, match="widen percentiles"):
+        PercentileWindow().apply(flat)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="widen percentiles"):
+        PercentileWindow().graph(tf.constant(flat.array))
+
+
 @pytest.mark.parametrize("nonzero", [False, True])
 @pytest.mark.parametrize("value", [0, 7, 1000.3])
 def test_zscore_of_a_constant_is_zero(nonzero, value):
@@ -391,3 +409,18 @@ def test_an_axis_without_a_voxel_size_stays():
     assert found.shape == (5, 16, 3) and found.spacing == pytest.approx((7.0, 1.0, 1.0))
     same = Resample(spacing_mm=(None, None, None)).apply(volume)
     np.testing.assert_array_equal(same.array, volume.array.astype(np.float32))
+
+
+# --- min_max ----------------------------------------------------------------------------------------------------------
+
+
+def test_min_max_maps_the_range_to_0_and_1():
+    volume = image(dtype="int16")
+    found = MinMax().apply(volume)
+    wanted = (volume.array - volume.array.min()) / np.ptp(volume.array.astype("float64"))
+    np.testing.assert_allclose(found.array, wanted, atol=1e-6)
+    assert found.array.dtype == np.float32 and (found.array.min(), found.array.max()) == (0, 1)
+    np.testing.assert_array_equal(MinMax().graph(tf.constant(volume.array, tf.float32)), found.array)
+    assert MinMax().apply(volume, is_label=True) is volume
+    with pytest.raises(DataError, match="min_max: all voxels have one value"):
+        MinMax().apply(volume.replace(array=np.full((2, 2, 2), 4)))

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tfmed.data.phantoms.shapes import rotation
-from tfmed.data.spheres import Sphere, check_within, contains, draw, from_clicks, from_voxel_clicks
+from tfmed.data.spheres import (
+    Sphere,
+    check_within,
+    contains,
+    draw,
+    from_clicks,
+    from_mask,
+    from_voxel_clicks,
+    read_clicks,
+    to_mm,
+)
 from tfmed.errors import DataError
 
 pytestmark = pytest.mark.current
@@ -118,3 +128,42 @@ def test_centres_outside_are_refused():
     check_within([Sphere((0.2, 1.0, 1.0), 50.0)], (3, 3, 3), np.eye(4), "x")  # over the border
     with pytest.raises(DataError, match=r"^exam 3: a lesion lies at voxel 1\.0, 1\.0, 4\.0 \(z, y, x\), outside"):
         check_within([Sphere((4.0, 1.0, 1.0), 1.0)], (3, 3, 3), np.eye(4), "exam 3")
+
+
+# --- masks and tables -------------------------------------------------------------------------------------------------
+
+
+def test_a_drawn_sphere_is_found_again():
+    affine = np.array([[0.0, 0.5, 0, 3.0], [-0.4, 0, 0, 7.0], [0, 0, 0.6, -5.0], [0, 0, 0, 1]])
+    inside = [Sphere(tuple(to_mm((14.2, 15.7, 22.1), affine)), 3.0), Sphere(tuple(to_mm((32, 36, 30), affine)), 2.2)]
+    found = from_mask(draw(inside, (44, 48, 52), affine) > 0, affine)
+    for one, other in zip(found, inside, strict=True):
+        np.testing.assert_allclose(one.centre_mm, other.centre_mm, atol=0.1)
+        assert one.radius_mm == pytest.approx(other.radius_mm, rel=0.03)
+    assert from_mask(np.zeros((3, 3, 3)), affine) == []
+
+
+CLICKS = "case,neck_x,neck_y,neck_z,dome_x,dome_y,dome_z,reader\n"
+
+
+def test_a_table_of_clicks(tmp_path):
+    path = tmp_path / "clicks.csv"
+    path.write_text(f"# in mm\n{CLICKS}a,0,0,0,0,0,4,x\nb,1,2,3,4,2,3,y\na,9,9,9,9,9.5,9,x\n", encoding="utf-8")
+    found = read_clicks(path)
+    assert found == {"a": [Sphere((0, 0, 2), 2.0), Sphere((9, 9.25, 9), 0.25)], "b": [Sphere((2.5, 2, 3), 1.5)]}
+
+
+@pytest.mark.parametrize("text, said", [
+    (f"{CLICKS}a,1,1,1,1,1,1,x\n", r"clicks.csv:2: both clicks lie at 1.0, 1.0, 1.0 mm"),
+    (f"{CLICKS}a,1,1,one,1,1,1,x\n", r"clicks.csv:2: a coordinate is no number"),
+    (f"{CLICKS}a,1,1\n", r"clicks.csv:2: a coordinate is no number"),
+    (f"{CLICKS}a,1,1,nan,1,1,1,x\n", r"clicks.csv:2: a click is three numbers"),
+    ("case,x,y,z\na,1,2,3\n", r"has no column neck_x; its first line must name case, neck_x"),
+])  # fmt: skip
+def test_tables_that_are_none(tmp_path, text, said):
+    path = tmp_path / "clicks.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        read_clicks(path)
+    with pytest.raises(DataError, match="nowhere"):
+        read_clicks(tmp_path / "nowhere.csv")

@@ -157,6 +157,20 @@ def test_a_patient_of_whom_one_case_has_no_label_is_not_held_out():
         split(everything, SplitConfig(), 0, labelled=True)
 
 
+def test_patients_of_whom_some_cases_have_labels():
+    """They are drawn, and lend the labels that they have; those without any only train."""
+    everything = labelled([2] * 6)
+    everything = [dataclasses.replace(c, label=None) if c.id.endswith("-1") or c.group == everything[-1].group else c
+                  for c in everything]  # fmt: skip
+    for seed in range(6):
+        parts = split(everything, SplitConfig(validation=0.4, test=0.2), seed, labelled="some")
+        assert everything[-1] in parts["train"] and parts["validation"] and parts["test"]
+    chosen = few_labels(everything, 0.5, 0, some=True)
+    assert len(chosen) == 3 and all(case.label for case in chosen)
+    with pytest.raises(DataError, match=r"no patient has a label map; check data\.root"):
+        split(cases([2] * 3), SplitConfig(), 0, labelled="some")
+
+
 # --- a data set's own parts -------------------------------------------------------------------------------------------
 
 
@@ -247,3 +261,18 @@ def test_balanced_folds_differ_less_than_drawn_ones():
 def test_folds_that_cannot_be_balanced(folds, sizes, said):
     with pytest.raises(DataError, match=said):
         balanced_folds(cases([1, 1]), sizes, folds)
+
+
+@pytest.mark.parametrize("fold", range(3))
+def test_balanced_folds_are_a_setting(fold):
+    everything = cases([1, 2, 1, 1, 3, 1, 1, 1, 2])
+    sizes = {case.group: float(len(case.group) + int(case.group[-1]) ** 2) for case in everything}
+    config = SplitConfig(folds=3, fold=fold, balanced=True, validation=0.2)
+    parts = split(everything, config, seed=fold, sizes=lambda found: sizes)
+    wanted = balanced_folds(everything, sizes, 3)[fold]
+    assert parts["test"] == wanted and groups(parts["validation"]).isdisjoint(groups(wanted))
+    assert len(groups(parts["validation"])) == 1
+    drawn = split(everything, SplitConfig(folds=3, fold=fold, validation=0.2), seed=fold)
+    assert groups(drawn["test"]) != groups(wanted) or fold
+    with pytest.raises(DataError, match="knows no sizes"):
+        split(everything, config, seed=0)

@@ -83,7 +83,7 @@ class TestHarness(MethodHarness):
 
     @pytest.mark.one_stack
     def test_a_run_and_its_savedmodel_predict_the_same_files(self, run, tmp_path):
-        from tfmed.tasks.exported import _finder  # what opens a SavedModel of this task
+        from tfmed.tasks.exported import _points  # what opens a SavedModel of this task
 
         method = run.restored()
         frame = method.cases["test"][0]
@@ -93,7 +93,7 @@ class TestHarness(MethodHarness):
         Image.fromarray(array).save(path)
         module = method.export_module()
         note = json.loads(json.dumps(module.note, indent=1))  # as it is written beside the model
-        opened = _finder(note)(tmp_path, (), module.signatures())
+        opened = _points(note)(tmp_path, (), module.signatures())
         files = {}
         for name, predictor in (("run", method), ("saved", opened)):
             outputs = ["points", "picture", "heatmap"]

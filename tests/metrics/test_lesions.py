@@ -284,3 +284,48 @@ def test_merging_components_are_no_fault():
 def test_bad_input(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+# --- scores of components, several cases ------------------------------------------------------------------------------
+
+
+def test_the_greatest_value_of_each_component_is_scipys():
+    rng = np.random.default_rng(4)
+    mask, values = blobs(rng, (14, 16, 12), 0.1), rng.random((14, 16, 12))
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    found = lesions.greatest(mask, values)
+    np.testing.assert_array_equal(found, ndimage.maximum(values, labels, range(1, count + 1)))
+    np.testing.assert_allclose(centres(mask), ndimage.center_of_mass(mask, labels, range(1, count + 1)))
+    assert len(lesions.greatest(np.zeros((2, 2)), np.ones((2, 2)))) == 0
+
+
+def test_curves_of_single_cases_join_to_that_of_all():
+    rng = np.random.default_rng(5)
+    maps = [ndimage.gaussian_filter(rng.random((12, 14, 10)), 1) for _ in range(4)]
+    references = [blobs(rng, (12, 14, 10), share) for share in (0.05, 0.0, 0.1, 0.03)]
+    thresholds = np.quantile(maps, [0.5, 0.8, 0.9, 0.97])
+    whole = froc_of_maps(maps, references, thresholds)
+    one = lesions.joined([froc_of_maps([m], [r], thresholds) for m, r in zip(maps, references, strict=True)])
+    np.testing.assert_allclose(one.sensitivity, whole.sensitivity)
+    np.testing.assert_allclose(one.false_positives, whole.false_positives)
+    healthy = lesions.joined([froc_of_maps(maps[:1], references[1:2], thresholds)])
+    assert np.isnan(healthy.sensitivity).all() and healthy.false_positives.max() > 0
+    with pytest.raises(ValueError, match="thresholds"):
+        lesions.joined([whole, froc_of_maps(maps, references, thresholds[:2])])
+
+
+def test_two_hits_of_one_lesion_and_one_beside_it():
+    """1 true positive and no false one; a component whose centre lies outside is a false positive, and a miss."""
+    truth = np.zeros((3, 3, 12), bool)
+    truth[:, :, 2:8] = True
+    twice = np.zeros_like(truth)
+    twice[1, 1, [3, 6]] = True
+    assert (match(twice, truth).tp, match(twice, truth).fp, match(twice, truth).fn) == (1, 0, 0)
+    beside = np.zeros_like(truth)
+    beside[1, 1, 7:12] = True
+    assert (match(beside, truth).tp, match(beside, truth).fp, match(beside, truth).fn) == (0, 1, 1)
+
+
+def test_the_middle_of_equally_good_thresholds():
+    curve = Froc(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([0.0, 1.0, 1.0, 1.0, 1.0]), np.array([0, 0, 0, 0, 2.0]))
+    assert curve.best() == 1 and curve.middle() == 2

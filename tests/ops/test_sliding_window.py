@@ -431,3 +431,67 @@ def test_outputs_that_do_not_fit_are_named():
         window_graph(lambda w: w, 4, finish=lambda planes: planes[:, 0])(volume)
     with pytest.raises(ValueError, match="channels"):
         tf.function(window_graph(lambda w: w, 4)).get_concrete_function(tf.TensorSpec((4, 4, 4, None)))
+
+
+# --- tiles: the middles of overlapping patches, side by side ----------------------------------------------------------
+
+
+def middle(patches, margin=2):
+    """What is left of the answer for a patch."""
+    return patches[:, margin:-margin, margin:-margin, margin:-margin]
+
+
+def mean_of_27(patches):
+    """A network that sees a voxel to each side: the middle of its answer is right."""
+    patches = tf.convert_to_tensor(patches)
+    return middle(tf.nn.conv3d(patches, tf.ones((3, 3, 3, 1, 1)) / 27, [1] * 5, "SAME"))
+
+
+TILES = {"window": (4, 4, 4), "overlap": 0, "blend": "tiles", "margin": 2, "pad": 0.0}
+
+
+@settings(max_examples=80, deadline=None)
+@given(size=st.integers(1, 80), window=st.integers(1, 40))
+def test_tiles_cover_each_voxel_once(size, window):
+    axis = _lattice(2, window, 0, "tiles", 1, "edge", (), 1).axis(0, size)
+    total = np.zeros(size, int)
+    for k in range(len(axis.starts)):
+        total[axis.box(k)] += 1
+        assert (axis.share(k) == 1).all() and axis.starts[k] == k * window
+    assert (total == 1).all() and axis.final(len(axis.starts) - 1) == size
+
+
+TILED = [(4, 8, 4, 1), (9, 5, 11, 1), (3, 2, 1, 1), (1, 13, 6, 1)]
+
+
+def test_tiles_of_an_identity_give_the_volume_back():
+    """Bit for bit: nothing is blended."""
+    for shape in TILED:
+        volume = picture(shape)
+        for batch in (1, 3):
+            np.testing.assert_array_equal(sliding_window(middle, volume, **TILES, batch=batch), volume)
+        np.testing.assert_array_equal(sliding_window(middle, volume, **TILES, finish=lambda planes: planes), volume)
+
+
+@pytest.mark.parametrize("batch, finish", [(1, None), (3, lambda planes: tf.cast(255 * planes, tf.uint8))])
+def test_tiles_of_an_identity_in_a_graph(batch, finish):
+    spec = tf.TensorSpec((None, None, None, 1))
+    run = tf.function(window_graph(middle, **TILES, batch=batch, finish=finish), [spec], autograph=False)
+    for shape in TILED:
+        volume = picture(shape)
+        np.testing.assert_array_equal(run(volume), volume if finish is None else finish(volume))
+
+
+def test_tiles_do_not_show_where_a_volume_begins():
+    """As the network over all of the volume at once, with zeros around it, wherever tiles lie."""
+    volume = picture((11, 14, 9, 1))
+    whole = tf.nn.conv3d(volume[None], tf.ones((3, 3, 3, 1, 1)) / 27, [1] * 5, "SAME")[0]
+    np.testing.assert_allclose(sliding_window(mean_of_27, volume, **TILES), whole, atol=1e-6)
+    for start in range(1, 4):
+        found = sliding_window(mean_of_27, volume[start:, start:], **TILES)
+        np.testing.assert_allclose(found[1:, 1:], whole[start + 1 :, start + 1 :], atol=1e-6)
+
+
+def test_tiles_that_overlap_are_refused():
+    with pytest.raises(ValueError, match="tiles do not overlap"):
+        sliding_window(middle, picture((4, 4, 4, 1)), (4, 4, 4), 0.25, "tiles")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import interpolate, ndimage
+from scipy import ndimage
 
 from tfmed.metrics.segmentation import as_mask
 from tfmed.ops import elastic
@@ -67,8 +67,7 @@ def displacement(
 @functools.lru_cache(maxsize=64)
 def _node_weights(size: int, nodes: int) -> np.ndarray:
     """Weights `(size, nodes)` of a natural cubic spline through nodes that lie evenly between the borders."""
-    spline = interpolate.CubicSpline(np.linspace(0, 1, nodes), np.eye(nodes), bc_type="natural")
-    return spline(np.linspace(0, 1, size)).astype(np.float32)
+    return elastic.natural_spline_weights(np.linspace(0, 1, size), nodes)
 
 
 def warp(mask: np.ndarray, sigma: float, draw: np.random.Generator, control: str = "bspline_coeff") -> np.ndarray:

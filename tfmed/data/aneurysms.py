@@ -9,6 +9,12 @@ from tfmed.data.spheres import Sphere, to_mm
 from tfmed.errors import DataError
 
 
+def tells_aneurysms(case: Case) -> bool:
+    """Whether a case's source tells its aneurysms, so that `aneurysms_of` gives them."""
+    address = case.images.get("tof")
+    return "aneurysms" in case.meta or (phantoms.is_address(address) and phantoms.parse(address)[0] == "tof_mra")
+
+
 def aneurysms_of(case: Case, affine: np.ndarray) -> list[Sphere]:
     """The aneurysms of a case as spheres, empty for a healthy one; treated ones are none of them.
 

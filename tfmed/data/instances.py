@@ -5,6 +5,9 @@ An instance map holds 0 for the background and one whole number above 0 for each
 one pixel where two of them touch. Plain numpy, scipy and scikit-image; images of two or three axes.
 """
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
@@ -123,6 +126,38 @@ def maps_of(labels: ArrayLike, radius: float = 3.0) -> tuple[np.ndarray, np.ndar
     if not (np.isfinite(radius) and radius > 0):
         raise ValueError(f"the radius of a disc is a number of pixels above 0, not {radius}")
     return _parted(_discs(labels, radius)), _parted(labels)
+
+
+def packed(labels: ArrayLike) -> list[list[int]]:
+    """An instance map as plain whole numbers, for JSON: its shape, and runs of equal values as (length, value, ...).
+
+    Example:
+        >>> packed([[0, 0, 3], [3, 3, 3]])
+        [[2, 3], [2, 0, 4, 3]]
+    """
+    labels = as_instances(labels)
+    flat = labels.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] + 1)) if flat.size else np.zeros(0, np.intp)
+    lengths = np.diff(starts, append=flat.size)
+    return [list(labels.shape), np.stack([lengths, flat[starts]], axis=1).ravel().tolist()]
+
+
+def unpacked(value: Any) -> np.ndarray:
+    """The instance map of `packed`, int32.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        shape, runs = value
+        pairs = np.asarray(runs, np.int64).reshape(-1, 2)
+        whole = math.prod(shape)
+        fits = len(shape) in (2, 3) and (pairs >= 0).all() and pairs[:, 0].sum() == whole and min(shape) >= 0
+        if not fits or pairs[:, 1].max(initial=0) >= 2**31:
+            raise ValueError
+        return np.repeat(pairs[:, 1], pairs[:, 0]).reshape(shape).astype(np.int32)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("this is no instance map in runs of equal values") from None
 
 
 def as_instances(labels: ArrayLike) -> np.ndarray:

@@ -191,7 +191,7 @@ def windows(features: ArrayLike, centres: ArrayLike, size: int = WINDOW) -> np.n
                          f"not {features.shape} and {points.shape}")  # fmt: skip
     starts = np.rint(points).astype(np.int64) - size // 2
     rows, columns = (_reflected(starts[:, k, None] + np.arange(size), features.shape[k]) for k in (0, 1))
-    return features[rows[:, :, None], columns[:, None, :]].reshape(len(points), -1)
+    return features[rows[:, :, None], columns[:, None, :]].reshape(len(points), size * size * features.shape[2])
 
 
 def feature_costs(first: ArrayLike, second: ArrayLike, found: np.ndarray) -> np.ndarray:

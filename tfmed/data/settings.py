@@ -18,6 +18,7 @@ class SplitConfig(Strict):
     given: bool = False  # use the parts that the source names; those that it does not name are drawn
     folds: int | None = pydantic.Field(None, ge=2)  # cross-validation: `fold` is tested, `test` does not count
     fold: pydantic.NonNegativeInt = 0  # which one, from 0
+    balanced: bool = False  # folds alike in the size of their patients' lesions; of methods that know lesions
     seed: int | None = pydantic.Field(None, ge=0)  # null: the run's; set it to train several runs on one split
 
     @pydantic.model_validator(mode="after")
@@ -26,6 +27,8 @@ class SplitConfig(Strict):
             raise ValueError("validation + test must leave a share for training")
         if self.folds and self.given:
             raise ValueError("choose one of folds and given")
+        if self.balanced and not self.folds:
+            raise ValueError("balanced: is for folds; set folds, or leave it out")
         if self.folds and self.fold >= self.folds:
             raise ValueError(f"fold: {self.fold} is none of 0 .. {self.folds - 1}")
         return self

@@ -11,8 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tfmed.errors import DataError
+from tfmed.files import PathLike
+from tfmed.io.errors import ImageIntegrityError
+from tfmed.io.tables import read_rows
+from tfmed.metrics import lesions
 
 _SAME_MM = 1e-3  # clicks as near as that are one
+_CLICKS = ("case", "neck_x", "neck_y", "neck_z", "dome_x", "dome_y", "dome_z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,43 @@ def check_within(spheres: Iterable[Sphere], shape: Sequence[int], affine: np.nda
                 f"{what}: a lesion lies at voxel {_text(centre)} (z, y, x), outside of the image of {tuple(shape)} "
                 "voxels; give RAS millimetres (x, y, z) of this very image"
             )
+
+
+def from_mask(mask: np.ndarray, affine: np.ndarray) -> list[Sphere]:
+    """A sphere for each component (26 neighbours) of a mask `(z, y, x)`: its centre of mass and its volume.
+
+    Args:
+        affine: of the mask, voxels (x, y, z, 1) to mm in RAS.
+    """
+    spacing = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
+    places = zip(lesions.centres(mask), lesions.equivalent_diameters(mask, spacing), strict=True)
+    return [Sphere(tuple(float(v) for v in to_mm(at, affine)), float(size) / 2) for at, size in places]
+
+
+def read_clicks(path: PathLike) -> dict[str, list[Sphere]]:
+    """{case: its lesions} of a table of clicks, a line per lesion.
+
+    Columns `case`, `neck_x`, `neck_y`, `neck_z`, `dome_x`, `dome_y`, `dome_z`, in mm (RAS), as `from_clicks` takes
+    them; further columns are left alone.
+
+    Raises:
+        DataError: the table cannot be read, has other columns, or a line (it is named) tells no sphere.
+    """
+    try:
+        columns, rows = read_rows(path)
+    except ImageIntegrityError as error:
+        raise DataError(str(error)) from None
+    if missing := [name for name in _CLICKS if name not in columns]:
+        raise DataError(f"{path}: has no column {missing[0]}; its first line must name {', '.join(_CLICKS)}")
+    found: dict[str, list[Sphere]] = {}
+    for number, cells in rows:
+        where, row = f"{path}:{number}", dict(zip(columns, cells, strict=False))
+        try:
+            point = [float(row[name]) for name in _CLICKS[1:]]
+        except (KeyError, ValueError):
+            raise DataError(f"{where}: a coordinate is no number; give six in mm") from None
+        found.setdefault(row["case"], []).append(from_clicks(point[:3], point[3:], where))
+    return found
 
 
 # --- to voxels --------------------------------------------------------------------------------------------------------

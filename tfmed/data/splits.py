@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from tfmed.data.case import Case
 from tfmed.data.sampling import Stream
@@ -40,35 +41,57 @@ class Parts(dict[str, list[Case]]):
         return Parts({part: change(cases) for part, cases in self.items()}, self.__getitem__)
 
 
-def split(cases: Sequence[Case], config: SplitConfig, seed: int, labelled: bool = False) -> dict[str, list[Case]]:
+Labelled = bool | Literal["some"]
+Sizes = Callable[[Sequence[Case]], Mapping[str, float]]
+
+
+def split(
+    cases: Sequence[Case], config: SplitConfig, seed: int, labelled: Labelled = False, sizes: Sizes | None = None
+) -> dict[str, list[Case]]:
     """Split cases into {"train", "validation", "test"} as the settings say.
 
     Args:
         cases: list of Case.
         config: a SplitConfig.
         seed: integer, used where the config has none.
-        labelled: only patients with a label map are drawn for validation and test; those without all train.
+        labelled: only patients with a label map in every case are drawn for validation and test, all others train;
+            "some": likewise, those with a label map in any case.
+        sizes: cases -> {group: its size}, by which balanced folds are alike; None: there are no sizes.
 
     Raises:
-        DataError: too few groups, none with labels, or the data set does not name its parts.
+        DataError: too few groups, none with labels, no sizes, or the data set does not name its parts.
     """
     seed = seed if config.seed is None else config.seed
-    unlabelled = {case.group for case in cases if case.label is None and labelled}
+    unlabelled = _without_labels(cases, labelled == "some") if labelled else set()
     drawn = [case for case in cases if case.group not in unlabelled]
     if labelled and not drawn:
-        raise DataError("no patient has a label map in every case; check data.root and data.options")
+        every = "" if labelled == "some" else " in every case"
+        raise DataError(f"no patient has a label map{every}; check data.root and data.options")
     if config.given:
         parts = _given(cases, drawn, config, seed)
     elif config.folds:
-        parts = by_fold(drawn, config.folds, config.fold, config.validation, seed)
+        if config.balanced and sizes is None:
+            raise DataError("data.split.balanced: this method knows no sizes to balance folds by; set it to false")
+        known = sizes(drawn) if config.balanced and sizes is not None else None
+        parts = by_fold(drawn, config.folds, config.fold, config.validation, seed, known)
     else:
         parts = by_group(drawn, config.validation, config.test, seed)
     held = {case.group for name in ("validation", "test") for case in parts[name]}
     return parts | {"train": [case for case in cases if case.group not in held]}
 
 
+def _without_labels(cases: Sequence[Case], some: bool) -> set[str]:
+    """The groups of which a case has no label map; `some`: of which none has one."""
+    without = {case.group for case in cases if case.label is None}
+    return without - {case.group for case in cases if case.label is not None} if some else without
+
+
 def split_each(
-    kinds: Mapping[str, Sequence[Case]], config: SplitConfig, seed: int, labelled: bool = False
+    kinds: Mapping[str, Sequence[Case]],
+    config: SplitConfig,
+    seed: int,
+    labelled: Labelled = False,
+    sizes: Sizes | None = None,
 ) -> dict[str, dict[str, list[Case]]]:
     """Split the cases of each kind alike: {kind: list of Case} -> {kind: {part: list of Case}}.
 
@@ -78,7 +101,7 @@ def split_each(
     found = {}
     for name, cases in kinds.items():
         try:
-            found[name] = split(cases, config, seed, labelled)
+            found[name] = split(cases, config, seed, labelled, sizes)
         except DataError as error:
             raise DataError(f"{name}: {error}") if len(kinds) > 1 else error from None
     return found
@@ -126,12 +149,20 @@ def by_group(cases: Sequence[Case], validation: float, test: float, seed: int) -
     return _parts(cases, validation=order[:cut], test=order[cut : cut + counts["test"]])
 
 
-def by_fold(cases: Sequence[Case], folds: int, fold: int, validation: float, seed: int) -> dict[str, list[Case]]:
+def by_fold(
+    cases: Sequence[Case],
+    folds: int,
+    fold: int,
+    validation: float,
+    seed: int,
+    sizes: Mapping[str, float] | None = None,
+) -> dict[str, list[Case]]:
     """Cross-validation: the groups of one of `folds` equal parts are the test cases, a share of the others validates.
 
     Args:
         fold: 0 .. folds - 1; over all folds every group is tested once.
         validation: share of the other groups, at least one group if it is not 0.
+        sizes: {group: its size}: folds are those of `balanced_folds`; None: drawn.
 
     Raises:
         DataError: fewer groups than folds, or none left to train on.
@@ -140,6 +171,8 @@ def by_fold(cases: Sequence[Case], folds: int, fold: int, validation: float, see
     if folds > len(order):
         raise DataError(f"{len(order)} patient group(s) cannot make {folds} folds; set data.split.folds lower")
     test = order[fold::folds]
+    if sizes is not None:
+        test = sorted({case.group for case in balanced_folds(cases, sizes, folds)[fold]})
     rest = [group for group in order if group not in set(test)]
     cut = max(1, round(validation * len(rest))) if validation else 0
     if cut >= len(rest):
@@ -179,19 +212,20 @@ def balanced_folds(cases: Sequence[Case], sizes: Mapping[str, float], folds: int
     return [[case for case in cases if fold_of[case.group] == fold] for fold in range(folds)]
 
 
-def few_labels(cases: Sequence[Case], share: float, seed: int) -> list[Case]:
+def few_labels(cases: Sequence[Case], share: float, seed: int, some: bool = False) -> list[Case]:
     """The cases whose labels may be used: those of ceil(share * patients) patients, the first of a seeded shuffle.
 
     Args:
         cases: list of Case; only groups with a label map in every case count.
         share: in (0, 1]; a smaller share's patients are among those of a larger one.
         seed: integer.
+        some: groups with a label map in any case count, with the cases that have one.
 
     Raises:
         DataError: no case has a label map.
     """
-    unlabelled = {case.group for case in cases if case.label is None}
-    found = [case for case in cases if case.group not in unlabelled]
+    unlabelled = _without_labels(cases, some)
+    found = [case for case in cases if case.group not in unlabelled and case.label is not None]
     if not found:
         raise DataError("no training case has a label map; check data.root and data.options")
     order = _shuffled_groups(found, seed)

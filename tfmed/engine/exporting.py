@@ -39,7 +39,8 @@ class ExportModule(tf.Module):
         super().__init__()
         variables = [variable for one in used for variable in getattr(one, "variables", [one])]
         self.held = list({id(v): v for v in map(compat.tensor_variable, variables)}.values())
-        self.calls = {name: tf.function(call, input_signature=specs) for name, (call, specs) in calls.items()}
+        # Without autograph, which costs half of the time: what depends on values goes through `tf.cond`, not `if`.
+        self.calls = {name: tf.function(call, specs, autograph=False) for name, (call, specs) in calls.items()}
         for name, call in self.calls.items():
             setattr(self, name, call)  # under its own name where a SavedModel is loaded in Python
         self.note = note

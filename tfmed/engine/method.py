@@ -64,7 +64,7 @@ class Method:
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
         self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
-        self._compiled: tuple[keras.Model | None, Any] = (None, None)
+        self._compiled: dict[str, tuple[keras.Model, Any]] = {}
 
     @classmethod
     def settings_class(cls) -> type[Settings]:
@@ -107,11 +107,16 @@ class Method:
         """All preprocessing steps, in order: those of the settings, then the method's own."""
         return self.settings.data.preprocess
 
-    def compiled(self, network: keras.Model, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, a function of tensors that uses a network, as a graph: traced again only for another network."""
-        if self._compiled[0] is not network:
-            self._compiled = (network, tf.function(call, autograph=False))
-        return self._compiled[1]
+    def compiled(
+        self, name: str, network: keras.Model, call: Callable[..., Any], takes: Sequence[tf.TensorSpec] | None = None
+    ) -> Callable[..., Any]:
+        """`call`, a function of tensors that uses a network, as a graph: of one name, it is traced again only for
+        another network (and, where `takes` does not say what it takes, for other shapes)."""
+        known, graph = self._compiled.get(name, (None, None))
+        if known is not network:
+            graph = tf.function(call, takes, autograph=False)
+            self._compiled[name] = network, graph
+        return graph
 
     def stages(self) -> Iterator[Stage]:
         """The stages in order; a later one may use `self.models` of those before it, each with its best weights.
@@ -185,7 +190,7 @@ class Method:
         """A Case of the source as this method takes it."""
         return case
 
-    def split(self, kinds: Mapping[str, list[Case]], labelled: bool = False) -> dict[str, splits.Parts]:
+    def split(self, kinds: Mapping[str, list[Case]], labelled: splits.Labelled = False) -> dict[str, splits.Parts]:
         """{kind: `Parts`} of {kind: list of Case}: each kind split alike; in a run's method as when the run was made.
 
         Raises:
@@ -195,9 +200,14 @@ class Method:
         if self.split_record:
             return {kind: self.split_record.parts(kind, cases, data.root, self.cache.content)
                     for kind, cases in kinds.items()}  # fmt: skip
-        drawn = splits.split_each(kinds, data.split, self.settings.seed, labelled)
+        drawn = splits.split_each(kinds, data.split, self.settings.seed, labelled, self.sizes)
         self.drawn_split = self.drawn_split | drawn
         return {kind: splits.Parts(parts) for kind, parts in drawn.items()}
+
+    @property
+    def sizes(self) -> Callable[[Sequence[Case]], Mapping[str, float]] | None:
+        """Function of cases -> {patient: size}, by which `data.split.balanced` makes folds; None: nothing is known."""
+        return None
 
     def all_train(self, kind: str, cases: list[Case], root: str | None) -> splits.Parts:
         """The `Parts` of cases beside those of the `data` section, all of which train; in a run's method those of then.

@@ -181,12 +181,12 @@ class ImageGAN(AdversarialModel):
         wrong = tf.reduce_mean(class_loss(classes, batch["label"]))
         return value + wrong, {"generator_loss": value, "generator_class": wrong}
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def decode(self, latent):
         """Images `(n, size, size, 1)` in [-1, 1] of latents `(n, latent)`, in inference mode."""
         return (self.average_generator or self.generator)(latent, training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)] * 3 + [tf.TensorSpec((), tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)] * 3 + [tf.TensorSpec((), tf.int32)], autograph=False)
     def images_of(self, seed, first, count, label):
         """Images number first .. first + count - 1 of a seed, `(count, size, size)` in [-1, 1], of one class."""
         noise = draws.normals((self.config.noise_size,), seed, first + tf.range(count))

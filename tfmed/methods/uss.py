@@ -295,16 +295,14 @@ class USSMethod(SegmentationMethod):
     def uncertainty(self, image):
         """(predictive entropy in nats (Eq. 1), organ) `(z, y, x)` float32 and bool, of a prepared image."""
         config = self.config.model_copy(update={"mc_passes": self.config.query_passes})
-        if getattr(self, "_passes_of", None) is not self.network:
-            self._passes_of = self.network
-            self._passes = tf.function(functools.partial(window_probabilities, self.network, config), autograph=False)
+        passes = self.compiled("passes", self.network, functools.partial(window_probabilities, self.network, config))
 
         def finish(planes):
             organ = (planes.argmax(-1) != 0).astype(np.float32)
             return np.stack([predictive_entropy(planes, base=math.e), organ], -1)
 
         with dropout.from_the_start(self.network):
-            found = sliding_window(self._passes, image, finish=finish, **self._windows())
+            found = sliding_window(passes, image, finish=finish, **self._windows())
         return found[..., 0], found[..., 1] > 0
 
     def budget(self):

@@ -1,4 +1,4 @@
-"""How two measurements of the same cases agree."""
+"""How two measurements of the same cases, or two sets of labels, agree."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,3 +24,23 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> tuple[float, float, flo
         raise ValueError("some values are NaN or infinite")
     spread = 1.96 * gaps.std(ddof=1) if len(gaps) > 1 else np.nan
     return float(gaps.mean()), float(gaps.mean() - spread), float(gaps.mean() + spread)
+
+
+def cohen_kappa(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike) -> np.ndarray:
+    """Cohen's kappa of two sets of yes-or-no labels, (po - pe) / (1 - pe), float64: agreement beyond chance (Cohen
+    1960).
+
+    That is 2 (tp tn - fp fn) / ((tp + fp)(fp + tn) + (tp + fn)(fn + tn)); the more true negatives there are, the nearer
+    it comes to Dice. Where both give one and the same label throughout it is 1, where one of them does, 0.
+
+    Args:
+        tp, fp, fn, tn: counts of one shape; float64 holds them up to 2^53.
+
+    Example:
+        >>> float(cohen_kappa(tp=20, fp=10, fn=5, tn=15))
+        0.4
+    """
+    tp, fp, fn, tn = (np.asarray(count, np.float64) for count in (tp, fp, fn, tn))
+    agreed, by_chance = 2 * (tp * tn - fp * fn), (tp + fp) * (fp + tn) + (tp + fn) * (fn + tn)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(by_chance > 0, agreed / by_chance, 1.0)

@@ -76,7 +76,7 @@ def _random_network(
     size = 2 * sum(widths)
     head = tf.constant(rng.normal(0, 1 / np.sqrt(size), (size, classes)), tf.float32)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, pooled = images, []
         for kernel in weights:
@@ -99,7 +99,7 @@ def _inception(file: str) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     pool = model.get_layer("avg_pool")
     both = keras.Model(model.input, [pool.output, model.output])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return both(tf.image.resize(images, (299, 299)), training=False)
 

@@ -140,6 +140,24 @@ def centres(mask: ArrayLike, connectivity: int | None = None) -> np.ndarray:
     return _Components.of(as_mask(mask), connectivity).centres()
 
 
+def greatest(mask: ArrayLike, values: ArrayLike, connectivity: int | None = None) -> np.ndarray:
+    """The greatest value within each of a mask's components, float64 `(components,)`, in the order of `centres`.
+
+    Args:
+        mask: of any number of axes.
+        values: of its shape, such as the probabilities that the mask was made of.
+
+    Example:
+        >>> greatest([1, 1, 0, 1], [0.6, 0.9, 0.4, 0.7]).tolist()
+        [0.9, 0.7]
+    """
+    found, values = _Components.of(as_mask(mask), connectivity), np.asarray(values)
+    _same_shape(values.shape, found.shape)
+    most = np.full(found.count, -np.inf)
+    np.maximum.at(most, found.labels, values.reshape(-1)[found.places])
+    return most
+
+
 def equivalent_diameters(mask: ArrayLike, spacing: Sequence[float], connectivity: int | None = None) -> np.ndarray:
     """Diameter in mm of the sphere (in a slice: the disc) of each component's size, `(components,)`, in the order of
     `centres`.
@@ -265,6 +283,12 @@ class Froc:
         """
         return int(np.argmin((1 - self.sensitivity) ** 2 + self.false_positives**2))
 
+    def middle(self) -> int:
+        """Index of the middle one of all thresholds that are as good as `best`: the safest of them on other cases."""
+        cost = (1 - self.sensitivity) ** 2 + self.false_positives**2
+        tied = np.flatnonzero(cost <= cost.min() + 1e-12)
+        return int(tied[len(tied) // 2])
+
     def _line(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((self.sensitivity, self.false_positives))
         rates = np.concatenate([[0.0], self.false_positives[order]])
@@ -335,6 +359,20 @@ def froc_of_maps(
     weights = _weights(lesions, pooled)
     share = weights @ np.concatenate(found) if len(weights) else np.full(len(rising), np.nan)
     return Froc(rising[::-1], share, false / len(lesions))
+
+
+def joined(curves: Sequence[Froc]) -> Froc:
+    """The Froc of several cases, of one of each at the same thresholds: means over cases, as `froc_of_maps` has them.
+
+    Raises:
+        ValueError: there are none, or thresholds differ.
+    """
+    if not curves or any(not np.array_equal(one.thresholds, curves[0].thresholds) for one in curves):
+        raise ValueError("curves: at least one is needed, all at the same thresholds")
+    found = np.array([one.sensitivity for one in curves])
+    having = ~np.isnan(found).any(1)
+    mean = found[having].mean(0) if having.any() else np.full(found.shape[1], np.nan)
+    return Froc(curves[0].thresholds, mean, np.mean([one.false_positives for one in curves], 0))
 
 
 def _weights(lesions: Sequence[int], pooled: bool) -> np.ndarray:

@@ -128,12 +128,12 @@ class Pyramid:
             raise ValueError(f"values {found} lie outside of value_range ({self.low:g}, {self.high:g}); rescale")
         return (x - np.float32(self.low)) / np.float32(self.high - self.low)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def pairs(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Similarity `(n,)` of images `(n, ...)` in [0, 1] to those of another batch."""
         return self.compare(self.moments(a), self.moments(b))
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def all_pairs(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Similarity `(n, m)` of every image `(n, ...)` to every image `(m, ...)`; local moments are made once each.
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
+from scipy import interpolate
 
 _ALONE = 1 << 18  # multiplications of a product up to which OpenBLAS starts no threads
 
@@ -51,6 +53,26 @@ def gaussian_weights(size: int, sigma: float) -> np.ndarray:
     kernel = np.exp(-0.5 * ((np.arange(size)[:, None] - nodes) / sigma) ** 2)
     kernel[kernel < 1e-9] = 0.0  # far below what float32 adds up, and slow: processors stumble over denormal numbers
     return (kernel * np.sqrt(step) / (np.sqrt(2 * np.pi) * sigma)).astype(np.float32)
+
+
+def natural_spline_weights(places: ArrayLike, nodes: int) -> np.ndarray:
+    """Weights of a natural cubic spline through `nodes` values that lie evenly from 0 to 1.
+
+    Unlike a B-spline's control values the nodes are met: at a node its own weight is 1, and all others are 0.
+
+    Args:
+        places: where the spline is read, 1-D.
+        nodes: at least 2.
+
+    Returns:
+        float32 array `(len(places), nodes)`.
+
+    Example:
+        >>> natural_spline_weights([0.5, 1.0], nodes=3).tolist()
+        [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    spline = interpolate.CubicSpline(np.linspace(0, 1, nodes), np.eye(nodes), bc_type="natural")
+    return spline(np.asarray(places, np.float64)).astype(np.float32)
 
 
 def spread(control: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:

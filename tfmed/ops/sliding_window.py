@@ -46,7 +46,9 @@ def sliding_window(
             are read, so a memory map or an HDF5 data set streams from disk.
         window: its size, one number per spatial axis, or one number for all (then an array of 3 axes is `(z, y, x)`).
         overlap: the share of a window, from 0 to below 1, that its neighbour covers too; one number, or one per axis.
-        blend: "gaussian" (the middle of a window counts more than its border) or "constant".
+        blend: "gaussian" (the middle of a window counts more than its border), "constant", or "tiles": windows stand
+            side by side from the first voxel on (`overlap` is 0), the last hang over the border, and each voxel is of
+            one window; with a `margin` the middles of larger, overlapping patches.
         batch: windows per call of `model_fn`.
         pad: what surrounds a volume that is smaller than the window: "edge" (its border voxels), "reflect" (mirrored at
             its border voxels, again and again if need be) or a number. The volume lies in the middle.
@@ -165,7 +167,7 @@ class _Lattice:
     def profile(self, axis: int) -> np.ndarray:
         """Weights along one axis of a window, float64."""
         length = self.window[axis]
-        if self.blend == "constant":
+        if self.blend != "gaussian":
             return np.ones(length)
         place = np.arange(length) - (length - 1) / 2
         return np.exp(-0.5 * (place / (SIGMA * length)) ** 2)
@@ -173,6 +175,9 @@ class _Lattice:
     def axis(self, axis: int, size: int) -> "_Axis":
         """Where windows start along an axis of this size, and their shares."""
         length, step = self.window[axis], self.steps[axis]
+        if self.blend == "tiles":
+            starts = list(range(0, size, length))
+            return _Axis(size, length, starts, np.ones((len(starts), length), np.float32))
         if size <= length:
             return _Axis(size, length, [-((length - size) // 2)], np.ones((1, length), np.float32))
         starts = [min(k * step, size - length) for k in range(-(-(size - length) // step) + 1)]
@@ -222,8 +227,10 @@ def _lattice(
     multiple = _per_axis("multiple", multiple, axes, lambda n: _whole(n) and n >= 1, "a whole number, 1 or more")
     margin = _per_axis("margin", margin, axes, lambda n: _whole(n) and n >= 0, "a whole number of voxels, 0 or more")
     overlap = _per_axis("overlap", overlap, axes, lambda n: 0 <= n < 1, "a share from 0 to below 1")
-    if blend not in ("gaussian", "constant"):
-        raise ValueError(f"blend is {blend!r}; 'gaussian' and 'constant' are available")
+    if blend not in ("gaussian", "constant", "tiles"):
+        raise ValueError(f"blend is {blend!r}; 'gaussian', 'constant' and 'tiles' are available")
+    if blend == "tiles" and any(overlap):
+        raise ValueError(f"overlap is {overlap}; tiles do not overlap: set it to 0, or give a margin")
     if not _whole(batch) or batch < 1:
         raise ValueError(f"batch is {batch!r}; it must be a whole number, 1 or more")
     if pad not in ("edge", "reflect") and not (_real(pad) and math.isfinite(pad)):
@@ -418,7 +425,7 @@ class _Planes(_InPlace):
             self.slab = np.zeros((depth, *self.size[1:], prediction.shape[-1]), np.float32)
         inside = tuple(axis.inside(k) for axis, k in zip(self.axes, place, strict=True))
         shares = [axis.share(k) for axis, k in zip(self.axes, place, strict=True)]
-        _add(self.slab[(slice(None), *box[1:])], prediction[inside], shares)
+        _add(self.slab[(slice(box[0].stop - box[0].start), *box[1:])], prediction[inside], shares)
 
     def write(self, k: int) -> None:
         begin, end = self.axes[0].box(k).start, self.axes[0].final(k)
@@ -465,7 +472,7 @@ def _graph(
     size = tf.shape(volume)[:axes]
     static = volume.shape[:axes].as_list()
     padded = _padded(tf.cast(volume, tf.float32), size, lattice)
-    before = tf.maximum(lattice.window - size, 0) // 2
+    before = _before(lattice, size)
     network = tf.function(_flipped(model_fn, lattice.flips, tf.reverse), autograph=False)
     example = tf.TensorSpec((None, *lattice.seen, channels or 1), tf.float32)
     answer = network.get_concrete_function(example).structured_outputs
@@ -476,7 +483,7 @@ def _graph(
     _check_answer([None, *answer.shape[1:]], answer.dtype.is_floating, answer.dtype.name, lattice, None)
     classes = answer.shape[-1]
     squeeze = squeeze and classes == 1 and finish is None
-    covered = tf.maximum(size, lattice.window)  # by windows; margins lie around it
+    covered = _covered(lattice, size)  # by windows; margins lie around it
     places = [_places(lattice, axis, covered[axis]) for axis in range(axes)]
 
     def window_at(indices: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -614,11 +621,22 @@ def _crop(
     return finished
 
 
+def _covered(lattice: _Lattice, size: tf.Tensor) -> tf.Tensor:
+    """How many voxels windows cover along each axis."""
+    if lattice.blend == "tiles":
+        return -(-size // lattice.window) * lattice.window
+    return tf.maximum(size, lattice.window)
+
+
+def _before(lattice: _Lattice, size: tf.Tensor) -> tf.Tensor:
+    """How many of them lie before the volume."""
+    return tf.zeros_like(size) if lattice.blend == "tiles" else (_covered(lattice, size) - size) // 2
+
+
 def _padded(volume: tf.Tensor, size: tf.Tensor, lattice: _Lattice) -> tf.Tensor:
     """The volume, in the middle of more voxels where it is smaller than a window, and with margins."""
-    missing = tf.maximum(lattice.window - size, 0)
-    before = missing // 2 + lattice.margin
-    after = missing - missing // 2 + lattice.margin
+    missing, first = _covered(lattice, size) - size, _before(lattice, size)
+    before, after = first + lattice.margin, missing - first + lattice.margin
 
     def enlarge() -> tf.Tensor:
         if not isinstance(lattice.pad, str):

@@ -127,7 +127,7 @@ def _sample(image: tf.Tensor, grid: tf.Tensor, order: int) -> tf.Tensor:
 
 @functools.cache
 def _compiled_sample() -> Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]:
-    return tf.function(_sample, jit_compile=True)
+    return tf.function(_sample, jit_compile=True, autograph=False)
 
 
 def _surround(image: tf.Tensor, fill: float | Sequence[float] | str, rank: int) -> tf.Tensor:

@@ -8,11 +8,13 @@ import pydantic
 import tensorflow as tf
 
 from tfmed.data import preprocess
+from tfmed.data.instances import instances
 from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
+from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import Decoding
 from tfmed.tasks.point_finder import PointFinder
 from tfmed.tasks.prediction import Segmenter
@@ -30,6 +32,10 @@ _CLASSES = pydantic.TypeAdapter(
 _NAMES = pydantic.TypeAdapter(
     dict[Annotated[int, pydantic.Field(ge=-(2**15), lt=2**16)], Annotated[str, pydantic.Field(max_length=1000)]]
 )
+_THRESHOLDS = pydantic.TypeAdapter(
+    tuple[Annotated[float, pydantic.Field(gt=0, lt=1)], Annotated[float, pydantic.Field(gt=0, lt=1)] | None]
+)
+_THRESHOLD = pydantic.TypeAdapter(Annotated[float, pydantic.Field(ge=0, le=1)] | None)
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
@@ -64,11 +70,11 @@ class ExportedSegmenter(Segmenter):
 
     Args:
         probabilities: function of float32 `(z, y, x, channel)` and affine `(4, 4)` -> float32 `(z, y, x, class)`.
-        modalities, label_values, steps, single, names, trained_on: as for a `Segmenter`.
+        modalities, label_values, steps, single, names, trained_on, threshold: as for a `Segmenter`.
     """
 
-    def __init__(self, modalities, label_values, steps, probabilities, single, names, trained_on):
-        super().__init__(modalities, label_values, steps, None, single, names, trained_on)
+    def __init__(self, modalities, label_values, steps, probabilities, single, names, trained_on, threshold):
+        super().__init__(modalities, label_values, steps, None, single, names, trained_on, threshold)
         self.on_grid = probabilities
 
 
@@ -78,6 +84,7 @@ def _segmenter(note):
     single = _CLASSES.validate_python(note.get("single", []))
     names = _NAMES.validate_python(note.get("names", {}))
     seen = TrainedOn.from_note(note.get("trained_on"))
+    threshold = _THRESHOLD.validate_python(note.get("threshold"))
 
     def opened(folder, steps, signatures):
         run = signatures["probabilities"]
@@ -95,7 +102,7 @@ def _segmenter(note):
             place = {"affine": tf.constant(affine, tf.float64)} if takes_affine else {}
             return run(image=tf.constant(stack), **place)["probabilities"].numpy()
 
-        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, seen)
+        return ExportedSegmenter(modalities, label_values, steps, probabilities, single, names, seen, threshold)
 
     return opened
 
@@ -137,6 +144,23 @@ def _classifier(note):
 
 
 def _finder(note):
+    (modality,) = _TEXTS.validate_python([note["modality"]])
+    how = _THRESHOLDS.validate_python([note["centroid_threshold"], note["region_threshold"]]), note["surface"]
+    if how[1] not in ("distance", "region"):
+        raise ValueError("surface: is unknown")
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def maps(image):
+            return run(image=tf.constant(image[None, ..., None], tf.float32))["maps"][0].numpy()
+
+        return Finder(modality, steps, maps, lambda found: instances(found[..., 0], found[..., 1], *how[0], how[1]))
+
+    return opened
+
+
+def _points(note):
     modalities, decoding = _TEXTS.validate_python(note["modalities"]), Decoding(**note["decoding"])
 
     def opened(folder, steps, signatures):
@@ -150,5 +174,7 @@ def _finder(note):
     return opened
 
 
-_TASKS = {"segmentation": _segmenter, "translation": _translator, "classification": _classifier,
-          "landmarks": _finder}  # fmt: skip
+_TASKS = {
+    "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
+    "landmarks": _points,
+}  # fmt: skip

@@ -111,7 +111,7 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     def heatmap(self, image, network=None):
         """The heatmap `(y, x)` float32 of a prepared image `(1, y, x, channel)`."""
         network = network or self.network
-        call = self.compiled(network, functools.partial(self.probabilities, network=network))
+        call = self.compiled("heatmap", network, functools.partial(self.probabilities, network=network))
         return call(tf.constant(np.asarray(image, np.float32))).numpy()[0, ..., 0]
 
     def finder(self):

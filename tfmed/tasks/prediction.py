@@ -14,6 +14,7 @@ from tfmed.data.readers import read_address
 from tfmed.data.trained_on import facts
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, UserError
+from tfmed.files import write_text
 from tfmed.io import Volume, file_of, write_volume
 from tfmed.io.addresses import COLOURS, GREY
 from tfmed.io.dicom_seg import check_source, write_segmentation
@@ -24,6 +25,7 @@ from tfmed.metrics.uncertainty import predictive_entropy
 
 OUTPUTS = ("labels", "probabilities", "entropy")
 TABLES = ("label_names.ctbl", "label_names.txt")  # names and colours of label maps, for 3D Slicer and for ITK-SNAP
+FURTHER_TABLES = ("detections",)  # outputs of some segmenters that are tables
 DICOM_SEG = "dicom-seg"  # the labels as a DICOM Segmentation of the series that they lie on
 
 
@@ -57,12 +59,17 @@ class Segmenter:
         single: numbers of classes of which the largest connected component alone stays in label maps.
         names: {number in files: name of the class}, of those that have a name.
         trained_on: what the training images were like: of others a word is said. None: not known.
+        threshold: of two classes: the probability from which a voxel is of the second; None: the more probable one is.
     """
 
-    outputs = OUTPUTS
+    outputs: tuple[str, ...] = OUTPUTS
+    usual: tuple[str, ...] = ("labels",)  # what is written where nothing is asked for
 
-    def __init__(self, modalities, label_values, steps, probabilities, single=(), names=None, trained_on=None):
+    def __init__(
+        self, modalities, label_values, steps, probabilities, single=(), names=None, trained_on=None, threshold=None
+    ):
         self.single, self.names, self.trained_on = tuple(single), dict(names or {}), trained_on
+        self.threshold = threshold
         self.modalities, self.label_values, self.steps = tuple(modalities), tuple(label_values), tuple(steps)
         self.probabilities = probabilities
 
@@ -71,7 +78,17 @@ class Segmenter:
         prepared, stack = self.prepared(images)
         found = prepared.replace(array=self.on_grid(stack, prepared.affine))
         found = back(found, images[0])
-        return Segmentation(found.replace(array=only_largest(most_probable(found.array), self.single)), found)
+        return self.segmentation(found)
+
+    def segmentation(self, found):
+        """The Segmentation of a Volume of probabilities `(z, y, x, class)`."""
+        return Segmentation(found.replace(array=only_largest(self.classes(found.array), self.single)), found)
+
+    def classes(self, probabilities):
+        """Class numbers uint8 `(z, y, x)` of probabilities `(z, y, x, class)`."""
+        if self.threshold is None:
+            return most_probable(probabilities)
+        return (probabilities[..., 1] >= self.threshold).astype(np.uint8)
 
     def on_grid(self, stack, affine):
         """Probabilities of a prepared image whose voxels lie as `affine` says."""
@@ -89,7 +106,7 @@ class Segmenter:
             UserError: an input is wrong, or would be overwritten: at once; that it is damaged: when its turn has come.
             DataError: likewise, its images do not lie on one grid, or cannot be preprocessed.
         """
-        outputs = outputs or ("labels",)
+        outputs = outputs or self.usual
         cases = inputs(words, self.modalities)
         targets = {_target(out, name, kind, paths).resolve() for name, paths in cases for kind in outputs}
         for path in (path for _, paths in cases for path in paths.values()):
@@ -118,7 +135,9 @@ class Segmenter:
             }
             for kind in outputs:
                 path = _target(out, name, kind, paths)
-                if path.suffix == ".png":
+                if kind in FURTHER_TABLES:
+                    write_text(path, self.table(kind, found))
+                elif path.suffix == ".png":
                     write_picture(volumes[kind]().array[0], path)
                 elif kind == DICOM_SEG:
                     write_segmentation(volumes["labels"](), paths[self.modalities[0]], path, values[values != 0])
@@ -129,6 +148,10 @@ class Segmenter:
             for name, write in zip(TABLES, (write_slicer_table, write_itksnap_labels), strict=True):
                 write(self.names, pathlib.Path(out) / name)
                 yield pathlib.Path(out) / name
+
+    def table(self, kind, found):
+        """The text of a table of `FURTHER_TABLES` of a Segmentation; a subclass with such outputs gives it."""
+        raise NotImplementedError(kind)
 
     def _tell_other_kind(self, images, paths):
         """Warn of images that are unlike those that the model was trained on."""
@@ -169,7 +192,10 @@ class Ensemble(Segmenter):
                     )
         numbers = range(1, len(first.label_values))
         single = [k for k in numbers if 2 * sum(k in member.single for member in members) > len(members)]
-        super().__init__(first.modalities, first.label_values, (), None, single, first.names, first.trained_on)
+        thresholds = [member.threshold for member in members if member.threshold is not None]
+        threshold = float(np.mean(thresholds)) if thresholds else None
+        named = (single, first.names, first.trained_on, threshold)
+        super().__init__(first.modalities, first.label_values, (), None, *named)
         self.members = members
 
     def __call__(self, images):
@@ -178,8 +204,7 @@ class Ensemble(Segmenter):
         for member in self.members:
             total += member(images).probabilities.array
         total /= len(self.members)
-        found = Volume(total, images[0].affine)
-        return Segmentation(found.replace(array=only_largest(most_probable(total), self.single)), found)
+        return self.segmentation(Volume(total, images[0].affine))
 
 
 def back(probabilities, image):
@@ -292,6 +317,8 @@ def _target(out, name, kind, paths):
     """The file of an output of a case; labels of a picture are a picture, what has fractions is none."""
     if kind == DICOM_SEG:
         return pathlib.Path(out) / f"{name}_labels.dcm"
+    if kind in FURTHER_TABLES:
+        return pathlib.Path(out) / f"{name}_{kind}.csv"
     pictured = kind == "labels" and all(is_picture(path) for path in paths.values())
     return pathlib.Path(out) / f"{name}_{kind}.{'png' if pictured else 'nii.gz'}"
 

@@ -94,7 +94,7 @@ class Projector:
         pooled = tf.nn.avg_pool3d(difference, self.pool, self.pool, "VALID")
         return tf.reduce_mean(tf.square(difference)), tf.reduce_mean(tf.square(pooled))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self, step, rate, strength):
         variables = self.unknowns.trainable_variables
         tensors = [compat.tensor_variable(variable) for variable in variables]

@@ -27,7 +27,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
-    outputs = OUTPUTS
+    outputs: tuple[str, ...] = OUTPUTS
     segmenter_class = Segmenter
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
@@ -154,6 +154,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
             self.single,
             config.class_names,
             self.trained_on,
+            self.threshold,
         )
 
     def probabilities(self, image, finish=None):
@@ -163,7 +164,12 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def labels(self, image):
         """Class numbers of a prepared image, uint8 `(z, y, x)`."""
-        return self.probabilities(image, finish=lambda planes: planes.argmax(-1).astype(np.uint8))
+        return self.probabilities(image, finish=self.segmenter().classes)
+
+    @property
+    def threshold(self):
+        """The probability from which a voxel is of the second of two classes; None: the most probable class counts."""
+        return None
 
     @property
     def flips(self):
@@ -181,8 +187,11 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     @property
     def _window_fn(self):
-        window_fn = functools.partial(segmentation_export.window_probabilities, self.network, self.config)
-        return self.compiled(self.network, window_fn)
+        return self.compiled("windows", self.network, self.of_windows)
+
+    def of_windows(self, windows):
+        """Class probabilities of windows `(n, *window + 2 * margin, channel)`, tensors."""
+        return segmentation_export.window_probabilities(self.network, self.config, windows)
 
     def validated(self):
         """Names of what `validation` gives."""

@@ -34,7 +34,7 @@ def exported(method):
     "serving_default" gives `labels` `(z, y, x)` int32, the numbers of `label_values`; "probabilities" gives
     `probabilities` `(z, y, x, class)` float32; both on the image's own grid.
     """
-    config = method.config
+    config, classes_of = method.config, functools.partial(numbers_of_classes, threshold=method.threshold)
     outside, inside = preprocess.split_for_graph(method.preprocessing())
     moves = any(hasattr(step, "graph_grid") for step in inside)
     blended, labelled = method.volume_graphs()
@@ -57,7 +57,7 @@ def exported(method):
 
     def labels_there(image, affine):
         grid = start(image, affine)
-        return stored(grids.brought_back(grid, blended(grid.image), numbers_of_classes, tf.uint8))
+        return stored(grids.brought_back(grid, blended(grid.image), classes_of, tf.uint8))
 
     def probabilities_there(image, affine):
         grid = start(image, affine)
@@ -68,22 +68,25 @@ def exported(method):
     if moves:
         takes = [*takes, tf.TensorSpec((4, 4), tf.float64, "affine")]
         calls = {"serving_default": (labels_there, takes), "probabilities": (probabilities_there, takes)}
-    return ExportModule([method.network], calls, note(config, outside, inside, method.single, method.trained_on))
+    said = note(config, outside, inside, method.single, method.trained_on, method.threshold)
+    return ExportModule([method.network], calls, said)
 
 
 def blended_windows(method):
     """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors that blend windows."""
-    model_fn = functools.partial(window_probabilities, method.network, method.config)
+    classes_of = functools.partial(numbers_of_classes, threshold=method.threshold)
     windows = method._windows()
-    return window_graph(model_fn, **windows), window_graph(model_fn, finish=numbers_of_classes, **windows)
+    return window_graph(method.of_windows, **windows), window_graph(method.of_windows, finish=classes_of, **windows)
 
 
-def numbers_of_classes(planes):
-    """Probabilities `(..., class)` -> the number of the most probable class, uint8."""
+def numbers_of_classes(planes, threshold=None):
+    """Probabilities `(..., class)` -> the number of the most probable class, or of two as a threshold says, uint8."""
+    if threshold is not None:
+        return tf.cast(planes[..., 1] >= threshold, tf.uint8)
     return tf.cast(tf.argmax(planes, -1), tf.uint8)
 
 
-def note(config, outside, inside, single, trained_on=None):
+def note(config, outside, inside, single, trained_on=None, threshold=None):
     """What `tfmed.json` says of a segmenter: what its signatures take and give, and what stays outside of them."""
     image = "float32 (z, y, x, channel): " + ", ".join(config.modalities)
     image += "; as in the file, in HU for CT" if not outside else "; after `steps`, which are not part of the model"
@@ -105,6 +108,8 @@ def note(config, outside, inside, single, trained_on=None):
         "trained_on": None if trained_on is None else trained_on.as_note(),
         "steps": [step.model_dump(mode="json") for step in outside],
         "steps_inside": [step.model_dump(mode="json") for step in inside],
+        "threshold": threshold,
+        "threshold_means": "probability from which a voxel is of the second class; null: the most probable one counts",
         "single": list(single),
         "single_means": "classes of whose labels only the largest connected part (6 neighbours) is to be kept",
     }
@@ -117,10 +122,10 @@ def onnx_function(method):
         raise RunError("model.mc_passes: Monte Carlo dropout has no counterpart in ONNX; use the SavedModel")
     spec = tf.TensorSpec((None, *config.patch, config.channels), tf.float32, "image")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def probabilities(image):
         return {"probabilities": tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))}
 
-    said = note(config, method.preprocessing(), [], method.single, method.trained_on)
+    said = note(config, method.preprocessing(), [], method.single, method.trained_on, method.threshold)
     said.pop("signatures")
     return probabilities, said | {"axes": "(n, z, y, x, channel)" if len(config.patch) == 3 else "(n, y, x, channel)"}

@@ -158,7 +158,7 @@ class SparsePlanesMethod(AlongViewsMethod):
 
     def seen_by(self, images):
         """Class probabilities of planes, as an array."""
-        return self.compiled(self.network, self.plane_probabilities)(tf.constant(images)).numpy()
+        return self.compiled("planes", self.network, self.plane_probabilities)(tf.constant(images)).numpy()
 
     def previews(self):
         """As usual, and planes: where they lie in a training volume, what is annotated on them, and what is found."""

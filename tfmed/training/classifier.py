@@ -29,7 +29,7 @@ class ClassifierModel(SingleNetworkModel):
         self.network, self.images = network, images
         self.finish_building({"network": (optimizer, [network])}, ["loss", "accuracy"])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def scores(self, images: tf.Tensor) -> tf.Tensor:
         """Scores `(n, outputs)` at inference."""
         return self.network(images, training=False)

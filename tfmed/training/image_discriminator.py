@@ -21,7 +21,7 @@ class Discriminator:
 
     def __init__(self, network: keras.Model, batch_size: int = 128) -> None:
         self.network, self.batch_size = network, batch_size
-        self._call = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
+        self._call = tf.function(lambda x: network(x, training=False), reduce_retracing=True, autograph=False)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Penultimate layer's outputs `(n, d)` of images `(n, H, W)` in [0, 1]."""
@@ -62,7 +62,7 @@ def train_discriminator(
     optimizer.build(model.trainable_variables)
     variables = [compat.tensor_variable(v) for v in model.trainable_variables]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(images: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = tf.cast(model(images, training=True)[1][:, 0], tf.float32)

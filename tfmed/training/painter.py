@@ -45,7 +45,7 @@ class PainterModel(SharedForwardModel):
         """What the generator is shown `(n, s, s, s, 1)` -> painted cubes, likewise."""
         return self.generator(cubes, training=training)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def painted(self, cubes: tf.Tensor) -> tf.Tensor:
         """The same in a graph, at inference."""
         return self.generator(cubes, training=False)

@@ -19,7 +19,7 @@ class SliceTranslator(SharedForwardModel):
     generator: keras.Model
     multiple = 1  # what the sides of the generator's images are a multiple of
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.float32)], autograph=False)
     def translated(self, slices: tf.Tensor) -> tf.Tensor:
         """Translations of slices `(z, y, x)` in [-1, 1], any size: padded with background, and cut back."""
         size = tf.shape(slices)[1:]

@@ -61,7 +61,7 @@ class VolumeGANModel(AdversarialModel):
         value = tf.reduce_mean(LOSSES[self.loss_name][1](self.judge(self.generate(batch, tag))))
         return value, {"generator_volume": value}
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def decode(self, z: tf.Tensor) -> tf.Tensor:
         """Volumes of latents, at inference."""
         return (self.average_generator or self.generator)(z, training=False)

@@ -123,20 +123,66 @@ class RobustScale(Strict):
 
         from tfmed.ops.checks import checked
 
-        ordered = tf.cast(tf.sort(tf.reshape(image, [-1])), tf.float64)
-        last = tf.size(ordered) - 1
-        found = []
-        for share in (0.25, 0.5, 0.75):
-            place = tf.cast(last, tf.float64) * share
-            below = tf.cast(tf.floor(place), tf.int32)
-            first, second = ordered[below], ordered[tf.minimum(below + 1, last)]
-            found.append(first + (second - first) * (place - tf.floor(place)))
-        low, median, high = found
+        low, median, high = _quantiles(image, (0.25, 0.5, 0.75))
         span = tf.cast(checked(high - low, high > low, f"image: {self._message()}"), tf.float32)
         return (image - tf.cast(median, tf.float32)) / span
 
     def _message(self) -> str:
         return "half of the voxels have one value, so there is no range between quartiles; crop it, or use step zscore"
+
+
+class PercentileWindow(Strict):
+    """Map two percentiles of an image's voxels to `range`, and clip to it; float32. Labels pass through."""
+
+    step: Literal["percentile_window"] = "percentile_window"
+    percentiles: Interval = (1.0, 99.0)
+    range: Interval = (0.0, 1.0)
+
+    @pydantic.field_validator("percentiles")
+    @classmethod
+    def _are_percentiles(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError(f"percentiles: {list(value)} are not two ascending numbers from 0 to 100")
+        return value
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if is_label:
+            return volume
+        values, (bottom, top) = volume.array.astype(np.float32), self.range
+        low, high = np.percentile(values.astype(np.float64), self.percentiles)
+        if not high > low:
+            raise DataError(f"percentile_window: {self._message()}")
+        share = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+        return volume.replace(array=(share * np.float32(top - bottom) + np.float32(bottom)).astype(np.float32))
+
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        low, high = _quantiles(image, [percentile / 100 for percentile in self.percentiles])
+        span = tf.cast(checked(high - low, high > low, f"image: {self._message()}"), tf.float32)
+        bottom, top = self.range
+        return tf.clip_by_value((image - tf.cast(low, tf.float32)) / span, 0, 1) * np.float32(top - bottom) + bottom
+
+    def _message(self) -> str:
+        return "both percentiles are one value; widen percentiles, or crop the image"
+
+
+def _quantiles(image: Any, shares: Any) -> list[Any]:
+    """Quantiles of a tensor's values, float64 scalars, between neighbours linearly as `numpy.percentile` has them."""
+    import tensorflow as tf
+
+    ordered = tf.cast(tf.sort(tf.reshape(image, [-1])), tf.float64)
+    last = tf.size(ordered) - 1
+    found = []
+    for share in shares:
+        place = tf.cast(last, tf.float64) * share
+        below = tf.cast(tf.floor(place), tf.int32)
+        first, second = ordered[below], ordered[tf.minimum(below + 1, last)]
+        found.append(first + (second - first) * (place - tf.floor(place)))
+    return found
 
 
 class PercentileScale(Strict):
@@ -179,6 +225,33 @@ class PercentileScale(Strict):
         if not bright.size:
             raise DataError("percentile_scale: no voxel is above 0; shift the values first, or remove the case")
         return float(np.percentile(bright, self.percentile))
+
+
+class MinMax(Strict):
+    """Map the least and the greatest value of an image to 0 and 1; float32. Labels pass through."""
+
+    step: Literal["min_max"] = "min_max"
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if is_label:
+            return volume
+        values = volume.array.astype(np.float32)
+        low, high = values.min(), values.max()
+        if not high > low:
+            raise DataError(f"min_max: {self._message()}")
+        return volume.replace(array=(values - low) / (high - low))
+
+    def graph(self, image: Any) -> Any:
+        """The same of one image as a float32 tensor of any shape."""
+        import tensorflow as tf
+
+        from tfmed.ops.checks import checked
+
+        low, high = tf.reduce_min(image), tf.reduce_max(image)
+        return (image - low) / checked(high - low, high > low, f"image: {self._message()}")
+
+    def _message(self) -> str:
+        return "all voxels have one value, so there is no range; check the image, or remove the case"
 
 
 class N4(Strict):

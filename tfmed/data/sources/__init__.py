@@ -28,6 +28,7 @@ from .epfl_mitochondria import epfl_mitochondria
 from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
+from .image_visits import image_visits
 from .kits19 import kits19
 from .la2018 import la2018
 from .lidc_idri import lidc_idri
@@ -60,8 +61,8 @@ _SOURCES = {
     function.__name__: function
     for function in (
         adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016,
-        image_folder, image_pairs, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd,
-        nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs,
+        image_folder, image_pairs, image_visits, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders,
+        mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs,
         phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass, phantom_left_atrium,
         phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis, phantom_tof_mra, points_folder,
         wmh2017,

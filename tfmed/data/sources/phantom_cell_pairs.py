@@ -19,6 +19,7 @@ def phantom_cell_pairs(
     changed: float = 0.04,
     noise: float = 6.0,
     unlabelled: int = 0,
+    clean: int = 0,
 ) -> list[Case]:
     """Two cases for each specimen, its pictures "cells" at both visits; listing them makes none of them.
 
@@ -31,20 +32,27 @@ def phantom_cell_pairs(
         seed: another seed gives other specimens.
         shape, spacing, noisy, motion, changed, noise: as in `phantoms.cell_pairs`.
         unlabelled: how many of the last pairs have no labels.
+        clean: how many of the first pairs have no cells under noise. Where it is above 0, `meta["part"]` of those that
+            are neither clean nor unlabelled is "test": training then sees labels of clean cells alone.
 
     Raises:
-        DataError: `pairs`, `seed` or `unlabelled` is out of range.
+        DataError: `pairs`, `seed`, `unlabelled` or `clean` is out of range.
         UserError: another option has the wrong type.
     """
     need("cell_pairs", "pairs", pairs, 1, 100_000)
-    options = dict(shape=shape, spacing=spacing, noisy=noisy, motion=motion, changed=changed, noise=noise)
+    need("cell_pairs", "unlabelled", unlabelled, 0, pairs)
+    need("cell_pairs", "clean", clean, 0, pairs - unlabelled)
+    options = dict(shape=shape, spacing=spacing, motion=motion, changed=changed, noise=noise)
     found = []
     for visit in (1, 2):
-        listed = phantom_cases(
-            "cell_pairs", "cells", {"cells": "image"}, pairs, seed, unlabelled, visit=visit, **options
-        )
-        found += [
-            dataclasses.replace(case, id=f"{case.id}-{visit}", meta={**case.meta, "pair": case.id, "visit": visit})
-            for case in listed
-        ]
+        ill, well = (
+            phantom_cases("cell_pairs", "cells", {"cells": "image"}, pairs, seed, unlabelled, visit=visit, noisy=share,
+                          **options)
+            for share in (noisy, 0.0)
+        )  # fmt: skip
+        for number, case in enumerate((*well[:clean], *ill[clean:])):
+            meta = {**case.meta, "pair": case.id, "visit": visit}
+            if clean and case.label is not None:
+                meta["part"] = "train" if number < clean else "test"
+            found.append(dataclasses.replace(case, id=f"{case.id}-{visit}", meta=meta))
     return found

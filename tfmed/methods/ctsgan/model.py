@@ -244,7 +244,7 @@ class CTSGAN(AdversarialModel):
 
         return self.latents(*self.draw_noise(normal), sequence=self.average_sequence)[0]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def decode(self, z):
         """Thin slices `(n, H, W, slice_channels)` of latents `(n, latent)`, in inference mode."""
         return (self.average_generator or self.slice_generator)(z, training=False)

@@ -237,7 +237,7 @@ class FSMethod(CTSynthesisMethod):
             image: a prepared MR, `(z, y, x, channel)`; only the first channel is looked at.
         """
         network = self.model.generator
-        answer = self.compiled(network, lambda windows: network(windows, training=False))
+        answer = self.compiled("windows", network, lambda windows: network(windows, training=False))
         channels = sliding_window(answer, np.asarray(image)[..., MR : MR + 1], **self.windows)
         return in_hu(channels, self.window, self.config.clip)
 

@@ -191,7 +191,7 @@ class StyleGAN3D(AdversarialModel):
         shapes = self.synthesis.noise_shapes if self.config.noise else ()
         return tuple(_normal((1, *shape), seed, index, 1 + i) for i, shape in enumerate(shapes))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def map(self, z, psi=1.0):
         """w `(n, latent)` of z, drawn towards the mean w: w_avg + psi (w - w_avg)."""
         return truncate(self.average_mapping(z), self.w_average, psi)
@@ -200,7 +200,7 @@ class StyleGAN3D(AdversarialModel):
         """The same w `(n, latent)` for all layers: `(n, layers, latent)`."""
         return tf.repeat(tf.convert_to_tensor(w)[:, None], self.layers_w, axis=1)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def synthesise(self, styles, noise=()):
         """Volumes `(n, d, h, w, 1)` in about [-1, 1] of latents `(n, layers, latent)`, with averaged weights."""
         return self.average_synthesis(styles, noise)
