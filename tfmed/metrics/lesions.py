@@ -260,7 +260,7 @@ class Froc:
 
     def at(self, false_positives: ArrayLike) -> np.ndarray:
         """Sensitivity at numbers of false positives per case, float64 of their shape; nan without any lesion."""
-        return np.interp(np.asarray(false_positives, np.float64), *self._line())
+        return np.interp(np.asarray(false_positives, np.float64), *self.line())
 
     def cpm(self, points: Sequence[float] = OPERATING_POINTS) -> float:
         """Competition performance metric: mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per case."""
@@ -270,7 +270,7 @@ class Froc:
         """Area below the curve from 0 to `most` false positives per case, divided by `most`: in [0, 1]."""
         if not most > 0:
             raise ValueError(f"most: false positives per case must be above 0; got {most}")
-        rates, found = self._line()
+        rates, found = self.line()
         inner = (rates > 0) & (rates < most)
         # A step at 0 is no part of the area to its right: begin with the best that costs nothing.
         x = np.concatenate([[0.0], rates[inner], [most]])
@@ -289,7 +289,8 @@ class Froc:
         tied = np.flatnonzero(cost <= cost.min() + 1e-12)
         return int(tied[len(tied) // 2])
 
-    def _line(self) -> tuple[np.ndarray, np.ndarray]:
+    def line(self) -> tuple[np.ndarray, np.ndarray]:
+        """(false positives per case, sensitivity), float64 `(n,)`: the corners of the curve, both rising."""
         order = np.lexsort((self.sensitivity, self.false_positives))
         rates = np.concatenate([[0.0], self.false_positives[order]])
         best = np.maximum.accumulate(np.concatenate([[0.0], self.sensitivity[order]]))

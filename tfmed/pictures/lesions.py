@@ -123,7 +123,7 @@ class FrocCurves:
     """Sensitivity against false positives per case.
 
     Args:
-        curves: name -> (false positives per case, sensitivity), at falling thresholds.
+        curves: name -> (false positives per case, sensitivity), both rising; `metrics.lesions.Froc.line` gives them.
         chosen: name -> (false positives per case, sensitivity) at the threshold that is used.
         most: false positives per case up to which it is drawn.
     """
@@ -137,7 +137,7 @@ class FrocCurves:
         """What the picture shows, in words."""
         points = ", ".join(f"{name} {s:.2f} at {f:.2f}" for name, (f, s) in self.chosen.items())
         return (
-            "Free-response ROC: mean sensitivity over cases against false positives per case, as the threshold falls; "
+            "Free-response ROC: the best mean sensitivity over cases at no more false positives per case; "
             f"dots: the threshold in use ({points}). The axis is logarithmic from a tenth on."
         )
 

@@ -126,7 +126,7 @@ def evaluate(methods, part="test"):
         tables["evaluation"].append({"run": name} | row | method.patch_scores(part))
         for table, rows in _details(found, whole).items():
             tables[table] += [{"run": name} | row for row in rows]
-        curves[name] = (whole.false_positives, whole.sensitivity)
+        curves[name] = whole.line()
         chosen[name] = (row["FP per case"], row["sensitivity"])
     pictures = {"lesions": Heads(tuple(shown), first.threshold)}
     if not np.isnan(np.concatenate([sensitivity for _, sensitivity in curves.values()])).any():
