@@ -9,6 +9,7 @@ import time
 import pytest
 import tensorflow as tf
 
+from tests.support.alone import in_fresh_process
 from tests.support.own_run import SIGNALS, exported, started
 from tests.support.refusals import one_line
 from tests.test_bad_input import snapshot
@@ -98,3 +99,9 @@ def test_signals_at_any_moment_of_an_export(signum, run):
         assert (run / "export" / "saved_model.pb").exists() and set(snapshot(run / "export")) == set(before)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+
+
+def test_exported_models_are_opened_where_there_is_no_tfmed():
+    """What the harness's check of exports stands on."""
+    assert "ModuleNotFoundError" in in_fresh_process("import tfmed") and "ValueError" in in_fresh_process("int('x')")
+    assert in_fresh_process("assert sys.argv[1:] == ['1', 'a']", 1, "a") == ""

@@ -101,6 +101,7 @@ class TestBaselineHarness(TestHarness):
     bad = ("model.baseline_size=20", "baseline_size")
     test_the_command_samples_as_it_is_told = None
     test_samples_are_in_hu_and_as_large_as_patients = None
+    test_same_seed_same_numbers = test_exact_resume = test_save_and_load = None
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------

@@ -366,6 +366,12 @@ def run(tmp_path_factory):
     return fit(settings("data.split.test=0.4", "model.pretrain_fraction=0.5"), tmp_path_factory.mktemp("fs") / "run")
 
 
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """Its SavedModel."""
+    return export(run, tmp_path_factory.mktemp("fs") / "export")
+
+
 @pytest.mark.parametrize("size", [(8, 8, 8), (11, 9, 21), (3, 30, 5)])
 def test_windows_of_an_identity_give_the_volume_back(size):
     """Also where sides are no multiples of the stride, and where a volume is smaller than a window."""
@@ -377,7 +383,7 @@ def test_windows_of_an_identity_give_the_volume_back(size):
     np.testing.assert_allclose(made["high"], image[..., 0] * 3276.7, atol=0.01)
 
 
-def test_predictions_lie_on_the_grid_of_the_mr(run, tmp_path):
+def test_predictions_lie_on_the_grid_of_the_mr(run, exported, tmp_path):
     """Also with other axes, and with all three maps."""
     array = np.random.default_rng(0).uniform(0, 900, (9, 13, 16)).astype("float32")
     volume = Volume(array, np.diag([2.0, 2.0, 5.0, 1.0]))
@@ -390,8 +396,8 @@ def test_predictions_lie_on_the_grid_of_the_mr(run, tmp_path):
     assert one.shape == volume.shape and one.array.dtype == np.int16 and one.array.min() >= -1024
     np.testing.assert_allclose(one.affine, volume.affine, atol=1e-5)
     assert np.abs(reorient(turned, "RAS").array.astype(int) - one.array).max() <= 1
-    exported = [str(export(run, tmp_path / "export")), inputs[1], "--out", str(tmp_path / "same")]
-    assert cli.run(predict.main, [*exported, "--outputs", "ct,high"]) == 0
+    words = [str(exported), inputs[1], "--out", str(tmp_path / "same")]
+    assert cli.run(predict.main, [*words, "--outputs", "ct,high"]) == 0
     for name in ("ct", "high"):
         of_run, of_export = (read_volume(tmp_path / folder / f"b_{name}.nii.gz").array for folder in ("out", "same"))
         assert np.abs(of_run.astype(int) - of_export).max() <= 1
@@ -414,8 +420,8 @@ def test_bad_inputs_of_predict(run, tmp_path, capsys, array, maps, said):
 
 
 @pytest.mark.one_stack
-def test_exported_frequencies_add_up(run, tmp_path):
-    model = tf.saved_model.load(str(export(run, tmp_path / "export")))
+def test_exported_frequencies_add_up(exported):
+    model = tf.saved_model.load(str(exported))
     image = tf.constant(np.random.default_rng(1).uniform(0, 900, (6, 10, 13)), tf.float32)
     whole = model.signatures["serving_default"](image=image)["ct"].numpy()
     parts = {name: value.numpy() for name, value in model.signatures["frequencies"](image=image).items()}
