@@ -27,23 +27,17 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, PositiveInt
 
-from tfmed.augment import intensity
-from tfmed.augment.paired import Policy, sample_grid
-from tfmed.data import sources
-from tfmed.data.checks import prepare_cases
 from tfmed.data.pipeline import Samples
-from tfmed.data.points import padded, present, through_grid
 from tfmed.data.sampling import Stream, shuffled
-from tfmed.errors import DataError
 from tfmed.losses import segmentation as losses
 from tfmed.nn.adam import Adam
 from tfmed.nn.translation import global_generator, patch_critic
 from tfmed.ops.heatmaps import render
-from tfmed.ops.warp import warp_array
 from tfmed.pictures.images import ImageGrid
+from tfmed.tasks import landmark_sets
 from tfmed.tasks.backbones import Network, UNet
-from tfmed.tasks.landmark_settings import ImageSet, LandmarksConfig
-from tfmed.tasks.landmarks import LandmarkMethod
+from tfmed.tasks.landmark_sets import TwoSetLandmarkMethod, coloured, sample_spec
+from tfmed.tasks.landmark_settings import Decoding, ImageSet, LandmarksConfig
 from tfmed.training.cyclegan import CycleGANModel
 from tfmed.training.schedules import Schedule
 from tfmed.training.single_network import SingleNetworkModel
@@ -56,6 +50,7 @@ class Config(LandmarksConfig):
     """The paper's numbers; [C] of the challenge's and CycleGAN's public code, [O] open in both."""
 
     network: Network = UNet(widths=(16, 32, 64, 128, 256, 512), norm="batch")
+    decoding: Decoding = Decoding()
     loss: Literal["dice", "mse", "mse+dice"] = "dice"
     dice_form: Literal["linear", "squared"] = "linear"  # of the denominator; linear makes maps nearly binary
     smooth: float = Field(1.0, gt=0, le=1e6)  # [C] of Dice
@@ -113,18 +108,8 @@ class Detector(SingleNetworkModel):
 
     def coloured(self, image, index):
         """Images in other colours and light, each by its own draws."""
-        by, share = self.config.colour_strength, self.config.colour_chance
-        if not share or not by:
-            return image
-        seeds = [tf.stack([tf.fill(tf.shape(index), tf.constant(8 * self.noise_seed + k, tf.int64)), index], 1)
-                 for k in range(2)]  # fmt: skip
-        for k, seed in enumerate(seeds):
-            changed = intensity.contrast(intensity.brightness(image, seed, (-by, by)), seed, (1 - by, 1 + by))
-            if k == 0 and image.shape[-1] == 3:
-                changed = intensity.saturation(changed, seed, (1 - by, 1 + by))
-                changed = intensity.hue(tf.clip_by_value(changed, 0.0, 1.0), seed, (-by, by))
-            image = intensity.chosen(seed, share, tf.clip_by_value(changed, 0.0, 1.0), image)
-        return image
+        c = self.config
+        return coloured(image, index, self.noise_seed, c.colour_chance, c.colour_strength)
 
 
 def heatmap_loss(logits, heatmap, kind="dice", squared=False, smooth=1.0, total=None):
@@ -164,7 +149,7 @@ class Translator(CycleGANModel):
         self.finish_cycle([Adam(rate, 0.5, 0.999, 1e-8) for _ in range(2)], config.history, shape)
 
 
-class AdaptorHeatmapMethod(LandmarkMethod):
+class AdaptorHeatmapMethod(TwoSetLandmarkMethod):
     """Detection of suture points; with `translate` a CycleGAN is trained first, for the simulator's frames."""
 
     Config = Config
@@ -191,29 +176,6 @@ class AdaptorHeatmapMethod(LandmarkMethod):
             raise ValueError(f"model.size: {config.size} cannot be translated; give multiples of 4")
 
     # --- data ---------------------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def simulated(self):
-        """The simulator's annotated cases, all of which train."""
-        one = self.config.simulator
-        if one is None:
-            return []
-        found = self.annotated(sources.open(one.source, one.root, **one.options))
-        if not found:
-            raise DataError("model.simulator: no frame has points; check its root and options")
-        here = {case.group for part in ("validation", "test") for case in self.cases[part]}
-        if twice := sorted(here & {case.group for case in found}):
-            raise DataError(f"model.simulator: {twice[0]} is held out in the data section; give other frames")
-        return self.all_train("simulator", found, one.root)["train"]
-
-    def prepared(self, part, progress=None):
-        cases = super().prepared(part, progress)
-        if part == "train" and self.simulated:
-            prepare_cases(
-                self.simulated, self.cache, self.case_spec, **({} if progress is None else {"progress": progress})
-            )
-            self.check_frames(self.simulated)
-        return cases
 
     def stages(self):
         config = self.config
@@ -268,10 +230,7 @@ class AdaptorHeatmapMethod(LandmarkMethod):
             image = self.open(frames[k]).image[0] if k < len(real) else others[k - len(real)] / np.float32(255)
             return moved(np.asarray(image, np.float32), self.points(frames[k]), config, _MOVES(seed, index))
 
-        most = config.most_points
-        spec = {"image": ((*config.size, len(config.modalities)), "float32")}
-        return Samples(read, spec | {"points": ((most, 2), "float32"), "there": ((most,), "bool")},
-                       self.settings.train.batch_size)  # fmt: skip
+        return Samples(read, sample_spec(config), self.settings.train.batch_size)
 
     def previews(self):
         """Points and heatmaps; and, with a translator, frames of the simulator and what it makes of them."""
@@ -287,18 +246,10 @@ class AdaptorHeatmapMethod(LandmarkMethod):
 
 
 def moved(image, points, config, draw):
-    """{"image", "points", "there"}: a frame `(y, x, channel)` and its points `(n, 2)`, mirrored and turned alike.
-
-    What a turn brings in from outside is black; points that leave the frame are gone.
-    """
+    """A frame and its points mirrored and turned as the settings say: see `landmark_sets.moved`."""
     turns = config.rotate_degrees and draw.random() < config.rotate_chance
     turn = (-config.rotate_degrees, config.rotate_degrees) if turns else None
-    policy = Policy(flip=config.flip or None, shift=None, rotate=turn)
-    if policy.flip or turn:
-        grid = sample_grid(int(draw.integers(2**31)), image.shape[:2], policy)
-        image, points = warp_array(image, grid), present(through_grid(points, grid))
-    points, there = padded(points, config.most_points)
-    return {"image": image, "points": points, "there": there}
+    return landmark_sets.moved(image, points, config.most_points, draw, config.flip, turn)
 
 
 METHOD = AdaptorHeatmapMethod

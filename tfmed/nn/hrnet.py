@@ -68,6 +68,31 @@ def hrnet(
     return keras.Model(inputs, streams[0], name=name)
 
 
+def hrnet_maps(
+    channels: int,
+    classes: int,
+    size: Sequence[int | None] = (None, None),
+    widths: Sequence[int] = (32, 64, 128, 256),
+    modules: Sequence[int] = (1, 4, 3),
+    blocks: int = 4,
+    norm: str = "batch",
+    name: str = "hrnet_maps",
+) -> keras.Model:
+    """Images `(n, height, width, channels)` -> logits `(n, height, width, classes)`, float32.
+
+    The features of `hrnet` go through a 1 x 1 convolution, the layer "head", and are enlarged four times linearly.
+
+    Args:
+        classes: number of logits per pixel.
+        channels, size, widths, modules, blocks, norm: see `hrnet`.
+    """
+    backbone = hrnet(channels, size, widths, modules, blocks, norm)
+    inputs = keras.Input((*size, channels))
+    x = keras.layers.Conv2D(classes, 1, kernel_initializer="he_normal", name="head")(backbone(inputs))
+    x = keras.layers.UpSampling2D(4, interpolation="bilinear", name="enlarged")(x)
+    return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32", name="logits")(x), name=name)
+
+
 def _fused(streams: Sequence[KerasTensor], i: int, widths: Sequence[int], norm: str, label: str) -> KerasTensor:
     """Stream i after the exchange: the sum of all streams at its resolution, then ReLU."""
     moved = []

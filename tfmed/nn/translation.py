@@ -1,6 +1,6 @@
 """Networks of translation: pix2pix's U-Net and PatchGAN, for slices and volumes, and pix2pixHD's global generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -114,6 +114,22 @@ def patch_critic(
         seen.append(x)
     score = _padded_conv(x, 1, 1, "score")
     return keras.Model(inputs, [*seen, score] if features else score, name=name)
+
+
+def map_critic(channels: int, widths: Sequence[int] = (64, 128, 256, 512), name: str = "critic") -> keras.Model:
+    """Maps `(n, h, w, channels)` -> logits `(n, h', w', 1)` at 1/32 of the sides, rounded up; of which set they are.
+
+    A 4 x 4 convolution with stride 2 and LeakyReLU 0.2 for each width, and one to the logits; without norms, as of
+    critics that look at what a segmenter puts out (Tsai et al. 2018).
+
+    Args:
+        channels: of a map.
+        widths: maps of the convolutions; sides shrink 2 ** (their number + 1) times.
+    """
+    x = inputs = keras.Input((None, None, channels))
+    for i, width in enumerate(widths):
+        x = leaky_relu(_SLOPE)(keras.layers.Conv2D(width, 4, 2, "same", name=f"block{i}")(x))
+    return keras.Model(inputs, keras.layers.Conv2D(1, 4, 2, "same", name="score")(x), name=name)
 
 
 def receptive_field(layers: int) -> int:

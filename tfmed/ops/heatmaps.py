@@ -228,6 +228,94 @@ def peaks(heatmap: np.ndarray, threshold: float = 0.5, distance: int = 1) -> np.
     return np.stack([x, y], -1)[order].astype(np.float64)
 
 
+def window_maxima(heatmap: np.ndarray, kernel: int = 11) -> np.ndarray:
+    """Pixels that no other in the `kernel` x `kernel` window around them exceeds, as points (x, y), the greatest first.
+
+    What max-pooling with stride 1 leaves as it is; of pixels that touch and are alike (a plateau) the first in reading
+    order alone, and nothing of what is 0 or less. Unlike `peaks` it keeps two maxima of one value within a window.
+
+    Args:
+        heatmap: `(y, x)`.
+        kernel: px, odd.
+
+    Returns:
+        float64 `(n, 2)`; of equal values the first in reading order comes first.
+
+    Raises:
+        ValueError: an even kernel.
+
+    Example:
+        >>> window_maxima(np.float32([[0.2, 0.0, 0.0, 0.9, 0.9]]), kernel=3).tolist()
+        [[3.0, 0.0], [0.0, 0.0]]
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel is {kernel}; give an odd number of pixels")
+    heatmap = np.asarray(heatmap)
+    kept = (heatmap == scipy.ndimage.maximum_filter(heatmap, kernel, mode="nearest")) & (heatmap > 0)
+    places = np.flatnonzero(kept)
+    number = scipy.ndimage.label(kept, _EIGHT)[0].ravel()[places]
+    places = places[np.unique(number, return_index=True)[1]]
+    y, x = np.divmod(places[np.lexsort((places, -heatmap.ravel()[places]))], heatmap.shape[1])
+    return np.stack([x, y], -1).astype(np.float64)
+
+
+RULES = ("old", "new", "threshold")
+
+
+def counted_peaks(
+    heatmap: np.ndarray,
+    rule: str = "new",
+    kernel: int = 11,
+    threshold: float = 0.1,
+    most: int = 30,
+    old_least: int = 10,
+    new_bounds: tuple[int, int] = (4, 10),
+    subpixel: str = "none",
+) -> np.ndarray:
+    """The greatest of a heatmap's `window_maxima`, float64 `(n, 2)` of (x, y), the greatest first.
+
+    Args:
+        heatmap: `(y, x)`.
+        rule: how many there are, of which `count` reach the threshold: "old" max(old_least, count), "new" count within
+            new_bounds, "threshold" count.
+        kernel: px, odd.
+        threshold: of values; one that is the same reaches it.
+        most: of any rule.
+        old_least, new_bounds: see `rule`; there are fewer only where a heatmap has no more maxima.
+        subpixel: "none", or "quadratic" (see `quadratic_peaks`).
+
+    Raises:
+        ValueError: another rule, `subpixel`, or an even kernel.
+    """
+    if rule not in RULES or subpixel not in ("none", "quadratic"):
+        raise ValueError(f"rule {rule!r}, subpixel {subpixel!r}; known: {', '.join(RULES)}; none, quadratic")
+    points = window_maxima(heatmap, kernel)
+    x, y = points.T.astype(int)
+    count = int((np.asarray(heatmap)[y, x] >= threshold).sum())
+    wanted = {"old": max(old_least, count), "new": int(np.clip(count, *new_bounds)), "threshold": count}[rule]
+    points = points[: min(wanted, most)]
+    return quadratic_peaks(heatmap, points) if subpixel == "quadratic" else points
+
+
+def quadratic_peaks(heatmap: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points moved to the top of a parabola through a pixel and its two neighbours, along each axis; at most 0.5 px.
+
+    Args:
+        heatmap: `(y, x)`.
+        points: `(n, 2)` of (x, y), on pixels that are local maxima; on a border they stay along that axis.
+    """
+    padding = np.pad(np.asarray(heatmap, np.float64), 1, mode="edge")
+    moved = np.array(points, np.float64)
+    x, y = np.asarray(points).reshape(-1, 2).T.astype(int) + 1
+    sides = np.asarray(heatmap).shape[::-1]
+    for axis, (dy, dx) in enumerate(((0, 1), (1, 0))):
+        before, here, after = padding[y - dy, x - dx], padding[y, x], padding[y + dy, x + dx]
+        bend, place = before - 2 * here + after, (x, y)[axis] - 1
+        fits = (bend < 0) & (place > 0) & (place < sides[axis] - 1)
+        moved[:, axis] += np.where(fits, np.clip(0.5 * (before - after) / np.where(fits, bend, 1), -0.5, 0.5), 0)
+    return moved
+
+
 def refined(heatmap: np.ndarray, points: np.ndarray, radius: int = 1) -> np.ndarray:
     """Points moved to the centre of mass of the map within `radius` pixels of theirs: a local soft-argmax.
 

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet, compressed_unet
+from tfmed.nn.hrnet import STRIDE, hrnet_maps
 from tfmed.nn.residual_unet import residual_unet
 from tfmed.nn.resnext import resnext_unet
 from tfmed.nn.summed_unet import summed_unet
@@ -205,6 +206,25 @@ class ResNeXtUNet(Backbone):
         return resnext_unet(channels, classes, **self.model_dump(exclude={"name"}))
 
 
+class HRNet(Backbone):
+    """HRNet (Sun et al. 2019) with a 1 x 1 convolution on its finest stream, by default W32. 2-D."""
+
+    name: Literal["hrnet"] = "hrnet"
+    widths: Layers = Field((32, 64, 128, 256), min_length=4, max_length=4)  # channels of the streams, from the finest
+    modules: Layers = Field((1, 4, 3), min_length=3, max_length=3)  # of stages 2 to 4
+    blocks: int = Field(4, gt=0, le=64)  # residual blocks per stream and module
+    norm: Literal["batch", "instance", "layer", "none"] = "batch"
+
+    def multiple(self, axes):
+        """What each side of a patch must be a multiple of, one number per spatial axis."""
+        _check_axes(self.name, axes, 2)
+        return (STRIDE,) * axes
+
+    def build(self, channels, classes, axes, seed):
+        """The network for `axes` spatial axes."""
+        return hrnet_maps(channels, classes, **self.model_dump(exclude={"name"}))
+
+
 class AUNet(Backbone):
     """The anisotropic U-Net with valid convolutions of uncertainty slice sampling (Chlebus et al. 2022). 3-D."""
 
@@ -264,6 +284,7 @@ Network = Annotated[
     Annotated[AUNet, pydantic.Tag(TAG + "aunet")]
     | Annotated[CompressedUNet, pydantic.Tag(TAG + "compressed_unet")]
     | Annotated[FCDenseNet, pydantic.Tag(TAG + "fc_densenet")]
+    | Annotated[HRNet, pydantic.Tag(TAG + "hrnet")]
     | Annotated[MCUNet3D, pydantic.Tag(TAG + "mc_unet3d")]
     | Annotated[ResidualUNet, pydantic.Tag(TAG + "residual_unet")]
     | Annotated[ResNeXtUNet, pydantic.Tag(TAG + "unet_resnext50")]

@@ -15,7 +15,7 @@ from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
 from tfmed.tasks.instance_prediction import Finder
-from tfmed.tasks.landmark_settings import Decoding
+from tfmed.tasks.landmark_settings import decoding_of
 from tfmed.tasks.point_finder import PointFinder
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
@@ -161,7 +161,7 @@ def _finder(note):
 
 
 def _points(note):
-    modalities, decoding = _TEXTS.validate_python(note["modalities"]), Decoding(**note["decoding"])
+    modalities, decoding = _TEXTS.validate_python(note["modalities"]), decoding_of(note["decoding"])
 
     def opened(folder, steps, signatures):
         run = signatures["serving_default"]

@@ -1,17 +1,37 @@
 """The settings that methods share which find points: images, heatmaps, and how points come of them."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from tfmed.config import MethodConfig, PathText, Strict, Voxels
-from tfmed.ops.heatmaps import blob_points
+from tfmed.ops.heatmaps import blob_points, counted_peaks
 from tfmed.tasks.backbones import Network, UNet
 
 
-class Decoding(Strict):
-    """From a heatmap to points; see `tfmed.ops.heatmaps.blob_points`."""
+class PointDecoding(Strict):
+    """From a heatmap to points, whatever the way.
+
+    Attributes:
+        means: the way in words, for those who decode by other programs.
+    """
+
+    means: ClassVar[str] = ""
+
+    def points(self, heatmap):
+        """(x, y) of each point of a heatmap `(y, x)` in [0, 1], float64 `(n, 2)`."""
+        raise NotImplementedError
+
+
+class Decoding(PointDecoding):
+    """By blobs; see `tfmed.ops.heatmaps.blob_points`."""
+
+    means = (
+        "a mask (Otsu's threshold of the image's own 256 levels, unless no value reaches `guard`; or `threshold`), "
+        "opened by a 3 x 3 cross, centroids of its components (8 neighbours), those larger than `cut_ratio` times the "
+        "mean cut in two"
+    )
 
     post: Literal["threshold", "otsu", "otsu+open", "otsu+open+cut"] = "otsu+open+cut"
     cut_ratio: float = Field(1.0, ge=1, le=1000)  # components larger than so many times the mean are cut in two
@@ -21,6 +41,41 @@ class Decoding(Strict):
     def points(self, heatmap):
         """(x, y) of each point of a heatmap `(y, x)` in [0, 1], float64 `(n, 2)`."""
         return blob_points(heatmap, **self.model_dump())
+
+
+class PeakDecoding(PointDecoding):
+    """By peaks; see `tfmed.ops.heatmaps.counted_peaks`."""
+
+    means = (
+        "pixels that are the greatest of the `kernel` x `kernel` around them (of a plateau the first), in the order of "
+        "their values; how many, by `rule` from the count of those that reach `threshold`: old max(old_least, count), "
+        "new count within new_bounds, threshold count; never above `most`"
+    )
+    rule: Literal["old", "new", "threshold"] = "new"
+    kernel: int = Field(11, gt=0, le=999)  # px, odd
+    threshold: float = Field(0.1, ge=0, le=1)  # a peak of at least this counts
+    most: int = Field(30, gt=0, le=10_000)  # points of an image, by any rule
+    old_least: int = Field(10, ge=0, le=10_000)  # so many at least, by rule old
+    new_bounds: tuple[int, int] = (4, 10)  # so many at least and at most, by rule new
+    subpixel: Literal["none", "quadratic"] = "none"
+
+    @pydantic.model_validator(mode="after")
+    def _numbers_fit(self):
+        low, high = self.new_bounds
+        if not 0 <= low <= high:
+            raise ValueError(f"new_bounds: {low}, {high} must be 0 or more, the lower one first")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel: {self.kernel} has no middle; try {self.kernel + 1}")
+        return self
+
+    def points(self, heatmap):
+        """(x, y) of each point of a heatmap `(y, x)` in [0, 1], float64 `(n, 2)`."""
+        return counted_peaks(heatmap, **self.model_dump())
+
+
+def decoding_of(values):
+    """The PointDecoding of settings as they were written, {name: value}."""
+    return (PeakDecoding if "rule" in values else Decoding)(**values)
 
 
 class ImageSet(Strict):
@@ -41,7 +96,7 @@ class LandmarksConfig(MethodConfig):
     sigma: float = Field(2.0, gt=0.1, le=100)  # px, of the Gaussians of a heatmap
     overlap: Literal["max", "sum_clip"] = "max"  # of Gaussians that overlap: the largest, or their sum up to 1
     most_points: int = Field(32, gt=0, le=10_000)  # of an image
-    decoding: Decoding = Decoding()
+    decoding: PointDecoding = Decoding()
     radius_px: float = Field(6.0, gt=0, le=10_000)  # a found point that is closer than this is right
 
     @pydantic.model_validator(mode="after")

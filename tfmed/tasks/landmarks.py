@@ -33,7 +33,7 @@ _SHOWN = 3  # images of a picture
 class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     """Base of methods that find any number of points by a heatmap; a subclass gives `stages`.
 
-    Its last stage's model has `network`, images -> logits `(n, y, x, 1)`, unless `logits` is overridden.
+    Its last stage's model has `network`, images -> logits `(n, y, x, 1)`.
     """
 
     Config = LandmarksConfig
@@ -106,13 +106,21 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         more = [(-size[axis]) % multiple for axis, multiple in enumerate(multiples)]
         images = tf.pad(images, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])  # black, as beyond a turned image
         logits = tf.cast(network(images, training=False), tf.float32)
-        return tf.sigmoid(logits[:, : size[0], : size[1]])
+        return self.as_probabilities(logits[:, : size[0], : size[1]])
+
+    def as_probabilities(self, logits):
+        """Heatmaps of what the network puts out, float32."""
+        return tf.sigmoid(logits)
 
     def heatmap(self, image, network=None):
         """The heatmap `(y, x)` float32 of a prepared image `(1, y, x, channel)`."""
         network = network or self.network
         call = self.compiled("heatmap", network, functools.partial(self.probabilities, network=network))
         return call(tf.constant(np.asarray(image, np.float32))).numpy()[0, ..., 0]
+
+    def decodings(self):
+        """{name: decoding} of the ways from heatmap to points that `evaluate` scores, the settings' own one first."""
+        return {"": self.config.decoding}
 
     def finder(self):
         """The `PointFinder` of the trained network."""
@@ -147,7 +155,8 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         """{"evaluation": a row per run, "groups": per run and group of cases, "cases": per run and case}, and pictures.
 
         Counts of matched, superfluous and missed points are summed over images before they are divided; the error is
-        that of matched points, in pixels of the images in their files.
+        that of matched points, in pixels of the images in their files. Where methods have several `decodings`, there is
+        a row for each, with its name; pictures show the settings' own.
 
         Args:
             methods: name of the run -> its Method, this one first; all are scored on this one's annotated cases, with
@@ -164,21 +173,23 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         rows, pictures = [], {}
         for run, method in methods.items():
             refuse_leak(run, method, cases, part)
-            finder = method.finder()
+            finder, decodings = method.finder(), method.decodings()
             images: list[PointedImage] = []
             for case in cases:
                 volumes = [read_address(case.images[name]) for name in method.config.modalities]
-                found, heatmap = finder(volumes)
-                matching = match(found, as_points(case.meta["points"]), self.config.radius_px)
-                rows.append({"run": run, "group": case.group, "case": case.id, "matching": matching})
+                ways, heatmap = finder.decoded(volumes, decodings.values())
+                true, about = as_points(case.meta["points"]), {"run": run, "group": case.group, "case": case.id}
+                matchings = [match(found, true, self.config.radius_px) for found in ways]
+                rows += [about | {"decoding": way, "matching": matching}
+                         for way, matching in zip(decodings, matchings, strict=True)]  # fmt: skip
                 if len(images) < _SHOWN:
-                    one = PointedImage(case.id, shown([v.array for v in volumes]), found,
-                                       as_points(case.meta["points"]), matching.pairs, heatmap)  # fmt: skip
-                    images.append(one)
+                    picture = shown([v.array for v in volumes])
+                    images.append(PointedImage(case.id, picture, ways[0], true, matchings[0].pairs, heatmap))
             name = "points" if len(methods) == 1 else f"points-{run}"
             pictures[name] = PointedImages(tuple(images), self.config.radius_px)
-        tables = {"evaluation": ("run",), "groups": ("run", "group"), "cases": ("run", "group", "case")}
-        return Evaluation({name: score_rows(rows, keys) for name, keys in tables.items()}, pictures)
+        keys = ("run", "decoding") if any(row["decoding"] for row in rows) else ("run",)
+        tables = {"evaluation": keys, "groups": (*keys, "group"), "cases": (*keys, "group", "case")}
+        return Evaluation({name: score_rows(rows, by) for name, by in tables.items()}, pictures)
 
     def previews(self):
         """Points and heatmaps of up to three validation images; without any of training images."""
@@ -216,9 +227,7 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             "steps": [step.model_dump(mode="json") for step in outside],
             "steps_inside": [step.model_dump(mode="json") for step in within],
             "decoding": config.decoding.model_dump(mode="json"),
-            "decoding_means": "how points come of a heatmap, which is not part of the model: a mask (Otsu's threshold "
-            "of the image's own 256 levels, unless no value reaches `guard`; or `threshold`), opened by a 3 x 3 cross, "
-            "centroids of its components (8 neighbours), those larger than `cut_ratio` times the mean cut in two",
+            "decoding_means": f"how points come of a heatmap, which is not part of the model: {config.decoding.means}",
         }
         return ExportModule([self.network], {"serving_default": (heatmap, takes)}, note)
 

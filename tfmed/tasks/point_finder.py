@@ -27,7 +27,7 @@ class PointFinder:
     Args:
         modalities: names of the images, in the order of the network's channels.
         steps: preprocessing of a case's images.
-        decoding: a `Decoding`.
+        decoding: a `PointDecoding`.
         heatmap: function of float32 `(1, y, x, channel)` -> `(y, x)` in [0, 1].
     """
 
@@ -39,12 +39,18 @@ class PointFinder:
 
     def __call__(self, images):
         """(points `(n, 2)` in pixels of the images, heatmap `(y, x)` of what the network saw) of a list of Volumes."""
+        (points,), heatmap = self.decoded(images, [self.decoding])
+        return points, heatmap
+
+    def decoded(self, images, decodings):
+        """As a call, with the points by each of several decodings: ([points], heatmap)."""
         if images[0].shape[0] != 1:
             raise DataError(f"it has {images[0].shape[0]} slices, and points are looked for in one; give a picture")
         prepared, _ = preprocess.run_together(self.steps, images)
         stack = np.concatenate([v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared], -1)
         heatmap = self.heatmap(stack.astype(np.float32))
-        return between_grids(self.decoding.points(heatmap), prepared[0].affine, images[0].affine), heatmap
+        affines = prepared[0].affine, images[0].affine
+        return [between_grids(decoding.points(heatmap), *affines) for decoding in decodings], heatmap
 
     def predict(self, words, out, outputs=None):
         """Find points in each input, and write `<name>_points.json` (as AdaptOR takes submissions), `<name>_points.png`

@@ -95,8 +95,10 @@ class AdversarialModel(TrainingModel):
 class SharedForwardModel(TrainingModel):
     """Networks that take turns on what one forward pass has made: critics first, and then what they judge.
 
-    A subclass builds its networks, and gives `made` and `turns`.
+    A subclass builds its networks, and gives `made` and `turns`; with `judged_first` critics come last.
     """
+
+    judged_first = False
 
     def made(self, batch: dict[str, tf.Tensor]) -> Any:
         """What the forward pass makes of a batch, a tensor or a tuple of tensors."""
@@ -113,4 +115,4 @@ class SharedForwardModel(TrainingModel):
         return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.log(self.update_in_turn(self.made, self.turns, batch))
+        return self.log(self.update_in_turn(self.made, self.turns, batch, self.judged_first))

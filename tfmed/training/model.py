@@ -167,6 +167,7 @@ class TrainingModel(keras.Model):
         forward: Callable[[dict[str, tf.Tensor]], Any],
         losses: Mapping[str, Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]],
         batch: dict[str, tf.Tensor],
+        judged_first: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Update several optimizers in turn by what one forward pass makes: critics, and then what they judge.
 
@@ -178,6 +179,7 @@ class TrainingModel(keras.Model):
             losses: optimizer's name -> loss, a function of (micro-batch, what was made of it) that returns what
                 `update` asks for. Only the last one's gradient goes back through what was made.
             batch: this replica's batch.
+            judged_first: update what is judged before the critics, which then see what it made before its update.
 
         Returns:
             The values to log.
@@ -185,18 +187,26 @@ class TrainingModel(keras.Model):
         *judges, judged = losses
         logs: dict[str, tf.Tensor] = {}
         if self.gradient_accumulation > 1:
-            for name, loss in losses.items():
+            for name in [judged, *judges] if judged_first else losses:
+                loss = losses[name]
                 logs |= self.update(name, lambda micro_batch, loss=loss: loss(micro_batch, forward(micro_batch)), batch)
             return logs
         optimizer, variables = self._updater(judged)
+
+        def judge(made: Any) -> None:
+            for name in judges:
+                logs.update(self.update(name, lambda one, loss=losses[name]: loss(one, made), batch))
+
         with tf.GradientTape() as tape:
             made = forward(batch)
-            with tape.stop_recording():
-                for name in judges:
-                    logs |= self.update(name, lambda micro_batch, loss=losses[name]: loss(micro_batch, made), batch)
+            if not judged_first:
+                with tape.stop_recording():
+                    judge(made)
             value, own = losses[judged](batch, made)
             scaled = self._scaled(optimizer, value)
         compat.apply_gradients(optimizer, tape.gradient(scaled, _tensors(variables)), variables)
+        if judged_first:
+            judge(made)
         return logs | own
 
     def _updater(self, name: str) -> tuple[keras.optimizers.Optimizer, list[Any]]:
