@@ -10,13 +10,16 @@ from tfmed.ops.heatmaps import (
     POST,
     blob_points,
     component_points,
+    counted_peaks,
     levels,
     opened,
     otsu,
     peaks,
+    quadratic_peaks,
     refined,
     render,
     soft_argmax,
+    window_maxima,
 )
 
 SIZE = (24, 40)
@@ -218,3 +221,63 @@ def test_refinement_finds_the_place_between_pixels():
     assert rough.tolist() == [[20, 12]]
     np.testing.assert_allclose(refined(image, rough, radius=5)[0], point, atol=0.02)
     assert refined(np.zeros(SIZE), np.array([[0.0, 0.0]])).tolist() == [[0, 0]]
+
+
+# --- peaks that are counted -------------------------------------------------------------------------------------------
+
+
+def separated(count, high=0.9, size=(60, 120)):
+    """(a map whose `count` peaks are 15 px apart, falling from `high` by 0.01 each; their places (x, y))."""
+    places = np.array([(8 + 15 * (k % 8), 8 + 15 * (k // 8)) for k in range(count)], float).reshape(-1, 2)
+    faint = 1e-4 * np.random.default_rng(0).random(size)  # many low maxima all over
+    maps = [(high - 0.01 * k) * formula(place[None], size, 1.5) for k, place in enumerate(places)]
+    return np.max([faint, *maps], 0), places
+
+
+def test_window_maxima_are_what_max_pooling_leaves():
+    heatmap = np.random.default_rng(1).random((37, 53)).astype("float32")
+    pooled = tf.nn.max_pool2d(heatmap[None, ..., None], 7, 1, "SAME")[0, ..., 0].numpy()
+    y, x = np.nonzero(pooled == heatmap)
+    found = window_maxima(heatmap, 7)
+    assert sorted(map(tuple, found)) == sorted(zip(x, y, strict=True))
+    values = heatmap[tuple(found.T[::-1].astype(int))]
+    assert (np.diff(values) <= 0).all()
+    with pytest.raises(ValueError, match="odd"):
+        window_maxima(heatmap, 4)
+
+
+def test_a_plateau_is_one_point_and_equal_peaks_are_two():
+    assert window_maxima(np.full((20, 30), 0.3)).tolist() == [[0, 0]]
+    assert not len(window_maxima(np.zeros((20, 30))))
+    heatmap = np.zeros((20, 30))
+    heatmap[4:7, 3:20] = 1.0  # saturated, wider than the window
+    heatmap[6:12, 3] = 1.0
+    heatmap[11, 25] = heatmap[14, 22] = 0.5
+    assert window_maxima(heatmap).tolist() == [[3, 4], [25, 11], [22, 14]]
+    assert len(peaks(heatmap, 0.1, 5)) < 3
+
+
+@pytest.mark.parametrize("count", [0, 3, 7, 15, 32])
+def test_rules_of_counting(count):
+    """The card: exactly the peaks by the threshold; clip(count, 4, 10); at least 10; never above 30."""
+    heatmap, places = separated(count)
+    assert counted_peaks(heatmap, "threshold").tolist() == places[:30].tolist()
+    for rule, expected in (("new", int(np.clip(count, 4, 10))), ("old", min(max(count, 10), 30))):
+        found = counted_peaks(heatmap, rule)
+        assert len(found) == expected
+        assert found[:count].tolist() == places[:expected].tolist()
+    assert len(counted_peaks(np.full((60, 120), 0.6), "old")) == 1
+    with pytest.raises(ValueError, match="known: old, new"):
+        counted_peaks(heatmap, "both")
+
+
+def test_a_parabola_finds_peaks_between_pixels():
+    true = np.array([[10.3, 8.0], [30.0, 11.6], [20.45, 16.2]])
+    heatmap = formula(true, SIZE, 4.0)
+    found = counted_peaks(heatmap, "threshold", threshold=0.9, subpixel="quadratic")
+    ours = found[np.argsort(found[:, 0])]
+    np.testing.assert_allclose(ours, true[np.argsort(true[:, 0])], atol=0.02)
+    corner = np.zeros((5, 5))
+    corner[0, 4] = 1
+    assert quadratic_peaks(corner, np.array([[4.0, 0.0]])).tolist() == [[4, 0]]
+    assert quadratic_peaks(corner, np.zeros((0, 2))).shape == (0, 2)

@@ -39,8 +39,9 @@ def one_sided_kl(student: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
 
 
 def _pair(student: tf.Tensor, teacher: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    student, teacher = (tf.cast(logits, tf.float32) for logits in (student, teacher))
     checks.same_shape("student", student, "teacher", teacher)
-    return tf.cast(student, tf.float32), tf.stop_gradient(tf.cast(teacher, tf.float32))
+    return student, tf.stop_gradient(teacher)
 
 
 def _mean(values: tf.Tensor) -> tf.Tensor:
