@@ -109,9 +109,10 @@ class Pair(TrainingModel):
 
         return value
 
-    def step(self):
+    def step(self, judged_first=False):
         batch = {"x": tf.constant([[1.0], [2.0], [3.0], [6.0]]), "index": tf.range(4, dtype=tf.int64)}
-        logs = self.update_in_turn(self.made, {"b": self.signed("b", 1.0), "a": self.signed("a", -1.0)}, batch)
+        turns = {"b": self.signed("b", 1.0), "a": self.signed("a", -1.0)}
+        logs = self.update_in_turn(self.made, turns, batch, judged_first)
         return {name: float(value) for name, value in logs.items()}
 
 
@@ -123,3 +124,12 @@ def test_updates_in_turn_share_a_forward_pass(micro_batches, passes):
     assert model.passes == passes
     assert float(model.b.get_weights()[0][0, 0]) == pytest.approx(1.0 - 0.5 * 3.0)
     assert float(model.a.get_weights()[0][0, 0]) == pytest.approx(1.0 + 0.25 * -0.5 * 3.0)
+
+
+def test_what_is_judged_may_come_first():
+    """a <- a + 0.25 b mean(x); then b <- b - 0.5 a mean(x) with what the old a made."""
+    model = Pair()
+    assert model.step(judged_first=True) == {"b": 3.0, "a": -3.0}
+    assert model.passes == [4]
+    assert float(model.a.get_weights()[0][0, 0]) == pytest.approx(1.0 + 0.25 * 3.0)
+    assert float(model.b.get_weights()[0][0, 0]) == pytest.approx(1.0 - 0.5 * 3.0)
