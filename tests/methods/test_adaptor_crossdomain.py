@@ -111,12 +111,13 @@ def bits(network):
 
 
 @pytest.mark.one_stack
-def test_targets_are_cut_gaussians_of_which_the_largest_counts():
-    model = made(Joint, size=(80, 96), sigma=5.0, reach_px=24.0, output="linear")
+@pytest.mark.parametrize("reach", [6, 24])
+def test_targets_are_cut_gaussians_of_which_the_largest_counts(reach):
+    model = made(Joint, size=(80, 96), sigma=5.0, reach_px=reach, output="linear")
     points = np.array([[[40, 30], [45, 30], [80, 60]]], "float32")
     y, x = np.mgrid[:80, :96]
     each = [
-        np.where((abs(x - px) <= 24) & (abs(y - py) <= 24), np.exp(-((x - px) ** 2 + (y - py) ** 2) / 50), 0)
+        np.where((abs(x - px) <= reach) & (abs(y - py) <= reach), np.exp(-((x - px) ** 2 + (y - py) ** 2) / 50), 0)
         for px, py in points[0]
     ]
     target = np.max(each, 0)[None, ..., None].astype("float32")
