@@ -41,7 +41,7 @@ METHODS = {  # settings that differ from the joint training's
 
 def config_of(name):
     """The settings of an arm."""
-    network = HRNet(widths=(8, 16, 32, 64), modules=(1, 1, 1), blocks=1)
+    network = HRNet(widths=(8, 16, 32, 64), modules=(1, 1, 1), blocks=1, prior=0.01)
     usual = {"size": (SIDE, SIDE), "network": network, "sigma": 2.0, "reach_px": 10.0, "most_points": 8,
              "mse": "pixel_mean", "optimizer": "adam", "learning_rate": 1e-3}  # fmt: skip
     return Config(**usual | METHODS[name])

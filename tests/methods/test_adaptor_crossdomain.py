@@ -210,12 +210,13 @@ def test_detector_and_critic_take_turns():
 @pytest.mark.one_stack
 def test_maps_have_the_image_s_size_and_every_weight_learns():
     """Logits are the head's, enlarged four times linearly."""
-    network = HRNet(widths=(8, 16, 32, 64), modules=(1, 1, 1), blocks=1)
+    network = HRNet(widths=(8, 16, 32, 64), modules=(1, 1, 1), blocks=1, prior=0.01)
     settings = {"size": (32, 64), "network": network, "disc_input": "features", "disc_widths": (2, 2)}
     adversarial, data = made(Adversarial, **settings), batch((32, 64))
     network = adversarial.network
     logits, features = adversarial.made(data)
     assert logits.shape == (4, 32, 64, 1) and features.shape == (4, 8, 16, 8)
+    np.testing.assert_allclose(tf.sigmoid(logits), 0.01, atol=1e-3)  # the prior
     small = network.get_layer("head")(features)
     np.testing.assert_allclose(logits, tf.image.resize(small, (32, 64), "bilinear"), atol=1e-5)
     found = gradients(lambda: adversarial.objectives["network"](data)[0], [network])
@@ -364,7 +365,7 @@ def test_the_variants_are_settings():
         assert {getattr(one, name) for one in everything} == values
     assert {one.decoding.rule for one in everything} == {"old", "new"}
     assert {one.network.name for one in everything} == {"hrnet", "unet_resnext50"}
-    assert plain.network == HRNet() and (plain.sigma, plain.reach_px, plain.size) == (5, 24, (288, 512))
+    assert plain.network == HRNet(prior=0.01) and (plain.sigma, plain.reach_px, plain.size) == (5, 24, (288, 512))
     assert (plain.momentum, plain.weight_decay, plain.kl_weight, plain.adv_weight) == (0.9, 1e-4, 0.1, 1.0)
     assert len({one.sigma for one in everything}) == 2 and found["no_augmentation"].flip == 0
     for path in folder.glob("*.yaml"):

@@ -17,7 +17,8 @@ Deviates: `evaluate` scores both rules, as the paper's three ways cannot be comp
 of one sigmoid channel: negative where the student is higher, and it raises every pixel; `kl: bernoulli` is, and
 `kl: paper_literal` is as printed. The text has the critic see features, Eq. 3 outputs (`disc_input`). Open in the paper
 and chosen here: HRNet-W32 without trained weights, sigmoid outputs, errors summed over pixels (`mse`), full-size maps,
-flips and light, a batch of 4 + 4, the cosine schedule, the critic, a window of 11 pixels, the threshold of 0.1. The
+flips and light, a batch of 4 + 4, the cosine schedule, the critic, a window of 11 pixels, the threshold of 0.1; and a
+first heatmap of 0.01 (`network.prior`), for from 0.5 the first step of summed errors empties the map for good. The
 paper's "relation heatmap" is nowhere defined. DeepLabv3+, of which it gives no figures, is left out.
 """
 
@@ -51,7 +52,7 @@ class Config(LandmarksConfig):
 
     mode: Literal["joint", "adversarial", "collaborative"] = "joint"
     simulator: ImageSet | None = None  # annotated frames of the other domain; must be given
-    network: Network = HRNet()  # [C] W32
+    network: Network = HRNet(prior=0.01)  # [C] W32; [O] prior
     sigma: float = Field(5.0, gt=0.1, le=100)  # px, of the Gaussians
     reach_px: float = Field(24.0, gt=0, le=1000)  # along each axis; beyond it a Gaussian is 0
     output: Literal["sigmoid", "linear"] = "sigmoid"  # [O] the heatmap is the logits', or is the logits

@@ -1,5 +1,6 @@
 """HRNet (Sun et al. 2019): streams of four resolutions side by side, which exchange what they know again and again."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -8,6 +9,7 @@ from tfmed.compat import KerasTensor
 from tfmed.nn.blocks import norm_layer
 
 STRIDE = 32  # of the coarsest stream: sides are multiples of it
+_HEAD_DEVIATION = 0.001  # of a head's first weights, as in the public code of pose estimation
 
 
 def hrnet(
@@ -76,6 +78,7 @@ def hrnet_maps(
     modules: Sequence[int] = (1, 4, 3),
     blocks: int = 4,
     norm: str = "batch",
+    prior: float = 0.5,
     name: str = "hrnet_maps",
 ) -> keras.Model:
     """Images `(n, height, width, channels)` -> logits `(n, height, width, classes)`, float32.
@@ -85,10 +88,17 @@ def hrnet_maps(
     Args:
         classes: number of logits per pixel.
         channels, size, widths, modules, blocks, norm: see `hrnet`.
+        prior: what the logits' sigmoid is at first, everywhere: the head's weights begin near 0, as published, and its
+            offsets so (Lin et al. 2017, Sect. 4.1). Where few pixels are above 0 a small one keeps the first steps from
+            driving all of them to 0 for good.
     """
     backbone = hrnet(channels, size, widths, modules, blocks, norm)
     inputs = keras.Input((*size, channels))
-    x = keras.layers.Conv2D(classes, 1, kernel_initializer="he_normal", name="head")(backbone(inputs))
+    starts = {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=_HEAD_DEVIATION),
+        "bias_initializer": keras.initializers.Constant(math.log(prior / (1.0 - prior))),
+    }
+    x = keras.layers.Conv2D(classes, 1, name="head", **starts)(backbone(inputs))
     x = keras.layers.UpSampling2D(4, interpolation="bilinear", name="enlarged")(x)
     return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32", name="logits")(x), name=name)
 

@@ -214,6 +214,7 @@ class HRNet(Backbone):
     modules: Layers = Field((1, 4, 3), min_length=3, max_length=3)  # of stages 2 to 4
     blocks: int = Field(4, gt=0, le=64)  # residual blocks per stream and module
     norm: Literal["batch", "instance", "layer", "none"] = "batch"
+    prior: float = Field(0.5, gt=0, lt=1)  # what the sigmoid of every logit is at first
 
     def multiple(self, axes):
         """What each side of a patch must be a multiple of, one number per spatial axis."""
