@@ -131,6 +131,7 @@ def test_targets_are_cut_gaussians_of_which_the_largest_counts(reach):
     assert float(missing[0]) == pytest.approx((each[2] ** 2).sum(), rel=1e-3)
 
 
+@pytest.mark.one_stack
 def test_without_weight_the_simulator_s_frames_change_nothing():
     """Gradients alike to the bit with its frames, with others, and without any; batch norm does not see them either."""
     model, data = made(Joint, sim_weight=0.0), batch()
@@ -254,6 +255,7 @@ def test_the_critic_sees_heatmaps_or_features():
 # --- two networks -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_each_network_learns_from_the_other_s_domain():
     """Eq. 5: own errors on the own domain, a lesson on the other's; a teacher has no gradient of its lesson."""
     model, data = made(Collaborative, kl_weight=0.5, mse="pixel_mean"), batch()
