@@ -156,6 +156,7 @@ def test_wrong_words_are_one_line(words, message, capsys):
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.long
 def test_runs_are_done_once_and_one_that_fails_leaves_the_others(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(f"base: {CONFIGS[1]}\nmodel: {{learning_rate: 1.0e+30}}\n", encoding="utf-8")

@@ -69,7 +69,7 @@ def peak_of_sampling(length):
     return tuple(map(float, done.stdout.split()))
 
 
-@pytest.mark.one_stack
+@pytest.mark.long
 @pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="peak memory is read as Linux tells it")
 def test_memory_of_sampling_grows_by_the_volume_only():
     """Sixteen times the slices; measured 13 to 33 MiB besides the volumes themselves over both stacks, one thread and

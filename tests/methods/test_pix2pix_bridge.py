@@ -537,7 +537,7 @@ def organs(tmp_path_factory):
     return fit(tfmed.load_config("configs/equireg/supervised.yaml", words), tmp_path_factory.mktemp("organs") / "run")
 
 
-@pytest.mark.one_stack
+@pytest.mark.long
 def test_segmentation_runs_find_the_structures(run, organs, capsys):
     """The Dice in the table is that of what `segmenter()` of the other run says of both volumes."""
     assert cli.run(evaluate.main, [str(run.path), "--segmenters", str(organs.path)]) == 0

@@ -48,6 +48,7 @@ def test_the_losses_by_hand():
     assert float(total) == pytest.approx(1 + 3 * 2.5 + 5 * 4.75)
 
 
+@pytest.mark.long
 def test_generators_learn_each_other_s_inverse():
     model = Tiny()
     for step in range(300):
