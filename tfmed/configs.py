@@ -19,8 +19,10 @@ def main(argv):
         cli.print_json(shipped())
         return
     if arguments.name is None:
-        for name, line in shipped().items():
-            print(f"{name:34}{line}")
+        found = shipped()
+        wide = max(map(len, found))
+        for name, line in found.items():
+            print(f"{name:{wide}}  {line}")
         return
     file = find_config(arguments.name)
     text = file.read_text(encoding="utf-8")
