@@ -179,6 +179,7 @@ class MethodHarness:
             logs.append({name: float(strategy.reduce("MEAN", value, axis=None)) for name, value in found.items()})
         return logs, model
 
+    @pytest.mark.one_stack  # that a run repeats itself on both is what `test_exact_resume` asks
     def test_same_seed_same_numbers(self):
         """One seed gives the same first weights and the same first samples; another seed gives others of both."""
         _, first, weights = self.first_stage()
