@@ -17,7 +17,7 @@ def dice(logits: tf.Tensor, target: tf.Tensor, mask: tf.Tensor | None = None, sm
 
     Example:
         >>> sure = tf.constant([[[20.0], [-20.0]]])  # one sample of two pixels, one map
-        >>> [round(float(dice(sure, tf.constant([[[y], [1 - y]]]))), 3) for y in (1.0, 0.0)]
+        >>> [round(dice(sure, tf.constant([[[y], [1 - y]]])).numpy().item(), 3) for y in (1.0, 0.0)]
         [0.0, 0.667]
     """
     logits, target, weight = _prepared(logits, target, mask)
