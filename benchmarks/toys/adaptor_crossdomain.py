@@ -55,7 +55,7 @@ def frames(seed):
 
 
 @functools.cache
-def test_frames():
+def tested_frames():
     """Of the ground that is tested."""
     return [frame(90_000 + k, fewest=1) for k in range(TEST)]
 
@@ -83,7 +83,7 @@ def score(seed, name, steps):
     model = trained(config, seed, steps)
     rules = [config.decoding.model_copy(update={"rule": rule}) for rule in ("new", "old")]
     totals, means = [Counts(), Counts()], []
-    for image, points in test_frames():
+    for image, points in tested_frames():
         heatmap = tf.sigmoid(model.network(image[None], training=False))[0, ..., 0].numpy()
         means.append(heatmap.mean())
         totals = [total + match(rule.points(heatmap), points, 6.0).counts

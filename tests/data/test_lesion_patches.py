@@ -25,8 +25,9 @@ def scan():
 
 def plan_of(scan, seed=0, **options):
     image, affine, _, spheres = scan
-    options = {"vessels": 12, "others": 12, "least_mm": 8.0} | options
-    return patches.guided(image, patches.spacing_of(affine), spheres, SHAPE, np.random.default_rng(seed), **options)
+    where = {name: options.pop(name) for name in ("least_mm", "metric", "allowed") if name in options}
+    room = patches.Room(image.shape, patches.spacing_of(affine), spheres, SHAPE, **{"least_mm": 8.0} | where)
+    return patches.guided(room, image, np.random.default_rng(seed), **{"vessels": 12, "others": 12} | options)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
@@ -67,7 +68,8 @@ def test_where_there_is_no_room_there_are_fewer(scan):
 
 def test_uniform_plans_do_not_look_at_the_image(scan):
     image, _, _, spheres = scan
-    found = patches.uniform(image.shape, SPACING, spheres, SHAPE, np.random.default_rng(0), 20, 8.0)
+    room = patches.Room(image.shape, SPACING, spheres, SHAPE, 8.0)
+    found = patches.uniform(room, np.random.default_rng(0), 20)
     assert len(found.negatives) == 20 and len(found.vessels) == 0
     assert image[tuple(found.others.T)].max() < np.percentile(image, 99.9)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
-from tests.support.refusals import refused
+from tests.support.refusals import refused_fit
 from tfmed import registry
 from tfmed.losses.adversarial import js_critic
 from tfmed.losses.divergence import bernoulli_kl, one_sided_kl
@@ -345,11 +345,7 @@ REFUSED = {
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_one_line(name, tmp_path, capsys):
-    from tfmed import fit as verb
-
-    overrides, *words = REFUSED[name]
-    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *TINY, "train.steps=1", *overrides]
-    refused(capsys, verb.main, given, *words)
+    assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY, *REFUSED[name])
 
 
 @pytest.mark.one_stack

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
-from tests.support.refusals import refused
+from tests.support.refusals import refused, refused_fit
 from tfmed import registry
 from tfmed.data import boxes as boxed
 from tfmed.data.phantoms import liver_ct
@@ -372,11 +372,7 @@ REFUSED = {
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_one_line(name, tmp_path, capsys):
-    from tfmed import fit as verb
-
-    overrides, *words = REFUSED[name]
-    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *TINY, "train.steps=1", *overrides]
-    refused(capsys, verb.main, given, *words)
+    assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY, *REFUSED[name])
 
 
 @pytest.mark.one_stack

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
-from tests.support.refusals import refused
+from tests.support.refusals import refused_fit
 from tfmed import compat, registry
 from tfmed.augment import corrupt
 from tfmed.data.streams import Streams
@@ -363,11 +363,7 @@ REFUSED = {
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_one_line(name, tmp_path, capsys):
-    from tfmed import fit as verb
-
-    overrides, *words = REFUSED[name]
-    given = [REPOSITORY / CONFIG, "--run-dir", tmp_path / "run", *TINY, "train.steps=1", *overrides]
-    refused(capsys, verb.main, given, *words)
+    assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY, *REFUSED[name])
 
 
 @pytest.mark.one_stack

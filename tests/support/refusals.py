@@ -1,6 +1,7 @@
 """What is wrong is told in one line, with exit status 2."""
 
 from tfmed import cli
+from tfmed import fit as fit_verb
 
 
 def one_line(error, *words):
@@ -19,3 +20,9 @@ def refused(capsys, main, argv, *words):
     error = capsys.readouterr().err
     assert status == 2, error
     return one_line(error, *words)
+
+
+def refused_fit(capsys, folder, config, tiny, overrides, *words):
+    """The line with which `tfmed fit` refuses settings: a config, what makes its run tiny, and what is wrong in it."""
+    given = [config, "--run-dir", folder / "run", *tiny, "train.steps=1", *overrides]
+    return refused(capsys, fit_verb.main, given, *words)

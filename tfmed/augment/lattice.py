@@ -45,6 +45,11 @@ def displacement(control: ArrayLike, shape: Sequence[int]) -> np.ndarray:
     Args:
         control: displacements of the nodes `(*nodes, axes)`.
         shape: voxels of the box along each axis.
+
+    Example:
+        >>> control = draw_control(np.random.default_rng(0), 4.0)
+        >>> displacement(control, (3, 5, 1))[1, 2, 0].tolist()  # the middle node is fixed
+        [0.0, 0.0, 0.0]
     """
     nodes = np.asarray(control)
     return elastic.spread(nodes, [_weights(size, count) for size, count in zip(shape, nodes.shape, strict=False)])
@@ -54,28 +59,6 @@ def displacement(control: ArrayLike, shape: Sequence[int]) -> np.ndarray:
 def _weights(size: int, nodes: int) -> np.ndarray:
     """Of the nodes at the centres of an axis's voxels."""
     return elastic.natural_spline_weights((np.arange(size) + 0.5) / size, nodes)
-
-
-def displacement_at(control: ArrayLike, places: Sequence[ArrayLike]) -> np.ndarray:
-    """The displacement on a grid of places, float32 `(*lengths, axes)`.
-
-    Args:
-        control: displacements of the nodes `(*nodes, axes)`.
-        places: for each axis 1-D numbers, 0 on the first node and 1 on the last.
-
-    Raises:
-        ValueError: places of another number of axes than the control has.
-
-    Example:
-        >>> control = draw_control(np.random.default_rng(0), 4.0)
-        >>> displacement_at(control, [[0.5]] * 3).ravel().tolist()  # the middle node is fixed
-        [0.0, 0.0, 0.0]
-    """
-    nodes = np.asarray(control)
-    if nodes.ndim != len(places) + 1:
-        raise ValueError(f"a lattice of {nodes.ndim - 1} axes needs places on as many; got {len(places)}")
-    weights = [elastic.natural_spline_weights(np.asarray(at), n) for at, n in zip(places, nodes.shape, strict=False)]
-    return elastic.spread(nodes, weights)
 
 
 def draw_turn(draw: np.random.Generator, most_degrees: float) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Metric = Literal["euclidean", "chebyshev"]  # chebyshev: the largest of the distances along the axes, as of cubes
 _BLOCK = 16  # voxels: brightest voxels are looked for block by block
@@ -32,7 +33,7 @@ class FarPoints:
     def __init__(
         self,
         shape: Sequence[int],
-        spacing: Sequence[float],
+        spacing: ArrayLike,
         least_mm: float,
         metric: Metric = "euclidean",
         allowed: np.ndarray | None = None,
@@ -50,7 +51,7 @@ class FarPoints:
             self.free[box] &= (z**2)[:, None, None] + (y**2)[:, None] + x**2 >= self.least**2
         return box
 
-    def close_cubes(self, centre: Sequence[float], half_mm: Sequence[float], radius_mm: float) -> None:
+    def close_cubes(self, centre: Sequence[float], half_mm: ArrayLike, radius_mm: float) -> None:
         """Let no voxel be chosen whose box, `half_mm` to each side, meets a sphere.
 
         Args:

@@ -60,72 +60,67 @@ def spacing_of(affine: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
 
 
-def guided(
-    image: np.ndarray,
-    spacing: Sequence[float],
-    spheres: Sequence[Sphere],
-    shape: Sequence[int],
-    draw: np.random.Generator,
-    vessels: int = 100,
-    others: int = 100,
-    least_mm: float = 20.0,
-    metric: Metric = "euclidean",
-    allowed: np.ndarray | None = None,
-) -> Plan:
-    """The plan of a volume: vessels are its brightest voxels, others lie between its 20th and its 80th percentile.
-
-    All centres keep a distance from one another, and from the lesions'. Where there is no room for so many, there are
-    fewer.
+class Room:
+    """Where patches of a volume may lie: centres keep a distance from one another and from the lesions', and no patch
+    but a lesion's own meets a lesion.
 
     Args:
-        image: `(z, y, x)`, finite.
+        size: voxels (z, y, x) of the volume.
         spacing: voxel size (z, y, x) in mm.
         spheres: the lesions, as `placed` gives them.
         shape: voxels (z, y, x) of a patch.
-        draw: the Generator.
-        vessels, others: how many patches of either kind.
         least_mm: smallest distance between two centres.
         metric: of that distance.
-        allowed: bool `(z, y, x)`, where centres may lie, and where percentiles are taken; None: everywhere.
+        allowed: bool `(z, y, x)`, where centres may lie; None: everywhere.
+
+    Attributes:
+        points: the FarPoints that are left.
+        lesions: the lesions' centres, float64 `(k, 3)` in voxels.
     """
-    points, centres = _around_lesions(image.shape, spacing, spheres, shape, least_mm, metric, allowed)
-    bright = points.brightest(image, vessels)
-    low, high = np.percentile(image if allowed is None else image[allowed], _PARENCHYMA)
-    return Plan(centres, bright, points.drawn(others, draw, (image >= low) & (image <= high)))
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        spacing: ArrayLike,
+        spheres: Sequence[Sphere],
+        shape: Sequence[int],
+        least_mm: float = 20.0,
+        metric: Metric = "euclidean",
+        allowed: np.ndarray | None = None,
+    ) -> None:
+        voxel = np.asarray(spacing, np.float64)
+        self.points, self.allowed = FarPoints(size, voxel, least_mm, metric, allowed), allowed
+        self.lesions = np.array([one.centre_mm for one in spheres], np.float64).reshape(-1, 3) / voxel
+        half = (np.asarray(shape) / 2 + 0.5) * voxel  # patches of even sides reach half a voxel further to one side
+        for centre, one in zip(self.lesions, spheres, strict=True):
+            self.points.close_around(centre)
+            self.points.close_cubes(centre, half, one.radius_mm)
 
 
-def uniform(
-    shape_of_image: Sequence[int],
-    spacing: Sequence[float],
-    spheres: Sequence[Sphere],
-    shape: Sequence[int],
-    draw: np.random.Generator,
-    count: int = 200,
-    least_mm: float = 20.0,
-    metric: Metric = "euclidean",
-    allowed: np.ndarray | None = None,
-) -> Plan:
+def guided(room: Room, image: np.ndarray, draw: np.random.Generator, vessels: int = 100, others: int = 100) -> Plan:
+    """The plan of a volume: vessels are its brightest voxels, others lie between its 20th and its 80th percentile (of
+    where centres may lie). Where there is no room for so many, there are fewer.
+
+    Args:
+        room: the Room; patches of the plan are taken from it.
+        image: `(z, y, x)`, finite.
+        draw: the Generator.
+        vessels, others: how many patches of either kind.
+    """
+    bright = room.points.brightest(image, vessels)
+    low, high = np.percentile(image if room.allowed is None else image[room.allowed], _PARENCHYMA)
+    return Plan(room.lesions, bright, room.points.drawn(others, draw, (image >= low) & (image <= high)))
+
+
+def uniform(room: Room, draw: np.random.Generator, count: int = 200) -> Plan:
     """A plan whose patches without a lesion lie anywhere, whatever the image shows there; see `guided`."""
-    points, centres = _around_lesions(shape_of_image, spacing, spheres, shape, least_mm, metric, allowed)
-    return Plan(centres, np.zeros((0, 3), np.int64), points.drawn(count, draw))
+    return Plan(room.lesions, np.zeros((0, 3), np.int64), room.points.drawn(count, draw))
 
 
 def regular(shape_of_image: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     """Centres int `(n, 3)` of patches side by side that cover a volume; the last ones hang over its border."""
     axes = [np.arange(0, size, side) + side // 2 for size, side in zip(shape_of_image, shape, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-
-
-def _around_lesions(shape_of_image, spacing, spheres, shape, least_mm, metric, allowed):
-    """(the FarPoints, centres of the lesions): no patch around a point meets a lesion."""
-    spacing = np.asarray(spacing, np.float64)
-    points = FarPoints(shape_of_image, spacing, least_mm, metric, allowed)
-    centres = np.array([one.centre_mm for one in spheres], np.float64).reshape(-1, 3) / spacing
-    half = (np.asarray(shape) / 2 + 0.5) * spacing  # patches of even sides reach half a voxel further to one side
-    for centre, one in zip(centres, spheres, strict=True):
-        points.close_around(centre)
-        points.close_cubes(centre, half, one.radius_mm)
-    return points, centres
 
 
 def head(image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

@@ -150,11 +150,11 @@ class AneurysmMethod(LesionMethod):
         draw = _PLAN(self.settings.seed, _key(case))
         allowed = patches.head(image[..., 0], spacing) if config.head_mask else None
         vessels, others = config.vessel_patches, config.other_patches
-        common = {"least_mm": config.least_distance_mm, "metric": config.distance, "allowed": allowed}
+        size, least = image.shape[:3], config.least_distance_mm
+        room = patches.Room(size, spacing, spheres, config.patch, least, config.distance, allowed)
         if config.sampler == "uniform":
-            size = image.shape[:3]
-            return patches.uniform(size, spacing, spheres, config.patch, draw, vessels + others, **common)
-        return patches.guided(image[..., 0], spacing, spheres, config.patch, draw, vessels, others, **common)
+            return patches.uniform(room, draw, vessels + others)
+        return patches.guided(room, image[..., 0], draw, vessels, others)
 
     def entries(self, cases, copies):
         """[(case, number of its lesion or -1, number of the copy, centre (z, y, x) in voxels)] of all patches."""

@@ -47,8 +47,10 @@ def bottleneck(x: KerasTensor, width: int, out: int, groups: int, strides: int, 
     y = _conv_norm(x, width, 1, f"{name}_reduce")
     y = _conv_norm(y, width, 3, f"{name}_grouped", strides, groups)
     y = _conv_norm(y, out, 1, f"{name}_expand", relu=False)
+    if strides > 1:  # TensorFlow 2.15's gradient of a 1 x 1 convolution with stride 2 writes where it must not, on CPUs
+        x = keras.layers.MaxPooling2D(1, strides, name=f"{name}_shortcut_pixels")(x)
     if strides > 1 or x.shape[-1] != out:
-        x = _conv_norm(x, out, 1, f"{name}_shortcut", strides, relu=False)
+        x = _conv_norm(x, out, 1, f"{name}_shortcut", relu=False)
     return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_sum")([x, y]))
 
 

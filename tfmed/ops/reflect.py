@@ -1,8 +1,21 @@
-"""Images made as large as a network needs, by what they are near their ends, mirrored."""
+"""What lies beyond the ends of an image that is mirrored there."""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
+
+
+def mirrored(place: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The pixel that stands at a place on an axis of `size` pixels, whole numbers; both ends are mirrors, again and
+    again, and stand there once.
+
+    Example:
+        >>> mirrored(tf.range(-2, 5), tf.constant(3)).numpy().tolist()
+        [2, 1, 0, 1, 2, 1, 0]
+    """
+    period = tf.maximum(2 * (size - 1), 1)
+    place = tf.math.floormod(place, period)
+    return tf.where(size > 1, tf.minimum(place, period - place), 0)
 
 
 def to_multiple(images: tf.Tensor, multiples: Sequence[int]) -> tf.Tensor:
@@ -22,7 +35,5 @@ def to_multiple(images: tf.Tensor, multiples: Sequence[int]) -> tf.Tensor:
     for axis, multiple in zip((1, 2), multiples, strict=True):
         size = tf.shape(images)[axis]
         there = tf.range((size + multiple - 1) // multiple * multiple)
-        period = tf.maximum(2 * (size - 1), 1)
-        there = tf.math.floormod(there, period)
-        images = tf.gather(images, tf.minimum(there, tf.where(size > 1, period - there, 0)), axis=axis)
+        images = tf.gather(images, mirrored(there, size), axis=axis)
     return images

@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, DTypeLike
 
+from tfmed.ops.reflect import mirrored
+
 SIGMA = 0.125  # of the gaussian profile, in window lengths: 0.03 % of the peak is left at the window's border
 
 
@@ -645,21 +647,14 @@ def _padded(volume: tf.Tensor, size: tf.Tensor, lattice: _Lattice) -> tf.Tensor:
         result = volume
         for axis in range(len(lattice.window)):
             place = tf.range(size[axis] + before[axis] + after[axis]) - before[axis]
-            result = tf.gather(result, _inside(place, size[axis], lattice.pad), axis=axis)
+            edge = lattice.pad == "edge"
+            inside = tf.clip_by_value(place, 0, size[axis] - 1) if edge else mirrored(place, size[axis])
+            result = tf.gather(result, inside, axis=axis)
         return result
 
     result = tf.cond(tf.reduce_all(before + after == 0), lambda: volume, enlarge)
     result.set_shape([None] * len(lattice.window) + [volume.shape[-1]])
     return result
-
-
-def _inside(place: tf.Tensor, size: tf.Tensor, pad: float | str) -> tf.Tensor:
-    """The voxel that stands at a place, which may lie outside of the volume."""
-    if pad == "edge":
-        return tf.clip_by_value(place, 0, size - 1)
-    period = tf.maximum(2 * (size - 1), 1)
-    place = tf.math.floormod(place, period)
-    return tf.where(size > 1, tf.minimum(place, period - place), 0)
 
 
 def _places(lattice: _Lattice, axis: int, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

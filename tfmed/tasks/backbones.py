@@ -81,7 +81,7 @@ class UNet(Backbone):
 
     levels_by = "widths"
     name: Literal["unet"] = "unet"
-    widths: Layers = Field((32, 64, 128, 256), min_length=1)  # channels per level, from the finest
+    widths: Layers = Field((32, 64, 128, 256), min_length=2)  # channels per level, from the finest
     factors: tuple[Literal[1, 2], ...] | Literal[2] = 2  # by which each axis shrinks per level
     norm: Literal["batch", "instance", "layer", "none"] = "instance"
     activation: Literal["relu", "leaky_relu"] = "relu"

@@ -24,8 +24,8 @@ from tfmed.losses import classification as losses
 from tfmed.metrics import classification as metrics
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.pictures.charts import Confusion
-from tfmed.tasks.leaks import refuse_leak
 from tfmed.tasks.prediction import inputs
+from tfmed.tasks.scored_cases import refuse_leak
 
 
 class ClassesConfig(MethodConfig):

@@ -11,7 +11,7 @@ from tfmed.metrics.image_quality import mae, psnr, ssim_map
 from tfmed.metrics.segmentation import dice
 from tfmed.pictures.charts import JointHistogram
 from tfmed.pictures.volumes import Picture, Scale
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import refuse_leak
 
 AIR_HU, BONE_HU = -300.0, 300.0  # the paper shows air, soft tissue and bone by thresholds that it does not name
 TISSUES = ("air", "soft", "bone")

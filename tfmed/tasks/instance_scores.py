@@ -5,11 +5,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from tfmed.data.checks import check_case, is_phantom
-from tfmed.errors import DataError, RunError
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.instances import instance_scores
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import checked
 
 SCORES = ("AP", "DC", "AD", "ASD px", "RSD px", "MSD px")
 _DISTANCES = SCORES[3:]
@@ -33,14 +31,8 @@ def evaluate(methods, part="test"):
         DataError: a case is damaged or its files do not fit together.
     """
     first = next(iter(methods.values()))
-    cases = [case for case in first.cases[part] if case.label is not None]
-    if not cases:
-        raise RunError(f"no labelled case is in the part {part!r} of the split; choose another --part")
-    for name, method in methods.items():
-        refuse_leak(name, method, cases, part)
-        for case in cases:
-            if not is_phantom(case) and (problems := check_case(case, method.case_spec)):
-                raise DataError(problems[0])
+    labelled = [case for case in first.cases[part] if case.label is not None]
+    cases = checked(methods, labelled, part, "labelled case")
     cells, images = [], []
     for run, method in methods.items():
         for stage in method.models:

@@ -16,7 +16,6 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
-from tfmed.engine.method import Method
 from tfmed.errors import DataError
 from tfmed.metrics.instances import instance_scores
 from tfmed.metrics.segmentation import dice
@@ -24,6 +23,7 @@ from tfmed.ops import grids
 from tfmed.ops.reflect import to_multiple
 from tfmed.tasks import instance_scores as scoring
 from tfmed.tasks.backbones import UNet
+from tfmed.tasks.few_labels import FewLabels
 from tfmed.tasks.instance_prediction import OUTPUTS, Finder
 
 _WINDOWS = Stream("instances.windows")
@@ -60,11 +60,12 @@ class InstanceConfig(MethodConfig):
         return self
 
 
-class InstanceMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class InstanceMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExport):
     """Base of methods that find objects; a subclass gives `stages`, whose models have `network`: images -> logits."""
 
     Config = InstanceConfig
     outputs = OUTPUTS
+    some_labelled = True
 
     @classmethod
     def check(cls, settings):
@@ -85,10 +86,6 @@ class InstanceMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         return list(self.models.values())[-1].network
 
     # --- data ---------------------------------------------------------------------------------------------------------
-
-    def split(self, kinds, labelled=False):
-        """As `Method.split`; of a patient some images may be labelled and others not."""
-        return super().split(kinds, labelled and "some")
 
     def open(self, case):
         """(image `(y, x)` float32, instance map `(y, x)` int32 or None) of a case.
@@ -128,18 +125,6 @@ class InstanceMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             if self.cases["validation"]:
                 super().prepared("validation", progress)
         return cases
-
-    @functools.cached_property
-    def training_cases(self):
-        """(cases whose labels are used, all training cases), checked."""
-        cases = self.prepared("train")
-        return self.labelled_of(cases), cases
-
-    def labelled_of(self, cases):
-        """Those of the training cases whose labels are used."""
-        data = self.settings.data
-        seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
-        return splits.few_labels(cases, data.labelled_share, seed, some=True)
 
     def learnt(self, image, labels, weight=None):
         """(image, both maps `(y, x, 2)` uint8, how much each pixel counts `(y, x)` uint8): what a sample is cut of."""

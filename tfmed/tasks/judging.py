@@ -12,7 +12,7 @@ from tfmed.metrics.judge import Real, judge
 from tfmed.metrics.template_matching import Lattice, template_match
 from tfmed.pictures.charts import Distributions, FeaturePlane
 from tfmed.pictures.images import HeatMap, ImageGrid
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import refuse_leak
 
 _CHOSEN = Stream("gan_eval.judged_images")
 _TABLE_4 = ("recall", "specificity", "Mahalanobis", "Mahalanobis null", "Mahalanobis half", "Mahalanobis real halves",

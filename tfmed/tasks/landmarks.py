@@ -24,8 +24,8 @@ from tfmed.io.itk import LPS_RAS
 from tfmed.metrics.landmarks import Counts, match
 from tfmed.pictures.points import PointedImage, PointedImages
 from tfmed.tasks.landmark_settings import LandmarksConfig
-from tfmed.tasks.leaks import refuse_leak
 from tfmed.tasks.point_finder import OUTPUTS, PointFinder, shown
+from tfmed.tasks.scored_cases import refuse_leak
 
 _SHOWN = 3  # images of a picture
 

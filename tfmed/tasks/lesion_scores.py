@@ -9,15 +9,13 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.data.checks import check_case, is_phantom
 from tfmed.data.readers import read_case
 from tfmed.data.spheres import to_mm
-from tfmed.errors import DataError, RunError
 from tfmed.metrics import lesions
 from tfmed.metrics.segmentation import dice
 from tfmed.pictures.lesions import Circle, FrocCurves, Head, Heads
 from tfmed.tasks.detections import detections
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import checked
 
 THRESHOLDS = tuple(float(1 / (1 + np.exp(-x))) for x in np.linspace(7, -7, 57))  # at which FROC curves are known
 EDGES_MM = (2.0, 3.0, 5.0)  # between classes of size
@@ -103,14 +101,7 @@ def evaluate(methods, part="test"):
         DataError: a case is damaged.
     """
     first = next(iter(methods.values()))
-    cases = first.marked_cases(part)
-    if not cases:
-        raise RunError(f"no case with known lesions is in the part {part!r} of the split; choose another --part")
-    for name, method in methods.items():
-        refuse_leak(name, method, cases, part)
-    for case in cases:
-        if not is_phantom(case) and (problems := check_case(case, first.case_spec)):
-            raise DataError(problems[0])
+    cases = checked(methods, first.marked_cases(part), part, "case with known lesions")
     tables = {name: [] for name in ("evaluation", "cases", "lesions", "detections", "sizes", "froc")}
     curves, chosen, shown = {}, {}, []
     for name, method in methods.items():

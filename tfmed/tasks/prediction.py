@@ -82,13 +82,9 @@ class Segmenter:
 
     def segmentation(self, found):
         """The Segmentation of a Volume of probabilities `(z, y, x, class)`."""
-        return Segmentation(found.replace(array=only_largest(self.classes(found.array), self.single)), found)
-
-    def classes(self, probabilities):
-        """Class numbers uint8 `(z, y, x)` of probabilities `(z, y, x, class)`."""
-        if self.threshold is None:
-            return most_probable(probabilities)
-        return (probabilities[..., 1] >= self.threshold).astype(np.uint8)
+        return Segmentation(
+            found.replace(array=only_largest(classes_of(found.array, self.threshold), self.single)), found
+        )
 
     def on_grid(self, stack, affine):
         """Probabilities of a prepared image whose voxels lie as `affine` says."""
@@ -225,8 +221,10 @@ def back(probabilities, image):
     return Volume(whole, image.affine)
 
 
-def most_probable(probabilities):
-    """Class numbers uint8 `(z, y, x)` of probabilities `(z, y, x, class)`, a plane at a time."""
+def classes_of(probabilities, threshold=None):
+    """Class numbers uint8 `(z, y, x)` of probabilities `(z, y, x, class)`, a plane at a time; see `Segmenter`."""
+    if threshold is not None:
+        return (probabilities[..., 1] >= threshold).astype(np.uint8)
     labels = np.empty(probabilities.shape[:-1], np.uint8)
     for into, plane in zip(labels, probabilities, strict=True):
         into[...] = plane.argmax(-1)

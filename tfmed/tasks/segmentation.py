@@ -11,19 +11,19 @@ from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
 from tfmed.data.trained_on import TrainedOn, is_note
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
-from tfmed.engine.method import Method
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window
 from tfmed.tasks import segmentation_export
-from tfmed.tasks.prediction import OUTPUTS, Segmenter
+from tfmed.tasks.few_labels import FewLabels
+from tfmed.tasks.prediction import OUTPUTS, Segmenter, classes_of
 from tfmed.tasks.segmentation_settings import SegmentationConfig
 
 SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
 
 
-class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExport):
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
@@ -105,18 +105,6 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
         margin = self.config.per_axis(self.config.network.margin)
         return margin if len(margin) == 3 else (self.config.neighbours, *margin)
 
-    @functools.cached_property
-    def training_cases(self):
-        """(cases whose labels are used, all training cases), checked."""
-        cases = self.prepared("train")
-        return self.labelled_of(cases), cases
-
-    def labelled_of(self, cases):
-        """Those of the training cases whose labels are used."""
-        data = self.settings.data
-        seed = self.settings.seed if data.labelled_seed is None else data.labelled_seed
-        return splits.few_labels(cases, data.labelled_share, seed)
-
     def _check_classes(self, cases):
         """Every class must stand in some label of the training cases: otherwise labels and settings do not fit."""
         total = np.zeros(self.config.classes, np.int64)
@@ -164,7 +152,7 @@ class SegmentationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport)
 
     def labels(self, image):
         """Class numbers of a prepared image, uint8 `(z, y, x)`."""
-        return self.probabilities(image, finish=self.segmenter().classes)
+        return self.probabilities(image, finish=functools.partial(classes_of, threshold=self.threshold))
 
     @property
     def threshold(self):

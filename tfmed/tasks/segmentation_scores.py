@@ -8,15 +8,14 @@ import itertools
 import numpy as np
 
 from tfmed.data.census import is_picture
-from tfmed.data.checks import check_case, is_phantom
 from tfmed.data.preprocess import class_labels
 from tfmed.data.readers import read_case
-from tfmed.errors import DataError, RunError
+from tfmed.errors import RunError
 from tfmed.metrics import aggregate, surface
 from tfmed.metrics.definitions import nsd_column
 from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
 from tfmed.metrics.uncertainty import expected_calibration_error
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import checked
 
 
 def evaluate(methods, part="test", seed=0):
@@ -30,18 +29,12 @@ def evaluate(methods, part="test", seed=0):
         DataError: a case is damaged or its files do not fit together.
     """
     first = next(iter(methods.values()))
-    cases = [case for case in first.cases[part] if case.label is not None]
-    if not cases:
-        raise RunError(f"no labelled case is in the part {part!r} of the split; choose another --part")
+    labelled = [case for case in first.cases[part] if case.label is not None]
+    cases = checked(methods, labelled, part, "labelled case")
     for name, method in methods.items():
-        refuse_leak(name, method, cases, part)
         if method.config.scored.keys() != first.config.scored.keys():
             regions = f"{', '.join(method.config.scored)}, not {', '.join(first.config.scored)}"
             raise RunError(f"{name}: scores the regions {regions}; compare runs with the same model.regions")
-    for case_spec in dict.fromkeys(method.case_spec for method in methods.values()):
-        for case in cases:
-            if not is_phantom(case) and (problems := check_case(case, case_spec)):
-                raise DataError(problems[0])
     rows, tolerance = [], first.config.nsd_tolerance_mm
     for name, method in methods.items():
         segmenter = method.segmenter()

@@ -9,7 +9,7 @@ from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.features import open_features
 from tfmed.metrics.generative import frechet_distance, kernel_distance
 from tfmed.metrics.segmentation import dice
-from tfmed.tasks.leaks import refuse_leak
+from tfmed.tasks.scored_cases import refuse_leak
 from tfmed.tasks.structures import body_and_bone, bright_body
 
 
