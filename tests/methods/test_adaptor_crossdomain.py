@@ -190,7 +190,7 @@ def test_every_frame_has_light_of_its_own():
 
 def test_detector_and_critic_take_turns():
     """Each update leaves the other's weights bit for bit; a step's two losses are those of before both updates."""
-    rates = {"learning_rate": 0.5, "disc_rate": 0.05}
+    rates = {"learning_rate": 0.5, "disc_rate": 0.5}
     model, data = made(Adversarial, disc_widths=(2,), mse="pixel_mean", **rates), batch()
     losses = {name: float(loss(data)[1][name]) for loss, name in (
         (model.objectives["network"], "adversarial"), (model.objectives["critic"], "critic_loss"))}  # fmt: skip
