@@ -91,6 +91,20 @@ def test_noise_is_on_some_cells_and_hides_them():
     assert set(one.noisy) != set(other.noisy)
 
 
+def test_little_speckle_lets_noisy_cells_fade_and_leaves_the_rest_alone():
+    """The same cells and the same ones noisy; only their grey values differ, the less the fainter."""
+    made = {speckle: cell_pairs(6, SHAPE, 1, speckle=speckle, noise=0.0) for speckle in (0.0, 4.0, 22.0)}
+    ill = np.isin(made[22.0].labels.array[0], list(made[22.0].noisy))
+    well = ndimage.binary_erosion(~ill, iterations=20)
+    assert well.sum() > 1000
+    greys = {speckle: visit.volume.array[0].astype(float) for speckle, visit in made.items()}
+    spread = [greys[speckle][ndimage.binary_erosion(ill, iterations=4)].std() for speckle in made]
+    assert spread[0] < spread[1] < 0.5 * spread[2]
+    assert np.array_equal(greys[0.0][well], greys[22.0][well])
+    assert np.array_equal(made[0.0].labels.array, made[22.0].labels.array)
+    assert set(made[0.0].noisy) == set(made[22.0].noisy)
+
+
 def test_what_a_failing_segmenter_finds():
     """Clean cells whole; of those under noise about half missing, the others a third of their size."""
     missing, sizes = [], []
@@ -136,6 +150,7 @@ def test_clean_pairs_train_and_labelled_noisy_ones_test():
     ({"seed": -1}, "seed must be"), ({"shape": (8, 64)}, "shape is y,x"), ({"shape": (64, 64, 64)}, "shape is y,x"),
     ({"visit": 3}, "visit must be 1 or 2"), ({"spacing": 5}, "spacing must be"), ({"noisy": 2}, "noisy must be"),
     ({"motion": -1}, "motion must be"), ({"changed": 1}, "changed must be"), ({"noise": -1}, "noise must be"),
+    ({"speckle": -1}, "speckle must be"),
 ])  # fmt: skip
 def test_bad_arguments(options, said):
     with pytest.raises(UserError, match=said) as caught:

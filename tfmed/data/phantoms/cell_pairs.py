@@ -42,7 +42,9 @@ class CellVisit:
     affine: np.ndarray
 
 
-def cell_pairs(seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=1.0, changed=0.04, noise=6.0):
+def cell_pairs(
+    seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=1.0, changed=0.04, noise=6.0, speckle=22.0
+):
     """A picture of a specimen's cells at a visit; a pure function of its arguments.
 
     Args:
@@ -55,6 +57,8 @@ def cell_pairs(seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=
             turned by up to 5 degrees, scaled by up to 3 % and bent by some 2 % of `spacing`, as are cells.
         changed: share of the cells that are missing at a visit, 0 to 0.9; drawn for each visit.
         noise: standard deviation of the noise between the noisy cells, in grey values.
+        speckle: standard deviation of the blotches, and of the grain, on noisy cells, in grey values: much of it looks
+            like cells, little lets them fade away.
 
     Returns:
         `CellVisit`.
@@ -69,7 +73,8 @@ def cell_pairs(seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=
                 f"shape is y,x of 32 to 2048 each; got {shape}")  # fmt: skip
     checks.need(visit in (1, 2), f"visit must be 1 or 2; got {visit!r}")
     limits = {"spacing": (spacing, 12.0, 100.0), "noisy": (noisy, 0.0, 1.0), "motion": (motion, 0.0, 4.0),
-              "changed": (changed, 0.0, 0.9), "noise": (noise, 0.0, 200.0)}  # fmt: skip
+              "changed": (changed, 0.0, 0.9), "noise": (noise, 0.0, 200.0),
+              "speckle": (speckle, 0.0, 200.0)}  # fmt: skip
     for name, (value, low, high) in limits.items():
         checks.number(name, value, low, high)
     affine = _affine(stream(seed, 0), shape, spacing, motion if visit == 2 else 0.0)
@@ -85,7 +90,7 @@ def cell_pairs(seed, shape=(333, 333), visit=1, spacing=32.0, noisy=0.2, motion=
     grey = _picture(depth, light, spacing, own)
     ill = np.flatnonzero(own.random(len(cells.centres)) < noisy) + 1
     ill = np.intersect1d(ill, labels)
-    grey = _disturbed(grey, np.isin(number, ill) & (depth > -0.25), spacing, own)
+    grey = _disturbed(grey, np.isin(number, ill) & (depth > -0.25), spacing, speckle, own)
     grey += np.float32(noise) * own.standard_normal(shape, dtype=np.float32)
     found = _as_found(labels, depth, ill, own)
     grey = np.rint(np.clip(grey, 0, 255)).astype(np.int16)
@@ -176,13 +181,13 @@ def _picture(depth, light, spacing, rng):
     return ndimage.gaussian_filter(75 + uneven + grain + 85 * light * dome, spacing / 30).astype(np.float32)
 
 
-def _disturbed(grey, where, spacing, rng):
+def _disturbed(grey, where, spacing, speckle, rng):
     """Blur, low contrast and strong noise on some cells."""
     share = ndimage.gaussian_filter(where.astype(np.float32), spacing / 16)
     blurred = ndimage.gaussian_filter(grey, spacing / 5)
     clouds = ndimage.gaussian_filter(rng.standard_normal(grey.shape), spacing / 12)
-    clouds *= 22 / max(clouds.std(), 1e-12)
-    worse = 80 + 0.35 * (blurred - 80) + clouds + 22 * rng.standard_normal(grey.shape)
+    clouds *= speckle / max(clouds.std(), 1e-12)
+    worse = 80 + 0.35 * (blurred - 80) + clouds + speckle * rng.standard_normal(grey.shape)
     return (grey + share * (worse - grey)).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ def phantom_cell_pairs(
     motion: float = 1.0,
     changed: float = 0.04,
     noise: float = 6.0,
+    speckle: float = 22.0,
     unlabelled: int = 0,
     clean: int = 0,
 ) -> list[Case]:
@@ -30,7 +31,7 @@ def phantom_cell_pairs(
         root: ignored.
         pairs: how many specimens, 1 to 100,000; specimen k is the same whatever their number.
         seed: another seed gives other specimens.
-        shape, spacing, noisy, motion, changed, noise: as in `phantoms.cell_pairs`.
+        shape, spacing, noisy, motion, changed, noise, speckle: as in `phantoms.cell_pairs`.
         unlabelled: how many of the last pairs have no labels.
         clean: how many of the first pairs have no cells under noise. Where it is above 0, `meta["part"]` of those that
             are neither clean nor unlabelled is "test": training then sees labels of clean cells alone.
@@ -42,7 +43,7 @@ def phantom_cell_pairs(
     need("cell_pairs", "pairs", pairs, 1, 100_000)
     need("cell_pairs", "unlabelled", unlabelled, 0, pairs)
     need("cell_pairs", "clean", clean, 0, pairs - unlabelled)
-    options = dict(shape=shape, spacing=spacing, motion=motion, changed=changed, noise=noise)
+    options = dict(shape=shape, spacing=spacing, motion=motion, changed=changed, noise=noise, speckle=speckle)
     found = []
     for visit in (1, 2):
         ill, well = (
