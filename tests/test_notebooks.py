@@ -124,9 +124,20 @@ def weak_and_noisy_labels(folder, notebook):
     assert "tight box: 0 of" in said and "wide box: 0 of" not in said and "tumour" in said
 
 
+def landmarks(folder, notebook):
+    """A run and its scores; points of a frame as JSON, CSV and markups."""
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "evaluation.csv").is_file() and pictures(notebook) == 3  # looks, heatmaps, preview
+    assert {path.name for path in (folder / "found").iterdir()} == {
+        "frame_points.json", "frame_points.png", "points.csv", "frame.mrk.json"}  # fmt: skip
+    said = printed(notebook)
+    assert "within 3 px: Counts(true_positives=1, " in said and "within 6 px: Counts(true_positives=2, " in said
+
+
 PROMISES = {
     "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
     "generative_3d": generative_3d, "translation": translation, "weak_and_noisy_labels": weak_and_noisy_labels,
+    "landmarks": landmarks,
 }  # fmt: skip
 
 
