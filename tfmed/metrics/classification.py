@@ -58,6 +58,19 @@ def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
                           for k in range(1 if count == 2 else 0, count)]))  # fmt: skip
 
 
+def accuracy_and_balanced(labels: ArrayLike, chosen: ArrayLike, classes: int) -> dict[str, float]:
+    """Accuracy, and balanced accuracy: the mean recall over the classes that occur.
+
+    Example:
+        >>> accuracy_and_balanced([0, 0, 0, 1], [0, 0, 0, 0], 2)
+        {'accuracy': 0.75, 'balanced accuracy': 0.5}
+    """
+    table = confusion(labels, chosen, classes)
+    there = table.sum(1) > 0
+    recalls = np.diag(table)[there] / table.sum(1)[there]
+    return {"accuracy": float(np.trace(table) / table.sum()), "balanced accuracy": float(recalls.mean())}
+
+
 def accuracy_precision_recall(labels: ArrayLike, chosen: ArrayLike, classes: int) -> dict[str, float]:
     """Precision and recall are those of the second class; with more than two classes means over the classes."""
     how = dict(average="binary" if classes == 2 else "macro", zero_division=0.0)

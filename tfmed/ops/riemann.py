@@ -130,6 +130,7 @@ def leapfrog(
     start: float = 1.0,
     fixed_points: int = 3,
     implicit: bool = True,
+    through_forces: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Generalised leapfrog on H(z, rho) = U(z) + rho^T G^-1(z) rho / 2 - log sqrt(det G^-1(z)), tempered.
 
@@ -142,25 +143,27 @@ def leapfrog(
         start: sqrt(beta_0); after step k the momentum is scaled by sqrt(beta_(k-1) / beta_k). 1: not at all.
         fixed_points: iterations of both implicit equations.
         implicit: false takes G^-1 at the old z alone for the step in z, which neither keeps volumes nor is reversible.
+        through_forces: false: forces are constants to a gradient of what is returned.
 
     Returns:
         (z, momentum) after the last step.
     """
     if not steps:
         return z, momentum
+    kept = (lambda value: value) if through_forces else tf.stop_gradient
     here = metric.at(z)
-    force = potential_gradient(z) - here.volume_gradient
+    force = kept(potential_gradient(z) - here.volume_gradient)
     for k in range(1, steps + 1):
         half = momentum
         for _ in range(fixed_points):
-            half = momentum - 0.5 * step_size * (force + here.kinetic_gradient(half))
+            half = momentum - 0.5 * step_size * (force + kept(here.kinetic_gradient(half)))
         before = here.velocity(half)
         z_new = here.z + step_size * before
         for _ in range(fixed_points - 1 if implicit else 0):
             z_new = here.z + 0.5 * step_size * (before + metric.at(z_new).velocity(half))
         here = metric.at(z_new)
-        force = potential_gradient(z_new) - here.volume_gradient
-        momentum = half - 0.5 * step_size * (force + here.kinetic_gradient(half))
+        force = kept(potential_gradient(z_new) - here.volume_gradient)
+        momentum = half - 0.5 * step_size * (force + kept(here.kinetic_gradient(half)))
         momentum *= tempering(k - 1, steps, start) / tempering(k, steps, start)
     return here.z, momentum
 

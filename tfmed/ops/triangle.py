@@ -1,4 +1,4 @@
-"""Symmetric matrices with a zero diagonal and the vectors of their free entries, row by row of the upper triangle."""
+"""Triangles of matrices and the vectors of their entries, row by row."""
 
 import numpy as np
 import tensorflow as tf
@@ -40,3 +40,20 @@ def to_matrix(vectors: tf.Tensor, regions: int) -> tf.Tensor:
     vectors = tf.convert_to_tensor(vectors)
     padded = tf.pad(vectors, [[0, 0], [0, 1]])
     return tf.reshape(tf.gather(padded, places.ravel(), axis=1), (-1, regions, regions))
+
+
+def lower_triangular(diagonal: tf.Tensor, below: tf.Tensor | None = None) -> tf.Tensor:
+    """Lower triangular `(n, d, d)` of a diagonal `(n, d)` and what is below it, `(n, d (d - 1) / 2)`; differentiable.
+
+    Example:
+        >>> lower_triangular([[1.0, 2.0]], [[5.0]]).numpy().tolist()
+        [[[1.0, 0.0], [5.0, 2.0]]]
+    """
+    diagonal = tf.convert_to_tensor(diagonal)
+    d = diagonal.shape[-1]
+    if below is None or d == 1:
+        return tf.linalg.diag(diagonal)
+    places = np.full((d, d), size_of(d))  # all else reads a zero behind the last entry
+    places[np.tril_indices(d, -1)] = np.arange(size_of(d))
+    padded = tf.pad(tf.convert_to_tensor(below), [[0, 0], [0, 1]])
+    return tf.linalg.set_diag(tf.reshape(tf.gather(padded, places.ravel(), axis=1), (-1, d, d)), diagonal)

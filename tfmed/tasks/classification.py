@@ -244,7 +244,9 @@ def mean_row(scores):
     return row
 
 
-def augmentation_rows(classifier, sets, validation, tests, seeds, classes, what="samples"):
+def augmentation_rows(
+    classifier, sets, validation, tests, seeds, classes, what="samples", score=metrics.accuracy_precision_recall
+):
     """How well a classifier does that was trained on each of several sets: real, synthetic, both.
 
     Args:
@@ -255,18 +257,19 @@ def augmentation_rows(classifier, sets, validation, tests, seeds, classes, what=
         seeds: of the trainings.
         classes: how many there are.
         what: a column's name, which counts a set's samples.
+        score: (class numbers, chosen ones, how many classes) -> {score: value}.
 
     Returns:
-        A row for each set: mean and std over the trainings of accuracy, precision and recall on each part.
+        A row for each set: mean and std over the trainings of each score on each part.
     """
     rows = []
-    for name, found in sets.items():
+    for set_name, found in sets.items():
         runs = []
         for seed in seeds:
             classifier.fit(found, validation, seed)
             runs.append({
-                f"{part} {score}": value for part, (inputs_, labels) in tests.items() for score, value in
-                metrics.accuracy_precision_recall(labels, classifier.chosen(inputs_), classes).items()
+                f"{part} {name}": value for part, (inputs_, labels) in tests.items() for name, value in
+                score(labels, classifier.chosen(inputs_), classes).items()
             })  # fmt: skip
-        rows.append({"training data": name, what: len(found[1]), "restarts": len(runs)} | mean_row(runs))
+        rows.append({"training data": set_name, what: len(found[1]), "restarts": len(runs)} | mean_row(runs))
     return rows

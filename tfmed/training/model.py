@@ -131,6 +131,12 @@ class TrainingModel(keras.Model):
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
+    def of_all_replicas(self, value: tf.Tensor) -> tf.Tensor:
+        """All replicas' values one after the other along the first axis; gradients reach all replicas."""
+        if self.replicas == 1:
+            return value
+        return tf.distribute.get_replica_context().all_gather(value, axis=0)
+
     def update(
         self,
         name: str,
