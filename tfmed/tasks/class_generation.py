@@ -66,8 +66,8 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
             )
         if found.min() < 0 or found.max() > 1:
             raise DataError(
-                f"{case.id}: has values from {found.min():g} to {found.max():g}, and pictures are learnt in 0 to 1; add "
-                "{step: min_max} to data.preprocess"
+                f"{case.id}: has values from {found.min():g} to {found.max():g}, and pictures are learnt in 0 to 1; "
+                "add {step: min_max} to data.preprocess"
             )
         return found[0]
 
@@ -190,7 +190,7 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
 
 
 def distances(made, real):
-    """{"least", "mean"} root mean square difference of pictures from the nearest of others; NaN where there are none."""
+    """{"least", "mean"} root mean square difference of pictures from the nearest of others; NaN without any."""
     if not len(made) or not len(real):
         return {"least": float("nan"), "mean": float("nan")}
     one, two = (np.reshape(pictures, (len(pictures), -1)).astype(np.float64) for pictures in (made, real))
