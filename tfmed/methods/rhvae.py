@@ -115,7 +115,7 @@ class RHVAE(TrainingModel):
     Example:
         >>> model = RHVAE(Config(size=(8, 8), latent_size=2, hidden=(16,), hmc_steps=5), count=3)
         >>> model.keep_metric(np.zeros((3, 8, 8, 1), "float32"))
-        >>> model.sample(5, seed=0).shape
+        >>> model.sample(5, seed=0).numpy().shape
         (5, 8, 8, 1)
     """
 

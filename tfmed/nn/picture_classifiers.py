@@ -1,6 +1,7 @@
 """Small classifiers of pictures `(n, y, x, channel)`: a perceptron, a convolutional network, a DenseNet."""
 
 import keras
+import tensorflow as tf
 
 from tfmed.losses.classification import outputs_of
 
@@ -31,11 +32,11 @@ def picture_classifier(kind: str, size: tuple[int, int], classes: int, channels:
     return keras.Model(inputs, outputs, name=kind)
 
 
-def _mlp(x):
+def _mlp(x: tf.Tensor) -> tf.Tensor:
     return keras.layers.Dense(400, "relu", name="hidden")(keras.layers.Flatten()(x))
 
 
-def _cnn(x):
+def _cnn(x: tf.Tensor) -> tf.Tensor:
     for level, width in enumerate((16, 32, 64, 128)):
         if level:
             x = keras.layers.MaxPooling2D(padding="same")(x)
@@ -44,7 +45,7 @@ def _cnn(x):
     return keras.layers.GlobalAveragePooling2D()(x)
 
 
-def _densenet(x, growth=10, blocks=3, layers=2):
+def _densenet(x: tf.Tensor, growth: int = 10, blocks: int = 3, layers: int = 2) -> tf.Tensor:
     x = keras.layers.Conv2D(2 * growth, 3, padding="same", use_bias=False, name="first")(x)
     for block in range(blocks):
         for k in range(layers):
@@ -60,5 +61,5 @@ def _densenet(x, growth=10, blocks=3, layers=2):
     return keras.layers.GlobalAveragePooling2D()(_normalised(x, "last"))
 
 
-def _normalised(x, name):
+def _normalised(x: tf.Tensor, name: str) -> tf.Tensor:
     return keras.layers.ReLU()(keras.layers.BatchNormalization(name=f"{name}_norm")(x))

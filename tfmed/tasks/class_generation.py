@@ -151,7 +151,7 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
                 raise DataError(f"no {part} picture to judge by; set data.split.{part} above 0")
         sets, nearest = {"real": real}, self._nearest_real(real)
         if self.config.classic_copies:
-            sets[f"real + {self.config.classic_copies} changed copies"] = self._with_copies(*real, seed)
+            sets[f"real + {self.config.classic_copies} changed copies"] = self._with_copies(real, seed)
         for run, method in methods.items():
             for way in method.ways():
                 name = run if len(method.ways()) == 1 else f"{run}, {way}"
@@ -178,9 +178,10 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
         return [{"pictures": "real, test", "class": name} | distances(pictures[labels == k], real[0][real[1] == k])
                 for k, name in enumerate(self.config.classes) if (labels == k).any()]  # fmt: skip
 
-    def _with_copies(self, pictures, labels, seed):
-        """The pictures, and turned, flipped and noisy copies of each."""
-        found, copies = [pictures], self.config.classic_copies
+    def _with_copies(self, real, seed):
+        """(pictures, class numbers), and turned, flipped and noisy copies of each."""
+        (pictures, labels), copies = real, self.config.classic_copies
+        found = [pictures]
         for k in range(copies):
             grids = np.stack([paired.sample_grid(seed * 2**20 + k * len(pictures) + i, self.config.size, "strong")
                               for i in range(len(pictures))])  # fmt: skip
