@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tfmed.pictures.style import LABELS, panels
+from tfmed.pictures.style import COLOURS, LABELS, dark_figure, darken, panels
 
 TRUE, FOUND, WRONG = "cyan", "orange", "red"
 
@@ -84,6 +84,99 @@ class PointedImages:
             if columns == 2 and one.heatmap is not None:
                 draw_heatmap(row[1], one.image, one.heatmap)
                 row[1].set_title("heatmap", color="white", fontsize=9)
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkErrors:
+    """Where each landmark is found on average, over all cases, in the mean shape of the true ones.
+
+    Args:
+        names: of the landmarks.
+        true, found: `(cases, landmarks, 2)`, (x, y) as shares of each image's width; NaN where one is missing.
+        aspect: height of an image, of its width.
+    """
+
+    names: tuple
+    true: np.ndarray
+    found: np.ndarray
+    aspect: float = 1.0
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        return (
+            f"Landmarks in the mean shape of {len(self.true)} images. Points ({FOUND}): where single ones were found, "
+            f"seen from the true place; circles ({TRUE}): as large as the mean error; white segments: from the mean "
+            f"true place to where they are found on average; {WRONG}: the landmark with the largest mean error, "
+            f"{self.names[int(np.nan_to_num(self.mean_errors, nan=-1).argmax())]}."
+        )
+
+    @property
+    def mean_errors(self):
+        """Of each landmark, as a share of the width."""
+        away = np.linalg.norm(self.found - self.true, axis=-1)
+        there = ~np.isnan(away)
+        return np.where(there.any(0), np.where(there, away, 0).sum(0) / np.maximum(there.sum(0), 1), np.nan)
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        from matplotlib.patches import Circle
+
+        figure, axes = panels(1, 1, (5.0, 5.0 * min(max(self.aspect, 0.3), 2.0)), (0.1, 0.1, 0.1, 0.3), (0, 0), "black")
+        axis, errors = axes[0, 0], self.mean_errors
+        axis.set_axis_off()
+        worst = int(np.nan_to_num(errors, nan=-1).argmax())
+        for k, name in enumerate(self.names):
+            both = ~(np.isnan(self.true[:, k]).any(-1) | np.isnan(self.found[:, k]).any(-1))
+            if not both.any():
+                continue
+            centre, away = self.true[both, k].mean(0), self.found[both, k] - self.true[both, k]
+            axis.plot(*(centre + away).T, ".", markersize=2, alpha=0.6, color=LABELS[FOUND])
+            colour = LABELS[WRONG if k == worst else TRUE]
+            axis.add_patch(Circle(tuple(centre), errors[k], fill=False, edgecolor=colour, linewidth=1.0))
+            axis.plot(*np.stack([centre, centre + away.mean(0)]).T, color=LABELS["white"], linewidth=1.4)
+            axis.text(*(centre + 0.01), name[:20], color="#999999", fontsize=6)
+        axis.set_xlim(0, 1)
+        axis.set_ylim(self.aspect, 0)
+        axis.set_title("errors in the mean shape", color="white", fontsize=9)
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class SuccessCurves:
+    """Share of landmarks that are found within a distance, by the distance.
+
+    Args:
+        limits: distances `(k,)`.
+        curves: name -> shares `(k,)`.
+        unit: of the distances.
+        line: distance of a dashed line, or None.
+    """
+
+    limits: np.ndarray
+    curves: dict
+    unit: str
+    line: float | None = None
+
+    @property
+    def caption(self):
+        """What the picture shows, in words."""
+        said = f"Share of landmarks that were found within a distance ({self.unit}) of their true place; higher is "
+        return said + "better." + ("" if self.line is None else f" Beyond the dashed line ({self.line:g}) it is a failure.")
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        figure = dark_figure(5.6, 4.0)
+        axis = figure.subplots()
+        for k, (name, shares) in enumerate(self.curves.items()):
+            axis.plot(self.limits, shares, color=COLOURS[k % len(COLOURS)], linewidth=1.8, label=name)
+        if self.line is not None:
+            axis.axvline(self.line, color="white", linewidth=0.8, linestyle="--")
+        axis.set_ylim(0, 1.02)
+        axis.set_xlim(self.limits[0], self.limits[-1])
+        darken(axis, "", f"distance ({self.unit})", "share of landmarks")
+        axis.legend(fontsize=8, facecolor="black", labelcolor="white", edgecolor="#555555", loc="lower right")
         return figure
 
 

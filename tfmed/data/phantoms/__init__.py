@@ -27,12 +27,13 @@ from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
 from .mitochondria import mitochondria
 from .pelvis import pelvis
+from .radiograph import radiograph
 from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
-    lung_lesion, mitochondria, pelvis, tof_mra,
+    lung_lesion, mitochondria, pelvis, radiograph, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -64,6 +65,7 @@ __all__ = [
     "parse",
     "parts",
     "pelvis",
+    "radiograph",
     "read",
     "tof_mra",
 ]
