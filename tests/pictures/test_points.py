@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.pictures.points import LandmarkErrors, PointedImage, PointedImages, SuccessCurves
 from tfmed.pictures.style import digest
 
 
@@ -34,3 +34,25 @@ def test_segments_join_what_belongs_together():
     assert len(left.patches) == 2 and left.patches[0].center == (6, 5) and left.patches[0].radius == 6
     assert len(right.images) == 2
     assert digest(picture()) == digest(picture()) != digest(picture(found=np.zeros((2, 2))))
+
+
+def test_errors_are_shown_in_the_mean_shape():
+    true = np.array([[[0.2, 0.3], [0.6, 0.6], [np.nan] * 2], [[0.4, 0.3], [0.6, 0.8], [np.nan] * 2]])
+    found = true + [[[0.1, 0.0], [0.0, 0.3], [0, 0]], [[0.1, 0.0], [0.0, -0.1], [0, 0]]]
+    picture = LandmarkErrors(("tip", "base", "apex"), true, found, 1.5)
+    np.testing.assert_allclose(picture.mean_errors, [0.1, 0.2, np.nan])
+    assert "2 images" in picture.caption and "mean error, base." in picture.caption
+    axis = picture.figure().axes[0]
+    circles = [(patch.center, patch.radius) for patch in axis.patches]
+    np.testing.assert_allclose([centre for centre, _ in circles], [[0.3, 0.3], [0.6, 0.7]])
+    np.testing.assert_allclose([radius for _, radius in circles], [0.1, 0.2])
+    segments = [line.get_xydata() for line in axis.lines if len(line.get_xydata()) == 2 and line.get_marker() == "None"]
+    np.testing.assert_allclose(segments, [[[0.3, 0.3], [0.4, 0.3]], [[0.6, 0.7], [0.6, 0.8]]])
+
+
+def test_success_curves_say_where_failures_begin():
+    picture = SuccessCurves(np.array([0.0, 0.05, 0.1]), {"one": np.array([0, 0.5, 1.0])}, "share", 0.05)
+    assert "dashed line (0.05)" in picture.caption
+    assert "dashed" not in SuccessCurves(picture.limits, picture.curves, "px").caption
+    (curve, line) = picture.figure().axes[0].lines
+    assert curve.get_ydata().tolist() == [0, 0.5, 1.0] and line.get_xdata()[0] == 0.05

@@ -174,20 +174,21 @@ class Dag(SingleNetworkModel):
         config: the method's `Config`.
         rate: learning rate or schedule; default the config's.
         mean: the mean shape.
+        start, unlabelled: of the second stage alone, see `FewShot`.
 
     A batch holds `image` `(n, y, x, channel)`, `points` `(n, landmarks, 2)` and `there` `(n, landmarks)`.
     """
 
     logged: tuple[str, ...] = ("loss", "global", "local")
 
-    def __init__(self, config, rate=None, mean=None, **kwargs):
+    def __init__(self, config, rate=None, mean=None, start=None, unlabelled=1, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        self.make_networks(mean)
+        self.make_networks(mean, start, unlabelled)
         rate = config.learning_rate if rate is None else rate
         self.finish_building({"network": (Adam(rate), [self.trained])}, self.logged)
 
-    def make_networks(self, mean):
+    def make_networks(self, mean, start, unlabelled):
         """Sets `network`, which predicts, and `trained`, which the optimizer updates."""
         self.network = self.trained = build_network(self.config, mean, self.noise_seed)
 
@@ -218,23 +219,18 @@ class FewShot(Dag):
 
     logged = ("labelled", "unlabelled", "js")
 
-    def __init__(self, config, rate=None, mean=None, start=None, unlabelled=1, **kwargs):
-        self.start, self.unlabelled = start, unlabelled
-        super().__init__(config, rate, mean, **kwargs)
-
-    def make_networks(self, mean):
+    def make_networks(self, mean, start, unlabelled):
         config = self.config
         self.network = self.trained = self.student = build_network(config, mean, self.noise_seed)
-        if self.start is not None:
-            self.student.set_weights(self.start.get_weights())
-        self.start = None
+        if start is not None:
+            self.student.set_weights(start.get_weights())
         if config.mode in ("fewshot", "fewshot_js", "pseudo_label"):
             self.teacher = build_network(config, mean, self.noise_seed)
             teacher.start(self.teacher, self.student)
         if config.mode.startswith("fewshot") and config.deploy == "teacher":
             self.network = self.teacher
         if config.mode == "temporal_ensemble":
-            shape = (self.unlabelled, len(mean), 2)
+            shape = (unlabelled, len(mean), 2)
             self.ensemble = self.add_weight(name="ensemble", shape=shape, initializer="zeros", trainable=False)
             self.visits = self.add_weight(name="visits", shape=shape[:1], initializer="zeros", trainable=False)
 

@@ -117,7 +117,7 @@ def success_curve(found: np.ndarray, limits: Sequence[float], expected: np.ndarr
 
 
 def error_summary(found: np.ndarray, expected: np.ndarray | None = None) -> dict[str, float]:
-    """{"mean", "std", "median"} of the errors of landmarks; NaN where there are none.
+    """{"mean", "std", "median"} of the errors of landmarks; NaN where there are none (of one alone no std).
 
     Args:
         found: errors, of any shape, NaN where there is none.
@@ -127,7 +127,8 @@ def error_summary(found: np.ndarray, expected: np.ndarray | None = None) -> dict
     kept = found[~np.isnan(found) & (True if expected is None else np.asarray(expected, bool))]
     if not len(kept):
         return dict.fromkeys(("mean", "std", "median"), float("nan"))
-    return {"mean": float(kept.mean()), "std": float(kept.std()), "median": float(np.median(kept))}
+    std = float(kept.std(ddof=1)) if len(kept) > 1 else float("nan")
+    return {"mean": float(kept.mean()), "std": std, "median": float(np.median(kept))}
 
 
 def _share(count: int, among: int) -> float:

@@ -163,7 +163,11 @@ class SuccessCurves:
     def caption(self):
         """What the picture shows, in words."""
         said = f"Share of landmarks that were found within a distance ({self.unit}) of their true place; higher is "
-        return said + "better." + ("" if self.line is None else f" Beyond the dashed line ({self.line:g}) it is a failure.")
+        return (
+            said
+            + "better."
+            + ("" if self.line is None else f" Beyond the dashed line ({self.line:g}) it is a failure.")
+        )
 
     def figure(self):
         """The picture as a matplotlib Figure."""

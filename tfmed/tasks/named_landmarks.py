@@ -7,6 +7,7 @@ not annotated: such cases train, if at all, without their landmarks.
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,7 @@ class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport
     def __init__(self, settings):
         super().__init__(settings)
         self._known = {}  # of images by address: `Geometry`; of cases by (id, names): landmarks
+
     outputs = LandmarkFinder.outputs
 
     @property
@@ -332,19 +334,20 @@ class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport
         if not cases:
             raise RunError(f"no annotated image is in the part {part!r} of the split; choose another --part")
         self.prepared(part)
-        rows, pictures, widths = [], {}, []
+        rows: list[dict[str, Any]] = []
+        pictures: dict[str, Any] = {}
         for run, method in methods.items():
             refuse_leak(run, method, cases, part)
             for name, network in method.networks().items():
-                finder, images = method.finder(network, name), []
+                finder, images = method.finder(network, name), list[PointedImage]()
                 for case in cases:
                     volumes = [read_address(case.images[one]) for one in method.config.modalities]
                     true = self.landmarks(case).points
                     found = Landmarks.of(dict(zip(method.names, finder(volumes).tolist(), strict=True)), self.names)
-                    width = volumes[0].shape[2]
+                    _, height, width = volumes[0].shape
                     rows.append({"run": run, "network": name, "group": case.group, "case": case.id, "true": true,
-                                 "found": found.points, "width": width, "spacing": self.spacing_mm(case)})  # fmt: skip
-                    widths.append(volumes[0].shape[1] / width)
+                                 "found": found.points, "width": width, "aspect": height / width,
+                                 "spacing": self.spacing_mm(case)})  # fmt: skip
                     if len(images) < _SHOWN:
                         picture = shown([v.array for v in volumes])
                         images.append(PointedImage(case.id, picture, found.points, true))
@@ -352,8 +355,9 @@ class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport
                     end = "" if len(methods) == 1 else f"-{run}"
                     mine = [row for row in rows if row["run"] == run and row["network"] == name]
                     pictures[f"landmarks{end}"] = PointedImages(tuple(images))
-                    scaled = [np.stack([row[key] / row["width"] for row in mine]) for key in ("true", "found")]
-                    pictures[f"errors{end}"] = LandmarkErrors(self.names, *scaled, float(np.median(widths)))
+                    true, found = (np.stack([row[key] / row["width"] for row in mine]) for key in ("true", "found"))
+                    aspect = float(np.median([row["aspect"] for row in mine]))
+                    pictures[f"errors{end}"] = LandmarkErrors(self.names, true, found, aspect)
         keys = ("run", "network") if any(row["network"] for row in rows) else ("run",)
         pictures["success"] = success(rows, keys, self.config.failure_share)
         limit = self.config.failure_share

@@ -32,8 +32,8 @@ class PointFinder:
         heatmap: function of float32 `(1, y, x, channel)` -> `(y, x)` in [0, 1].
     """
 
-    outputs = OUTPUTS
-    usual = _USUAL
+    outputs: tuple[str, ...] = OUTPUTS
+    usual: tuple[str, ...] = _USUAL
     ends: ClassVar[dict[str, str]] = {"points": "points.json", "picture": "points.png", "heatmap": "heatmap.png"}
     table = "points.csv"
 

@@ -247,9 +247,7 @@ def _accumulate(
     return total, tf.nest.map_structure(lambda value: value / count, logs)
 
 
-def move_average(
-    average: keras.Model, network: keras.Model, decay: float | tf.Tensor, all_state: bool = False
-) -> None:
+def move_average(average: keras.Model, network: keras.Model, decay: float | tf.Tensor, all_state: bool = False) -> None:
     """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied.
 
     Counters (of dropout masks) are left alone: each network draws its own noise.

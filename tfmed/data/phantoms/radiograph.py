@@ -6,6 +6,7 @@ a ring are as bright as bone, and there is noise.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 from scipy import ndimage
@@ -74,7 +75,7 @@ def radiograph(seed, shape=(256, 192), fingers=5, turn=20.0, noise=1.0):
     scale = height * chains["length"]
     tissue, bone = np.zeros(shape), np.zeros(shape)
     for name, points in chains["chains"].items():
-        for k, (start, end) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        for k, (start, end) in enumerate(itertools.pairwise(points)):
             thick = scale * (0.042 if k == 0 else 0.036 - 0.004 * k) * (1.15 if name == "thumb" else 1.0)
             _add_bone(bone, start, end, thick)
             _add_tube(tissue, start, end, scale * (0.105 if k == 0 else 0.082 - 0.006 * k))

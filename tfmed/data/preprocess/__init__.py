@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Letterbox", "MinMax", "Orient", "PercentileScale", "PercentileWindow",
-    "Resample", "RobustScale", "Step",
+    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Letterbox", "MinMax", "Orient", "PercentileScale",
+    "PercentileWindow", "Resample", "RobustScale", "Step",
     "VERSION", "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph",
     "run_together", "split_for_graph",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ Points = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 def points_folder(
     root: PathLike | None = None,
-    table: str | None = "points.csv",
+    table: str = "points.csv",
     group_pattern: str | None = None,
     grey: bool = False,
     spacing_mm: float = 0.0,
@@ -40,7 +40,7 @@ def points_folder(
         root: the folder.
         table: path of the table, below `root`; its images likewise. "markups": `<image>.mrk.json` or
             `<image>_landmarks.mrk.json` of 3D Slicer beside an image has its points, as `tfmed predict` writes them
-            (pixels of 1 mm). None: no image has points.
+            (pixels of 1 mm). "": no image has points.
         group_pattern: as of `image_folder`: the patient that an image belongs to. Without it each is one of its own.
         grey: one image, "image", in which colours are turned to grey.
         spacing_mm: side of a pixel of all images, for errors in mm; 0: not known.
@@ -49,11 +49,11 @@ def points_folder(
         DataError: the folder or the table is missing, the table names an image that is not there, or points cannot be
             right.
     """
-    layout = _LAYOUT if table not in (None, "markups") else _PICTURES
+    layout = _LAYOUT if table not in ("", "markups") else _PICTURES
     base = folder(root, "points_folder", layout)
     if isinstance(spacing_mm, bool) or not isinstance(spacing_mm, (int, float)) or not 0 <= spacing_mm <= 1000:
         raise DataError(f"source points_folder: spacing_mm must be a number from 0 to 1000; got {spacing_mm!r}")
-    if table not in (None, "markups") and not (base / table).is_file():
+    if table not in ("", "markups") and not (base / table).is_file():
         raise DataError(f"{base / table}: does not exist; source points_folder expects {_LAYOUT}")
     files = {path.relative_to(base).as_posix(): path for path in files_below(base) if path.suffix.lower() in SUFFIXES}
     try:
