@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn.hrnet import hrnet_features, hrnet
+from tfmed.nn.hrnet import hrnet, hrnet_features
 
 pytestmark = pytest.mark.current
 WIDTHS = (4, 6, 8, 10)
