@@ -522,7 +522,7 @@ REFUSED = {
     "many": (("model.labelled=40",), "model.labelled: 40 labelled patients", "train"),
     "both": (("data.labelled_share=0.5",), "model.labelled", "leave one of the two out"),
     "moved ensemble": (("model.mode=temporal_ensemble", "model.move_unlabelled=true"), "model.move_unlabelled"),
-    "none unlabelled": (("data.options={cases: 9, shape: [40, 32], fingers: 1}", "model.labelled=5"),
+    "none unlabelled": (("data.options.unlabelled=0", "model.labelled=8"),
                         "learns from unlabelled images", "mode dag"),
     "nothing annotated": (("data.options={cases: 5, shape: [40, 32], unlabelled: 5}",), "no image has landmarks"),
     "scale": (("model.scale=[1.2, 0.8]",), "scale: 1.2, 0.8", "lower one first"),
@@ -541,7 +541,7 @@ def test_bad_settings_are_one_line(name, tmp_path, capsys):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_bad_landmarks_are_one_line(name, tmp_path, capsys):
     lines, words = FOLDERS[name]
-    assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY, folder_of(tmp_path / "set", lines), words)
+    assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY[1:], folder_of(tmp_path / "set", lines), words)
 
 
 @pytest.mark.one_stack
@@ -550,4 +550,4 @@ def test_an_unlabelled_folder_is_named_where_it_is_empty_or_held_out(tmp_path, c
     (tmp_path / "empty").mkdir()
     for folder, words in (("empty", "holds no case"), ("set", "is held out in the data section")):
         more = f"model.unlabelled={{root: {tmp_path / folder}, options: {{grey: true, table: ''}}}}"
-        assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY, (*given, more), "model.unlabelled", words)
+        assert refused_fit(capsys, tmp_path, REPOSITORY / CONFIG, TINY[1:], (*given, more), "model.unlabelled", words)

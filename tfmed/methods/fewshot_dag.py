@@ -1,6 +1,7 @@
 """Few-shot DAG: landmarks of radiographs by graph networks, from a few labelled images and thousands of others.
 
-Paper: Wang et al., "Few-shot Deep Adaptive Graph: landmark detection with semi-supervised learning".
+Paper: Zhou et al., "Scalable Semi-supervised Landmark Localization for X-ray Images Using Few-Shot Deep Adaptive
+Graph", DGM4MICCAI 2021.
 
 Task: named landmarks, 2-D
 
