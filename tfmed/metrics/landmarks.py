@@ -98,6 +98,28 @@ def errors(predicted: np.ndarray, true: np.ndarray, spacing: Sequence[float] | N
     return np.linalg.norm(difference * (1.0 if spacing is None else np.asarray(spacing)), axis=-1)
 
 
+def summary_of_errors(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, standard deviation of a sample, number) of each landmark's errors over cases, `(landmarks,)` each.
+
+    Args:
+        found: `(cases, landmarks)`, NaN where there is none; a landmark without any has mean NaN, one with a single one
+            standard deviation NaN.
+
+    Example:
+        >>> mean, std, count = summary_of_errors(np.array([[1.0, 2.0], [3.0, np.nan]]))
+        >>> mean.tolist(), std.round(3).tolist(), count.tolist()
+        ([2.0, 2.0], [1.414, nan], [2, 1])
+    """
+    found = np.asarray(found, np.float64)
+    there = ~np.isnan(found)
+    count = there.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, found, 0.0).sum(0) / count
+        squared = np.where(there, (found - mean) ** 2, 0.0).sum(0)
+        std = np.sqrt(squared / np.where(count > 1, count - 1, np.nan))
+    return mean, std, count
+
+
 def failure_rate(found: np.ndarray, limit: float, expected: np.ndarray | None = None) -> float:
     """Share of landmarks that lie more than `limit` from their place, or were not found.
 
