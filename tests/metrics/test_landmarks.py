@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tfmed.metrics.landmarks import Counts, errors, failure_rate, match, success_curve
+from tfmed.metrics.landmarks import Counts, errors, failure_rate, match, success_curve, summary_of_errors
 
 
 def greedy(predicted, true, radius):
@@ -82,3 +82,14 @@ def test_errors_of_named_landmarks():
     assert failure_rate(found, 5.0, there) == pytest.approx(1 / 3)
     np.testing.assert_allclose(success_curve(found, (0.5, 1.0, 5.0), there), [0, 1 / 3, 2 / 3])
     assert np.isnan(failure_rate(found, 1.0, np.zeros(4, bool)))
+
+
+def test_errors_are_summed_up_by_landmark():
+    found = np.array([[1.0, 2.0, np.nan], [4.0, np.nan, np.nan], [3.0, 6.0, 0.5]])
+    mean, std, count = summary_of_errors(found)
+    assert count.tolist() == [3, 2, 1]
+    for k, column in enumerate(found.T):
+        values = column[~np.isnan(column)]
+        assert mean[k] == pytest.approx(values.mean())
+        assert std[k] == pytest.approx(values.std(ddof=1), nan_ok=True) if len(values) > 1 else np.isnan(std[k])
+    assert all(np.isnan(values).all() for values in summary_of_errors(np.full((2, 1), np.nan))[:2])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.io import Volume
+from tfmed.pictures.points import PointedImage, PointedImages, PointedVolume, PointedVolumes
 from tfmed.pictures.style import digest
 
 
@@ -34,3 +35,20 @@ def test_segments_join_what_belongs_together():
     assert len(left.patches) == 2 and left.patches[0].center == (6, 5) and left.patches[0].radius == 6
     assert len(right.images) == 2
     assert digest(picture()) == digest(picture()) != digest(picture(found=np.zeros((2, 2))))
+
+
+def test_landmarks_in_volumes_lie_on_their_voxels():
+    """Whatever the volume's orientation and voxel size: the marker lies where its bright voxel is drawn."""
+    affine = np.array([[0, 2.0, 0, -9], [0, 0, -1.0, 40], [3.0, 0, 0, 5], [0, 0, 0, 1]])
+    array, voxel = np.zeros((10, 12, 14)), (4, 7, 3)
+    array[voxel] = 1
+    point = affine[:3] @ [*voxel[::-1], 1]
+    one = PointedVolume("scan", Volume(array, affine), point[None], np.full((1, 3), np.nan))
+    picture = PointedVolumes((one,), ("tip",), (0.0, 1.0), reach_mm=8.0)
+    for axis in picture.figure().axes:
+        (marker,) = axis.lines
+        column, row = marker.get_xdata()[0], marker.get_ydata()[0]
+        image = axis.images[0].get_array()
+        assert image[round(row), round(column)] == 1 and image.sum() == 1
+        assert min(axis.get_xlim()) <= column <= max(axis.get_xlim())
+    assert "scan (1 of 1 found)" in picture.caption and "circles" in picture.caption

@@ -121,8 +121,9 @@ def _resampled(image: Any, onto: Any, transform: Any) -> Any:
     """On another's voxels; past its border its nearest voxel goes on, so that no edge is seen there."""
     import SimpleITK as sitk
 
-    nearest = dict(useNearestNeighborExtrapolator=True)
-    return sitk.Resample(image, onto, transform, sitk.sitkLinear, 0.0, image.GetPixelID(), **nearest)
+    return sitk.Resample(
+        image, onto, transform, sitk.sitkLinear, 0.0, image.GetPixelID(), useNearestNeighborExtrapolator=True
+    )
 
 
 def _levels(image: Any) -> list[int]:

@@ -179,7 +179,7 @@ class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExpor
         cases = checked(methods, self.cases[part], part, "case")
         rows, pictures = [], {}
         for run, method in methods.items():
-            shown = []
+            shown: list[PointedVolume] = []
             ways = method.locators()
             for case in cases:
                 volume = read_address(case.images[method.config.modalities[0]], case.meta.get("series_uid"))

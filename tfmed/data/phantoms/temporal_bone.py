@@ -26,6 +26,7 @@ _TISSUE, _BONE, _CAPSULE, _FLUID, _AIR = 40.0, 900.0, 1900.0, 20.0, -950.0
 _TURNS, _HEIGHT, _WIDEST, _NARROWEST = 2.5, 4.2, 3.4, 0.9  # radius of the first and of the last turn
 _THICK, _THIN = 1.0, 0.55  # radius of the duct at its two ends
 _WALL = 0.9  # of dense bone around fluid
+_INNER_WALL = 0.45  # half of what lies between two turns, which belongs to the cochlea too
 _WAVES = 6  # of which a warp is made
 
 
@@ -35,7 +36,7 @@ class TemporalBone:
 
     Args:
         volume: int16 HU `(z, y, x)`, RAS+ affine in mm; 0 is the middle of the image.
-        labels: uint8 `(z, y, x)`, numbers as in `LABELS`.
+        labels: uint8 `(z, y, x)`, numbers as in `LABELS`; the cochlea is its duct with the wall between its turns.
         landmarks: `LANDMARKS` -> (x, y, z) in mm, RAS: the middle of the cochlea, its apex, and its round window.
     """
 
@@ -85,9 +86,9 @@ def temporal_bone(
     duct = _spiral().moved(ear)
     image = _composed(grid, seed, ear, duct if cochlea else None, int(distractors))
     image += np.float32(60 * noise) * stream(seed, 3).standard_normal(shape, dtype=np.float32)
-    index, distance, radius = rasterise(duct, grid, 0.0)
+    index, distance, radius = rasterise(duct, grid, _INNER_WALL)
     labels = np.zeros(shape, np.uint8)
-    labels.ravel()[index[distance <= radius]] = int(cochlea)
+    labels.ravel()[index[distance <= radius + _INNER_WALL]] = int(cochlea)
     image = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     return TemporalBone(Volume(image, grid.affine), Volume(labels, grid.affine), _landmarks(ear))
 

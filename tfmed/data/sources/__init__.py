@@ -66,8 +66,8 @@ _SOURCES = {
         image_folder, image_pairs, image_visits, kits19, la2018, landmark_list, lidc_idri, lits, luna16, mnms,
         modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac,
         phantom_cell_pairs, phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass,
-        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis, phantom_temporal_bone,
-        phantom_tof_mra, points_folder, wmh2017,
+        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis,
+        phantom_temporal_bone, phantom_tof_mra, points_folder, wmh2017,
     )
 }  # fmt: skip
 
