@@ -93,6 +93,10 @@ def register(
     other = _image(moving, "moving", spacing if moving_spacing is None else tuple(map(float, moving_spacing)))
     if match:
         other = sitk.HistogramMatching(other, still, _BINS, _QUANTILES, True)
+    # In one unit: the steps of both stages, and when they end, depend on the size of grey values.
+    values = sitk.GetArrayViewFromImage(still)
+    shift, scale = -float(values.mean()), 1 / float(values.std())
+    still, other = (sitk.ShiftScale(image, shift, scale) for image in (still, other))
     before = _correlation(still, _resampled(other, still, sitk.Transform()))
     transform = _rigid(still, other) if rigid else sitk.Euler3DTransform()
     turned = _resampled(other, still, transform)
@@ -140,13 +144,14 @@ def _rigid(still: Any, other: Any) -> Any:
     task = sitk.ImageRegistrationMethod()
     task.SetMetricAsMeanSquares()
     task.SetInterpolator(sitk.sitkLinear)
-    task.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 100, relaxationFactor=0.5)
+    task.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 100, 0.5, 1e-8)
     task.SetOptimizerScalesFromPhysicalShift()
     task.SetShrinkFactorsPerLevel(levels)
     task.SetSmoothingSigmasPerLevel([factor / 2 if factor > 1 else 0.0 for factor in levels])
     task.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
     task.SetMetricSamplingStrategy(task.REGULAR)
-    task.SetMetricSamplingPercentagePerLevel([min(1.0, _COMPARED * factor**3 / voxels) for factor in levels])
+    shares = [min(1.0, _COMPARED * factor**3 / voxels) for factor in levels]
+    task.SetMetricSamplingPercentagePerLevel(shares, seed=1)  # it moves its voxels a little, at random
     task.SetInitialTransform(transform, inPlace=True)
     task.SetNumberOfThreads(1)  # sums in one order: the same numbers each time
     task.Execute(still, other)
