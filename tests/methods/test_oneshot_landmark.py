@@ -90,7 +90,7 @@ class TestHarness(MethodHarness):
         for name in "xy":
             write_volume(volume, tmp_path / f"{name}.nii.gz")
         found = method.locate(volume)
-        gone = Located(np.full((3, 3), np.nan), np.zeros((0, 3)), "the structure was not found (a mass of 0)", {})
+        gone = Located(np.full((3, 3), np.nan), np.zeros((0, 3)), "the structure was not found (score 0)", {})
         here = Located(np.arange(9.0).reshape(3, 3), np.zeros((1, 3)), "", {})
         answers = iter([here, gone])
         method.locator = lambda image, affine: next(answers)

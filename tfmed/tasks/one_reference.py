@@ -53,6 +53,11 @@ class Look:
     centre: np.ndarray
     mass: float
 
+    @property
+    def sureness(self):
+        """Sum of the squares of the map: mass that is spread thinly, as noise is, counts for next to nothing."""
+        return float(np.square(self.map, dtype=np.float64).sum())
+
 
 class Locator:
     """From one reference to the landmarks of any volume.
@@ -116,7 +121,7 @@ class Locator:
         start = self.scanned(image) if self.config.start == "scan" else self.middle
         path, seen, stayed = self.settled(image, spacing, start)
         facts = {"iterations": len(path), "stayed": stayed, "mass": seen.mass}
-        facts["score"] = seen.mass / self.seen.mass if self.seen.mass > LEAST else 0.0
+        facts["score"] = seen.sureness / self.seen.sureness if self.seen.sureness > LEAST else 0.0
         centres = to_mm(np.array(path), affine)
         found = axes_of.moments(seen.map, spacing)
         if problem := self.problem(facts["score"], found):
@@ -137,11 +142,11 @@ class Locator:
 
     def problem(self, score, found):
         """Why a structure counts as missing, or ""."""
-        if self.moments is None or self.seen.mass <= LEAST:
+        if self.moments is None or self.seen.sureness <= LEAST:
             return "the network does not see the structure in the reference itself; train it longer"
         if score < self.config.least_score or found is None:
             least = self.config.least_score
-            return f"the structure was not found (a mass of {score:.3g} of the reference's, where {least:g} is needed)"
+            return f"the structure was not found (score {score:.3g}, where the reference has 1 and {least:g} is needed)"
         return ""
 
     def rotation(self, image, spacing, centre, found):
