@@ -123,8 +123,8 @@ class SliceUNet(SingleNetworkModel):
         super().__init__(**kwargs)
         self.config = config
         self.network = build_network(config, self.noise_seed)
-        rate = config.learning_rate if rate is None else rate
-        self.finish_building({"network": (Adam(rate), [self.network])}, ["loss"])
+        adam = Adam(config.learning_rate if rate is None else rate)
+        self.finish_building({"network": (adam, [self.network])}, ["loss"])
 
     def call(self, images, training=False):
         """Slices `(n, side, side, 1)` -> probabilities, likewise."""

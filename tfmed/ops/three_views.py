@@ -123,6 +123,6 @@ def centred_box(centre: Sequence[float] | np.ndarray, side: int) -> list[int]:
 
     Example:
         >>> centred_box([10.0, 10.4, 0.0], 4)
-        [8, 9, -2]
+        [9, 9, -1]
     """
     return [int(np.floor(place - (side - 1) / 2 + 0.5)) for place in np.asarray(centre, np.float64)]
