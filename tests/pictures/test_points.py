@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from tfmed.pictures.points import LandmarkErrors, PointedImage, PointedImages, SuccessCurves
+from tfmed.io import Volume
+from tfmed.pictures.points import (
+    LandmarkErrors,
+    PointedImage,
+    PointedImages,
+    PointedVolume,
+    PointedVolumes,
+    SuccessCurves,
+)
 from tfmed.pictures.style import digest
 
 
@@ -56,3 +64,20 @@ def test_success_curves_say_where_failures_begin():
     assert "dashed" not in SuccessCurves(picture.limits, picture.curves, "px").caption
     (curve, line) = picture.figure().axes[0].lines
     assert curve.get_ydata().tolist() == [0, 0.5, 1.0] and line.get_xdata()[0] == 0.05
+
+
+def test_landmarks_in_volumes_lie_on_their_voxels():
+    """Whatever the volume's orientation and voxel size: the marker lies where its bright voxel is drawn."""
+    affine = np.array([[0, 2.0, 0, -9], [0, 0, -1.0, 40], [3.0, 0, 0, 5], [0, 0, 0, 1]])
+    array, voxel = np.zeros((10, 12, 14)), (4, 7, 3)
+    array[voxel] = 1
+    point = affine[:3] @ [*voxel[::-1], 1]
+    one = PointedVolume("scan", Volume(array, affine), point[None], np.full((1, 3), np.nan))
+    picture = PointedVolumes((one,), ("tip",), (0.0, 1.0), reach_mm=8.0)
+    for axis in picture.figure().axes:
+        (marker,) = axis.lines
+        column, row = marker.get_xdata()[0], marker.get_ydata()[0]
+        image = axis.images[0].get_array()
+        assert image[round(row), round(column)] == 1 and image.sum() == 1
+        assert min(axis.get_xlim()) <= column <= max(axis.get_xlim())
+    assert "scan (1 of 1 found)" in picture.caption and "circles" in picture.caption

@@ -192,7 +192,14 @@ def _landmarks(note):
     return opened
 
 
+def _needs_run(note):
+    raise UserError(
+        "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
+        "'tfmed predict'"
+    )
+
+
 _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
-    "landmarks": _points, "named_landmarks": _landmarks,
+    "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
 }  # fmt: skip
