@@ -13,10 +13,12 @@ from tfmed.data.points import (
     cropped,
     flipped,
     inside,
+    mean_shape,
     padded,
     present,
     resized,
     rotated,
+    swapped,
     through_grid,
     within,
 )
@@ -134,3 +136,22 @@ def test_names():
     np.testing.assert_array_equal(moved.points, [[6, 4], [np.nan, np.nan], [8, 2]])
     with pytest.raises(ValueError, match="give each name one"):
         Landmarks(("a", "a"), np.zeros((2, 2)))
+
+
+def test_mirrored_names_change_places_where_that_is_said():
+    marks = Landmarks(("left", "middle", "right"), np.array([[1.0, 2], [5, 6], [np.nan] * 2]))
+    np.testing.assert_array_equal(marks.mirrored(10).points, [[8, 2], [4, 6], [np.nan] * 2])
+    other = marks.mirrored(10, [("left", "right")])
+    assert other.names == marks.names and other.missing == ("left",)
+    np.testing.assert_array_equal(other.points, [[np.nan] * 2, [4, 6], [8, 2]])
+    np.testing.assert_array_equal(other.mirrored(10, [("right", "left")]).points, marks.points)
+    for pairs, said in (([("left", "top")], "top is no landmark"), ([("left", "left")], "more than one pair"),
+                        ([("left", "right"), ("right", "middle")], "right stands in more than one")):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            swapped(marks.names, pairs)
+
+
+def test_a_mean_shape_leaves_missing_landmarks_out():
+    nan = [np.nan, np.nan]
+    shapes = np.array([[[0.0, 2], nan, nan], [[2, 4], [3, 5], nan]])
+    np.testing.assert_array_equal(mean_shape(shapes), [[1, 3], [3, 5], nan])

@@ -17,6 +17,7 @@ from tfmed.data.preprocess import (
     CropForeground,
     Equalize,
     Hounsfield,
+    Letterbox,
     MinMax,
     Orient,
     PercentileWindow,
@@ -424,3 +425,28 @@ def test_min_max_maps_the_range_to_0_and_1():
     assert MinMax().apply(volume, is_label=True) is volume
     with pytest.raises(DataError, match="min_max: all voxels have one value"):
         MinMax().apply(volume.replace(array=np.full((2, 2, 2), 4)))
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40), (33, 7), (24, 16), (5, 64)])
+def test_letterbox_keeps_proportions_places_and_values(shape):
+    """Voxels lie where they lay, to half a voxel of rounding; graph and array give the same."""
+    from tfmed.ops import grids
+
+    y, x = np.mgrid[: shape[0], : shape[1]].astype("float32")
+    volume = Volume((3 * x + 5 * y + 1)[None], np.diag([-0.5, -0.5, 2.0, 1.0]))
+    step = Letterbox(size=(24, 16), fill=-9.0)
+    found = step.apply(volume)
+    inner = step.inner(shape)
+    assert found.shape == (1, 24, 16) and (inner[0] == 24 or inner[1] == 16)
+    share = min(24 / shape[0], 16 / shape[1])
+    assert abs(inner[0] - share * shape[0]) <= 0.5 and abs(inner[1] - max(share * shape[1], 1)) <= 0.5
+    inside = found.array[0] != -9
+    assert inside.sum() == inner[0] * inner[1]
+    rows, columns = np.nonzero(inside)
+    places = np.linalg.solve(volume.affine, found.affine) @ [columns, rows, 0 * rows, 0 * rows + 1]
+    good = (places[0] >= 0) & (places[0] <= shape[1] - 1) & (places[1] >= 0) & (places[1] <= shape[0] - 1)
+    np.testing.assert_allclose(found.array[0][inside][good], (3 * places[0] + 5 * places[1] + 1)[good], atol=1e-3)
+    assert Letterbox(size=(24, 16)).apply(volume, is_label=True).array.max() <= volume.array.max()
+    grid = step.graph_grid(grids.of_image(tf.constant(volume.array[..., None]), tf.constant(volume.affine)))
+    np.testing.assert_allclose(grid.image[..., 0], found.array, atol=1e-3)
+    np.testing.assert_allclose(grid.affine, found.affine, atol=1e-9)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tfmed.metrics.landmarks import Counts, errors, failure_rate, match, success_curve
+from tfmed.metrics.landmarks import Counts, error_summary, errors, failure_rate, match, success_curve
 
 
 def greedy(predicted, true, radius):
@@ -82,3 +82,11 @@ def test_errors_of_named_landmarks():
     assert failure_rate(found, 5.0, there) == pytest.approx(1 / 3)
     np.testing.assert_allclose(success_curve(found, (0.5, 1.0, 5.0), there), [0, 1 / 3, 2 / 3])
     assert np.isnan(failure_rate(found, 1.0, np.zeros(4, bool)))
+
+
+def test_a_summary_of_errors_leaves_out_what_is_missing():
+    found = np.array([1.0, np.nan, 3.0, 8.0])
+    assert error_summary(found) == {"mean": 4.0, "std": pytest.approx(np.std([1, 3, 8], ddof=1)), "median": 3.0}
+    assert error_summary(found, [True, True, True, False]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "median": 2}
+    assert np.isnan(list(error_summary([np.nan]).values())).all()
+    assert error_summary([2.0])["mean"] == 2.0 and np.isnan(error_summary([2.0])["std"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn.hrnet import hrnet
+from tfmed.nn.hrnet import hrnet, hrnet_features
 
 pytestmark = pytest.mark.current
 WIDTHS = (4, 6, 8, 10)
@@ -85,3 +85,10 @@ def test_stride_two_pads_both_sides(small):
 def test_what_cannot_be_built(options, message):
     with pytest.raises(ValueError, match=message):
         hrnet(3, **options)
+
+
+@pytest.mark.one_stack
+def test_features_are_those_of_the_finest_stream():
+    network = hrnet_features(1, 12, widths=(8, 16, 16, 16), modules=(1, 1, 1), blocks=1, norm="layer")
+    found = network(tf.random.stateless_normal((1, 32, 64, 1), (0, 1)))
+    assert found.shape == (1, 8, 16, 12) and (found.numpy() >= 0).all() and found.numpy().any()

@@ -14,6 +14,7 @@ NUMBERS = (0, -1, 1, 2**31, 2**63, 10**30, 1e30, -1e30, math.nan, math.inf, -mat
 OTHERS = ("", "no such choice", True, None, [], {}, [[]], {"x": 1}, [1] * 9, ["x"])
 # What must be given to settings that do not all have defaults, by their tag or class.
 NEEDED = {"crop": {"shape": [8, 8, 8]}, "resample": {"spacing_mm": [1, 1, 1]},
+          "letterbox": {"size": [64, 64]},
           "EarlyStoppingConfig": {"metric": "loss"},
           "MoreCases": {"source": "phantom_chest_ct"}}  # fmt: skip
 TAGS = ("name", "step")  # what tells the members of a union of settings apart

@@ -84,6 +84,19 @@ def test_a_moving_average_draws_its_own_dropout():
     assert len(kinds) == 3
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_a_moving_average_of_all_state(decay):
+    """Statistics of batch norm follow like weights; of a network that stays s it is s + decay^k (t0 - s) after k."""
+    average, network = (unet(1, 2, widths=(2, 2), norm="batch", seed=seed) for seed in range(2))
+    network(tf.random.stateless_normal((2, 4, 4, 1), [3, 1]), training=True)
+    before = [w.numpy() for w in average.weights]
+    for _ in range(3):
+        move_average(average, network, decay, all_state=True)
+    for old, now, source in zip(before, average.weights, network.weights, strict=True):
+        expected = source.numpy() + decay**3 * (old - source.numpy())
+        np.testing.assert_allclose(now.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 class Pair(TrainingModel):
     """A translator `y = a x` and a critic `b y`, whose updates can be written down."""
 

@@ -222,3 +222,50 @@ class Landmarks:
     def moved(self, points: np.ndarray) -> "Landmarks":
         """The same names at other places."""
         return Landmarks(self.names, points)
+
+    def mirrored(self, length: int, pairs: Sequence[tuple[str, str]] = (), axis: int = 0) -> "Landmarks":
+        """As the image is mirrored along an axis (0: x) in which it has `length` pixels.
+
+        Args:
+            pairs: names that then stand for each other, such as those of the left and of the right hip. Others keep
+                theirs: those on the midline, and all of a hand, whose thumb stays a thumb.
+
+        Raises:
+            ValueError: a pair names a landmark that is not there.
+        """
+        other = swapped(self.names, pairs)
+        return self.moved(flipped(self.points, axis, length)[other])
+
+
+def swapped(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """int `(len(names),)`: of each landmark the row of the one whose place it takes when an image is mirrored.
+
+    Raises:
+        ValueError: a pair names a landmark that is not there, or one stands in two pairs.
+
+    Example:
+        >>> swapped(("left hip", "sacrum", "right hip"), [("left hip", "right hip")]).tolist()
+        [2, 1, 0]
+    """
+    places = {name: row for row, name in enumerate(names)}
+    other = np.arange(len(names))
+    for one in pairs:
+        for name in one:
+            if name not in places:
+                raise ValueError(f"{name} is no landmark; there are {', '.join(names)}")
+            if other[places[name]] != places[name] or one[0] == one[1]:
+                raise ValueError(f"{name} stands in more than one pair; give each landmark one other")
+        first, second = (places[name] for name in one)
+        other[first], other[second] = second, first
+    return other
+
+
+def mean_shape(shapes: np.ndarray) -> np.ndarray:
+    """The mean place of each landmark over the images that have it, `(landmarks, axes)`; NaN where none has it.
+
+    Args:
+        shapes: `(images, landmarks, axes)`, NaN where one is missing.
+    """
+    there = ~np.isnan(shapes).any(-1, keepdims=True)
+    total, count = np.where(there, shapes, 0.0).sum(0), there.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

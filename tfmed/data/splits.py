@@ -233,6 +233,19 @@ def few_labels(cases: Sequence[Case], share: float, seed: int, some: bool = Fals
     return [case for case in found if case.group in chosen]
 
 
+def first_groups(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
+    """The cases of so many patients, the first of a seeded shuffle: fewer are always among more.
+
+    Raises:
+        DataError: there are fewer patients.
+    """
+    order = _shuffled_groups(cases, seed)
+    if count > len(order):
+        raise DataError(f"{count} labelled patients are asked for, and {len(order)} train; lower it, or add cases")
+    chosen = set(order[:count])
+    return [case for case in cases if case.group in chosen]
+
+
 def _given(cases: Sequence[Case], drawn: Sequence[Case], config: SplitConfig, seed: int) -> dict[str, list[Case]]:
     """The parts that a data set names in `meta["part"]`; one that it does not name is drawn from its training cases."""
     named = {name: {case.group for case in cases if case.meta.get("part") == name} for name in PARTS[1:]}

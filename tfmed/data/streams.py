@@ -112,3 +112,32 @@ class Streams:
     def join(self, labelled, unlabelled):
         """The inverse of `divide`."""
         return self._mixture.join((labelled, unlabelled))
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchTurns:
+    """Whole batches take turns: one labelled, then so many unlabelled, and again.
+
+    Args:
+        unlabelled: steps between two labelled ones; over (unlabelled + 1) m steps m are labelled.
+        per_step: samples of a step.
+
+    Example:
+        >>> turns = BatchTurns(unlabelled=2, per_step=2)
+        >>> [turns.place(index) for index in range(8)]  # (labelled?, number within its stream)
+        [(True, 0), (True, 1), (False, 0), (False, 1), (False, 2), (False, 3), (True, 2), (True, 3)]
+    """
+
+    unlabelled: int
+    per_step: int
+
+    def is_labelled(self, step: int) -> bool:
+        """Whether a step's batch is."""
+        return step % (self.unlabelled + 1) == 0
+
+    def place(self, index: int) -> tuple[bool, int]:
+        """(is it labelled?, its number within that stream) of a sample index."""
+        step, position = divmod(index, self.per_step)
+        round_, turn = divmod(step, self.unlabelled + 1)
+        before = round_ if turn == 0 else round_ * self.unlabelled + turn - 1
+        return turn == 0, before * self.per_step + position

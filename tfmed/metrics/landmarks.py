@@ -116,5 +116,20 @@ def success_curve(found: np.ndarray, limits: Sequence[float], expected: np.ndarr
     return np.array([1.0 - failure_rate(found, limit, expected) for limit in limits])
 
 
+def error_summary(found: np.ndarray, expected: np.ndarray | None = None) -> dict[str, float]:
+    """{"mean", "std", "median"} of the errors of landmarks; NaN where there are none (of one alone no std).
+
+    Args:
+        found: errors, of any shape, NaN where there is none.
+        expected: bool, which landmarks there are; None: all of them. Errors of others do not count.
+    """
+    found = np.asarray(found, np.float64)
+    kept = found[~np.isnan(found) & (True if expected is None else np.asarray(expected, bool))]
+    if not len(kept):
+        return dict.fromkeys(("mean", "std", "median"), float("nan"))
+    std = float(kept.std(ddof=1)) if len(kept) > 1 else float("nan")
+    return {"mean": float(kept.mean()), "std": std, "median": float(np.median(kept))}
+
+
 def _share(count: int, among: int) -> float:
     return count / among if among else float("nan")

@@ -70,6 +70,29 @@ def hrnet(
     return keras.Model(inputs, streams[0], name=name)
 
 
+def hrnet_features(
+    channels: int,
+    maps: int,
+    size: Sequence[int | None] = (None, None),
+    widths: Sequence[int] = (18, 36, 72, 144),
+    modules: Sequence[int] = (1, 4, 3),
+    blocks: int = 4,
+    norm: str = "batch",
+    name: str = "hrnet_features",
+) -> keras.Model:
+    """Images `(n, height, width, channels)` -> features `(n, height / 4, width / 4, maps)`.
+
+    The finest stream of `hrnet` goes through a 1 x 1 convolution, a norm and ReLU.
+
+    Args:
+        maps: number of features per pixel.
+        channels, size, widths, modules, blocks, norm: see `hrnet`.
+    """
+    inputs = keras.Input((*size, channels))
+    x = _conv(hrnet(channels, size, widths, modules, blocks, norm)(inputs), maps, 1, 1, norm, "features")
+    return keras.Model(inputs, x, name=name)
+
+
 def hrnet_maps(
     channels: int,
     classes: int,

@@ -183,6 +183,14 @@ def centred(grid: Grid, shape: Sequence[int | None], fill: float, most_cut: floa
     return made._replace(image=checked(made.image, whole - kept <= most_cut * whole, message))
 
 
+def letterboxed(grid: Grid, size: Sequence[int], fill: float) -> Grid:
+    """The grid's slices resampled to fit into `size` (y, x) in their proportions, and padded with `fill`."""
+    old = tf.cast(grid.shape[1:], tf.float64)
+    share = tf.reduce_min(tf.constant(size, tf.float64) / old)
+    inner = tf.clip_by_value(tf.cast(tf.round(old * share), tf.int32), 1, tf.constant(size))  # to even, as in Python
+    return centred(resampled(grid, tf.concat([grid.shape[:1], inner], 0)), (None, *size), fill, 1.0)
+
+
 def filled_box(grid: Grid, above: float, margin: int, axes: str) -> Grid:
     """The part of the grid that holds all voxels above a value in any channel.
 

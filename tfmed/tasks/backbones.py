@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, Layers, Strict, name_tag
 from tfmed.nn import aunet, compressed_unet
-from tfmed.nn.hrnet import STRIDE, hrnet_maps
+from tfmed.nn.hrnet import STRIDE, hrnet_features, hrnet_maps
 from tfmed.nn.residual_unet import residual_unet
 from tfmed.nn.resnext import resnext_unet
 from tfmed.nn.summed_unet import summed_unet
@@ -41,6 +41,10 @@ class Backbone(Strict):
     def least(self):
         """The shortest side of a patch that the network takes."""
         return 1
+
+    def features(self, channels, maps, seed=0):
+        """Images `(n, y, x, channels)` -> features `(n, y / s, x / s, maps)`; by default the whole network, s = 1."""
+        return self.build(channels, maps, 2, seed)
 
 
 class FCDenseNet(Backbone):
@@ -224,6 +228,11 @@ class HRNet(Backbone):
     def build(self, channels, classes, axes, seed):
         """The network for `axes` spatial axes."""
         return hrnet_maps(channels, classes, **self.model_dump(exclude={"name"}))
+
+    def features(self, channels, maps, seed=0):
+        """The finest stream, s = 4, through a 1 x 1 convolution, a norm and ReLU."""
+        own = self.model_dump(include={"widths", "modules", "blocks", "norm"})
+        return hrnet_features(channels, maps, **own)
 
 
 class AUNet(Backbone):

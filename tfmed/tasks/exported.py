@@ -16,7 +16,7 @@ from tfmed.files import plain_json
 from tfmed.tasks.classification import CaseClassifier
 from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import decoding_of
-from tfmed.tasks.point_finder import PointFinder
+from tfmed.tasks.point_finder import LandmarkFinder, PointFinder
 from tfmed.tasks.prediction import Segmenter
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -174,7 +174,32 @@ def _points(note):
     return opened
 
 
+def _landmarks(note):
+    modalities, names = _TEXTS.validate_python(note["modalities"]), _TEXTS.validate_python(note["landmarks"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+        if (count := run.structured_outputs["points"].shape[1]) != len(names):
+            raise UserError(
+                f"{folder / NOTE}: names {len(names)} landmarks, and the model has {count}; export the run again"
+            )
+
+        def places(image):
+            return run(image=tf.constant(image, tf.float32))["points"].numpy()[0]
+
+        return LandmarkFinder(modalities, steps, names, places)
+
+    return opened
+
+
+def _needs_run(note):
+    raise UserError(
+        "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
+        "'tfmed predict'"
+    )
+
+
 _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
-    "landmarks": _points,
+    "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
 }  # fmt: skip

@@ -86,6 +86,55 @@ class ImageSet(Strict):
     options: dict[str, Any] = Field(default_factory=dict)  # the source's own options
 
 
+class MoreImages(ImageSet):
+    """A further set of images, whose landmarks are not used."""
+
+    source: str = "points_folder"
+
+
+class NamedLandmarksConfig(MethodConfig):
+    """What every method has in its `model` section that finds landmarks with names, each once in an image."""
+
+    modalities: tuple[str, ...] = Field(("image",), min_length=1)  # names of a case's images
+    size: tuple[Voxels, Voxels] = (512, 512)  # rows and columns that the network sees; images are letterboxed
+    landmarks: tuple[str, ...] = ()  # names, in order; (): all that the data have
+    labelled: int | None = Field(None, gt=0)  # training patients whose landmarks are used; null: data.labelled_share
+    unlabelled: MoreImages | None = None  # images beside those of the data section
+    network: Network = UNet()
+    failure_share: float = Field(0.05, gt=0, le=1)  # an error of more than so much of an image's width is a failure
+    # augmentation
+    rotate_degrees: float = Field(15.0, ge=0, le=180)  # either way
+    scale: tuple[float, float] = (0.8, 1.2)
+    shift: float = Field(0.1, ge=0, le=0.5)  # along each axis, either way, of its length
+    light: float = Field(0.2, ge=0, le=1)  # of contrast, and of brightness in standard deviations, either way
+    flip: float = Field(0.0, ge=0, le=1)  # chance of left-right
+    flip_pairs: tuple[tuple[str, str], ...] = ()  # landmarks that then stand for each other, such as both hips
+
+    @pydantic.model_validator(mode="after")
+    def _sections_fit(self):
+        if len(set(self.landmarks)) < len(self.landmarks):
+            raise ValueError("landmarks: one stands there twice; name each once")
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(f"scale: {self.scale[0]:g}, {self.scale[1]:g} must be 0.1 to 10, the lower one first")
+        check_sides(self.network, self.size)
+        return self
+
+
+def check_sides(network, size):
+    """ValueError unless a network takes images of a size (y, x)."""
+    try:
+        multiples = network.multiple(2)
+    except ValueError as error:
+        raise ValueError(f"network: {error}") from None
+    for side, multiple in zip(size, multiples, strict=True):
+        if side % multiple or side < network.least:
+            by = f", or other {network.levels_by}" if network.levels_by else ""
+            raise ValueError(
+                f"size: {side} is no multiple of {multiple}, as network {network.name} needs; try "
+                f"{max(1, round(side / multiple)) * multiple}{by}"
+            )
+
+
 class LandmarksConfig(MethodConfig):
     """What every method has in its `model` section that finds any number of points in one heatmap."""
 
@@ -104,15 +153,5 @@ class LandmarksConfig(MethodConfig):
         low, high = self.intensities
         if low >= high:
             raise ValueError(f"intensities: {low:g}, {high:g} is no range; the lower value comes first")
-        try:
-            multiples = self.network.multiple(2)
-        except ValueError as error:
-            raise ValueError(f"network: {error}") from None
-        for side, multiple in zip(self.size, multiples, strict=True):
-            if side % multiple or side < self.network.least:
-                by = f", or other {self.network.levels_by}" if self.network.levels_by else ""
-                raise ValueError(
-                    f"size: {side} is no multiple of {multiple}, as network {self.network.name} needs; try "
-                    f"{max(1, round(side / multiple)) * multiple}{by}"
-                )
+        check_sides(self.network, self.size)
         return self

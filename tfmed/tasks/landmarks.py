@@ -234,9 +234,12 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
 def grid_of(address):
     """The affine of the image at an address as it lies in its file."""
-    if phantoms.is_address(address):
-        return phantoms.read(address).affine
-    return LPS_RAS if is_picture(address) else read_geometry(address).affine
+    return LPS_RAS if not phantoms.is_address(address) and is_picture(address) else geometry_of(address).affine
+
+
+def geometry_of(address):
+    """The shape, the affine and the spacing of the image at an address as it lies in its file."""
+    return phantoms.read(address) if phantoms.is_address(address) else read_geometry(address)
 
 
 def score_rows(rows, keys):

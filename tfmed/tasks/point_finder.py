@@ -2,16 +2,17 @@
 
 import functools
 import pathlib
+from typing import ClassVar
 
 import numpy as np
 
 from tfmed.data import preprocess
-from tfmed.data.points import between_grids
+from tfmed.data.points import along_affine, between_grids
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
 from tfmed.files import atomic_path
 from tfmed.io import file_of
-from tfmed.io.points import write_points_csv, write_points_json
+from tfmed.io.points import write_markups, write_points_csv, write_points_json
 from tfmed.io.stack import write_picture
 from tfmed.pictures.points import PointedImage, PointedImages
 from tfmed.pictures.style import save
@@ -31,7 +32,10 @@ class PointFinder:
         heatmap: function of float32 `(1, y, x, channel)` -> `(y, x)` in [0, 1].
     """
 
-    outputs = OUTPUTS
+    outputs: tuple[str, ...] = OUTPUTS
+    usual: tuple[str, ...] = _USUAL
+    ends: ClassVar[dict[str, str]] = {"points": "points.json", "picture": "points.png", "heatmap": "heatmap.png"}
+    table = "points.csv"
 
     def __init__(self, modalities, steps, decoding, heatmap):
         self.modalities, self.steps, self.decoding = tuple(modalities), tuple(steps), decoding
@@ -44,13 +48,21 @@ class PointFinder:
 
     def decoded(self, images, decodings):
         """As a call, with the points by each of several decodings: ([points], heatmap)."""
+        stack, affines = self.prepared(images)
+        heatmap = self.heatmap(stack)
+        return [between_grids(decoding.points(heatmap), *affines) for decoding in decodings], heatmap
+
+    def prepared(self, images):
+        """(float32 `(1, y, x, channel)`, (its affine, that of the images)) of a list of Volumes.
+
+        Raises:
+            DataError: they have several slices, or a step cannot be done.
+        """
         if images[0].shape[0] != 1:
             raise DataError(f"it has {images[0].shape[0]} slices, and points are looked for in one; give a picture")
         prepared, _ = preprocess.run_together(self.steps, images)
         stack = np.concatenate([v.array if v.array.ndim == 4 else v.array[..., None] for v in prepared], -1)
-        heatmap = self.heatmap(stack.astype(np.float32))
-        affines = prepared[0].affine, images[0].affine
-        return [between_grids(decoding.points(heatmap), *affines) for decoding in decodings], heatmap
+        return stack.astype(np.float32), (prepared[0].affine, images[0].affine)
 
     def predict(self, words, out, outputs=None):
         """Find points in each input, and write `<name>_points.json` (as AdaptOR takes submissions), `<name>_points.png`
@@ -60,38 +72,84 @@ class PointFinder:
             UserError: an input is wrong, or would be overwritten.
             DataError: it is damaged, or cannot be preprocessed.
         """
-        outputs, cases, out = outputs or _USUAL, inputs(words, self.modalities), pathlib.Path(out)
-        names = {"points": "points.json", "picture": "points.png", "heatmap": "heatmap.png"}
-        targets = {(out / f"{name}_{names[kind]}").resolve() for name, _ in cases for kind in outputs}
-        targets |= {(out / "points.csv").resolve()}
+        outputs, cases, out = outputs or self.usual, inputs(words, self.modalities), pathlib.Path(out)
+        targets = {(out / f"{name}_{self.ends[kind]}").resolve() for name, _ in cases for kind in outputs}
+        targets |= {(out / self.table).resolve()}
         for path in (path for _, paths in cases for path in paths.values()):
             if pathlib.Path(file_of(path)).resolve() in targets:
                 raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
-        return self._predicted(cases, out, outputs, names)
+        return self._predicted(cases, out, outputs)
 
-    def _predicted(self, cases, out, outputs, names):
+    def _predicted(self, cases, out, outputs):
         table = {}
         for name, paths in cases:
             addresses = [paths[modality] for modality in self.modalities]
             images = [read_address(address) for address in addresses]
             check_grids(images, addresses)
+            file = pathlib.Path(file_of(addresses[0]))
             try:
-                points, heatmap = self(images)
+                table[file.name], write = self.writers(images, file, name)
             except DataError as error:  # of a preprocessing step, which does not know the file
                 raise DataError(f"{addresses[0]}: {error}") from None
-            file = pathlib.Path(file_of(addresses[0]))
-            table[file.name] = ([""] * len(points), points)
-            write = {
-                "points": functools.partial(_write_json, points=points, image=images[0], file=file),
-                "picture": functools.partial(_write_picture, points=points, images=images, title=name),
-                "heatmap": lambda path, heatmap=heatmap: write_picture(np.rint(255 * heatmap).astype(np.uint8), path),
-            }
             for kind in outputs:
-                path = out / f"{name}_{names[kind]}"
+                path = out / f"{name}_{self.ends[kind]}"
                 write[kind](path)
                 yield path
-        write_points_csv(out / "points.csv", table)
-        yield out / "points.csv"
+        write_points_csv(out / self.table, table)
+        yield out / self.table
+
+    def writers(self, images, file, title):
+        """((names, points) of the table, {output: what writes it to a path}) of what is found in a list of Volumes."""
+        points, heatmap = self(images)
+        write = {
+            "points": functools.partial(_write_json, points=points, image=images[0], file=file),
+            "picture": functools.partial(write_pointed, points=points, images=images, title=title),
+            "heatmap": lambda path: write_picture(np.rint(255 * heatmap).astype(np.uint8), path),
+        }
+        return ([""] * len(points), points), write
+
+
+class LandmarkFinder(PointFinder):
+    """Finds named landmarks in images, each once.
+
+    Args:
+        modalities, steps: as of a `PointFinder`.
+        names: of the landmarks.
+        places: function of float32 `(1, y, x, channel)` -> (x, y) of each in its pixels, `(landmarks, 2)`.
+    """
+
+    outputs = ("markups", "picture")
+    usual = outputs
+    ends: ClassVar[dict[str, str]] = {"markups": "landmarks.mrk.json", "picture": "landmarks.png"}
+    table = "landmarks.csv"
+
+    def __init__(self, modalities, steps, names, places):
+        self.modalities, self.steps, self.names, self.places = tuple(modalities), tuple(steps), tuple(names), places
+
+    def __call__(self, images):
+        """The landmarks, float64 `(landmarks, 2)` in pixels of a list of Volumes."""
+        stack, affines = self.prepared(images)
+        return between_grids(np.asarray(self.places(stack), np.float64), *affines)
+
+    def predict(self, words, out, outputs=None):
+        """Find landmarks in each input, and write `<name>_landmarks.mrk.json` (for 3D Slicer), `<name>_landmarks.png`
+        (the image with them); and `landmarks.csv` of all, in pixels.
+
+        Raises:
+            UserError, DataError: as of a `PointFinder`.
+        """
+        return super().predict(words, out, outputs)
+
+    def writers(self, images, file, title):
+        """See `PointFinder.writers`."""
+        points = self(images)
+        voxels = np.concatenate([points, np.zeros((len(points), 1))], 1)
+        world = along_affine(voxels, images[0].affine)
+        write = {
+            "markups": functools.partial(write_markups, names=self.names, points=world),
+            "picture": functools.partial(write_pointed, points=points, images=images, title=title),
+        }
+        return (self.names, points), write
 
 
 def _write_json(path, points, image, file):
@@ -100,7 +158,8 @@ def _write_json(path, points, image, file):
     write_points_json(path, points, image.shape[:0:-1], video.parent.name, video.name, file.name)
 
 
-def _write_picture(path, points, images, title):
+def write_pointed(path, points, images, title):
+    """Write a picture of an image, a list of Volumes, and its points."""
     picture = PointedImages((PointedImage(title, shown([image.array for image in images]), points),))
     with atomic_path(path) as temporary:
         save(picture, temporary)

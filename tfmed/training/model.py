@@ -253,7 +253,7 @@ def _accumulate(
     return total, tf.nest.map_structure(lambda value: value / count, logs)
 
 
-def move_average(average: keras.Model, network: keras.Model, decay: float | tf.Tensor) -> None:
+def move_average(average: keras.Model, network: keras.Model, decay: float | tf.Tensor, all_state: bool = False) -> None:
     """Moving average of weights, average <- decay * average + (1 - decay) * network; other state is copied.
 
     Counters (of dropout masks) are left alone: each network draws its own noise.
@@ -261,10 +261,11 @@ def move_average(average: keras.Model, network: keras.Model, decay: float | tf.T
     Args:
         average, network: two networks of one architecture.
         decay: number or float32 scalar.
+        all_state: average other state too, such as running statistics of a norm.
     """
     variables = zip(average.weights, network.weights, strict=True)
     pairs = [
-        (compat.tensor_variable(target), compat.tensor_variable(source), source.trainable)
+        (compat.tensor_variable(target), compat.tensor_variable(source), all_state or source.trainable)
         for target, source in variables
         if tf.as_dtype(source.dtype).is_floating
     ]

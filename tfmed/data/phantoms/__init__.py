@@ -28,12 +28,14 @@ from .lung_lesion import lung_lesion
 from .mitochondria import mitochondria
 from .pelvis import pelvis
 from .plane_shape import plane_shape
+from .radiograph import radiograph
+from .temporal_bone import temporal_bone
 from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
-    lung_lesion, mitochondria, pelvis, plane_shape, tof_mra,
+    lung_lesion, mitochondria, pelvis, plane_shape, radiograph, temporal_bone, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -66,7 +68,9 @@ __all__ = [
     "parts",
     "pelvis",
     "plane_shape",
+    "radiograph",
     "read",
+    "temporal_bone",
     "tof_mra",
 ]
 

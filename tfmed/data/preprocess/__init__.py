@@ -15,7 +15,7 @@ from tfmed.config import TAG
 from tfmed.errors import DataError
 from tfmed.io.volume import Volume
 
-from .geometry import Crop, CropForeground, Orient, Resample, onto_grid, resample
+from .geometry import Crop, CropForeground, Letterbox, Orient, Resample, onto_grid, resample
 from .intensity import N4, Equalize, Hounsfield, MinMax, PercentileScale, PercentileWindow, RobustScale, Window, ZScore
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 VERSION = 2  # part of every cache key: raise it when a step's output changes
 
 __all__ = [
-    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "MinMax", "Orient", "PercentileScale", "PercentileWindow",
-    "Resample", "RobustScale", "Step",
+    "N4", "Crop", "CropForeground", "Equalize", "Hounsfield", "Letterbox", "MinMax", "Orient", "PercentileScale",
+    "PercentileWindow", "Resample", "RobustScale", "Step",
     "VERSION", "Window", "ZScore", "as_float32", "class_labels", "onto_grid", "resample", "run", "run_in_graph",
     "run_together", "split_for_graph",
 ]  # fmt: skip
@@ -40,6 +40,7 @@ Step = Annotated[
     | Annotated[CropForeground, pydantic.Tag(TAG + "crop_foreground")]
     | Annotated[Equalize, pydantic.Tag(TAG + "equalize")]
     | Annotated[Hounsfield, pydantic.Tag(TAG + "hounsfield")]
+    | Annotated[Letterbox, pydantic.Tag(TAG + "letterbox")]
     | Annotated[MinMax, pydantic.Tag(TAG + "min_max")]
     | Annotated[N4, pydantic.Tag(TAG + "n4")]
     | Annotated[Orient, pydantic.Tag(TAG + "orient")]

@@ -105,6 +105,34 @@ class Crop(Strict):
             )
 
 
+class Letterbox(Strict):
+    """Resample slices to fit into `size` (y, x) without a change of their proportions, and pad what is left on both
+    sides; the number of slices stays. Images are interpolated linearly, labels by nearest neighbour and padded with 0.
+    """
+
+    step: Literal["letterbox"] = "letterbox"
+    size: tuple[Voxels, Voxels]
+    fill: float = 0.0  # value of padded image voxels
+
+    def inner(self, shape: Sequence[int]) -> tuple[int, int]:
+        """The pixels (y, x) that an image of `shape` (y, x) fills."""
+        share = min(new / old for new, old in zip(self.size, shape, strict=True))
+        return tuple(min(max(1, round(old * share)), new)
+                     for old, new in zip(shape, self.size, strict=True))  # type: ignore[return-value]  # fmt: skip
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        z, *shape = volume.shape
+        return Crop(shape=(None, *self.size), fill=self.fill).apply(
+            resample(volume, (z, *self.inner(shape)), is_label), is_label
+        )
+
+    def graph_grid(self, grid: "Grid") -> "Grid":
+        """The same of tensors."""
+        from tfmed.ops import grids
+
+        return grids.letterboxed(grid, self.size, self.fill)
+
+
 class CropForeground(Strict):
     """Cut away what is empty in every image of a case: the smallest box that holds all voxels above `above`."""
 

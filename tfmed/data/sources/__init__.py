@@ -31,6 +31,7 @@ from .image_pairs import image_pairs
 from .image_visits import image_visits
 from .kits19 import kits19
 from .la2018 import la2018
+from .landmark_list import landmark_list
 from .lidc_idri import lidc_idri
 from .lits import lits
 from .luna16 import luna16
@@ -54,6 +55,8 @@ from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
 from .phantom_shapes import phantom_shapes
+from .phantom_radiograph import phantom_radiograph
+from .phantom_temporal_bone import phantom_temporal_bone
 from .phantom_tof_mra import phantom_tof_mra
 from .points_folder import points_folder
 from .wmh2017 import wmh2017
@@ -62,11 +65,11 @@ _SOURCES = {
     function.__name__: function
     for function in (
         adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016,
-        image_folder, image_pairs, image_visits, kits19, la2018, lidc_idri, lits, luna16, mnms, modality_folders,
-        mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs,
-        phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass, phantom_left_atrium,
-        phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis, phantom_shapes, phantom_tof_mra,
-        points_folder, wmh2017,
+        image_folder, image_pairs, image_visits, kits19, la2018, landmark_list, lidc_idri, lits, luna16, mnms,
+        modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac,
+        phantom_cell_pairs, phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass,
+        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis,
+        phantom_radiograph, phantom_shapes, phantom_temporal_bone, phantom_tof_mra, points_folder, wmh2017,
     )
 }  # fmt: skip
 
