@@ -54,8 +54,8 @@ from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
-from .phantom_shapes import phantom_shapes
 from .phantom_radiograph import phantom_radiograph
+from .phantom_shapes import phantom_shapes
 from .phantom_temporal_bone import phantom_temporal_bone
 from .phantom_tof_mra import phantom_tof_mra
 from .points_folder import points_folder
