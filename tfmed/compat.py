@@ -48,7 +48,7 @@ def weights(model: keras.layers.Layer) -> list[Any]:
     Without the state of metrics, optimizers and seed generators.
     """
     found, seen = [], {id(variable) for variable in metric_variables(model)}
-    for layer in _with_layers_inside(model):
+    for layer in layers_within(model):
         inside = {id(variable) for below in _layers_of(layer) for variable in below.weights}
         for variable in layer.weights:
             if id(variable) not in inside and id(variable) not in seen:
@@ -61,11 +61,12 @@ def _layers_of(layer: keras.layers.Layer) -> list[Any]:
     return list(layer._layers if KERAS_3 else layer._flatten_layers(recursive=False, include_self=False))
 
 
-def _with_layers_inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def layers_within(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """A layer or model, and all layers inside it, however deep."""
     yield layer
     for below in _layers_of(layer):
         if isinstance(below, keras.layers.Layer):
-            yield from _with_layers_inside(below)
+            yield from layers_within(below)
 
 
 def scaled_for_float16(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -106,6 +107,14 @@ def precision() -> str:
 
 def _loss_scale_class() -> Any:
     return keras.optimizers.LossScaleOptimizer if KERAS_3 else keras.mixed_precision.LossScaleOptimizer
+
+
+def synchronize(norm: keras.layers.BatchNormalization) -> None:
+    """Make a batch normalisation that was built already take its moments over all replicas, where there are several."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        norm.synchronized = True
+        if not KERAS_3:  # whose fused kernel knows of one replica only
+            norm.fused = False
 
 
 def leaky_relu(slope: float, name: str | None = None) -> keras.layers.Layer:

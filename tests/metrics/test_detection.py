@@ -112,6 +112,22 @@ def test_overlaps_decide():
         found.at(0.3)
 
 
+def test_one_detection_twice_and_shifted():
+    """Perfect: 1. Found twice, the second counts as false; its place behind the first one costs nothing.
+    Shifted to an overlap of 0.6 it counts at 0.50, 0.55 and 0.60 alone."""
+    truth = [Boxes([[0, 0, 10, 10]], [0])]
+
+    def mean(*boxes, scores):
+        return average_precision([Boxes(list(boxes), [0] * len(boxes), scores)], truth, 1).mean
+
+    assert mean([0, 0, 10, 10], scores=[0.5]) == 1
+    assert mean([0, 0, 10, 10], [0, 0, 10, 10], scores=[0.9, 0.8]) == 1
+    two = [Boxes([[0, 0, 10, 10], [30, 0, 40, 10]], [0, 0])]
+    twice = average_precision([Boxes([[0, 0, 10, 10]] * 2 + [[30, 0, 40, 10]], [0] * 3, [0.9, 0.8, 0.7])], two, 1)
+    assert twice.mean == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert mean([2.5, 0, 12.5, 10], scores=[0.5]) == pytest.approx(0.3)
+
+
 def test_none_found_and_none_there():
     nothing = Boxes(np.zeros((0, 4)), [])
     assert average_precision([Boxes([], [], [])], [Boxes([[0, 0, 1, 1]], [1])], 2).mean == 0

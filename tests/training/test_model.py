@@ -46,6 +46,12 @@ def test_schedules(kind, at_half):
     assert float(schedule(1000)) == float(schedule(100))
 
 
+def test_a_schedule_in_steps():
+    schedule = Schedule(2.0, 90, "steps", warmup_steps=10)
+    found = [float(schedule(step)) for step in (0, 15, 59, 60, 79, 80, 500)]
+    assert found == pytest.approx([0.2, 2, 2, 0.2, 0.2, 0.02, 0.02])
+
+
 def test_a_rate_stays_a_number_without_a_schedule():
     assert learning_rate(3e-4, TrainConfig()) == 3e-4
     assert isinstance(learning_rate(3e-4, TrainConfig(schedule={"kind": "cosine"})), Schedule)

@@ -11,9 +11,12 @@ from tfmed.data.settings import DataConfig
 
 
 class ScheduleConfig(Strict):
-    """Learning rate over the steps: warm up linearly, hold, then decay to `final` times the base rate."""
+    """Learning rate over the steps: warm up linearly, hold, then decay to `final` times the base rate.
 
-    kind: Literal["constant", "linear", "cosine", "polynomial"] = "constant"
+    `steps` is a tenth after 2/3, and a hundredth after 8/9 of the steps, whatever `decay_from` and `final` are.
+    """
+
+    kind: Literal["constant", "linear", "cosine", "polynomial", "steps"] = "constant"
     warmup_steps: int = Field(0, ge=0)  # over which the rate rises from 0
     decay_from: float = Field(0.0, ge=0, lt=1)  # share of the steps after which the decay begins
     final: float = Field(0.0, ge=0, le=1)  # share of the base rate at the last step

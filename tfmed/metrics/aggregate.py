@@ -200,6 +200,32 @@ class Coefficient:
     p: float
 
 
+def paired_t_test(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
+    """(t, two-tailed p-value) of Student's test whether the differences of pairs have a mean other than 0.
+
+    Pairs that differ all alike have an infinite t and p = 0; without any difference t is 0 and p is 1.
+
+    Args:
+        first, second: `(n,)`, n >= 2; of the same classes, images or patients.
+
+    Raises:
+        ValueError: lengths that differ, fewer than two pairs, or values that are not finite.
+
+    Example:
+        >>> t, p = paired_t_test([3.0, 4.0, 6.0], [1.0, 2.5, 3.0])
+        >>> round(t, 2), round(p, 3)
+        (4.91, 0.039)
+    """
+    ours, theirs = _vector(first, "first"), _vector(second, "second")
+    if len(ours) != len(theirs) or len(ours) < 2:
+        raise ValueError(f"{len(ours)} and {len(theirs)} values: a paired test needs two pairs or more")
+    if np.ptp(ours - theirs) == 0:
+        away = float((ours - theirs)[0])
+        return (math.copysign(math.inf, away), 0.0) if away else (0.0, 1.0)
+    found = scipy.stats.ttest_rel(ours, theirs)
+    return float(found.statistic), float(found.pvalue)
+
+
 def quantile_regression(values: ArrayLike, factors: Mapping[str, ArrayLike], tau: float) -> dict[str, Coefficient]:
     """How factors move a quantile of the cases (Koenker & Bassett 1978), by statsmodels' `QuantReg`.
 

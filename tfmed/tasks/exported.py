@@ -13,6 +13,7 @@ from tfmed.data.trained_on import TrainedOn
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
+from tfmed.tasks.box_finder import BoxFinder
 from tfmed.tasks.classification import CaseClassifier
 from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import decoding_of
@@ -192,6 +193,20 @@ def _landmarks(note):
     return opened
 
 
+def _boxes(note):
+    modalities, classes = _TEXTS.validate_python(note["modalities"]), _TEXTS.validate_python(note["classes"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def compute(stack):
+            return {name: value.numpy() for name, value in run(image=tf.constant(stack, tf.float32)).items()}
+
+        return BoxFinder(modalities, steps, classes, compute)
+
+    return opened
+
+
 def _needs_run(note):
     raise UserError(
         "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
@@ -202,4 +217,5 @@ def _needs_run(note):
 _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
     "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
+    "detection": _boxes,
 }  # fmt: skip

@@ -13,7 +13,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         base: the learning rate itself.
         steps: updates over which the schedule runs.
-        kind: "constant", "linear", "cosine" or "polynomial" (with power 0.9).
+        kind: "constant", "linear", "cosine", "polynomial" (with power 0.9), or "steps": a tenth of the base rate after
+            2/3, a hundredth after 8/9 of the steps (Sohn et al. 2020), whatever the next two are.
         warmup_steps, decay_from, final: as in `ScheduleConfig`.
     """
 
@@ -40,8 +41,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             "linear": 1.0 - progress,
             "cosine": 0.5 * (1.0 + tf.cos(math.pi * progress)),
             "polynomial": (1.0 - progress) ** 0.9,
+            "steps": 1.0,
         }[a["kind"]]
         factor = a["final"] + (1.0 - a["final"]) * left
+        if a["kind"] == "steps":
+            factor = tf.where(step < 2 / 3 * a["steps"], 1.0, tf.where(step < 8 / 9 * a["steps"], 0.1, 0.01))
         warm = tf.minimum(1.0, (step + 1.0) / a["warmup_steps"]) if a["warmup_steps"] else 1.0
         return a["base"] * factor * warm
 

@@ -29,13 +29,14 @@ from .mitochondria import mitochondria
 from .pelvis import pelvis
 from .plane_shape import plane_shape
 from .radiograph import radiograph
+from .surgery import surgery
 from .temporal_bone import temporal_bone
 from .tof_mra import tof_mra
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
-    lung_lesion, mitochondria, pelvis, plane_shape, radiograph, temporal_bone, tof_mra,
+    lung_lesion, mitochondria, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -44,6 +45,7 @@ _IMAGES = {
     "endoscopy": ("red", "green", "blue"),
     "ground_glass": ("soft", "sharp"),
     "pelvis": ("mr", "mrcat", "ct"),
+    "surgery": ("red", "green", "blue"),
 }
 _SCHEME = "phantom:"
 
@@ -70,6 +72,7 @@ __all__ = [
     "plane_shape",
     "radiograph",
     "read",
+    "surgery",
     "temporal_bone",
     "tof_mra",
 ]

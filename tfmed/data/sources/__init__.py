@@ -18,8 +18,11 @@ from tfmed.io import file_of, piece_of
 from .accounting import unused
 from .adam import adam
 from .adaptor import adaptor
+from .boxes_folder import boxes_folder
 from .brats2019 import brats2019
+from .cadtd import cadtd
 from .chaos import chaos
+from .coco import coco
 from .connectome_folder import connectome_folder
 from .csv_list import csv_list
 from .detection import detect
@@ -56,20 +59,23 @@ from .phantom_mitochondria import phantom_mitochondria
 from .phantom_pelvis import phantom_pelvis
 from .phantom_radiograph import phantom_radiograph
 from .phantom_shapes import phantom_shapes
+from .phantom_surgical_tools import phantom_surgical_tools
 from .phantom_temporal_bone import phantom_temporal_bone
 from .phantom_tof_mra import phantom_tof_mra
 from .points_folder import points_folder
+from .voc_folder import voc_folder
 from .wmh2017 import wmh2017
 
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, adaptor, brats2019, chaos, connectome_folder, csv_list, dicom_folder, epfl_mitochondria, hvsmr2016,
-        image_folder, image_pairs, image_visits, kits19, la2018, landmark_list, lidc_idri, lits, luna16, mnms,
-        modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder, phantom_brain_tumour, phantom_cardiac,
-        phantom_cell_pairs, phantom_chest_ct, phantom_connectome, phantom_endoscopy, phantom_ground_glass,
-        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_pelvis,
-        phantom_radiograph, phantom_shapes, phantom_temporal_bone, phantom_tof_mra, points_folder, wmh2017,
+        adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, csv_list, dicom_folder,
+        epfl_mitochondria, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
+        lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
+        phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct, phantom_connectome,
+        phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
+        phantom_mitochondria, phantom_pelvis, phantom_radiograph, phantom_shapes, phantom_surgical_tools,
+        phantom_temporal_bone, phantom_tof_mra, points_folder, voc_folder, wmh2017,
     )
 }  # fmt: skip
 

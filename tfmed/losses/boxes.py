@@ -1,0 +1,31 @@
+"""Losses of detectors: of classes, and of boxes or their offsets; one value per anchor."""
+
+import tensorflow as tf
+
+
+def focal(target: tf.Tensor, logits: tf.Tensor, alpha: float = 0.25, gamma: float = 2.0) -> tf.Tensor:
+    """Focal loss of independent classes, summed over them (Lin et al. 2017, Eq. 5): `(...)` of `(..., classes)`.
+
+    With p = sigmoid(logit): -alpha (1 - p)^gamma log p where the target is 1, -(1 - alpha) p^gamma log(1 - p) where it
+    is 0.
+
+    Args:
+        target: 0 or 1, float32.
+        logits: float32.
+    """
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
+    p = tf.sigmoid(logits)
+    wrong = target * (1.0 - p) + (1.0 - target) * p
+    weight = target * alpha + (1.0 - target) * (1.0 - alpha)
+    return tf.reduce_sum(weight * tf.pow(wrong, gamma) * entropy, -1)
+
+
+def smooth_l1(target: tf.Tensor, found: tf.Tensor, cutoff: float = 1.0) -> tf.Tensor:
+    """Half of squared differences up to `cutoff`, absolute ones beyond (Girshick 2015, Eq. 3), mean of the last axis.
+
+    Args:
+        target, found: `(..., 4)`, float32.
+        cutoff: where one becomes the other; both meet there.
+    """
+    away = tf.abs(target - found)
+    return tf.reduce_mean(tf.where(away < cutoff, 0.5 * away**2 / cutoff, away - 0.5 * cutoff), -1)
