@@ -27,6 +27,8 @@ TINY = (
     "model.restarts=1",
     "model.classifier_epochs=2",
     "model.classic_copies=1",
+    "model.leapfrog_steps=1",
+    "model.fixed_points=2",
     *(f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in SMALL.items()),
 )
 

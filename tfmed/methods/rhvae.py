@@ -27,7 +27,7 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from tfmed.config import Layers
 from tfmed.data.pipeline import Samples
@@ -50,7 +50,7 @@ class Config(ClassGenerationConfig):
     """RHVAE's numbers; [P] is stated in the paper, [C] read from the released code."""
 
     # networks
-    latent_size: PositiveInt = 10  # [C] d; 2 for pictures of the latent space
+    latent_size: int = Field(10, ge=1, le=256)  # [C] d; 2 for pictures of the latent space
     hidden: Layers = (400,)  # [C] of encoder, decoder and metric
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"  # [C]
     # objective
@@ -58,7 +58,7 @@ class Config(ClassGenerationConfig):
     leapfrog_steps: int = Field(3, ge=0, le=100)  # [C] K
     leapfrog_size: PositiveFloat = 0.01  # [C] epsilon
     tempering: float = Field(0.3, gt=0, le=1)  # [C] sqrt(beta_0)
-    fixed_points: PositiveInt = 3  # [C] iterations of implicit equations
+    fixed_points: int = Field(3, ge=1, le=50)  # [C] iterations of implicit equations
     implicit: bool = True  # the step in z; false: [C]
     through_forces: bool = True  # gradients of the loss pass through the forces; false: [C]
     temperature: PositiveFloat = 1.5  # [C] T of the metric's kernels; 0.8 for d = 2
