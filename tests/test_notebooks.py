@@ -127,7 +127,7 @@ def weak_and_noisy_labels(folder, notebook):
 def landmarks(folder, notebook):
     """A run and its scores; points of a frame as JSON, CSV and markups."""
     (run,) = (folder / "runs").iterdir()
-    assert (run / "evaluation.csv").is_file() and pictures(notebook) == 3  # looks, heatmaps, preview
+    assert (run / "evaluation.csv").is_file() and pictures(notebook) == 4  # looks, heatmaps, hands, preview
     assert {path.name for path in (folder / "found").iterdir()} == {
         "frame_points.json", "frame_points.png", "points.csv", "frame.mrk.json"}  # fmt: skip
     said = printed(notebook)
