@@ -75,6 +75,12 @@ def within(boxes: np.ndarray, size: Sequence[int], least: float = LEAST_SIDE) ->
     return cut, (cut[:, 2:] - cut[:, :2] >= least).all(-1)
 
 
+def inward(boxes: np.ndarray) -> np.ndarray:
+    """Boxes in whole pixels, int64 `(n, 4)`, none of which reaches beyond the given one; they may lose their area."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([np.ceil(boxes[:, :2]), np.floor(boxes[:, 2:])], -1).astype(np.int64)
+
+
 def padded(boxes: np.ndarray, classes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """(float32 `(most, 4)`, int32 `(most,)`) of so many boxes and classes; rows behind them are -1.
 

@@ -29,7 +29,6 @@ from pydantic import Field, PositiveInt
 
 from tfmed.augment import boxes as augment
 from tfmed.data import sources
-from tfmed.data.objects import padded
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.data.streams import Streams
@@ -202,21 +201,6 @@ class ToolDetectionMethod(DetectionMethod):
         draw = _STRONG(self.settings.seed, index)
         image, boxes, rows = augment.strong(image, boxes, draw, self.config.geometric)
         return self.as_sample(image, boxes, classes[rows])
-
-    def as_sample(self, image, boxes, classes):
-        """A sample of an image and its objects."""
-        boxes, classes = padded(boxes, classes, self.config.most_boxes)
-        return {"image": image, "boxes": boxes, "classes": classes}
-
-    @property
-    def spec(self):
-        """{name: (shape, dtype)} of a sample."""
-        most = self.config.most_boxes
-        return {
-            "image": ((*self.config.size, 3), "uint8"),
-            "boxes": ((most, 4), "float32"),
-            "classes": ((most,), "int32"),
-        }
 
     def annotated_samples(self):
         """Samples of the annotated frames alone."""

@@ -81,6 +81,18 @@ def pairwise_iou(boxes: ArrayLike, others: ArrayLike) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
+def overshoot(boxes: ArrayLike, references: ArrayLike) -> np.ndarray:
+    """Pixels by which each box sticks out of its reference, summed over the four sides: float64 `(...)` of `(..., 4)`.
+
+    Example:
+        >>> overshoot([[1, 0, 12, 9]], [[2, 0, 10, 10]]).tolist()
+        [3.0]
+    """
+    boxes, references = np.asarray(boxes, np.float64), np.asarray(references, np.float64)
+    out = np.concatenate([references[..., :2] - boxes[..., :2], boxes[..., 2:] - references[..., 2:]], -1)
+    return np.maximum(out, 0).sum(-1)
+
+
 def match(boxes: ArrayLike, scores: ArrayLike, references: ArrayLike, overlap: float = 0.5) -> np.ndarray:
     """Which reference each detection of one class in one image finds, int64 `(n,)`; -1: none.
 

@@ -4,12 +4,13 @@ import functools
 import pathlib
 
 import numpy as np
+from PIL import Image
 
 from tfmed.data import preprocess
-from tfmed.data.objects import between_images, within
+from tfmed.data.objects import between_images, inward, within
 from tfmed.data.readers import read_address
 from tfmed.errors import DataError, UserError
-from tfmed.files import atomic_path
+from tfmed.files import atomic_path, safe_name
 from tfmed.io import file_of
 from tfmed.io.objects import Objects, write_boxes_csv, write_coco, write_voc
 from tfmed.pictures.objects import BoxedImage, BoxedImages
@@ -17,8 +18,8 @@ from tfmed.pictures.style import save
 from tfmed.tasks.point_finder import shown
 from tfmed.tasks.prediction import check_grids, inputs
 
-OUTPUTS = ("boxes", "picture", "voc")
-_USUAL = ("boxes", "picture")
+OUTPUTS = ("boxes", "picture", "voc", "crops")
+USUAL = ("boxes", "picture")
 
 
 class BoxFinder:
@@ -30,17 +31,14 @@ class BoxFinder:
         classes: their names.
         compute: function of float32 `(1, y, x, channel)` in [0, 255] -> {"boxes", "classes", "scores", "count"} as of
             `tfmed.ops.boxes.suppressed`, arrays.
+        usual: outputs where none are asked for.
     """
 
     outputs = OUTPUTS
 
-    def __init__(self, modalities, steps, classes, compute):
-        self.modalities, self.steps, self.classes, self.compute = (
-            tuple(modalities),
-            tuple(steps),
-            tuple(classes),
-            compute,
-        )
+    def __init__(self, modalities, steps, classes, compute, usual=USUAL):
+        self.modalities, self.steps, self.classes = tuple(modalities), tuple(steps), tuple(classes)
+        self.compute, self.usual = compute, usual
 
     def __call__(self, images):
         """The `Objects` with scores in a list of Volumes, in pixels of these."""
@@ -63,23 +61,24 @@ class BoxFinder:
 
     def predict(self, words, out, outputs=None):
         """Find objects in each input; write `boxes.json` (COCO) and `boxes.csv` of all, `<name>_boxes.png` (the image
-        with its boxes), and `<name>.xml` (Pascal VOC, without scores) where that is asked for.
+        with its boxes), and where that is asked for `<name>.xml` (Pascal VOC, without scores) and `crops`: the objects
+        cut out, `<name>_<number>_<class>.png`, the best one first, without a pixel beyond their boxes.
 
         Raises:
             UserError: an input is wrong, or would be overwritten.
             DataError: it is damaged, or cannot be preprocessed.
         """
-        outputs, cases, out = outputs or _USUAL, inputs(words, self.modalities), pathlib.Path(out)
+        outputs, cases, out = outputs or self.usual, inputs(words, self.modalities), pathlib.Path(out)
         endings = {"picture": "_boxes.png", "voc": ".xml"}
         targets = {
             (out / f"{name}{endings[kind]}").resolve() for name, _ in cases for kind in outputs if kind in endings
         }
-        for path in (path for _, paths in cases for path in paths.values()):
-            if pathlib.Path(file_of(path)).resolve() in targets:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
-        return self._predicted(cases, out, outputs, endings)
+        given = {pathlib.Path(file_of(path)).resolve(): path for _, paths in cases for path in paths.values()}
+        for file in given.keys() & targets:
+            raise _overwrites(given[file])
+        return self._predicted(cases, out, outputs, endings, given)
 
-    def _predicted(self, cases, out, outputs, endings):
+    def _predicted(self, cases, out, outputs, endings, given):
         table = {}
         for name, paths in cases:
             addresses = [paths[modality] for modality in self.modalities]
@@ -100,11 +99,32 @@ class BoxFinder:
                 path = out / f"{name}{endings[kind]}"
                 write[kind](path)
                 yield path
+            if "crops" in outputs:
+                for path, crop in _crops(out, name, images, found):
+                    if path.resolve() in given:
+                        raise _overwrites(given[path.resolve()])
+                    with atomic_path(path) as temporary:
+                        Image.fromarray(crop).save(temporary, format="PNG")
+                    yield path
         if "boxes" in outputs:
             write_coco(out / "boxes.json", table, self.classes)
             yield out / "boxes.json"
             write_boxes_csv(out / "boxes.csv", {name: found for name, (_, found) in table.items()})
             yield out / "boxes.csv"
+
+
+def _overwrites(path):
+    return UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+
+
+def _crops(out, name, images, found):
+    """(file, uint8 `(y, x, 3)`) of each object that covers a pixel, the best one first."""
+    picture = np.stack([np.clip(np.rint(image.array[0]), 0, 255).astype(np.uint8) for image in images], -1)
+    picture = picture if picture.shape[-1] == 3 else np.repeat(picture[..., :1], 3, -1)
+    for number, (box, kind) in enumerate(zip(inward(found.boxes), found.names, strict=True), 1):
+        x0, y0, x1, y1 = box
+        if x1 > x0 and y1 > y0:
+            yield out / f"{name}_{number:02d}_{safe_name(kind)}.png", picture[y0:y1, x0:x1]
 
 
 def _write_picture(path, images, found, title):

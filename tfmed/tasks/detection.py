@@ -15,7 +15,7 @@ from pydantic import Field
 from tfmed.config import MethodConfig, Voxels
 from tfmed.data import sources
 from tfmed.data.checks import CaseSpec, prepare_cases
-from tfmed.data.objects import annotated, between_images, numbers_of, of_case, within
+from tfmed.data.objects import annotated, between_images, numbers_of, of_case, padded, within
 from tfmed.data.preprocess import Letterbox
 from tfmed.data.readers import read_address
 from tfmed.data.splits import Parts
@@ -27,7 +27,7 @@ from tfmed.metrics.detection import Boxes, average_precision
 from tfmed.nn.detectors import check_size
 from tfmed.pictures.objects import BoxedImages
 from tfmed.tasks import detection_scores
-from tfmed.tasks.box_finder import OUTPUTS, BoxFinder
+from tfmed.tasks.box_finder import OUTPUTS, USUAL, BoxFinder
 from tfmed.tasks.detection_scores import boxed_image
 from tfmed.tasks.detectors import Detector, RetinaNet
 from tfmed.tasks.landmarks import grid_of
@@ -68,6 +68,7 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
     Config = DetectionConfig
     outputs = OUTPUTS
+    usual_outputs = USUAL  # where `tfmed predict` is told none
 
     def __init__(self, settings):
         super().__init__(settings)
@@ -114,6 +115,19 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         plain = [case for case in plain if case.group not in held]
         return self.all_train("unlabelled", plain, self.settings.data.root)["train"]
 
+    def scored(self, part):
+        """The annotated images of a part of the split that scores are of."""
+        return self.cases[part]
+
+    def volumes(self, case):
+        """A case's images as its files have them, list of Volume."""
+        return [read_address(case.images[name]) for name in self.config.modalities]
+
+    def measured(self, found, true):
+        """{name: number} beside what all detectors are scored by, of the `Objects` found in an image and the true ones;
+        NaN where an image has no such number."""
+        return {}
+
     def open(self, case):
         """The prepared image uint8 `(y, x, 3)`."""
         return np.rint(np.clip(self.cache.stack(case, self.case_spec).image[0], 0, 255)).astype(np.uint8)
@@ -155,6 +169,21 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         """Check frames beside those of the data section, and fill the cache with them."""
         prepare_cases(cases, self.cache, self.case_spec, **({} if progress is None else {"progress": progress}))
 
+    def as_sample(self, image, boxes, classes):
+        """A sample of an image and its objects."""
+        boxes, classes = padded(boxes, classes, self.config.most_boxes)
+        return {"image": image, "boxes": boxes, "classes": classes}
+
+    @property
+    def spec(self):
+        """{name: (shape, dtype)} of a sample."""
+        most = self.config.most_boxes
+        return {
+            "image": ((*self.config.size, 3), "uint8"),
+            "boxes": ((most, 4), "float32"),
+            "classes": ((most,), "int32"),
+        }
+
     # --- inference ----------------------------------------------------------------------------------------------------
 
     @property
@@ -162,21 +191,35 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         """The detector of the last stage."""
         return self.model.detector
 
-    def detect(self, images, detector=None):
-        """{"boxes", "classes", "scores", "count"} of prepared images `(n, y, x, 3)` in [0, 255], tensors."""
-        c = self.config
-        return (detector or self.detector).found(images, c.least_score, c.overlap, c.most_found)
+    @property
+    def scoring(self):
+        """(least score of a box, overlap above which the worse of two goes) where boxes are scored."""
+        return self.config.least_score, self.config.overlap
 
-    def finder(self, detector=None):
-        """The `BoxFinder` of a trained detector."""
-        detector = detector or self.detector
+    @property
+    def using(self):
+        """The same of boxes for use: in predictions and the exported model."""
+        return self.scoring
+
+    def detect(self, images, detector=None, bounds=None):
+        """{"boxes", "classes", "scores", "count"} of prepared images `(n, y, x, 3)` in [0, 255], tensors.
+
+        Args:
+            bounds: as `scoring`, the default.
+        """
+        return (detector or self.detector).found(images, *(bounds or self.scoring), self.config.most_found)
+
+    def finder(self, detector=None, bounds=None):
+        """The `BoxFinder` of a trained detector, with bounds as of `detect`."""
+        detector, bounds = detector or self.detector, bounds or self.scoring
         takes = [tf.TensorSpec((None, *self.config.size, 3), tf.float32)]
-        call = self.compiled("detect", detector.network, functools.partial(self.detect, detector=detector), takes)
+        found = functools.partial(self.detect, detector=detector, bounds=bounds)
+        call = self.compiled(f"detect {bounds}", detector.network, found, takes)
 
         def compute(stack):
             return {name: value.numpy() for name, value in call(tf.constant(stack, tf.float32)).items()}
 
-        return BoxFinder(self.config.modalities, self.preprocessing(), self.classes, compute)
+        return BoxFinder(self.config.modalities, self.preprocessing(), self.classes, compute, self.usual_outputs)
 
     def validated(self):
         """Names of what `validation` gives."""
@@ -184,11 +227,11 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
     def validation(self, model):
         """{"AP50:95", "AP50"} of the validation images, over boxes of prepared images; {} without any."""
-        if not self.cases["validation"]:
+        if not (cases := self.scored("validation")):
             return {}
         self.prepared("validation")
         finder, found, true = self.finder(model.detector), [], []
-        for case in self.cases["validation"]:
+        for case in cases:
             one = finder.objects(finder.compute(self.open(case)[None]))
             found.append(Boxes(one.boxes, [self.classes.index(name) for name in one.names], one.scores))
             true.append(Boxes(*self.objects(case)))
@@ -199,17 +242,17 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
     def predict(self, words, out, outputs=None):
         """Find objects in the inputs of `tfmed predict`; see `BoxFinder.predict`."""
-        return self.finder().predict(words, out, outputs)
+        return self.finder(bounds=self.using).predict(words, out, outputs)
 
     def evaluate(self, methods, part: Split = "test"):
         return detection_scores.evaluate(methods, part)
 
     def previews(self):
         """Boxes in some validation images; without any in training images."""
-        cases = (self.cases["validation"] or self.cases["train"])[:_SHOWN]
+        cases = (self.scored("validation") or self.scored("train"))[:_SHOWN]
         finder, images = self.finder(), []
         for case in cases:
-            volumes = [read_address(case.images[name]) for name in self.config.modalities]
+            volumes = self.volumes(case)
             images.append(boxed_image(case, volumes, finder(volumes), self.config.shown_score))
         return {"objects": BoxedImages(tuple(images))} if images else {}
 
@@ -235,7 +278,7 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         }  # fmt: skip
 
         def objects(image):
-            return self.detect(image)
+            return self.detect(image, bounds=self.using)
 
         return ExportModule([self.detector.network], {"serving_default": (objects, takes)}, note)
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from tfmed.data.objects import numbers_of, of_case
-from tfmed.data.readers import read_address
 from tfmed.engine.abilities import Evaluation
 from tfmed.errors import RunError
 from tfmed.io.objects import Objects
@@ -33,34 +32,33 @@ def evaluate(methods, part="test"):
         RunError: there are no such cases, a run was trained on one of them, or finds other classes.
     """
     first = next(iter(methods.values()))
-    cases = first.cases[part]
-    if not cases:
+    if not (cases := first.scored(part)):
         raise RunError(f"no annotated image is in the part {part!r} of the split; choose another --part")
     first.prepared(part)
     tables, pictures = {"evaluation": [], "classes": [], "cases": []}, {}
     several, scores = len(methods) > 1, {}
     true = [_numbered(of_case(case), first.classes, case.id) for case in cases]
     for run, method in methods.items():
-        refuse_leak(run, method, cases, part)
+        refuse_leak(run, method, first.cases[part], part)
         if tuple(method.classes) != tuple(first.classes):
             raise RunError(f"{run}: finds other classes ({', '.join(method.classes)[:80]}); compare runs of one list")
         for stage, model in method.models.items():
-            finder, found, images = method.finder(model.detector), [], []
+            finder, found, images, more = method.finder(model.detector), [], [], []
             for case in cases:
-                opened = [read_address(case.images[name]) for name in method.config.modalities]
+                opened = first.volumes(case)
                 found.append(finder(opened))
                 if len(images) < _SHOWN:
                     images.append(boxed_image(case, opened, found[-1], method.config.shown_score))
+                more.append(method.measured(_above(found[-1], method.config.shown_score), of_case(case)))
                 if model is method.model:
-                    tables["cases"].append(
-                        {"run": run, "case": case.id} | _counts(case, found[-1], method.config.shown_score)
-                    )
+                    counts = _counts(case, found[-1], method.config.shown_score)
+                    tables["cases"].append({"run": run, "case": case.id} | counts | more[-1])
             one = average_precision([_numbered(o, first.classes, run) for o in found], true, len(first.classes),
                                     most=method.config.most_found)  # fmt: skip
             scores[run, stage] = one
             against = scores[run, next(iter(method.models))] if len(method.models) > 1 else next(iter(scores.values()))
             where = {"run": run, "stage": stage}
-            tables["evaluation"].append(where | _row(one) | _tested(one, against))
+            tables["evaluation"].append(where | _row(one) | _means(more) | _tested(one, against))
             tables["classes"] += [where | row for row in _class_rows(one, first.classes, true)]
         pictures[f"objects-{run}" if several else "objects"] = BoxedImages(tuple(images), _OVERLAP, _least(method))
         pictures[f"precision-{run}" if several else "precision"] = _curves(one, first.classes)
@@ -100,6 +98,12 @@ def _numbered(objects, classes, where):
 
 def _row(one):
     return {"AP50:95": one.mean, "AP50": one.at(0.5), "AP75": one.at(0.75)}
+
+
+def _means(rows):
+    """The means of numbers {name: value} over the images that have them."""
+    known = {name: [row[name] for row in rows if not np.isnan(row[name])] for name in rows[0]}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in known.items()}
 
 
 def _at_half(one):

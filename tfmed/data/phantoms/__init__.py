@@ -26,6 +26,7 @@ from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
 from .mitochondria import mitochondria
+from .panel import panel
 from .pelvis import pelvis
 from .plane_shape import plane_shape
 from .radiograph import radiograph
@@ -36,7 +37,7 @@ from .tof_mra import tof_mra
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
-    lung_lesion, mitochondria, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
+    lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -44,6 +45,7 @@ _IMAGES = {
     "cell_pairs": ("image", "found"),
     "endoscopy": ("red", "green", "blue"),
     "ground_glass": ("soft", "sharp"),
+    "panel": ("red", "green", "blue"),
     "pelvis": ("mr", "mrcat", "ct"),
     "surgery": ("red", "green", "blue"),
 }
@@ -68,6 +70,7 @@ __all__ = [
     "options",
     "parse",
     "parts",
+    "panel",
     "pelvis",
     "plane_shape",
     "radiograph",

@@ -147,7 +147,7 @@ def _tool(rng, kind, shape):
     return across <= 1, inside_head, across
 
 
-def _smooth(rng, shape, sigma):
+def smooth(rng, shape, sigma):
     """Noise of unit deviation that changes over some `sigma` px."""
     small = tuple(int(n / max(sigma, 1)) + 4 for n in shape)
     field = ndimage.zoom(rng.standard_normal(small), max(sigma, 1), order=3 if sigma < 24 else 2)
@@ -159,9 +159,9 @@ def _tissue(rng, style, shape):
     """Tissue with vessels and strands, float32 `(y, x, 3)`."""
     base = np.array([178, 92, 80]) * style.uniform(0.8, 1.15) + style.uniform(-20, 20, 3)
     unit = shape[0] / 288
-    shade = sum(w * _smooth(rng, shape, sigma * unit) for w, sigma in ((1.0, 60), (0.6, 18), (0.4, 4)))
-    vessels = np.exp(-((_smooth(rng, shape, 28 * unit) / 0.09) ** 2))
-    strands = np.exp(-((_smooth(rng, shape, 40 * unit) / 0.05) ** 2)) * (_smooth(rng, shape, 50 * unit) > 0.6)
+    shade = sum(w * smooth(rng, shape, sigma * unit) for w, sigma in ((1.0, 60), (0.6, 18), (0.4, 4)))
+    vessels = np.exp(-((smooth(rng, shape, 28 * unit) / 0.09) ** 2))
+    strands = np.exp(-((smooth(rng, shape, 40 * unit) / 0.05) ** 2)) * (smooth(rng, shape, 50 * unit) > 0.6)
     picture = base + (style.uniform(14, 24) * shade)[..., None] * np.array([1.0, 0.85, 0.8])
     picture = picture - (50 * vessels)[..., None] * np.array([0.3, 1.0, 1.0]) + (70 * strands)[..., None]
     return picture.astype(np.float32)

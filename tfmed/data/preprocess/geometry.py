@@ -133,6 +133,21 @@ class Letterbox(Strict):
         return grids.letterboxed(grid, self.size, self.fill)
 
 
+class Shrink(Strict):
+    """Resample slices that are larger than `size` (y, x) to fit into it, without a change of their proportions; smaller
+    ones stay. A step of methods that paste images, not of settings."""
+
+    step: Literal["shrink"] = "shrink"
+    size: tuple[Voxels, Voxels]
+
+    def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        z, *shape = volume.shape
+        share = min(new / old for new, old in zip(self.size, shape, strict=True))
+        if share >= 1:
+            return volume
+        return resample(volume, (z, *(max(1, round(side * share)) for side in shape)), is_label)
+
+
 class CropForeground(Strict):
     """Cut away what is empty in every image of a case: the smallest box that holds all voxels above `above`."""
 

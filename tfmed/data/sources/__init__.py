@@ -56,6 +56,7 @@ from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
 from .phantom_mitochondria import phantom_mitochondria
+from .phantom_panels import phantom_panels
 from .phantom_pelvis import phantom_pelvis
 from .phantom_radiograph import phantom_radiograph
 from .phantom_shapes import phantom_shapes
@@ -74,7 +75,8 @@ _SOURCES = {
         lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
-        phantom_mitochondria, phantom_pelvis, phantom_radiograph, phantom_shapes, phantom_surgical_tools,
+        phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
+        phantom_surgical_tools,
         phantom_temporal_bone, phantom_tof_mra, points_folder, voc_folder, wmh2017,
     )
 }  # fmt: skip

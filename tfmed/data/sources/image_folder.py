@@ -7,6 +7,7 @@ from tfmed.errors import DataError
 from tfmed.files import PathLike
 from tfmed.io.stack import SUFFIXES
 
+from .adaptor import channels
 from .listing import files_below, folder, group_of, nothing, only_once, unique
 
 _LAYOUT = "images (.png, .jpg, .tif) in one sub-folder per class, or in train/, val/, test/ and there one per class"
@@ -14,12 +15,17 @@ _PARTS = {"train": "train", "val": "validation", "validation": "validation", "te
 
 
 def image_folder(
-    root: PathLike | None = None, ignore: str = "*_mask*", group_pattern: str | None = None, modality: str = "image"
+    root: PathLike | None = None,
+    ignore: str = "*_mask*",
+    group_pattern: str | None = None,
+    modality: str = "image",
+    colour: bool = False,
 ) -> list[Case]:
     """Images below a folder, found recursively; `meta["class"]` is the folder that they lie in.
 
     As BUSI comes (`benign/benign (1).png`, with `benign (1)_mask.png` beside it) or Kermany's chest radiographs
-    (`train/NORMAL/...jpeg`); there `meta["part"]` tells an image's part. Colour is turned to grey when it is read.
+    (`train/NORMAL/...jpeg`); there `meta["part"]` tells an image's part. Colour is turned to grey when it is read,
+    unless `colour` is set.
 
     Args:
         root: the folder.
@@ -27,6 +33,7 @@ def image_folder(
         group_pattern: regular expression with one group, searched in the file's path below `root`: the patient that an
             image belongs to. Without it every image is a patient of its own.
         modality: name under which a case gives its image.
+        colour: a case gives "red", "green" and "blue" instead.
 
     Raises:
         DataError: the folder is missing or holds no such file; an image lies in no class or is there in two
@@ -42,7 +49,7 @@ def image_folder(
     only_once([(path.with_suffix(""), path) for path in files], "image_folder")
     names = unique([path.stem for path in files], ["-".join((*place, path.stem))
                                                    for place, path in zip(places, files, strict=True)])  # fmt: skip
-    return [_case(name, path, place, in_parts, base, group_pattern, modality)
+    return [_case(name, path, place, in_parts, base, group_pattern, None if colour else modality)
             for name, path, place in zip(names, files, places, strict=True)]  # fmt: skip
 
 
@@ -51,4 +58,5 @@ def _case(name, path, place, in_parts, base, group_pattern, modality):
         raise DataError(f"{path}: lies in no folder of a class; source image_folder expects {_LAYOUT}")
     meta = {"class": place[int(in_parts)]} | ({"part": _PARTS[place[0]]} if in_parts else {})
     group = group_of(path.relative_to(base).as_posix(), group_pattern, path, "image_folder") or name
-    return Case(name, group, {modality: f"{path}::grey"}, None, meta)
+    images = channels(path) if modality is None else {modality: f"{path}::grey"}
+    return Case(name, group, images, None, meta)
