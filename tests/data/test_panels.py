@@ -27,7 +27,6 @@ def simulator(counts, seed=0, **style):
     return FigureSimulator(SINGLES, PICTURES.get, counts, seed, style)
 
 
-
 @pytest.mark.parametrize("style", [{}, {"keep_ratio": False}, {"size": None, "sides": (60, 140)}])
 def test_panels_lie_within_the_figure_apart_and_show_their_images(style):
     made = simulator({"mixed": 60, "intra_class": 30, "single": 10}, **style)
@@ -78,8 +77,8 @@ def test_without_gaps_neighbours_share_an_edge_and_with_gaps_none_do():
             if len(boxes) < 2:
                 continue
             shared = [
-                any((a[2] == b[0] or a[0] == b[2]) and min(a[3], b[3]) > max(a[1], b[1])
-                    or (a[3] == b[1] or a[1] == b[3]) and min(a[2], b[2]) > max(a[0], b[0])
+                any(((a[2] == b[0] or a[0] == b[2]) and min(a[3], b[3]) > max(a[1], b[1]))
+                    or ((a[3] == b[1] or a[1] == b[3]) and min(a[2], b[2]) > max(a[0], b[0]))
                     for j, b in enumerate(boxes) if j != i)
                 for i, a in enumerate(boxes)
             ]  # fmt: skip
