@@ -54,7 +54,9 @@ def phantom_temporal_bone(
             f"source phantom_temporal_bone: again_mm must be a number of mm from 0 to 100; got {again_mm!r}"
         )
     options = dict(shape=shape, spacing_mm=spacing_mm, shift_mm=shift_mm, turn_degrees=turn_degrees, warp_mm=warp_mm,
-                   distractors=distractors, noise=noise, apart=apart)  # fmt: skip
+                   distractors=distractors, noise=noise)  # fmt: skip
+    if apart:  # addresses of the others stay what they were
+        options["apart"] = apart
     listed = phantom_cases("temporal_bone", "ear", {"ct": "image"}, cases, seed, 0, **options)
     found = []
     for number, case in enumerate(listed):
