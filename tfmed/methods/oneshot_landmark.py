@@ -67,7 +67,7 @@ class Config(VolumeLandmarksConfig):
     combine: Combine = "product"  # [P]; first, second and third: slices along z, y, x alone
     tolerance_mm: float = Field(1.0, gt=0, le=1000)  # [P] by which a centre may move that stays
     most_iterations: int = Field(10, ge=1, le=1000)
-    least_score: float = Field(0.05, ge=0, le=1)  # sum of the map's squares over the reference's; less: nothing found
+    least_score: float = Field(0.3, ge=0, le=1)  # sum of the map's squares over the reference's; less: nothing found
     slices: int = Field(16, ge=1, le=4096)  # that the network sees at a time
     # rotation
     sign: Literal["skewness", "ncc", "registration", "none"] = "skewness"  # none: the patch is not turned
