@@ -3,10 +3,11 @@
 Run: python -m benchmarks.toys.oneshot_landmark --out DIR [--seeds 0] [--ways NAME ...] [key=value ...]
 
 Volumes of 96^3 voxels of 0.5 mm: a spiral with three landmarks among air cells, canals and drops that look like it;
-each shifted by up to 10 voxels along each axis, turned by up to 20 degrees about each axis, and mildly warped. One is
-the reference, one validates, ten are targets. Prints what the card asks: (i) how far the centre is after the first look
-and after the last, in voxels, and in how many targets it ends within 2; (ii) landmark errors of the whole method beside
-a registration of whole images; (iii) beside landmarks that are moved rigidly; and beside no second look and no
+each shifted by up to 10 voxels along each axis, turned by up to 20 degrees about each axis, and mildly warped. What
+lies around the inner ear (bone, air, drops) is moved likewise, by itself (`apart`; data.options can be given anew). One
+is the reference, one validates, ten are targets. Prints what the card asks: (i) how far the centre is after the first
+look and after the last, in voxels, and in how many targets it ends within 2; (ii) landmark errors of the whole method
+beside a registration of whole images; (iii) beside landmarks that are moved rigidly; and beside no second look and no
 rotation.
 Repeat the command to go on where it was broken off.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from tfmed.data.readers import read_address
 from tfmed.files import own_json, write_text
-from tfmed.metrics.landmarks import errors, summary_of_errors
+from tfmed.metrics.landmarks import error_summary, errors
 from tfmed.tasks.one_reference import WAYS
 from tfmed.tasks.volume_landmarks import centre_of_label
 
@@ -33,11 +34,12 @@ def scored(out, seed, ways, overrides):
     """[{"way", "case", "errors" of the landmarks in mm, "centres": distances in voxels after each look}] of one seed,
     kept in a file after each."""
     path = out / f"seed{seed}"
-    options = f"data.options={{cases: 12, seed: {seed}, spacing_mm: {VOXEL_MM}, shift_mm: 5.0, turn_degrees: 20.0}}"
+    moves = "shift_mm: 5.0, turn_degrees: 20.0, apart: 1"
+    options = f"data.options={{cases: 12, seed: {seed}, spacing_mm: {VOXEL_MM}, {moves}}}"
     shared = (options, f"seed={seed}", "model.demons_iterations=20", f"model.ways=[{', '.join(ways)}]")
     method = tfmed.fit(CONFIG, path, resume=True, profile="demo", overrides=(*shared, *overrides)).restored()
     kept = path / "toy.json"
-    rows = own_json(kept, "remove it, and the targets are scored again") if kept.exists() else []
+    rows = own_json(kept, "remove it, and the targets are scored again", _is_rows) if kept.exists() else []
     done = {(row["way"], row["case"]) for row in rows}
     for way, locator in sorted(method.locators().items(), key=lambda one: one[0] == "reg_only"):  # the slow one last
         for case in method.cases["test"]:
@@ -45,12 +47,17 @@ def scored(out, seed, ways, overrides):
                 found = method.locate(read_address(case.images["ct"]), locator)
                 middle = centre_of_label(case)
                 rows.append({
-                    "way": way, "case": case.id, "errors": errors(found.points, method.true_points(case)).tolist(),
+                    "way": way, "case": case.id, "facts": found.facts,
+                    "errors": errors(found.points, method.true_points(case)).tolist(),
                     "centres": [float(np.linalg.norm(at - middle)) / VOXEL_MM for at in found.centres],
                 })  # fmt: skip
                 write_text(kept, json.dumps(rows))
                 print(rows[-1], flush=True)
     return rows
+
+
+def _is_rows(values):
+    return isinstance(values, list) and all({"way", "case", "facts", "errors", "centres"} <= set(row) for row in values)
 
 
 def main():
@@ -70,9 +77,8 @@ def main():
         print("| way | targets | failed | centre mm | top mm | window mm | all mm |\n|---|---|---|---|---|---|---|")
         for way in dict.fromkeys(row["way"] for row in rows):
             away = np.array([row["errors"] for row in rows if row["way"] == way], float)
-            each, every = summary_of_errors(away), summary_of_errors(away.reshape(-1, 1))
-            mean, std = (np.concatenate([one[k] for one in (each, every)]) for k in (0, 1))
-            found = " | ".join(f"{m:.2f} +- {s:.2f}" for m, s in zip(mean, std, strict=True))
+            each = [error_summary(one) for one in (*away.T, away)]
+            found = " | ".join(f"{one['mean']:.2f} +- {one['std']:.2f}" for one in each)
             print(f"| {way} | {len(away)} | {int(np.isnan(away).any(1).sum())} | {found} |", flush=True)
 
 

@@ -51,6 +51,15 @@ def test_a_turn_of_other_intensities():
     np.testing.assert_array_equal(found.rigid, again.rigid)
 
 
+def test_coarse_levels_alone():
+    """They find a shift roughly; where a volume is too small for them its own voxels are used."""
+    moving = ndimage.shift(SCENE, (2, 0, 0), order=1, mode="nearest")
+    found = register(SCENE, moving, demons=False, factors=(4, 2))
+    np.testing.assert_allclose(found.moved(POINTS) - POINTS, [[2, 0, 0]] * 2, atol=0.5)
+    small = register(SCENE[:12], SCENE[:12], demons=False, factors=(4, 2))
+    np.testing.assert_allclose(small.moved(POINTS), POINTS, atol=0.1)
+
+
 def test_a_smooth_warp_is_followed_by_demons_alone():
     grid = np.stack(np.indices(SCENE.shape), 0).astype(float)
     bend = 1.5 * np.sin(2 * np.pi * grid[2] / 40)

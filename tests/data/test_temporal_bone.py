@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tfmed.data import phantoms, sources
 from tfmed.data.phantoms.temporal_bone import placed_landmarks
 from tfmed.errors import DataError, UserError
 from tfmed.io import Volume, write_volume
 from tfmed.io.points import write_markups
-from tfmed.ops.moments import moments
+from tfmed.ops.moments import angle_of, by_skewness, euler, moments
 
 pytestmark = pytest.mark.one_stack
 
@@ -39,6 +40,27 @@ def test_landmarks_lie_in_the_cochlea():
         assert not found.ambiguous and (np.abs(found.skewness[[0, 2]]) > 0.15).all()  # a rotation can be told
 
 
+@pytest.mark.parametrize("degrees", [(15, 0, 0), (0, 15, 0), (-8, 9, 8), (0, 0, 150)])
+def test_a_turned_cochlea_tells_its_rotation(degrees):
+    """Its mask, resampled after a known turn, gives that turn within a degree by the signs of its third moments."""
+    mask = phantoms.temporal_bone(5, (48, 48, 48), 0.5, shift_mm=0.0, noise=0.0).labels.array.astype(float)
+    turn, middle = euler(degrees), np.full(3, 23.5)
+    turned = ndimage.affine_transform(mask, turn.T, middle - turn.T @ middle, order=1)  # turned(turn x) = mask(x)
+    assert angle_of(by_skewness(moments(mask), moments(turned)) @ turn.T) < 1
+
+
+def test_surroundings_that_move_by_themselves():
+    """The cochlea lies where it lay, in its fluid; what is around lies elsewhere, and no drop is in it."""
+    options = {"shape": (64, 64, 64), "distractors": 60, "noise": 0.0}
+    with_it, apart = (phantoms.temporal_bone(2, apart=k, **options) for k in (0, 1))
+    np.testing.assert_array_equal(with_it.labels.array, apart.labels.array)
+    assert with_it.landmarks == apart.landmarks == placed_landmarks(2, apart=1, **options)
+    inside = with_it.labels.array > 0
+    one, other = (ear.volume.array.astype(float) for ear in (with_it, apart))
+    assert np.corrcoef(one[inside], other[inside])[0, 1] > 0.99
+    assert np.corrcoef(one[~inside], other[~inside])[0, 1] < 0.8
+
+
 def test_what_it_shows_does_not_depend_on_the_shape():
     small, large = phantoms.temporal_bone(1, (24, 24, 24)), phantoms.temporal_bone(1, (40, 48, 32))
     assert small.landmarks == large.landmarks
@@ -50,6 +72,8 @@ def test_an_ear_without_a_cochlea():
     assert not ear.labels.array.any()
     with pytest.raises(UserError, match="cochlea must be"):
         phantoms.temporal_bone(0, **SMALL, cochlea=2)
+    with pytest.raises(UserError, match="apart must be"):
+        phantoms.temporal_bone(0, **SMALL, apart=2)
     with pytest.raises(UserError, match="turn_degrees must be"):
         phantoms.temporal_bone(0, turn_degrees=200.0)
 

@@ -4,6 +4,7 @@ Of those tests/ops/test_three_views.py looks at views and their product, test_mo
 test_turned_patches.py at patches and back-mapping, data/test_deformable.py at registration.
 """
 
+import dataclasses
 import json
 import types
 
@@ -20,7 +21,7 @@ from tfmed.errors import ConfigError, DataError
 from tfmed.io import Volume, write_volume
 from tfmed.io.points import read_markups, read_points_csv
 from tfmed.methods.oneshot_landmark import Config, SliceUNet, build_network, slices_that_train
-from tfmed.ops.moments import angle_of, euler
+from tfmed.ops.moments import angle_of, euler, moments
 from tfmed.ops.three_views import centre_of_mass
 from tfmed.tasks.exported import open_model
 from tfmed.tasks.one_reference import WAYS, Locator, Look, settle
@@ -226,16 +227,25 @@ def brightness(cube):
     return found, centre.numpy(), float(mass), np.full(3, np.nan)
 
 
+def locator_of(**config):
+    """A Locator that has lobes as its reference."""
+    config = Config(side=36, spacing_mm=1.0, demons_iterations=15, widths=(2, 2), **config)
+    fixed, points = lobes((48, 48, 48), np.ones(3), np.array([23.0, 24, 22]))
+    reference = types.SimpleNamespace(image=fixed[..., None], label=(fixed > 0.4).astype("uint8"), affine=np.eye(4))
+    return Locator(config, brightness, reference, to_mm(points, np.eye(4)))
+
+
+def target(spacing=(1.0, 1.0, 1.0), turn=None):
+    """(image with turned lobes elsewhere, their voxels)."""
+    shape = tuple(round(52 / s) for s in spacing)
+    return lobes(shape, np.array(spacing), np.array([28.0, 22, 25]) / spacing, turn)
+
+
 def located(spacing=(1.0, 1.0, 1.0), turn=None, image=None, **config):
     """(Located of a target with turned lobes elsewhere, its true lobes in mm)."""
-    config = Config(side=36, spacing_mm=1.0, demons_iterations=15, widths=(2, 2), **config)
-    affine, other = np.diag([1.0, 1, 1, 1]), np.diag([*spacing[::-1], 1.0])
-    fixed, points = lobes((48, 48, 48), np.ones(3), np.array([23.0, 24, 22]))
-    reference = types.SimpleNamespace(image=fixed[..., None], label=(fixed > 0.4).astype("uint8"), affine=affine)
-    shape = tuple(round(52 / s) for s in spacing)
-    made, true = lobes(shape, np.array(spacing), np.array([28.0, 22, 25]) / spacing, turn)
-    locator = Locator(config, brightness, reference, to_mm(points, affine))
-    return locator(made if image is None else image, other), to_mm(true, other)
+    other = np.diag([*spacing[::-1], 1.0])
+    made, true = target(spacing, turn)
+    return locator_of(**config)(made if image is None else image, other), to_mm(true, other)
 
 
 @pytest.mark.one_stack
@@ -253,6 +263,41 @@ def test_landmarks_follow_a_turned_structure():
     assert np.linalg.norm(unturned.points - true, axis=1).max() > 3 and unturned.facts["turned degrees"] == 0
     scanned, _ = located(turn=turn, start="scan", registration=False)
     np.testing.assert_allclose(scanned.points, rigid.points, atol=1)
+
+
+def off(turn, told=(1, 1, 1), tilt=(0, 0, 0), **config):
+    """By how many degrees the rotation is off that is found for turned lobes.
+
+    Args:
+        turn: of the lobes.
+        told: factors of the third moments.
+        tilt: by which the axes that are found are turned away from the true ones, degrees.
+        config: settings.
+    """
+    locator, (image, _) = locator_of(**config), target(turn=turn)
+    _, seen, _ = locator.settled(image, np.ones(3), locator.middle)
+    found = moments(seen.map)
+    found = dataclasses.replace(found, skewness=found.skewness * told, axes=euler(tilt) @ found.axes)
+    return angle_of(locator.rotation(image, np.ones(3), seen.centre, found) @ turn.T)
+
+
+@pytest.mark.one_stack
+def test_signs_by_a_rigid_fit():
+    """Third moments that lie turn the target round; axes that are far off too, for patches as they lie."""
+    turn, tilt = euler([20, -15, 30]), (0, -65, 0)
+    assert off(turn, (-1, 1, -1)) > 170 and off(turn, (1, -1, -1)) > 170
+    assert off(turn, (-1, 1, -1), sign="registration") < 2
+    assert off(turn, tilt=tilt, sign="ncc") > 150
+    assert off(turn, tilt=tilt, sign="registration") == pytest.approx(65, abs=2)
+
+
+@pytest.mark.one_stack
+def test_turns_that_are_too_large_are_left_out():
+    """Half turns are against a bound of 90 degrees; where no rotation is within the bound there is none."""
+    turn = euler([20, -15, 30])
+    assert off(turn, (-1, 1, -1), max_turn_deg=90) < 2 and off(turn, max_turn_deg=90) < 2
+    assert off(turn, sign="ncc", max_turn_deg=90) < 2
+    assert off(turn, max_turn_deg=angle_of(turn) - 5) == pytest.approx(angle_of(turn))  # not turned at all
 
 
 @pytest.mark.one_stack

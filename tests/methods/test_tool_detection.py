@@ -184,6 +184,7 @@ def loss_and_gradient(model, batch, weight):
     return float(loss), logs, [tf.convert_to_tensor(g).numpy() for g in found]
 
 
+@pytest.mark.one_stack
 def test_without_weight_the_gradient_is_the_supervised_one(student):
     model, batch = student
     state = [v.numpy() for v in model.network.weights]

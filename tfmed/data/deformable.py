@@ -61,6 +61,7 @@ def register(
     iterations: int = 50,
     smoothing: float = 1.5,
     match: bool = True,
+    factors: Sequence[int] = FACTORS,
 ) -> Transport:
     """Register two volumes.
 
@@ -72,6 +73,8 @@ def register(
         iterations: of demons, on each level.
         smoothing: voxels; standard deviation of the Gaussian that smooths the displacement after each of them.
         match: give the moving volume the fixed one's histogram first.
+        factors: voxels of both stages' levels, from coarse to fine; those that leave fewer than 8 along an axis are
+            left out, and where none is left the volumes' own voxels are the one level.
 
     Returns:
         `Transport`. The same arguments give the same numbers.
@@ -98,11 +101,11 @@ def register(
     shift, scale = -float(values.mean()), 1 / float(values.std())
     still, other = (sitk.ShiftScale(image, shift, scale) for image in (still, other))
     before = _correlation(still, _resampled(other, still, sitk.Transform()))
-    transform = _rigid(still, other) if rigid else sitk.Euler3DTransform()
+    transform = _rigid(still, other, factors) if rigid else sitk.Euler3DTransform()
     turned = _resampled(other, still, transform)
     field, displacement = None, None
     if demons:
-        field = _demons(still, turned, iterations, smoothing)
+        field = _demons(still, turned, iterations, smoothing, factors)
         displacement = sitk.GetArrayFromImage(field)[..., ::-1].astype(np.float32)
         turned = _resampled(turned, still, sitk.DisplacementFieldTransform(field))  # which takes the field away
     return Transport(_matrix(transform), displacement, spacing, before, _correlation(still, turned))
@@ -130,14 +133,14 @@ def _resampled(image: Any, onto: Any, transform: Any) -> Any:
     )
 
 
-def _levels(image: Any) -> list[int]:
-    return [factor for factor in FACTORS if min(image.GetSize()) >= _LEAST * factor]
+def _levels(image: Any, factors: Sequence[int]) -> list[int]:
+    return [factor for factor in factors if min(image.GetSize()) >= _LEAST * factor] or [1]
 
 
-def _rigid(still: Any, other: Any) -> Any:
+def _rigid(still: Any, other: Any, factors: Sequence[int]) -> Any:
     import SimpleITK as sitk
 
-    levels, voxels = _levels(still), int(np.prod(still.GetSize()))
+    levels, voxels = _levels(still, factors), int(np.prod(still.GetSize()))
     middle = still.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in still.GetSize()])
     transform = sitk.Euler3DTransform()
     transform.SetCenter(middle)
@@ -158,12 +161,12 @@ def _rigid(still: Any, other: Any) -> Any:
     return transform
 
 
-def _demons(still: Any, turned: Any, iterations: int, smoothing: float) -> Any:
+def _demons(still: Any, turned: Any, iterations: int, smoothing: float, factors: Sequence[int]) -> Any:
     """The displacement field on the fixed volume's voxels, from coarse to fine."""
     import SimpleITK as sitk
 
     field = None
-    for factor in _levels(still):
+    for factor in _levels(still, factors):
         one, other = (_coarser(image, factor) for image in (still, turned))
         task = sitk.DiffeomorphicDemonsRegistrationFilter()
         task.SetNumberOfIterations(iterations)

@@ -17,6 +17,7 @@ from tfmed.ops import moments as axes_of
 from tfmed.ops.three_views import LEAST, centred_box
 from tfmed.tasks.volume_landmarks import Located, to_mm, to_voxels
 
+_COARSE = (4, 2)  # voxels of the levels on which four rotations are compared
 WAYS = {  # of finding landmarks with a trained network: what differs from the settings
     "reg_only": {"localise": False, "registration": True},
     "one_pass": {"most_iterations": 1},
@@ -150,18 +151,30 @@ class Locator:
         return ""
 
     def rotation(self, image, spacing, centre, found):
-        """Q `(3, 3)`, from the reference's axes to those that were found."""
+        """Q `(3, 3)`, from the reference's axes to those that were found; no turn where none is small enough."""
         config = self.config
         if config.sign == "none":
             return np.eye(3)
-        if config.sign == "ncc":
-            low = float(image.min())
-            rotation = max(axes_of.candidates(self.moments, found), key=lambda q: correlation(
-                self.fixed, self.patch(centre, spacing, q).read(image, fill=low)))  # fmt: skip
+        most = 180.0 if config.max_turn_deg is None else config.max_turn_deg
+        four = [q for q in axes_of.candidates(self.moments, found) if axes_of.angle_of(q) <= most]
+        if not four:
+            return np.eye(3)
+        if config.sign == "skewness":
+            told = axes_of.by_skewness(self.moments, found)
+            rotation = next((q for q in four if np.allclose(q, told)), four[0])
         else:
-            rotation = axes_of.by_skewness(self.moments, found)
+            low = float(image.min())
+            rotation = max(four, key=lambda q: self.likeness(self.patch(centre, spacing, q).read(image, fill=low)))
         unsure = self.moments.ambiguous or found.ambiguous
         return np.eye(3) if unsure and axes_of.angle_of(rotation) > config.most_degrees else rotation
+
+    def likeness(self, moving):
+        """Correlation of a target's patch with the reference's, by the settings as it lies or after a rigid fit."""
+        if self.config.sign == "ncc" or np.ptp(moving) == 0:
+            return correlation(self.fixed, moving)
+        pitch = (self.config.spacing_mm,) * 3
+        match = self.config.match_histograms
+        return register(self.fixed, moving, pitch, demons=False, match=match, factors=_COARSE).after
 
     def registered(self, fixed, moving, spacing, moving_spacing):
         """The `Transport` of two volumes, by the settings."""

@@ -3,7 +3,8 @@
 The cochlea is a spiral of fluid, two and a half turns that rise and narrow, in the dense bone of its capsule. Around it
 lie the vestibule with its semicircular canals, the inner ear canal and the carotid canal, air cells, and the outer ear
 canal. Small drops of fluid in dense bone, which can be taken for the cochlea, lie anywhere. One ear differs from
-another by a shift, a rotation, a mild warp, and where its air cells and drops are.
+another by a shift, a rotation, a mild warp, and where its air cells and drops are; what lies around the inner ear moves
+with it, or by itself.
 """
 
 import dataclasses
@@ -55,6 +56,7 @@ def temporal_bone(
     distractors=6,
     noise=1.0,
     cochlea=1,
+    apart=0,
 ):
     """A phantom CT of a left ear; a pure function of its arguments.
 
@@ -68,6 +70,8 @@ def temporal_bone(
         distractors: how many drops of fluid.
         noise: 0 for none; at 1 its standard deviation is 60 HU.
         cochlea: 0 for an ear without one, whose label map is empty; its landmarks tell where it would be.
+        apart: 1 for bone, air, carotid and drops that have a shift, a rotation and a warp of their own, of the same
+            size: they tell nothing about where the inner ear lies. 0: all moves as one.
 
     Returns:
         `TemporalBone`.
@@ -81,10 +85,12 @@ def temporal_bone(
     checks.number("distractors", distractors, 0, 100)
     checks.number("noise", noise, 0, 10)
     checks.number("cochlea", cochlea, 0, 1)
-    ear = _Ear(seed, shift_mm, turn_degrees, warp_mm)
+    checks.number("apart", apart, 0, 1)
+    ear = _Ear(stream(seed, 0), shift_mm, turn_degrees, warp_mm)
+    around = _Ear(stream(seed, 4), shift_mm, turn_degrees, warp_mm) if apart else ear
     grid = Grid(shape, (float(spacing_mm),) * 3)
     duct = _spiral().moved(ear)
-    image = _composed(grid, seed, ear, duct if cochlea else None, int(distractors))
+    image = _composed(grid, seed, ear, around, duct if cochlea else None, int(distractors))
     image += np.float32(60 * noise) * stream(seed, 3).standard_normal(shape, dtype=np.float32)
     index, distance, radius = rasterise(duct, grid, _INNER_WALL)
     labels = np.zeros(shape, np.uint8)
@@ -99,7 +105,7 @@ def placed_landmarks(seed, **options):
     given.apply_defaults()
     wanted = {name: given.arguments[name] for name in ("shift_mm", "turn_degrees", "warp_mm")}
     _checked(seed, spacing_mm=given.arguments["spacing_mm"], **wanted)
-    return _landmarks(_Ear(seed, **wanted))
+    return _landmarks(_Ear(stream(seed, 0), **wanted))
 
 
 def _checked(seed, spacing_mm, shift_mm, turn_degrees, warp_mm):
@@ -118,8 +124,7 @@ def _checked(seed, spacing_mm, shift_mm, turn_degrees, warp_mm):
 class _Ear:
     """Where the places of an average ear lie in one person's image: mm (z, y, x) -> mm (z, y, x)."""
 
-    def __init__(self, seed, shift_mm, turn_degrees, warp_mm):
-        rng = stream(seed, 0)
+    def __init__(self, rng, shift_mm, turn_degrees, warp_mm):
         self.shift = shift_mm * rng.uniform(-1, 1, 3)
         self.turn = euler(turn_degrees * rng.uniform(-1, 1, 3))
         directions = rng.standard_normal((_WAVES, 3))
@@ -163,13 +168,13 @@ def _ring(centre, radius, first, second):
     return np.asarray(centre) + radius * (np.cos(angle) * np.asarray(first) + np.sin(angle) * np.asarray(second))
 
 
-def _composed(grid, seed, ear, duct, distractors):
-    """HU without noise of a scan, float32."""
+def _composed(grid, seed, ear, around, duct, distractors):
+    """HU without noise of a scan, float32; `ear` places the inner ear, `around` all else."""
     rng = stream(seed, 1)
     image = _TISSUE + np.float32(25) * smooth_noise(rng, grid, 6.0)[0]
 
-    def tube(points, radii, step=1.5):
-        return polyline(points, radii, step).moved(ear)
+    def tube(points, radii, place=around, step=1.5):
+        return polyline(points, radii, step).moved(place)
 
     bone = join(
         tube([(-6, -2, 24), (-3, 0, 8), (0, 1, -4), (3, 4, -22)], [13, 9, 9, 7]),
@@ -178,17 +183,17 @@ def _composed(grid, seed, ear, duct, distractors):
     texture = np.float32(130) * smooth_noise(rng, grid, 2.5)[0]
     _paint(image, grid, bone, _BONE + texture)
     cells = rng.normal((4, -3, 19), (6, 5, 5), (90, 3))
-    _paint(image, grid, _drops(cells, rng.uniform(0.6, 1.8, 90)).moved(ear), _AIR)
+    _paint(image, grid, _drops(cells, rng.uniform(0.6, 1.8, 90)).moved(around), _AIR)
     _paint(image, grid, tube([(-7, 6, 26), (-6, 4, 16), (-6, 3, 11)], [3.2, 2.8, 2.2]), _AIR)
     vestibule = _drops(np.array([(0.5, -5.5, 4.0)]), np.array([1.5])).moved(ear)
-    canals = [tube(_ring((3, -8, 6), 3.2, one, two), 0.5) for one, two in
+    canals = [tube(_ring((3, -8, 6), 3.2, one, two), 0.5, ear) for one, two in
               (((1, 0, 0), (0, 1, 0)), ((1, 0, 0), (0, 0, 1)), ((0, 1, 0), (0, 0, 1)))]  # fmt: skip
-    inner = tube([(1, -7, -16), (0.5, -3.5, -6.5)], [2.2, 1.6])
+    inner = tube([(1, -7, -16), (0.5, -3.5, -6.5)], [2.2, 1.6], ear)
     carotid = tube([(-18, 8, 2), (-8, 8, -2), (-7, 6, -14)], 2.4)
-    places = rng.uniform(-17, 17, (distractors, 3))
-    away = np.linalg.norm(places, axis=1, keepdims=True)
-    places *= np.maximum(1, 7.5 / np.maximum(away, 1e-6))  # not in the cochlea
-    drops = _drops(places, rng.uniform(1.0, 2.0, distractors)).moved(ear)
+    places = _away(rng.uniform(-17, 17, (distractors, 3)), 0.0)
+    drops = _drops(places, rng.uniform(1.0, 2.0, distractors)).moved(around)
+    if around is not ear:
+        drops = drops.moved(lambda points: _away(points, ear.shift))
     _paint(image, grid, inner, _FLUID)
     _paint(image, grid, carotid, _FLUID)
     fluids = [vestibule, *canals, *([drops] if distractors else []), *([duct] if duct is not None else [])]
@@ -197,6 +202,13 @@ def _composed(grid, seed, ear, duct, distractors):
     for fluid in fluids:
         _paint(image, grid, fluid, _FLUID)
     return image
+
+
+def _away(points, centre, least=7.5):
+    """Points in mm, moved so that none is in the cochlea: out to `least` from its centre."""
+    offsets = points - centre
+    away = np.linalg.norm(offsets, axis=1, keepdims=True)
+    return centre + offsets * np.maximum(1, least / np.maximum(away, 1e-6))
 
 
 def _drops(centres, radii):

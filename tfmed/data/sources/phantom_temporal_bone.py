@@ -25,6 +25,7 @@ def phantom_temporal_bone(
     warp_mm: float = 0.4,
     distractors: int = 6,
     noise: float = 1.0,
+    apart: int = 0,
     without: int = 0,
     again_mm: float = 0.0,
 ) -> list[Case]:
@@ -37,7 +38,7 @@ def phantom_temporal_bone(
         root: ignored.
         cases: how many, 3 to 100,000; case k is the same whatever their number.
         seed: another seed gives other people.
-        shape, spacing_mm, shift_mm, turn_degrees, warp_mm, distractors, noise: as in `phantoms.temporal_bone`.
+        shape, spacing_mm, shift_mm, turn_degrees, warp_mm, distractors, noise, apart: as in `phantoms.temporal_bone`.
         without: how many of the last cases have no cochlea, and no landmarks.
         again_mm: where it is not 0, `meta["landmarks_again"]` is a second set: the first one moved by a normal error of
             this standard deviation along each axis.
@@ -54,6 +55,8 @@ def phantom_temporal_bone(
         )
     options = dict(shape=shape, spacing_mm=spacing_mm, shift_mm=shift_mm, turn_degrees=turn_degrees, warp_mm=warp_mm,
                    distractors=distractors, noise=noise)  # fmt: skip
+    if apart:  # addresses of the others stay what they were
+        options["apart"] = apart
     listed = phantom_cases("temporal_bone", "ear", {"ct": "image"}, cases, seed, 0, **options)
     found = []
     for number, case in enumerate(listed):
