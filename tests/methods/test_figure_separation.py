@@ -1,7 +1,5 @@
 """Compound figures cut into panels: the harness, and the items of the card's "What must hold"."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,6 +48,24 @@ class TestHarness(MethodHarness):
         if any(word.startswith("model.layout.gaps") for word in overrides):  # that of the paper's four lines
             return tfmed.load_config(REPOSITORY / CONFIG, (*own, *overrides))
         return super().settings(*overrides)
+
+    def test_one_update_lowers_its_loss(self):
+        """With what each place learns held: that follows from what it finds, and the loss jumps where it changes."""
+        model, batch, _ = self.first_stage()
+        detector, loss, held = model.detector, model.objectives["network"], []
+        usual = detector._encoder
+
+        def hold(*arguments):
+            held.extend([] if held else usual(*arguments))
+            return held
+
+        detector._encoder = hold
+        try:
+            before = float(loss(batch)[0])
+            model.update("network", loss, batch)
+            assert float(loss(batch)[0]) < before
+        finally:
+            detector._encoder = usual
 
     def parity(self, run):
         image = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
@@ -105,7 +121,7 @@ class TestHarness(MethodHarness):
 
     @pytest.mark.one_stack
     def test_the_exported_note_says_what_it_needs(self, run):
-        note = json.loads(json.dumps(run.restored().export_module().note))
+        note = run.restored().export_module().note
         assert note["task"] == "detection" and note["classes"] == ["fluorescence", "light"]
 
 
