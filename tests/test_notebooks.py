@@ -134,10 +134,21 @@ def landmarks(folder, notebook):
     assert "within 3 px: Counts(true_positives=1, " in said and "within 6 px: Counts(true_positives=2, " in said
 
 
+def detection(folder, notebook):
+    """A run and its scores; boxes of a figure, and its panels."""
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "evaluation.csv").is_file() and pictures(
+        notebook
+    ) == 5  # frames, changed, side loss, figures, preview
+    assert {"boxes.json", "boxes.csv", "figure_boxes.png"} < {path.name for path in (folder / "panels").iterdir()}
+    said = printed(notebook)
+    assert "shifted, IoU 0.6: AP50 1.00, AP50:95 0.30" in said and "less sure: AP50 1.00" in said
+
+
 PROMISES = {
     "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
     "generative_3d": generative_3d, "translation": translation, "weak_and_noisy_labels": weak_and_noisy_labels,
-    "landmarks": landmarks,
+    "landmarks": landmarks, "detection": detection,
 }  # fmt: skip
 
 
