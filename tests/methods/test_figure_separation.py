@@ -49,6 +49,10 @@ class TestHarness(MethodHarness):
             return tfmed.load_config(REPOSITORY / CONFIG, (*own, *overrides))
         return super().settings(*overrides)
 
+    @pytest.mark.long
+    def test_two_replicas_equal_one(self):
+        super().test_two_replicas_equal_one()
+
     def test_one_update_lowers_its_loss(self):
         """With what each place learns held: that follows from what it finds, and the loss jumps where it changes."""
         model, batch, _ = self.first_stage()
