@@ -27,7 +27,7 @@ import tensorflow as tf
 from pydantic import Field, NonNegativeInt
 
 from tfmed.augment.boxes import weak
-from tfmed.config import Strict
+from tfmed.config import Strict, Voxels
 from tfmed.data import preprocess, sources, splits
 from tfmed.data.cache import Cache
 from tfmed.data.case import Case
@@ -52,7 +52,7 @@ from tfmed.training.single_network import SingleNetworkModel
 
 PANEL = "panel"  # the class of all panels, with `one_class`
 _FLIPS = Stream("figure_separation.flips")
-_Least = tuple[pydantic.PositiveInt, pydantic.PositiveInt]
+_Least = tuple[Voxels, Voxels]
 
 
 class ModeCounts(Strict):
@@ -98,7 +98,7 @@ class Config(DetectionConfig):
     layout: Layout = Layout()
     figures: ImageSet | None = None  # real figures with boxes that `evaluate` scores, in the place of simulated ones
     one_class: bool = False  # panels have no classes, as in ImageCLEF; figures are simulated by class nevertheless
-    size: tuple[pydantic.PositiveInt, pydantic.PositiveInt] = (640, 640)  # [P]
+    size: tuple[Voxels, Voxels] = (640, 640)  # [P]
     detector: Detector = YoloV8()
     side_ratio: float = Field(1 / 30, ge=0, allow_inf_nan=False)  # [P] of the side loss to the box loss; 0: none
     flip: float = Field(0.5, ge=0, le=1)  # [Y] chance of left-right
