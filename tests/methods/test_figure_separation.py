@@ -49,6 +49,10 @@ class TestHarness(MethodHarness):
             return tfmed.load_config(REPOSITORY / CONFIG, (*own, *overrides))
         return super().settings(*overrides)
 
+    @pytest.mark.one_stack
+    def test_exact_resume(self, run, tmp_path):
+        super().test_exact_resume(run, tmp_path)
+
     @pytest.mark.long
     def test_two_replicas_equal_one(self):
         super().test_two_replicas_equal_one()
