@@ -84,17 +84,28 @@ class TestHarness(MethodHarness):
         assert "centre, top, window" in found.pictures["landmarks"].caption
 
     @pytest.mark.one_stack
-    def test_predicts_points_and_pictures(self, run, tmp_path, caplog):
+    def test_the_reference_is_looked_at_with_the_network_of_now(self, run):
+        """Pictures of a training are drawn several times: what the first of them saw is old by then."""
+        method = run.restored()
+        kernel = method.model.network.get_layer("logits").bias
+        before, value = method.locator().seen.mass, np.array(tf.convert_to_tensor(kernel))
+        kernel.assign(value + 1.0)
+        assert method.locator().seen.mass > before
+        kernel.assign(value)
+        assert method.locator().seen.mass == before
+
+    @pytest.mark.one_stack
+    def test_predicts_points_and_pictures(self, run, tmp_path, caplog, monkeypatch):
         """The files hold one set of points; where nothing was found they are empty, and a warning says so."""
         method = run.restored()
         volume = phantoms.temporal_bone(7, (20, 26, 24), 1.0).volume
         for name in "xy":
             write_volume(volume, tmp_path / f"{name}.nii.gz")
-        found = method.locate(volume)
+        found = method.locate(volume, method.locator())
         gone = Located(np.full((3, 3), np.nan), np.zeros((0, 3)), "the structure was not found (score 0)", {})
         here = Located(np.arange(9.0).reshape(3, 3), np.zeros((1, 3)), "", {})
         answers = iter([here, gone])
-        method.locator = lambda image, affine: next(answers)
+        monkeypatch.setattr(method, "locator", lambda: lambda image, affine: next(answers))
         paths = list(method.predict([str(tmp_path / f"{name}.nii.gz") for name in "xy"], tmp_path / "out"))
         assert [path.name for path in paths] == [
             "x_landmarks.mrk.json", "x_landmarks.png", "y_landmarks.mrk.json", "y_landmarks.png", "landmarks.csv",

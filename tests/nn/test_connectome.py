@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmed.compat import tensor_variable
-from tfmed.nn.connectome import EdgeToEdge, EdgeToNode, GraphConv, NodeToGraph, connectome_critic
+from tfmed.nn.connectome import EdgeToEdge, EdgeToNode, NodeToGraph, connectome_critic
+from tfmed.nn.graph import GraphConv
 from tfmed.ops.triangle import size_of, to_matrix, to_vector
 
 pytestmark = pytest.mark.current

@@ -14,27 +14,27 @@ FEATURES = tf.constant(RNG.normal(size=(2, 4, 3)), tf.float32)
 
 def layer():
     made = GraphConv(5)
-    made.build((None, 4, 3))
+    made.build([(None, 4, 3), (4, 4)])
     made.bias.assign(RNG.normal(size=5))
     return made, *(np.array(tf.convert_to_tensor(w)) for w in (made.own, made.others, made.bias))
 
 
 def test_edges_decide_what_a_vertex_hears():
     conv, own, others, bias = layer()
-    alone = conv(FEATURES, tf.zeros((4, 4)))
+    alone = conv([FEATURES, tf.zeros((4, 4))])
     np.testing.assert_allclose(alone, FEATURES.numpy() @ own + bias, atol=1e-5)  # a Dense layer of each vertex
-    np.testing.assert_allclose(conv(FEATURES, tf.eye(4)), FEATURES.numpy() @ (own + others) + bias, atol=1e-5)
+    np.testing.assert_allclose(conv([FEATURES, tf.eye(4)]), FEATURES.numpy() @ (own + others) + bias, atol=1e-5)
     edges = RNG.normal(size=(4, 4)).astype("float32")
     expected = [[f[i] @ own + sum(edges[i, j] * f[j] @ others for j in range(4)) + bias for i in range(4)]
                 for f in FEATURES.numpy()]  # fmt: skip
-    np.testing.assert_allclose(conv(FEATURES, tf.constant(edges)), expected, atol=1e-5)
+    np.testing.assert_allclose(conv([FEATURES, tf.constant(edges)]), expected, atol=1e-5)
 
 
 def test_permuted_vertices_are_permuted_rows():
     conv, *_ = layer()
     edges, order = RNG.normal(size=(4, 4)).astype("float32"), [2, 0, 3, 1]
-    found = conv(tf.gather(FEATURES, order, axis=1), tf.constant(edges[np.ix_(order, order)]))
-    np.testing.assert_allclose(found, tf.gather(conv(FEATURES, tf.constant(edges)), order, axis=1), atol=1e-5)
+    found = conv([tf.gather(FEATURES, order, axis=1), tf.constant(edges[np.ix_(order, order)])])
+    np.testing.assert_allclose(found, tf.gather(conv([FEATURES, tf.constant(edges)]), order, axis=1), atol=1e-5)
 
 
 def test_a_network_s_edges_begin_alike_and_its_head_at_nothing():
@@ -46,9 +46,9 @@ def test_a_network_s_edges_begin_alike_and_its_head_at_nothing():
     x = FEATURES
     edges = tf.convert_to_tensor(network.edges)
     first, second, third, last = network.convolutions
-    x = kept = tf.nn.relu(first(x, edges))
-    x = tf.nn.relu(third(tf.nn.relu(second(x, edges)), edges) + kept)
-    expected = network.head(tf.nn.relu(last(x, edges)))
+    x = kept = tf.nn.relu(first([x, edges]))
+    x = tf.nn.relu(third([tf.nn.relu(second([x, edges])), edges]) + kept)
+    expected = network.head(tf.nn.relu(last([x, edges])))
     np.testing.assert_allclose(network(FEATURES), expected, atol=1e-6)
     pooled = GraphNetwork(4, 6, width=6, narrow=5, pooled=True)
     assert pooled(FEATURES).shape == (2, 6)

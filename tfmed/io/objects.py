@@ -10,20 +10,18 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 from tfmed.errors import DataError
-from tfmed.files import PathLike, open_file, write_text
+from tfmed.files import PathLike, write_text
 from tfmed.io.errors import damage
 from tfmed.io.tables import read_rows, read_text
-from tfmed.io.xml import Refused, count_elements
+from tfmed.io.xml import read_xml
 
 _EDGE = 1.0  # px beyond the border that rounding, or counting from 1, may bring a box to
 _LARGEST = 1 << 24  # bytes of an XML
@@ -90,7 +88,7 @@ def read_voc(path: PathLike, size: Sequence[int] | None = None) -> Objects:
     Raises:
         DataError: no such XML, entities, a box that cannot be right, or the image has other proportions.
     """
-    root = _xml(path)
+    root = read_xml(path, _LARGEST, "annotation")
     if _local(root) != "annotation":
         raise DataError(f"{path}: is no annotation of Pascal VOC (its root is {_local(root)[:40]!r}); remove it")
     rows, names = [], []
@@ -129,22 +127,6 @@ def write_voc(path: PathLike, objects: Objects, size: Sequence[int], image: str 
         corners = "".join(f"<{key}>{float(value)!r}</{key}>" for key, value in zip(_CORNERS, box, strict=True))
         lines.append(f"  <object><name>{escape(name)}</name><bndbox>{corners}</bndbox></object>")
     write_text(path, "\n".join([*lines, "</annotation>", ""]))
-
-
-def _xml(path: PathLike) -> ElementTree.Element:
-    try:
-        with open_file(path) as stream:
-            if os.fstat(stream.fileno()).st_size > _LARGEST:
-                raise DataError(f"{path}: is larger than {_LARGEST >> 20} MiB; no annotation, move it away")
-            data = stream.read(_LARGEST)
-        count_elements(data)
-        return ElementTree.fromstring(data)
-    except Refused as reason:
-        raise DataError(f"{path}: {reason}, which is refused; annotations need none, write it without") from None
-    except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: not well-formed XML ({error}); copy it again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
 def _local(element: ElementTree.Element) -> str:

@@ -36,7 +36,8 @@ from tfmed.io.connectome import write_connectome
 from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator
 from tfmed.losses.classification import chosen_class, cross_entropy, outputs_of
 from tfmed.nn.adam import Adam
-from tfmed.nn.connectome import GraphConv, connectome_critic
+from tfmed.nn.connectome import connectome_critic
+from tfmed.nn.graph import GraphConv
 from tfmed.ops import draws
 from tfmed.ops.triangle import size_of, to_matrix
 from tfmed.pictures.connectomes import Connectivity

@@ -1,8 +1,7 @@
-"""Layers for connectivity matrices: edge to edge, edge to node, node to graph (BrainNetCNN), and graph convolution.
+"""Layers for connectivity matrices: edge to edge, edge to node, node to graph (BrainNetCNN).
 
-Kawahara et al., "BrainNetCNN: Convolutional neural networks for brain networks", NeuroImage 2017, Eq. 1-3; Morris et
-al., "Weisfeiler and Leman go neural", AAAI 2019, Eq. 5. All take a batch `(n, ...)` of any number of regions d, which
-is fixed when the layer is built.
+Kawahara et al., "BrainNetCNN: Convolutional neural networks for brain networks", NeuroImage 2017, Eq. 1-3. All take a
+batch `(n, ...)` of any number of regions d, which is fixed when the layer is built.
 """
 
 from collections.abc import Sequence
@@ -82,25 +81,6 @@ class NodeToGraph(_Connectome):
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (shape[0], self.filters)
-
-
-class GraphConv(_Connectome):
-    """[nodes `(n, d, c)`, matrices `(n, d, d)`] -> `(n, d, filters)`: X W1 + A X W2 + b (Morris et al., Eq. 5)."""
-
-    def build(self, shape: Sequence[tuple[Any, ...]]) -> None:
-        channels = shape[0][-1]
-        self.own = self.add_weight(name="own", shape=(channels, self.filters), initializer="glorot_uniform")
-        self.others = self.add_weight(name="others", shape=(channels, self.filters), initializer="glorot_uniform")
-        self.bias = self._add_bias()
-        self.built = True
-
-    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        nodes, matrices = inputs
-        near = tf.matmul(matrices, tf.einsum("nic,co->nio", nodes, self.others))
-        return tf.einsum("nic,co->nio", nodes, self.own) + near + self.bias
-
-    def compute_output_shape(self, shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        return (*shape[0][:-1], self.filters)
 
 
 def connectome_critic(

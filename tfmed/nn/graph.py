@@ -1,5 +1,6 @@
 """Graph convolutions whose edges are learnt, and networks of them that move the vertices of an image."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -12,37 +13,41 @@ Transform = Literal["affine", "perspective"]
 
 @keras.utils.register_keras_serializable("tfmed")
 class GraphConv(keras.layers.Layer):
-    """f'_i = W1 f_i + sum_j E_ij W2 f_j + b, of vertices with features f and edges E (Li et al., ECCV 2020).
+    """f'_i = W1 f_i + sum_j E_ij W2 f_j + b, of vertices with features f and edges E.
+
+    Morris et al., "Weisfeiler and Leman go neural", AAAI 2019, Eq. 5; with learnt edges Li et al., ECCV 2020.
 
     Args:
-        units: features of a vertex in its answer.
+        filters: features of a vertex in its answer.
+        initializer: of both kernels.
     """
 
-    def __init__(self, units: int, **kwargs: Any) -> None:
+    def __init__(self, filters: int, initializer: str = "glorot_uniform", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = units
+        self.filters, self.initializer = filters, initializer
 
-    def build(self, input_shape: Any) -> None:
-        """Weights of `(n, vertices, features)`."""
-        shape = (input_shape[-1], self.units)
-        self.own = self.add_weight(name="own", shape=shape, initializer="he_normal")
-        self.others = self.add_weight(name="others", shape=shape, initializer="he_normal")
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+    def build(self, shapes: Sequence[tuple[Any, ...]]) -> None:
+        """Weights of `[(n, vertices, features), edges]`."""
+        shape = (shapes[0][-1], self.filters)
+        self.own = self.add_weight(name="own", shape=shape, initializer=self.initializer)
+        self.others = self.add_weight(name="others", shape=shape, initializer=self.initializer)
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         self.built = True
 
-    def call(self, features: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
-        """Features `(n, vertices, k)` and edges `(vertices, vertices)` -> `(n, vertices, units)`."""
-        told = tf.matmul(features, tf.cast(self.others, features.dtype))
-        told = tf.matmul(tf.cast(edges, features.dtype), told)  # of every image
-        return tf.matmul(features, tf.cast(self.own, features.dtype)) + told + tf.cast(self.bias, features.dtype)
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """[features `(n, vertices, k)`, edges `(vertices, vertices)`, or those of each `(n, vertices, vertices)`] ->
+        `(n, vertices, filters)`."""
+        features, edges = inputs
+        near = tf.matmul(tf.cast(edges, features.dtype), tf.matmul(features, tf.cast(self.others, features.dtype)))
+        return tf.matmul(features, tf.cast(self.own, features.dtype)) + near + tf.cast(self.bias, features.dtype)
 
-    def compute_output_shape(self, input_shape: Any, *others: Any) -> tuple[int | None, ...]:
-        """`units` in place of the features."""
-        return (*input_shape[:-1], self.units)
+    def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """`filters` in place of the features."""
+        return (*shapes[0][:-1], self.filters)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        return super().get_config() | {"units": self.units}
+        return super().get_config() | {"filters": self.filters, "initializer": self.initializer}
 
 
 @keras.utils.register_keras_serializable("tfmed")
@@ -66,8 +71,8 @@ class GraphNetwork(keras.layers.Layer):
         super().__init__(**kwargs)
         self.vertices, self.outputs, self.width, self.narrow, self.pooled = vertices, outputs, width, narrow, pooled
         own = {"dtype": self.dtype_policy} if hasattr(self, "dtype_policy") else {"dtype": self.dtype}
-        self.convolutions = [GraphConv(units, name=f"graph{k}", **own)
-                             for k, units in enumerate((width, width, width, narrow))]  # fmt: skip
+        self.convolutions = [GraphConv(filters, "he_normal", name=f"graph{k}", **own)
+                             for k, filters in enumerate((width, width, width, narrow))]  # fmt: skip
         self.head = keras.layers.Dense(outputs, kernel_initializer="zeros", name="head", **own)
 
     def build(self, input_shape: Any) -> None:
@@ -77,8 +82,8 @@ class GraphNetwork(keras.layers.Layer):
         self.edges = self.add_weight(name="edges", shape=square, initializer=at_first)
         shape = tuple(input_shape)
         for layer in self.convolutions:
-            layer.build(shape)
-            shape = (*shape[:-1], layer.units)
+            layer.build([shape, square])
+            shape = (*shape[:-1], layer.filters)
         self.head.build((shape[0], shape[-1]) if self.pooled else shape)
         self.built = True
 
@@ -86,10 +91,10 @@ class GraphNetwork(keras.layers.Layer):
         """Features `(n, vertices, k)` -> `(n, vertices, outputs)`, or `(n, outputs)` of all vertices."""
         edges = tf.convert_to_tensor(self.edges)
         first, second, third, last = self.convolutions
-        x = kept = tf.nn.relu(first(features, edges))
-        x = tf.nn.relu(second(x, edges))
-        x = tf.nn.relu(third(x, edges) + kept)
-        x = tf.nn.relu(last(x, edges))
+        x = kept = tf.nn.relu(first([features, edges]))
+        x = tf.nn.relu(second([x, edges]))
+        x = tf.nn.relu(third([x, edges]) + kept)
+        x = tf.nn.relu(last([x, edges]))
         return self.head(tf.reduce_mean(x, 1) if self.pooled else x)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:

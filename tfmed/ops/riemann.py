@@ -225,9 +225,14 @@ def volume_density(metric: KernelMetric) -> Callable[[tf.Tensor], tuple[tf.Tenso
 
     def density(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         here = metric.at(z)
-        return tf.where(metric.within(z), here.log_volume, tf.cast(-float("inf"), z.dtype)), here.volume_gradient
+        return _within(metric, z, here.log_volume), here.volume_gradient
 
     return density
+
+
+def _within(metric: KernelMetric, z: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Values of points `(n,)`, -inf outside of the box."""
+    return tf.where(metric.within(z), values, tf.cast(-float("inf"), z.dtype))
 
 
 def exponential_map(
@@ -292,11 +297,11 @@ def random_walk(
     Returns:
         (the last states, the share of accepted proposals `(n,)`).
     """
-    limits, density = log_uniform(choices), volume_density(metric)
+    limits = log_uniform(choices)
 
     def step(k: tf.Tensor, z: tf.Tensor, value: tf.Tensor, taken: tf.Tensor) -> Any:
         new, _ = exponential_map(metric, z, velocities[k], integration_steps, sign)
-        new_value, _ = density(new)
+        new_value = _within(metric, new, metric.log_volume(new))
         good = new_value - value > limits[k]
         return (k + 1, tf.where(good[:, None], new, z), tf.where(good, new_value, value),
                 taken + tf.cast(good, taken.dtype))  # fmt: skip

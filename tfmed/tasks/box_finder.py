@@ -9,14 +9,14 @@ from PIL import Image
 from tfmed.data import preprocess
 from tfmed.data.objects import between_images, inward, within
 from tfmed.data.readers import read_address
-from tfmed.errors import DataError, UserError
+from tfmed.errors import DataError
 from tfmed.files import atomic_path, safe_name
 from tfmed.io import file_of
 from tfmed.io.objects import Objects, write_boxes_csv, write_coco, write_voc
 from tfmed.pictures.objects import BoxedImage, BoxedImages
 from tfmed.pictures.style import save
 from tfmed.tasks.point_finder import shown
-from tfmed.tasks.prediction import check_grids, inputs
+from tfmed.tasks.prediction import check_grids, inputs, names_in_tables, refuse_overwriting
 
 OUTPUTS = ("boxes", "picture", "voc", "crops")
 USUAL = ("boxes", "picture")
@@ -70,16 +70,13 @@ class BoxFinder:
         """
         outputs, cases, out = outputs or self.usual, inputs(words, self.modalities), pathlib.Path(out)
         endings = {"picture": "_boxes.png", "voc": ".xml"}
-        targets = {
-            (out / f"{name}{endings[kind]}").resolve() for name, _ in cases for kind in outputs if kind in endings
-        }
-        given = {pathlib.Path(file_of(path)).resolve(): path for _, paths in cases for path in paths.values()}
-        for file in given.keys() & targets:
-            raise _overwrites(given[file])
+        targets = [out / f"{name}{endings[kind]}" for name, _ in cases for kind in outputs if kind in endings]
+        given = [path for _, paths in cases for path in paths.values()]
+        refuse_overwriting(given, targets)
         return self._predicted(cases, out, outputs, endings, given)
 
     def _predicted(self, cases, out, outputs, endings, given):
-        table = {}
+        table, file_names = {}, names_in_tables(cases, self.modalities[0])
         for name, paths in cases:
             addresses = [paths[modality] for modality in self.modalities]
             images = [read_address(address) for address in addresses]
@@ -89,8 +86,7 @@ class BoxFinder:
             except DataError as error:  # of a preprocessing step, which does not know the file
                 raise DataError(f"{addresses[0]}: {error}") from None
             file, size = pathlib.Path(file_of(addresses[0])), images[0].shape[:0:-1]
-            key = file.name if file.name not in table else f"{name}{file.suffix}"
-            table[key] = size, found
+            table[file_names[name]] = size, found
             write = {
                 "picture": functools.partial(_write_picture, images=images, found=found, title=name),
                 "voc": functools.partial(write_voc, objects=found, size=size, image=file.name),
@@ -101,8 +97,7 @@ class BoxFinder:
                 yield path
             if "crops" in outputs:
                 for path, crop in _crops(out, name, images, found):
-                    if path.resolve() in given:
-                        raise _overwrites(given[path.resolve()])
+                    refuse_overwriting(given, [path])
                     with atomic_path(path) as temporary:
                         Image.fromarray(crop).save(temporary, format="PNG")
                     yield path
@@ -111,10 +106,6 @@ class BoxFinder:
             yield out / "boxes.json"
             write_boxes_csv(out / "boxes.csv", {name: found for name, (_, found) in table.items()})
             yield out / "boxes.csv"
-
-
-def _overwrites(path):
-    return UserError(f"{path}: is an input that a result would overwrite; choose another --out")
 
 
 def _crops(out, name, images, found):

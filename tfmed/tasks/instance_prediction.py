@@ -7,10 +7,10 @@ import numpy as np
 from tfmed.data import preprocess
 from tfmed.data.census import is_picture
 from tfmed.data.readers import read_address
-from tfmed.errors import DataError, UserError
-from tfmed.io import file_of, write_volume
+from tfmed.errors import DataError
+from tfmed.io import write_volume
 from tfmed.io.stack import write_picture
-from tfmed.tasks.prediction import check_grids, inputs
+from tfmed.tasks.prediction import check_grids, inputs, refuse_overwriting
 
 OUTPUTS = ("labels", "centroids", "regions")  # instance maps, and the maps of probabilities
 _MOST = 2**16 - 1  # objects that a file of 16 bits can number
@@ -58,10 +58,8 @@ class Finder:
         """
         cases = [(name, paths[self.modality]) for name, paths in inputs(words, (self.modality,))]
         outputs = outputs or OUTPUTS[:1]
-        targets = {target(out, name, kind, path).resolve() for name, path in cases for kind in outputs}
-        for _, path in cases:
-            if pathlib.Path(file_of(path)).resolve() in targets:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        targets = [target(out, name, kind, path) for name, path in cases for kind in outputs]
+        refuse_overwriting((path for _, path in cases), targets)
         return self._predicted(cases, out, outputs)
 
     def _predicted(self, cases, out, outputs):

@@ -18,14 +18,15 @@ from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
-from tfmed.errors import DataError, RunError
+from tfmed.errors import DataError
 from tfmed.io import read_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.metrics.landmarks import Counts, match
 from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.tasks.landmark_scores import point_rows
 from tfmed.tasks.landmark_settings import LandmarksConfig
 from tfmed.tasks.point_finder import OUTPUTS, PointFinder, shown
-from tfmed.tasks.scored_cases import refuse_leak
+from tfmed.tasks.scored_cases import checked
 
 _SHOWN = 3  # images of a picture
 
@@ -38,6 +39,10 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
     Config = LandmarksConfig
     outputs = OUTPUTS
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self._points = {}  # id of a case -> its points in the prepared image
 
     @property
     def case_spec(self):
@@ -63,7 +68,10 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         points = as_points(case.meta["points"])
         if not any(hasattr(step, "graph_grid") for step in self.preprocessing()):
             return points
-        return between_grids(points, grid_of(case.images[self.config.modalities[0]]), self.open(case).affine)
+        if case.id not in self._points:  # an image is looked at for its grid, and a phantom made
+            grid = grid_of(case.images[self.config.modalities[0]])
+            self._points[case.id] = between_grids(points, grid, self.open(case).affine)
+        return self._points[case.id]
 
     def annotated(self, cases):
         """Those whose points are known."""
@@ -166,13 +174,10 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         Raises:
             RunError: there are no such cases, or a run was trained on one of them.
         """
-        cases = self.annotated(self.cases[part])
-        if not cases:
-            raise RunError(f"no annotated image is in the part {part!r} of the split; choose another --part")
+        cases = checked(methods, self.annotated(self.cases[part]), part, "annotated image")
         self.prepared(part)
         rows, pictures = [], {}
         for run, method in methods.items():
-            refuse_leak(run, method, cases, part)
             finder, decodings = method.finder(), method.decodings()
             images: list[PointedImage] = []
             for case in cases:
@@ -189,7 +194,7 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             pictures[name] = PointedImages(tuple(images), self.config.radius_px)
         keys = ("run", "decoding") if any(row["decoding"] for row in rows) else ("run",)
         tables = {"evaluation": keys, "groups": (*keys, "group"), "cases": (*keys, "group", "case")}
-        return Evaluation({name: score_rows(rows, by) for name, by in tables.items()}, pictures)
+        return Evaluation({name: point_rows(rows, by) for name, by in tables.items()}, pictures)
 
     def previews(self):
         """Points and heatmaps of up to three validation images; without any of training images."""
@@ -240,21 +245,3 @@ def grid_of(address):
 def geometry_of(address):
     """The shape, the affine and the spacing of the image at an address as it lies in its file."""
     return phantoms.read(address) if phantoms.is_address(address) else read_geometry(address)
-
-
-def score_rows(rows, keys):
-    """A row for each combination of some keys, of rows {key: value, "matching": Matching} of single images."""
-    found = {}
-    for row in rows:
-        found.setdefault(tuple(row[key] for key in keys), []).append(row["matching"])
-    table = []
-    for values, matchings in found.items():
-        total = sum((one.counts for one in matchings), Counts())
-        away = np.concatenate([one.distances for one in matchings])
-        line = dict(zip(keys, values, strict=True)) | ({} if "case" in keys else {"images": len(matchings)})
-        line |= {"points": total.true_positives + total.false_negatives,
-                 "found": total.true_positives + total.false_positives, "matched": total.true_positives,
-                 "precision": total.precision, "sensitivity": total.sensitivity, "F1": total.f1,
-                 "error px mean": float(away.mean()) if len(away) else float("nan")}  # fmt: skip
-        table.append(line)
-    return table

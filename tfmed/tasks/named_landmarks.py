@@ -7,7 +7,6 @@ not annotated: such cases train, if at all, without their landmarks.
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,25 +17,24 @@ from tfmed.data.census import is_picture
 from tfmed.data.checks import CaseSpec
 from tfmed.data.points import Landmarks, as_points, between_grids, mean_shape, swapped, through_grid
 from tfmed.data.preprocess import Letterbox, ZScore, run_in_graph
-from tfmed.data.readers import read_address
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError, RunError
 from tfmed.io.geometry import Geometry
 from tfmed.io.itk import LPS_RAS
-from tfmed.metrics.landmarks import error_summary, errors, failure_rate, success_curve
+from tfmed.metrics.landmarks import error_summary, errors, failure_rate
 from tfmed.ops import grids
 from tfmed.ops.vertices import as_pixels, as_shares
 from tfmed.ops.warp import warp_array
-from tfmed.pictures.points import LandmarkErrors, PointedImage, PointedImages, SuccessCurves
+from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.tasks import landmark_scores
 from tfmed.tasks.landmark_settings import NamedLandmarksConfig
 from tfmed.tasks.landmarks import geometry_of
 from tfmed.tasks.point_finder import LandmarkFinder, shown
-from tfmed.tasks.scored_cases import refuse_leak
+from tfmed.tasks.scored_cases import checked
 
 _SHOWN = 3  # images of a picture
-_LIMITS = np.linspace(0.0, 0.1, 41)  # of success curves, shares of an image's width
 
 
 class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
@@ -330,45 +328,9 @@ class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport
         Raises:
             RunError: there are no such cases, or a run was trained on one of them.
         """
-        cases = self.annotated(self.cases[part])
-        if not cases:
-            raise RunError(f"no annotated image is in the part {part!r} of the split; choose another --part")
+        cases = checked(methods, self.annotated(self.cases[part]), part, "annotated image")
         self.prepared(part)
-        rows: list[dict[str, Any]] = []
-        pictures: dict[str, Any] = {}
-        for run, method in methods.items():
-            refuse_leak(run, method, cases, part)
-            for name, network in method.networks().items():
-                finder, images = method.finder(network, name), list[PointedImage]()
-                for case in cases:
-                    volumes = [read_address(case.images[one]) for one in method.config.modalities]
-                    true = self.landmarks(case).points
-                    found = Landmarks.of(dict(zip(method.names, finder(volumes).tolist(), strict=True)), self.names)
-                    _, height, width = volumes[0].shape
-                    rows.append({"run": run, "network": name, "group": case.group, "case": case.id, "true": true,
-                                 "found": found.points, "width": width, "aspect": height / width,
-                                 "spacing": self.spacing_mm(case)})  # fmt: skip
-                    if len(images) < _SHOWN:
-                        picture = shown([v.array for v in volumes])
-                        images.append(PointedImage(case.id, picture, found.points, true))
-                if name == next(iter(method.networks())):
-                    end = "" if len(methods) == 1 else f"-{run}"
-                    mine = [row for row in rows if row["run"] == run and row["network"] == name]
-                    pictures[f"landmarks{end}"] = PointedImages(tuple(images))
-                    true, found = (np.stack([row[key] / row["width"] for row in mine]) for key in ("true", "found"))
-                    aspect = float(np.median([row["aspect"] for row in mine]))
-                    pictures[f"errors{end}"] = LandmarkErrors(self.names, true, found, aspect)
-        keys = ("run", "network") if any(row["network"] for row in rows) else ("run",)
-        pictures["success"] = success(rows, keys, self.config.failure_share)
-        limit = self.config.failure_share
-        return Evaluation(
-            {
-                "evaluation": score_rows(rows, keys, limit),
-                "landmarks": landmark_rows(rows, keys, self.names, limit),
-                "cases": score_rows(rows, (*keys, "group", "case"), limit),
-            },
-            pictures,
-        )
+        return landmark_scores.evaluate(methods, cases)
 
     def previews(self):
         """Landmarks of up to three validation images; without any of training images."""
@@ -422,60 +384,6 @@ def swapped_rows(names, pairs):
         return swapped(names, pairs)
     except ValueError as error:
         raise DataError(f"model.flip_pairs: {error}") from None
-
-
-def score_rows(rows, keys, limit):
-    """A row for each combination of some keys, of rows of single images (see `NamedLandmarkMethod.evaluate`)."""
-    table = []
-    for values, own in _grouped(rows, keys).items():
-        line = dict(zip(keys, values, strict=True)) | ({} if "case" in keys else {"images": len(own)})
-        table.append(line | _scores(own, slice(None), limit))
-    return table
-
-
-def landmark_rows(rows, keys, names, limit):
-    """Likewise, and for each landmark."""
-    return [
-        dict(zip(keys, values, strict=True)) | {"landmark": name} | _scores(own, slice(k, k + 1), limit)
-        for values, own in _grouped(rows, keys).items()
-        for k, name in enumerate(names)
-    ]
-
-
-def _grouped(rows, keys):
-    found = {}
-    for row in rows:
-        found.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return found
-
-
-def _errors(own, which):
-    """(errors in px, whether there is such a landmark, errors as shares of the width, in mm or None) of some rows."""
-    away = [errors(row["found"], row["true"])[which] for row in own]
-    there = [~np.isnan(row["true"]).any(-1)[which] for row in own]
-    shares = [one / row["width"] for one, row in zip(away, own, strict=True)]
-    mm = None
-    if all(row["spacing"] for row in own):
-        mm = np.concatenate([errors(row["found"], row["true"], row["spacing"])[which] for row in own])
-    return (*(np.concatenate(values) for values in (away, there, shares)), mm)
-
-
-def _scores(own, which, limit):
-    away, there, shares, mm = _errors(own, which)
-    line = {"landmarks" if which == slice(None) else "images": int(there.sum())}
-    line |= {f"error px {name}": value for name, value in error_summary(away, there).items()}
-    if mm is not None:
-        line |= {f"error mm {name}": value for name, value in error_summary(mm, there).items()}
-    return line | {"failure %": 100 * failure_rate(shares, limit, there)}
-
-
-def success(rows, keys, limit):
-    """The `SuccessCurves` of rows of single images."""
-    curves = {}
-    for values, own in _grouped(rows, keys).items():
-        _, there, shares, _ = _errors(own, slice(None))
-        curves[" ".join(value for value in values if value)] = success_curve(shares, _LIMITS, there)
-    return SuccessCurves(_LIMITS, curves, "share of the image's width", limit)
 
 
 def _is_shape(value):

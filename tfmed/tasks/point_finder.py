@@ -9,14 +9,14 @@ import numpy as np
 from tfmed.data import preprocess
 from tfmed.data.points import along_affine, between_grids
 from tfmed.data.readers import read_address
-from tfmed.errors import DataError, UserError
+from tfmed.errors import DataError
 from tfmed.files import atomic_path
 from tfmed.io import file_of
 from tfmed.io.points import write_markups, write_points_csv, write_points_json
 from tfmed.io.stack import write_picture
 from tfmed.pictures.points import PointedImage, PointedImages
 from tfmed.pictures.style import save
-from tfmed.tasks.prediction import check_grids, inputs
+from tfmed.tasks.prediction import check_grids, inputs, names_in_tables, refuse_overwriting
 
 OUTPUTS = ("points", "picture", "heatmap")
 _USUAL = ("points", "picture")
@@ -73,22 +73,19 @@ class PointFinder:
             DataError: it is damaged, or cannot be preprocessed.
         """
         outputs, cases, out = outputs or self.usual, inputs(words, self.modalities), pathlib.Path(out)
-        targets = {(out / f"{name}_{self.ends[kind]}").resolve() for name, _ in cases for kind in outputs}
-        targets |= {(out / self.table).resolve()}
-        for path in (path for _, paths in cases for path in paths.values()):
-            if pathlib.Path(file_of(path)).resolve() in targets:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        targets = [out / f"{name}_{self.ends[kind]}" for name, _ in cases for kind in outputs]
+        refuse_overwriting((path for _, paths in cases for path in paths.values()), [*targets, out / self.table])
         return self._predicted(cases, out, outputs)
 
     def _predicted(self, cases, out, outputs):
-        table = {}
+        table, file_names = {}, names_in_tables(cases, self.modalities[0])
         for name, paths in cases:
             addresses = [paths[modality] for modality in self.modalities]
             images = [read_address(address) for address in addresses]
             check_grids(images, addresses)
             file = pathlib.Path(file_of(addresses[0]))
             try:
-                table[file.name], write = self.writers(images, file, name)
+                table[file_names[name]], write = self.writers(images, file, name)
             except DataError as error:  # of a preprocessing step, which does not know the file
                 raise DataError(f"{addresses[0]}: {error}") from None
             for kind in outputs:

@@ -1,5 +1,6 @@
 """From scans on disk to label maps, probabilities and entropy on the scans' own grid, whoever computes them."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -104,10 +105,8 @@ class Segmenter:
         """
         outputs = outputs or self.usual
         cases = inputs(words, self.modalities)
-        targets = {_target(out, name, kind, paths).resolve() for name, paths in cases for kind in outputs}
-        for path in (path for _, paths in cases for path in paths.values()):
-            if pathlib.Path(file_of(path)).resolve() in targets:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        targets = [_target(out, name, kind, paths) for name, paths in cases for kind in outputs]
+        refuse_overwriting((path for _, paths in cases for path in paths.values()), targets)
         if DICOM_SEG in outputs:
             for _, paths in cases:
                 check_source(paths[self.modalities[0]])
@@ -232,6 +231,27 @@ def classes_of(probabilities, threshold=None):
 
 
 # --- inputs and outputs of `tfmed predict` ----------------------------------------------------------------------------
+
+
+def refuse_overwriting(paths, targets):
+    """UserError where the file of an input, which may be a part of one, is among the files that are to be written."""
+    written = {pathlib.Path(target).resolve() for target in targets}
+    for path in paths:
+        if pathlib.Path(file_of(path)).resolve() in written:
+            raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+
+
+def names_in_tables(cases, modality):
+    """{name of an input: how a table of all inputs calls it}: the name of its file; where files of several folders
+    share one, its own name and the file's ending.
+
+    Args:
+        cases: as `inputs` gives them.
+        modality: whose file is meant.
+    """
+    files = {name: pathlib.Path(file_of(paths[modality])) for name, paths in cases}
+    often = collections.Counter(file.name for file in files.values())
+    return {name: file.name if often[file.name] == 1 else f"{name}{file.suffix}" for name, file in files.items()}
 
 
 def inputs(words, modalities):

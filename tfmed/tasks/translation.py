@@ -9,8 +9,8 @@ from tfmed.data import preprocess
 from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview
 from tfmed.engine.method import Method
-from tfmed.errors import DataError, UserError
-from tfmed.io import file_of, write_volume
+from tfmed.errors import DataError
+from tfmed.io import write_volume
 from tfmed.tasks import prediction
 
 
@@ -69,10 +69,9 @@ class VolumeTranslator:
         kinds = outputs or self.usual
         found = [(paths[self.modality], {kind: pathlib.Path(out) / f"{name}_{kind}.nii.gz" for kind in kinds})
                  for name, paths in prediction.inputs(words, (self.modality,))]  # fmt: skip
-        results = {path.resolve() for _, targets in found for path in targets.values()}
-        for path, _ in found:
-            if pathlib.Path(file_of(path)).resolve() in results:
-                raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        prediction.refuse_overwriting(
+            (path for path, _ in found), (path for _, targets in found for path in targets.values())
+        )
         return self._predicted(found)
 
     def _predicted(self, found):

@@ -5,7 +5,6 @@ by the same person `meta["landmarks_again"]`; a case without them is not annotat
 """
 
 import dataclasses
-import functools
 import pathlib
 from typing import Any
 
@@ -20,14 +19,13 @@ from tfmed.data.readers import read_address, read_label
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
 from tfmed.engine.method import Method
 from tfmed.engine.terminal import log
-from tfmed.errors import DataError, UserError
+from tfmed.errors import DataError
 from tfmed.files import atomic_path
-from tfmed.io import file_of
 from tfmed.io.points import write_markups, write_points_csv
 from tfmed.metrics.landmarks import error_summary, errors
 from tfmed.pictures.points import PointedVolume, PointedVolumes
 from tfmed.pictures.style import save
-from tfmed.tasks.prediction import check_grids, inputs
+from tfmed.tasks.prediction import check_grids, inputs, refuse_overwriting
 from tfmed.tasks.scored_cases import checked
 
 OUTPUTS = ("landmarks", "picture")
@@ -94,19 +92,18 @@ class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExpor
         `evaluate` scores, the settings' own one, `FULL`, first."""
         raise NotImplementedError
 
-    @functools.cached_property
     def locator(self):
-        """The settings' own one of the `locators`."""
+        """The settings' own one of the `locators`, as the network is now."""
         return self.locators()[FULL]
 
-    def locate(self, volume, locator=None):
-        """The Located of a Volume as it lies in its file.
+    def locate(self, volume, locator):
+        """The Located of a Volume as it lies in its file, by one of the `locators`.
 
         Raises:
             DataError: it cannot be preprocessed.
         """
         prepared, _ = preprocess.run_together(self.preprocessing(), [volume])
-        return (locator or self.locator)(as_float32(prepared[0].array), prepared[0].affine)
+        return locator(as_float32(prepared[0].array), prepared[0].affine)
 
     def true_points(self, case, key="landmarks"):
         """A case's landmarks `(n, 3)` in mm, in the order of `names`; NaN where one is missing."""
@@ -126,22 +123,18 @@ class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExpor
             DataError: it is damaged, or cannot be preprocessed.
         """
         outputs, cases, out = outputs or OUTPUTS, inputs(words, self.config.modalities), pathlib.Path(out)
-        targets = {(out / f"{name}_{_FILES[kind]}").resolve() for name, _ in cases for kind in outputs}
-        targets |= {(out / "landmarks.csv").resolve()}
-        for _, paths in cases:
-            for path in paths.values():
-                if pathlib.Path(file_of(path)).resolve() in targets:
-                    raise UserError(f"{path}: is an input that a result would overwrite; choose another --out")
+        targets = [out / f"{name}_{_FILES[kind]}" for name, _ in cases for kind in outputs]
+        refuse_overwriting((path for _, paths in cases for path in paths.values()), [*targets, out / "landmarks.csv"])
         return self._predicted(cases, out, outputs)
 
     def _predicted(self, cases, out, outputs):
-        table = {}
+        table, locator = {}, self.locator()
         for name, paths in cases:
             (path,) = paths.values()
             volume = read_address(path)
             check_grids([volume], [path])
             try:
-                found = self.locate(volume)
+                found = self.locate(volume, locator)
             except DataError as error:  # of a preprocessing step, which does not know the file
                 raise DataError(f"{path}: {error}") from None
             if found.problem:
@@ -233,11 +226,12 @@ class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExpor
 
     def previews(self):
         """Landmarks in up to three validation cases, and where they have none, in their volumes alone."""
-        shown = []
-        for case in self.cases["validation"][:_SHOWN]:
+        shown, cases = [], self.cases["validation"][:_SHOWN]
+        locator = self.locator() if cases else None
+        for case in cases:
             volume = read_address(case.images[self.config.modalities[0]], case.meta.get("series_uid"))
             true = self.true_points(case) if "landmarks" in case.meta else None
-            shown.append(PointedVolume(case.id, volume, self.locate(volume).points, true))
+            shown.append(PointedVolume(case.id, volume, self.locate(volume, locator).points, true))
         return {"landmarks": self._picture(shown)} if shown else {}
 
 

@@ -1,13 +1,9 @@
 """The readers' XML of LIDC-IDRI."""
 
 import math
-import os
-import xml.etree.ElementTree as ElementTree
-from xml.parsers import expat
 
 from tfmed.errors import DataError
-from tfmed.files import open_file
-from tfmed.io.xml import Refused, count_elements
+from tfmed.io.xml import read_xml
 
 _LARGEST = 64 << 20
 _FARTHEST = 1e6  # pixels, or mm
@@ -24,28 +20,12 @@ def readings(path):
         DataError: the file is too large, not well formed, has a DTD, or lacks a number.
     """
     marks = []
-    for reader, session in enumerate(_named(_root(path), "readingSession")):
+    for reader, session in enumerate(_named(read_xml(path, _LARGEST, "reader's XML"), "readingSession")):
         for nodule in _named(session, "unblindedReadNodule"):
             contours = [_contour(roi, path) for roi in _named(nodule, "roi") if _included(roi)]
             if contours:
                 marks.append({"reader": reader, "id": _text(nodule, "noduleID"), "contours": contours})
     return marks
-
-
-def _root(path):
-    try:
-        if os.path.getsize(path) > _LARGEST:
-            raise DataError(f"{path}: larger than {_LARGEST >> 20} MB; not a reader's XML, move it out of the folder")
-        with open_file(path) as stream:
-            data = stream.read(_LARGEST)
-        count_elements(data)
-        return ElementTree.fromstring(data)
-    except Refused as reason:
-        raise DataError(f"{path}: {reason}, which is refused; the data set's own XML has none, copy it again") from None
-    except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: not well-formed XML ({error}); copy it again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
 def _named(element, name):
