@@ -1,5 +1,8 @@
 """RHVAE: the harness, and every item of its card's "What must hold"."""
 
+import itertools
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +45,7 @@ def batch(count=4, seed=0):
 
 
 def made(count=4, **changes):
+    keras.utils.set_random_seed(0)
     return RHVAE(Config(**SMALL | changes), count=count, per_step=count)
 
 
@@ -133,9 +137,10 @@ def test_without_steps_the_exact_bound_is_the_autoencoder_s(likelihood):
     np.testing.assert_allclose(exact.bound(images, noise, momentum)[0], bound, rtol=1e-5)
     assert np.abs(reference.bound(images, noise, momentum)[0] - bound).min() > 1e-3
     mean, log_variance = plain.encoder(images)
-    many = [plain.bound(images, normal(k, 4, 2), momentum) for k in range(60)]
-    gaps = np.mean([found[1] - found[0] for found in many], 0)
-    np.testing.assert_allclose(gaps, kl_to_standard(mean, log_variance), atol=0.6)
+    corners = [tf.constant(corner, tf.float32) for corner in itertools.product((-1, 1), repeat=2)]
+    many = [plain.bound(images, tf.tile(corner[None], (4, 1)), momentum) for corner in corners]
+    gaps = np.mean([found[1] - found[0] for found in many], 0)  # square in the noise: their mean is the expectation
+    np.testing.assert_allclose(gaps, kl_to_standard(mean, log_variance), rtol=1e-3, atol=1e-3)
     assert np.isfinite(likelihoods).all()
 
 
@@ -189,7 +194,7 @@ def test_the_reference_objective_settles_at_its_known_metric():
     """A lone centroid with next to no regularisation: M comes to I / sqrt(2)."""
     model = made(1, leapfrog_steps=0, tempering=1.0, regularisation=1e-9, temperature=1.0)
     image, momentum = pictures(1), 2**0.5 * np.float32([[1, 0], [-1, 0], [0, 1], [0, -1]])  # their covariance is I
-    images, weights = np.repeat(image, 4, 0), model.factor.trainable_variables[-4:]  # of the heads
+    images, weights = np.repeat(image, 4, 0), model.factor.trainable_variables[-3::2]  # the heads' biases
 
     @tf.function(autograph=False)
     def step():
@@ -198,7 +203,7 @@ def test_the_reference_objective_settles_at_its_known_metric():
             metric = model.metric_of(model.encoder(image)[0], lower @ tf.linalg.matrix_transpose(lower))
             loss = -tf.reduce_mean(model.bound(images, tf.zeros((4, 2)), momentum, metric)[0])
         for weight, gradient in zip(weights, tape.gradient(loss, [tensor_variable(w) for w in weights]), strict=True):
-            weight.assign_sub(0.05 * gradient)
+            weight.assign_sub(0.05 * tf.clip_by_norm(gradient, 1.0))
         return metric.matrices
 
     for _ in range(300):
