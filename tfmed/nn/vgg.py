@@ -1,4 +1,4 @@
-"""VGG-16 (Simonyan & Zisserman 2015) as a classifier of small patches, in any width."""
+"""VGG (Simonyan & Zisserman 2015): 16 as a classifier of small patches in any width, 16 and 19 for their features."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,7 +7,12 @@ import keras
 
 from tfmed.nn.dropout import Dropout
 
-_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))  # convolutions of a block, and its width over the first one's
+_WIDTHS = (1, 2, 4, 8, 8)  # of the blocks, over the first one's
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each block
+LAYERS = {
+    name: tuple(f"block{i}_conv{j}" for i, count in enumerate(counts, 1) for j in range(1, count + 1))
+    for name, counts in CONVOLUTIONS.items()
+}
 SIDE = 32  # the least that five halvings leave a pixel of
 
 
@@ -43,7 +48,7 @@ def vgg16(
     if side != SIDE:
         x = keras.layers.Resizing(SIDE, SIDE, name="resized")(x)
     convolutions = []
-    for i, (count, times) in enumerate(_BLOCKS, 1):
+    for i, (count, times) in enumerate(zip(CONVOLUTIONS["vgg16"], _WIDTHS, strict=True), 1):
         for j in range(1, count + 1):
             how = {"kernel_initializer": "he_normal", "name": f"block{i}_conv{j}"}
             convolutions.append(keras.layers.Conv2D(times * width, 3, padding="same", activation="relu", **how))
@@ -56,6 +61,42 @@ def vgg16(
     if weights == "imagenet":
         _load_imagenet(convolutions)
     return keras.Model(inputs, x, name=name)
+
+
+def vgg_features(
+    layers: Sequence[str], architecture: str = "vgg16", width: int = 64, seed: int = 0, name: str = "features"
+) -> keras.Model:
+    """Images `(n, y, x, 3)` -> a list of what the named layers give, float32, behind their ReLUs; frozen.
+
+    The network ends at the deepest layer that is asked for. Weights are He's, drawn from `seed`.
+
+    Args:
+        layers: such as "block1_conv1", in any order; those of `LAYERS[architecture]`.
+        architecture: "vgg16" or "vgg19".
+        width: channels of the first block; 64 is VGG.
+
+    Raises:
+        ValueError: another architecture, no layer, or one that it lacks.
+    """
+    if architecture not in LAYERS:
+        raise ValueError(f"architecture is {architecture!r}; it may be {' or '.join(LAYERS)}")
+    unknown = [layer for layer in layers if layer not in LAYERS[architecture]]
+    if unknown or not layers:
+        given = unknown[0] if unknown else "none"
+        raise ValueError(f"layers: {given}; those of {architecture} are {', '.join(LAYERS[architecture])}")
+    deepest = max(map(LAYERS[architecture].index, layers))
+    x = inputs = keras.Input((None, None, 3))
+    found = {}
+    for number, layer in enumerate(LAYERS[architecture][: deepest + 1]):
+        block = int(layer[5])
+        if layer.endswith("conv1") and block > 1:
+            x = keras.layers.MaxPooling2D(2, dtype="float32", name=f"block{block - 1}_pool")(x)
+        how = {"kernel_initializer": keras.initializers.HeNormal(seed=1000 * seed + number), "dtype": "float32"}
+        filters = width * _WIDTHS[block - 1]
+        x = found[layer] = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=layer, **how)(x)
+    model = keras.Model(inputs, [found[layer] for layer in layers], name=name)
+    model.trainable = False
+    return model
 
 
 def _load_imagenet(convolutions: Sequence[keras.layers.Layer]) -> None:

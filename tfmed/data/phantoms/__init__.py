@@ -33,11 +33,13 @@ from .radiograph import radiograph
 from .surgery import surgery
 from .temporal_bone import temporal_bone
 from .tof_mra import tof_mra
+from .ultrasound import ultrasound
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
     lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
+    ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -48,6 +50,7 @@ _IMAGES = {
     "panel": ("red", "green", "blue"),
     "pelvis": ("mr", "mrcat", "ct"),
     "surgery": ("red", "green", "blue"),
+    "ultrasound": ("image", "clean", "artefact"),
 }
 _SCHEME = "phantom:"
 
@@ -78,6 +81,7 @@ __all__ = [
     "surgery",
     "temporal_bone",
     "tof_mra",
+    "ultrasound",
 ]
 
 

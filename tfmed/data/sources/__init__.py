@@ -63,6 +63,7 @@ from .phantom_shapes import phantom_shapes
 from .phantom_surgical_tools import phantom_surgical_tools
 from .phantom_temporal_bone import phantom_temporal_bone
 from .phantom_tof_mra import phantom_tof_mra
+from .phantom_ultrasound import phantom_ultrasound
 from .points_folder import points_folder
 from .voc_folder import voc_folder
 from .wmh2017 import wmh2017
@@ -76,8 +77,8 @@ _SOURCES = {
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
-        phantom_surgical_tools,
-        phantom_temporal_bone, phantom_tof_mra, points_folder, voc_folder, wmh2017,
+        phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound, points_folder, voc_folder,
+        wmh2017,
     )
 }  # fmt: skip
 
