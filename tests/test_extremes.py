@@ -42,6 +42,7 @@ def fault(name, values, field, known):
     return f"is refused without a short line that names it: {line[:200]!r}"
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])  # the toy of other tests
 def test_every_field(name):
     plain, typed = extremes.settings(name)
@@ -71,6 +72,7 @@ def accepted(name, values):
 
 
 @pytest.mark.long
+@pytest.mark.one_stack
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])
 def test_what_is_accepted_trains_or_is_refused_in_one_line(name, tmp_path):

@@ -18,7 +18,7 @@ from tfmed.data import phantoms
 from tfmed.data.phantoms import common, grid, shapes, texture, tubes
 from tfmed.errors import UserError
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 SMALL = {"left_atrium": (44, 72, 88), "liver_ct": (60, 90, 90), "brain_tumour": (75, 93, 76)}
 FINE = {"left_atrium": (88, 144, 176), "liver_ct": (120, 180, 180), "brain_tumour": (150, 186, 152)}

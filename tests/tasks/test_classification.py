@@ -212,6 +212,7 @@ def dots(count, gap, seed):
     return (draw.normal(size=(count, 2)) + gap * labels[:, None]).astype("float32"), labels.astype(np.int32)
 
 
+@pytest.mark.one_stack
 def test_a_set_that_tells_the_classes_apart_teaches_more():
     inputs = keras.Input((2,))
     build = functools.partial(keras.Sequential, [inputs, keras.layers.Dense(1, name="score")])
