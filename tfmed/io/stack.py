@@ -51,7 +51,7 @@ def read_stack(source: PathLike | Iterable[PathLike], spacing: Sequence[float] =
 
 
 def write_picture(array: np.ndarray, path: PathLike) -> None:
-    """Write a slice `(y, x)` as a grey PNG, in one piece.
+    """Write a slice `(y, x)` as a grey PNG, or `(y, x, 3)` as one in colour, in one piece.
 
     Args:
         array: uint8 or uint16.
@@ -61,7 +61,7 @@ def write_picture(array: np.ndarray, path: PathLike) -> None:
         RunError: the file cannot be written.
     """
     with atomic_path(path) as temporary:
-        sitk.WriteImage(sitk.GetImageFromArray(array), str(temporary))
+        sitk.WriteImage(sitk.GetImageFromArray(array, isVector=array.ndim == 3), str(temporary))
 
 
 def images_in(folder: PathLike) -> list[pathlib.Path]:

@@ -39,20 +39,25 @@ class ClassGenerationConfig(ClassesConfig):
 class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
     """Base of methods that generate pictures of classes; its config is a `ClassGenerationConfig`.
 
-    A subclass gives `stages`, `ways` and `generate`. Pictures are float32 `(y, x, 1)` in [0, 1].
+    A subclass gives `stages`, `ways` and `generate`. Pictures are float32 `(y, x, channel)` in [0, 1].
     """
 
     Config = ClassGenerationConfig
 
     @property
+    def channels(self):
+        """Which images of a case are a picture's channels, one or three."""
+        return (self.config.image,)
+
+    @property
     def case_spec(self):
         """One picture per case."""
-        return CaseSpec((self.config.image,), "none", minimum_shape=(1, 8, 8), stack=True)
+        return CaseSpec(self.channels, "none", minimum_shape=(1, 8, 8), stack=True)
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
     def picture(self, case):
-        """A case's prepared picture `(y, x, 1)`.
+        """A case's prepared picture `(y, x, channel)`.
 
         Raises:
             DataError: it has another size than the settings', several slices, or values outside of [0, 1].
@@ -65,18 +70,20 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
                 f"resample, shape: [1, {self.config.size[0]}, {self.config.size[1]}]}} to data.preprocess"
             )
         if found.min() < 0 or found.max() > 1:
+            step = "min_max" if len(self.channels) == 1 else "window, window_hu: [0, 255], range: [0, 1]"
             raise DataError(
                 f"{case.id}: has values from {found.min():g} to {found.max():g}, and pictures are learnt in 0 to 1; "
-                "add {step: min_max} to data.preprocess"
+                f"add {{step: {step}}} to data.preprocess"
             )
         return found[0]
 
     @functools.cache  # noqa: B019 - a method lives as long as its run
     def pictures(self, part):
-        """(pictures `(n, y, x, 1)`, class numbers int32 `(n,)`) of a part of the split."""
+        """(pictures `(n, y, x, channel)`, class numbers int32 `(n,)`) of a part of the split."""
         cases = self.prepared(part)
         labels = numbers_of(cases, self.config.classes)
-        found = np.stack([self.picture(case) for case in cases]) if cases else np.zeros((0, *self.config.size, 1))
+        none = np.zeros((0, *self.config.size, len(self.channels)))
+        found = np.stack([self.picture(case) for case in cases]) if cases else none
         return found.astype(np.float32), labels
 
     def of_class(self, part, number):
@@ -105,16 +112,16 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
         return range(len(self.config.classes))
 
     def generate(self, count, number, seed=0, way=None):
-        """`count` pictures of a class, `(count, y, x, 1)`; the k-th is a function of (seed, class, k)."""
+        """`count` pictures of a class, `(count, y, x, channel)`; the k-th is a function of (seed, class, k)."""
         raise NotImplementedError
 
     def sample(self, count, seed=0):
-        """`count` pairs (class name, picture `(y, x)` float32 in [0, 1]), classes in turn."""
+        """`count` pairs (class name, picture `(y, x)` or `(y, x, 3)` float32 in [0, 1]), classes in turn."""
         classes = self.config.classes
         each = [self.generate(len(range(k, count, len(classes))), k, seed) for k in range(min(len(classes), count))]
         for index in range(count):
             number, place = index % len(classes), index // len(classes)
-            yield classes[number], each[number][place, ..., 0]
+            yield classes[number], shown(each[number][place])
 
     def write_sample(self, item, folder, name, kind=None):
         """Write a pair that `sample` gave as `<class>/<name>.png`; returns the path."""
@@ -128,10 +135,10 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
         rows = {}
         for number in self.known():
             name = self.config.classes[number]
-            rows[f"{name}: real"] = list(self.of_class("train", number)[:_SHOWN, ..., 0])
+            rows[f"{name}: real"] = list(shown(self.of_class("train", number)[:_SHOWN]))
             for way in self.ways():
                 made = self.generate(_SHOWN, number, self.settings.seed, way)
-                rows[f"{name}: generated{f', {way}' if way else ''}"] = list(made[..., 0])
+                rows[f"{name}: generated{f', {way}' if way else ''}"] = list(shown(made))
         return {"pictures": ImageGrid(rows, (0.0, 1.0), "Real training pictures of each class, and generated ones.")}
 
     def evaluate(self, methods, count: Count = 200, seed: Seed = 0):
@@ -167,7 +174,7 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
 
     def _classifier(self):
         c = self.config
-        make = functools.partial(picture_classifier, c.classifier, c.size, len(c.classes))
+        make = functools.partial(picture_classifier, c.classifier, c.size, len(c.classes), len(self.channels))
         return RepeatedClassifier(
             make, c.classifier_rate, c.classifier_batch, c.classifier_epochs, c.classifier_patience
         )
@@ -188,6 +195,11 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
             noise = np.random.default_rng([seed, k]).normal(0, 0.03, pictures.shape)
             found.append(np.clip(warp(pictures, grids, order=1).numpy() + noise, 0, 1).astype(np.float32))
         return np.concatenate(found), np.tile(labels, copies + 1)
+
+
+def shown(pictures):
+    """Pictures `(..., y, x, channel)` as they are looked at: grey ones without the last axis."""
+    return pictures[..., 0] if pictures.shape[-1] == 1 else pictures
 
 
 def distances(made, real):

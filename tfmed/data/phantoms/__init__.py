@@ -19,6 +19,7 @@ from .brain_tumour import MODALITIES, brain_tumour
 from .cardiac import cardiac
 from .cell_pairs import cell_pairs
 from .chest_ct import chest_ct
+from .coloured_shape import coloured_shape
 from .connectome import connectome
 from .endoscopy import endoscopy
 from .ground_glass import ground_glass
@@ -37,14 +38,15 @@ from .ultrasound import ultrasound
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
-    brain_tumour, cardiac, cell_pairs, chest_ct, connectome, endoscopy, ground_glass, left_atrium, liver_ct,
-    lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
+    brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, left_atrium,
+    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
     ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
     "brain_tumour": MODALITIES,
     "cell_pairs": ("image", "found"),
+    "coloured_shape": ("red", "green", "blue"),
     "endoscopy": ("red", "green", "blue"),
     "ground_glass": ("soft", "sharp"),
     "panel": ("red", "green", "blue"),
@@ -62,6 +64,7 @@ __all__ = [
     "cardiac",
     "cell_pairs",
     "chest_ct",
+    "coloured_shape",
     "connectome",
     "endoscopy",
     "ground_glass",

@@ -49,6 +49,7 @@ from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_cardiac import phantom_cardiac
 from .phantom_cell_pairs import phantom_cell_pairs
 from .phantom_chest_ct import phantom_chest_ct
+from .phantom_coloured_shapes import phantom_coloured_shapes
 from .phantom_connectome import phantom_connectome
 from .phantom_endoscopy import phantom_endoscopy
 from .phantom_ground_glass import phantom_ground_glass
@@ -74,7 +75,8 @@ _SOURCES = {
         adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, csv_list, dicom_folder,
         epfl_mitochondria, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
         lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
-        phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct, phantom_connectome,
+        phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
+        phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
         phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound, points_folder, voc_folder,

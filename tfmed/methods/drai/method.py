@@ -1,0 +1,167 @@
+"""DRAI as a method: samples, hybrids, and how far its codes are apart."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tfmed.data.pipeline import Samples
+from tfmed.data.sampling import shuffled
+from tfmed.engine.abilities import Count, Seed
+from tfmed.engine.exporting import ExportModule
+from tfmed.methods.drai.model import DRAI
+from tfmed.methods.drai.settings import Config
+from tfmed.metrics.disentanglement import cross_image_consistency, probe_r2
+from tfmed.metrics.features import open_features
+from tfmed.metrics.generative import frechet_distance
+from tfmed.pictures.images import ImageGrid
+from tfmed.tasks.class_generation import ClassGenerationMethod, shown
+
+_AT_ONCE = 64  # pictures that are decoded together
+_EACH = 2**40  # sample numbers of a class
+_SHOWN = 6  # pictures whose codes are swapped
+
+
+class DRAIMethod(ClassGenerationMethod):
+    """Class-conditional generation with two codes, and what tells how far they are apart."""
+
+    Config = Config
+
+    @property
+    def channels(self):
+        """Which images of a case are a picture's channels."""
+        return ("red", "green", "blue") if self.config.colour else (self.config.image,)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def samples(self):
+        """Samples: a picture, its class, and a picture of another class; both moved and flipped."""
+        for number in range(len(self.config.classes)):
+            self.of_class("train", number)  # too few are told
+        pictures, labels = self.pictures("train")
+        others = [np.flatnonzero(labels != number) for number in range(len(self.config.classes))]
+        seed = self.settings.seed
+
+        def read(index):
+            place = shuffled(seed, index, len(pictures))
+            rng = np.random.default_rng([seed, index])
+            other = rng.choice(others[labels[place]])
+            image, mismatched = (self.augmented(pictures[k], rng) for k in (place, other))
+            return {"image": image, "mismatched": mismatched, "label": labels[place]}
+
+        shape = (*self.config.size, len(self.channels))
+        spec = {"image": (shape, "float32"), "mismatched": (shape, "float32"), "label": ((), "int32")}
+        return Samples(read, spec, self.settings.train.batch_size)
+
+    def augmented(self, picture, rng):
+        """A picture moved by up to `pad` pixels, what comes in mirrored, and flipped half of the time."""
+        pad, (height, width) = self.config.pad, self.config.size
+        top, left, flip = rng.integers(0, 2 * pad + 1), rng.integers(0, 2 * pad + 1), rng.random() < 0.5
+        moved = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), "symmetric")[top : top + height, left : left + width]
+        return moved[:, ::-1] if flip and self.config.flip else moved
+
+    def stages(self):
+        yield self.stage("drai", DRAI, self.samples, self.config.learning_rate)
+
+    # --- using a trained model ------------------------------------------------------------------------------------
+
+    def ways(self):
+        """How the content is found given the class, the usual way first."""
+        return self.config.ways
+
+    def generate(self, count, number, seed=0, way=None):
+        """`count` pictures of a class, `(count, y, x, channel)`; the k-th is a function of (seed, class, k)."""
+        model, way = self.model, way or self.config.ways[0]
+        takes = [tf.TensorSpec((), tf.int32)] * 2 + [tf.TensorSpec((), tf.int64)] * 2
+        sample = self.compiled(f"sample-{way}", model.generator, functools.partial(model.sample, way=way), takes)
+        parts = [sample(tf.constant(min(_AT_ONCE, count - first)), tf.constant(number), tf.constant(seed, tf.int64),
+                        tf.constant(number * _EACH + first, tf.int64)).numpy()
+                 for first in range(0, count, _AT_ONCE)]  # fmt: skip
+        return np.concatenate(parts) if parts else np.zeros((0, *self.config.size, len(self.channels)), np.float32)
+
+    def encode(self, pictures):
+        """(content, style) codes, arrays `(n, d)`, of pictures `(n, y, x, channel)` in [0, 1]."""
+        encode = self.compiled("encode", self.model.generator, self.model.codes)
+        parts = [encode(tf.constant(pictures[k : k + _AT_ONCE])) for k in range(0, len(pictures), _AT_ONCE)]
+        style, content = (np.concatenate([part[k] for part in parts]) for k in range(2))
+        return content, style
+
+    def decode(self, content, style):
+        """Pictures `(n, y, x, channel)` in [0, 1] of codes `(n, d)`."""
+        decode = self.compiled("decode", self.model.generator, lambda z, c: self.model((z, c)))
+        parts = [decode(tf.constant(style[k : k + _AT_ONCE]), tf.constant(content[k : k + _AT_ONCE])).numpy()
+                 for k in range(0, len(style), _AT_ONCE)]  # fmt: skip
+        return np.concatenate(parts)
+
+    def previews(self):
+        """Real and generated pictures of each class; hybrids: contents of rows in the styles of columns."""
+        pictures, labels = self.pictures("validation" if len(self.pictures("validation")[0]) else "train")
+        order = np.argsort(np.argsort(labels, kind="stable") % max(1, len(labels) // _SHOWN), kind="stable")[:_SHOWN]
+        chosen = pictures[order]
+        (content, style), blank = self.encode(chosen), np.ones_like(chosen[0])
+        rows = {"style of": [blank, *chosen]}
+        for k, picture in enumerate(chosen):
+            hybrids = self.decode(np.repeat(content[k : k + 1], len(chosen), 0), style)
+            rows[f"content of the first, {k + 1}"] = [picture, *hybrids]
+        caption = (
+            "Hybrids: the content of the picture on the left in the style of the one above; on the diagonal, both."
+        )
+        swaps = ImageGrid({name: [shown(p) for p in row] for name, row in rows.items()}, (0.0, 1.0), caption)
+        return super().previews() | {"hybrids": swaps}
+
+    def evaluate(self, methods, count: Count = 200, seed: Seed = 0):
+        """As of all that generate classes, and {"distance": the Frechet distance of generated from real pictures,
+        "disentanglement": CIFC of test pictures, and how well one code tells the other}.
+
+        Args:
+            methods: name of the run -> its Method, this one among them; all see this one's pictures.
+            count: generated pictures of each class.
+            seed: of the pictures and of the classifiers.
+        """
+        evaluation = super().evaluate(methods, count, seed)
+        network = open_features(self.config.features)
+        real, _ = self.pictures("train")
+        test, _ = self.pictures("test")
+        known = network(2 * real - 1)[0]
+        rows = [
+            {"pictures": "real, test", network.number("frechet"): frechet_distance(network(2 * test - 1)[0], known)}
+        ]
+        for name, method in methods.items():
+            made = np.concatenate([method.generate(count, k, seed) for k in range(len(self.config.classes))])
+            distance = frechet_distance(network(2 * made - 1)[0], known)
+            rows.append({"pictures": name, network.number("frechet"): distance})
+        apart = [{"run": name} | self.disentanglement(method, test, seed)
+                 for name, method in methods.items() if hasattr(method, "encode")]  # fmt: skip
+        evaluation.tables |= {"distance": rows, "disentanglement": apart}
+        return evaluation
+
+    def disentanglement(self, method, pictures, seed):
+        """{"cifc", "relative cifc", and R^2 of a linear and a perceptron's probe of one code from the other}."""
+        order = np.random.default_rng(seed).permutation(len(pictures))
+        half = len(pictures) // 2
+        found = cross_image_consistency(
+            method.encode, method.decode, *(pictures[o] for o in (order[:half], order[half : 2 * half]))
+        )
+        row, (content, style) = {"cifc": found["cifc"], "relative cifc": found["relative"]}, method.encode(pictures)
+        for kind in ("linear", "mlp") if len(pictures) >= 8 else ():
+            row[f"style from content, {kind} R2"] = probe_r2(content, style, kind, seed)
+            row[f"content from style, {kind} R2"] = probe_r2(style, content, kind, seed)
+        return row
+
+    def export_module(self):
+        """Its `sample(seed, count)` gives `pictures` `(classes, count, y, x, channel)` float32 in [0, 1]; its
+        `swap(content, style)` gives hybrids `pictures` of two batches of pictures `(n, y, x, channel)` in [0, 1]."""
+        model, shape = self.model, (None, *self.config.size, len(self.channels))
+        way = self.config.ways[0]
+
+        def sample(seed, count):
+            made = [model.sample(count, k, seed, k * _EACH, way) for k in range(len(self.config.classes))]
+            return {"pictures": tf.stack(made)}
+
+        def swap(content, style):
+            return {"pictures": model((model.codes(style)[0], model.codes(content)[1]))}
+
+        takes = [tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((), tf.int32, "count")]
+        two = [tf.TensorSpec(shape, tf.float32, name) for name in ("content", "style")]
+        functions = {"sample": (sample, takes), "swap": (swap, two)}
+        return ExportModule([model], functions, {"classes": list(self.config.classes)})

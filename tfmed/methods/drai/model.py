@@ -1,0 +1,195 @@
+"""DRAI's training step: critics of pictures and codes, and everything that they judge."""
+
+import functools
+
+import tensorflow as tf
+
+from tfmed.losses.adversarial import LOSSES
+from tfmed.methods.drai.networks import CRITICS, build_network
+from tfmed.nn.adam import Adam
+from tfmed.nn.gaussian import kl_to_standard, reparametrised
+from tfmed.nn.gradient_reversal import reversed_gradient
+from tfmed.ops import draws
+from tfmed.ops.dihedral import dihedral
+from tfmed.training.model import TrainingModel
+
+STYLE, CONTENT, INFERRED, AGAIN, SYMMETRY, TAGS = 0, 1, 2, 4, 6, 8  # tags of noise, and how many a pass has
+
+
+class DRAI(TrainingModel):
+    """Generator, encoders, critics and predictors with their two updates.
+
+    Args:
+        config: the method's `Config`.
+        rate: learning rate or schedule; default the config's.
+
+    A training batch holds `image` `(b, y, x, channel)` and `mismatched`, pictures of other classes, in [0, 1], and
+    `label` `(b,)`.
+    """
+
+    def __init__(self, config, rate=None, **kwargs):
+        super().__init__(**kwargs)
+        self.config, c = config, config
+        names = ["generator", "style_encoder", "content_encoder", "condition"]
+        names += ["style_of_content", "content_of_style"] if c.mi_reg else []
+        for name in (*names, *CRITICS):
+            setattr(self, name, build_network(c, name))
+        rate = c.learning_rate if rate is None else rate
+        adam = [Adam(rate, c.beta_1, c.beta_2) for _ in range(2)]
+        weights = {"image_cycle": c.image_cycle, "feature_cycle": c.feature_cycle, "self_reg": c.self_reg,
+                   "mi_reg": c.mi_reg, "kl": c.kl_weight}  # fmt: skip
+        self.weights_of_terms = {name: weight for name, weight in weights.items() if weight}
+        self.finish_building(
+            {"critic": (adam[0], [getattr(self, name) for name in CRITICS]),
+             "generator": (adam[1], [getattr(self, name) for name in names])},
+            ["critic", "generator", *self.weights_of_terms],
+        )  # fmt: skip
+
+    def call(self, codes, training=False):
+        """(style, content) -> pictures in [0, 1]."""
+        return (self.generator(list(codes), training=training) + 1.0) / 2.0
+
+    @property
+    def objectives(self):
+        """What critics and the rest lower in the first pass."""
+        return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
+
+    @property
+    def turns(self):
+        """Critics, and then what they judge."""
+        return {"critic": self.critic_loss, "generator": self.generator_loss}
+
+    def train_step(self, batch):
+        logs = []
+        for k in range(self.config.passes):
+            logs.append(self.update_in_turn(functools.partial(self.made, number=k), self.turns, batch))
+        return self.log({name: tf.add_n([one[name] for one in logs]) / len(logs) for name in logs[0]})
+
+    def made(self, batch, number=0):
+        """Everything that a pass needs: of the pictures in the first one, of their transformed copies in the second."""
+        tag = TAGS * number
+        draw = lambda size, k: self.noise(batch, (size,), tag + k)  # noqa: E731
+        image = 2.0 * batch["image"] - 1.0
+        places = self.noise(batch, (), SYMMETRY, tf.random.stateless_uniform)  # the same in both passes
+        other = dihedral(image, 1 + tf.cast(5.0 * places, tf.int32))  # turns and flips, but not the identity
+        image, other = (image, other) if number == 0 else (other, image)
+        made = {"image": image, "class": tf.one_hot(batch["label"], len(self.config.classes))}
+        made["content_of_class"] = self.condition(made["class"], training=True)
+        made["style"] = draw(self.config.style_size, STYLE)
+        made["content"] = reparametrised(*made["content_of_class"], draw(self.config.content_size, CONTENT))
+        pair = tf.concat([image, other], 0) if self.config.self_reg else image
+        for k, kind in enumerate(("style", "content")):
+            size = getattr(self.config, f"{kind}_size")
+            mean, log_variance = getattr(self, f"{kind}_encoder")(pair, training=True)
+            noise = tf.concat([draw(size, INFERRED + k)] * (2 if self.config.self_reg else 1), 0)
+            code = reparametrised(mean, log_variance, noise)
+            count = tf.shape(image)[0]
+            made[f"inferred_{kind}"], made[f"other_{kind}"] = code[:count], code[count:]
+            made[f"{kind}_of_image"] = mean[:count], log_variance[:count]
+        made["fake"] = self.generator([made["style"], made["content"]], training=True)
+        return made
+
+    def critic_loss(self, batch, made):
+        """Real pictures and what was inferred of them are to score high, made ones and what they were made of low."""
+        critic, _, _ = self.losses_of_scores
+        judged = lambda name, *inputs: self.judge(name, *(tf.stop_gradient(x) for x in inputs))  # noqa: E731
+        image, fake, label = made["image"], made["fake"], made["class"]
+        mismatched = 2.0 * batch["mismatched"] - 1.0
+        matched = judged("critic_class", image, label)
+        wrong = [judged("critic_class", mismatched, label), judged("critic_class", fake, label)]
+        terms = [critic(judged("critic_image", image), judged("critic_image", fake))]
+        terms += [0.5 * critic(matched, score) for score in wrong]
+        for kind in ("style", "content"):
+            real = judged(f"critic_{kind}", image, made[f"inferred_{kind}"])
+            terms.append(critic(real, judged(f"critic_{kind}", fake, made[kind])))
+        loss = tf.reduce_mean(tf.add_n(terms))
+        return loss, {"critic": loss}
+
+    def generator_loss(self, batch, made):
+        """The sum of all terms (Eq. 2)."""
+        _, high, low = self.losses_of_scores
+        image, fake = made["image"], made["fake"]
+        scores = [high(self.judge("critic_image", fake)), high(self.judge("critic_class", fake, made["class"]))]
+        for kind in ("style", "content"):
+            scores.append(high(self.judge(f"critic_{kind}", fake, made[kind])))
+            scores.append(low(self.judge(f"critic_{kind}", image, made[f"inferred_{kind}"])))
+        adversarial = tf.reduce_mean(tf.add_n(scores))
+        terms = {name: getattr(self, name)(batch, made) for name in self.weights_of_terms}
+        loss = adversarial + tf.add_n([self.weights_of_terms[name] * term for name, term in terms.items()] or [0.0])
+        return loss, {"generator": adversarial} | terms
+
+    @property
+    def losses_of_scores(self):
+        """(critic of real and fake, "is to score high", "is to score low"), each one value per sample."""
+        kind = "js" if self.config.gan_loss == "log" else "least_squares"
+        critic, high = LOSSES[kind]
+        low = (lambda score: tf.nn.softplus(score[:, 0])) if kind == "js" else lambda score: 0.5 * score[:, 0] ** 2
+        return critic, high, low
+
+    def judge(self, name, *inputs):
+        """Scores `(n, 1)` by a critic."""
+        return getattr(self, name)(list(inputs) if len(inputs) > 1 else inputs[0], training=True)
+
+    # --- terms ----------------------------------------------------------------------------------------------------
+
+    def image_cycle(self, batch, made):
+        """Mean absolute difference of pictures and what their own codes give."""
+        codes = [made["inferred_style"], made["inferred_content"]]
+        return mean_abs(made["image"] - self.generator(codes, training=True))
+
+    def feature_cycle(self, batch, made):
+        """Mean absolute difference of the codes that pictures were made of and those inferred of them."""
+        terms = []
+        for k, kind in enumerate(("style", "content")):
+            noise = self.noise(batch, (getattr(self.config, f"{kind}_size"),), AGAIN + k)
+            code = reparametrised(*getattr(self, f"{kind}_encoder")(made["fake"], training=True), noise)
+            terms.append(mean_abs(code - made[kind]))
+        return tf.add_n(terms)
+
+    def self_reg(self, batch, made):
+        """Contents of a pair attract each other, styles repel (Eq. 7)."""
+        apart = [tf.reduce_mean(tf.abs(made[f"inferred_{kind}"] - made[f"other_{kind}"]), -1)
+                 for kind in ("content", "style")]  # fmt: skip
+        return tf.reduce_mean(apart[0] - repelled(apart[1], self.config.repel_margin))
+
+    def mi_reg(self, batch, made):
+        """Errors of predicting one code from the other; predictors lower them, and encoders raise them (Eq. 3)."""
+        style, content = made["inferred_style"], made["inferred_content"]
+        found = self.style_of_content(reversed_gradient(content), training=True)
+        other = self.content_of_style(reversed_gradient(style), training=True)
+        return mean_abs(tf.stop_gradient(style) - found) + mean_abs(tf.stop_gradient(content) - other)
+
+    def kl(self, batch, made):
+        """Divergences from the standard normal of both inferred codes and of the content given the class."""
+        each = []
+        for name, kind in (("style_of_image", "style"), ("content_of_image", "content"),
+                           ("content_of_class", "content")):  # fmt: skip
+            share = 1 if self.config.kl_reduce == "sum" else getattr(self.config, f"{kind}_size")
+            each.append(tf.reduce_mean(kl_to_standard(*made[name])) / share)
+        return tf.add_n(each)
+
+    # --- using it -------------------------------------------------------------------------------------------------
+
+    def codes(self, pictures):
+        """(style, content) of pictures `(n, y, x, channel)` in [0, 1]: means of what is inferred."""
+        image = 2.0 * tf.cast(pictures, tf.float32) - 1.0
+        return tuple(encoder(image, training=False)[0] for encoder in (self.style_encoder, self.content_encoder))
+
+    def sample(self, count, label, seed, first=0, way="drawn"):
+        """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
+        numbers = tf.cast(first, tf.int64) + tf.range(count, dtype=tf.int64)
+        noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
+        style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
+        classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
+        mean, log_variance = self.condition(classes, training=False)
+        return self((style, reparametrised(mean, log_variance, noise, 1.0 if way == "drawn" else 0.0)))
+
+
+def mean_abs(values):
+    """Mean absolute value."""
+    return tf.reduce_mean(tf.abs(values))
+
+
+def repelled(distance, margin=None):
+    """What repelling still gains from a distance: all of it, or up to a margin."""
+    return distance if margin is None else tf.minimum(distance, margin)
