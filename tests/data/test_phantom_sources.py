@@ -1,5 +1,6 @@
 """The sources of phantoms: cases listed by address, options passed on, the last ones without labels on request."""
 
+import numpy as np
 import pytest
 
 from tfmed.data import phantoms, sources
@@ -56,3 +57,16 @@ def test_bad_options_of_sources_get_one_line(source, options, said):
     with pytest.raises((DataError, UserError)) as caught:
         sources.open(source, **options)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_colours_differ_and_bars_do_not():
+    """The colour is the class; where the bar lies tells nothing of it."""
+    cases = sources.open("phantom_coloured_shapes", cases=3, shape=(32, 32))
+    assert [case.meta["class"] for case in cases] == ["red", "green", "blue"]
+    made = [phantoms.coloured_shape(7, colour=name) for name in ("red", "green")]
+    np.testing.assert_array_equal(made[0].labels.array, made[1].labels.array)
+    inside = made[0].labels.array == 1
+    means = [[np.mean(getattr(one, name).array[inside]) for name in ("red", "green", "blue")] for one in made]
+    assert np.argmax(means[0]) == 0 and np.argmax(means[1]) == 1
+    with pytest.raises(DataError, match="classes are some of red, green"):
+        sources.open("phantom_coloured_shapes", classes=("pink",))

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from tfmed.augment.dihedral import dihedral
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import Count, Seed
@@ -35,23 +36,29 @@ class DRAIMethod(ClassGenerationMethod):
     # --- training -------------------------------------------------------------------------------------------------
 
     def samples(self):
-        """Samples: a picture, its class, and a picture of another class; both moved and flipped."""
+        """Samples: a picture, the same turned or flipped, its class, and a picture of another class.
+
+        With two passes the next step has the same pictures again, but for that of a pair the other one comes first.
+        """
         for number in range(len(self.config.classes)):
             self.of_class("train", number)  # too few are told
         pictures, labels = self.pictures("train")
         others = [np.flatnonzero(labels != number) for number in range(len(self.config.classes))]
-        seed = self.settings.seed
+        seed, passes, per_step = self.settings.seed, self.config.passes, self.settings.train.batch_size
 
         def read(index):
-            place = shuffled(seed, index, len(pictures))
-            rng = np.random.default_rng([seed, index])
-            other = rng.choice(others[labels[place]])
-            image, mismatched = (self.augmented(pictures[k], rng) for k in (place, other))
-            return {"image": image, "mismatched": mismatched, "label": labels[place]}
+            step, place = divmod(index, per_step)
+            number = step // passes * per_step + place
+            chosen, rng = shuffled(seed, number, len(pictures)), np.random.default_rng([seed, number])
+            other = rng.choice(others[labels[chosen]])
+            image, mismatched = (self.augmented(pictures[k], rng) for k in (chosen, other))
+            pair = image, dihedral(image, rng.integers(1, 6))
+            image, turned = pair if step % passes == 0 else pair[::-1]
+            return {"image": image, "turned": turned, "mismatched": mismatched, "label": labels[chosen]}
 
         shape = (*self.config.size, len(self.channels))
-        spec = {"image": (shape, "float32"), "mismatched": (shape, "float32"), "label": ((), "int32")}
-        return Samples(read, spec, self.settings.train.batch_size)
+        spec = {name: (shape, "float32") for name in ("image", "turned", "mismatched")}
+        return Samples(read, spec | {"label": ((), "int32")}, per_step)
 
     def augmented(self, picture, rng):
         """A picture moved by up to `pad` pixels, what comes in mirrored, and flipped half of the time."""
@@ -132,7 +139,7 @@ class DRAIMethod(ClassGenerationMethod):
             rows.append({"pictures": name, network.number("frechet"): distance})
         apart = [{"run": name} | self.disentanglement(method, test, seed)
                  for name, method in methods.items() if hasattr(method, "encode")]  # fmt: skip
-        evaluation.tables |= {"distance": rows, "disentanglement": apart}
+        evaluation.update({"distance": rows, "disentanglement": apart})
         return evaluation
 
     def disentanglement(self, method, pictures, seed):

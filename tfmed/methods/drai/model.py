@@ -1,7 +1,5 @@
 """DRAI's training step: critics of pictures and codes, and everything that they judge."""
 
-import functools
-
 import tensorflow as tf
 
 from tfmed.losses.adversarial import LOSSES
@@ -10,10 +8,9 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.gaussian import kl_to_standard, reparametrised
 from tfmed.nn.gradient_reversal import reversed_gradient
 from tfmed.ops import draws
-from tfmed.ops.dihedral import dihedral
 from tfmed.training.model import TrainingModel
 
-STYLE, CONTENT, INFERRED, AGAIN, SYMMETRY, TAGS = 0, 1, 2, 4, 6, 8  # tags of noise, and how many a pass has
+STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
 class DRAI(TrainingModel):
@@ -23,8 +20,8 @@ class DRAI(TrainingModel):
         config: the method's `Config`.
         rate: learning rate or schedule; default the config's.
 
-    A training batch holds `image` `(b, y, x, channel)` and `mismatched`, pictures of other classes, in [0, 1], and
-    `label` `(b,)`.
+    A training batch holds `image` `(b, y, x, channel)`, `turned`, the same turned or flipped, and `mismatched`,
+    pictures of other classes, all in [0, 1], and `label` `(b,)`.
     """
 
     def __init__(self, config, rate=None, **kwargs):
@@ -51,7 +48,7 @@ class DRAI(TrainingModel):
 
     @property
     def objectives(self):
-        """What critics and the rest lower in the first pass."""
+        """What critics and the rest lower."""
         return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
 
     @property
@@ -60,31 +57,24 @@ class DRAI(TrainingModel):
         return {"critic": self.critic_loss, "generator": self.generator_loss}
 
     def train_step(self, batch):
-        logs = []
-        for k in range(self.config.passes):
-            logs.append(self.update_in_turn(functools.partial(self.made, number=k), self.turns, batch))
-        return self.log({name: tf.add_n([one[name] for one in logs]) / len(logs) for name in logs[0]})
+        return self.log(self.update_in_turn(self.made, self.turns, batch))
 
-    def made(self, batch, number=0):
-        """Everything that a pass needs: of the pictures in the first one, of their transformed copies in the second."""
-        tag = TAGS * number
-        draw = lambda size, k: self.noise(batch, (size,), tag + k)  # noqa: E731
-        image = 2.0 * batch["image"] - 1.0
-        places = self.noise(batch, (), SYMMETRY, tf.random.stateless_uniform)  # the same in both passes
-        other = dihedral(image, 1 + tf.cast(5.0 * places, tf.int32))  # turns and flips, but not the identity
-        image, other = (image, other) if number == 0 else (other, image)
+    def made(self, batch):
+        """What a batch gives: codes drawn and inferred, with what they were drawn from, and pictures of the former."""
+        draw = lambda size, tag: self.noise(batch, (size,), tag)  # noqa: E731
+        image, turned = (2.0 * batch[name] - 1.0 for name in ("image", "turned"))
         made = {"image": image, "class": tf.one_hot(batch["label"], len(self.config.classes))}
         made["content_of_class"] = self.condition(made["class"], training=True)
         made["style"] = draw(self.config.style_size, STYLE)
         made["content"] = reparametrised(*made["content_of_class"], draw(self.config.content_size, CONTENT))
-        pair = tf.concat([image, other], 0) if self.config.self_reg else image
+        pair = tf.concat([image, turned], 0) if self.config.self_reg else image
         for k, kind in enumerate(("style", "content")):
             size = getattr(self.config, f"{kind}_size")
             mean, log_variance = getattr(self, f"{kind}_encoder")(pair, training=True)
             noise = tf.concat([draw(size, INFERRED + k)] * (2 if self.config.self_reg else 1), 0)
             code = reparametrised(mean, log_variance, noise)
             count = tf.shape(image)[0]
-            made[f"inferred_{kind}"], made[f"other_{kind}"] = code[:count], code[count:]
+            made[f"inferred_{kind}"], made[f"turned_{kind}"] = code[:count], code[count:]
             made[f"{kind}_of_image"] = mean[:count], log_variance[:count]
         made["fake"] = self.generator([made["style"], made["content"]], training=True)
         return made
@@ -148,7 +138,7 @@ class DRAI(TrainingModel):
 
     def self_reg(self, batch, made):
         """Contents of a pair attract each other, styles repel (Eq. 7)."""
-        apart = [tf.reduce_mean(tf.abs(made[f"inferred_{kind}"] - made[f"other_{kind}"]), -1)
+        apart = [tf.reduce_mean(tf.abs(made[f"inferred_{kind}"] - made[f"turned_{kind}"]), -1)
                  for kind in ("content", "style")]  # fmt: skip
         return tf.reduce_mean(apart[0] - repelled(apart[1], self.config.repel_margin))
 

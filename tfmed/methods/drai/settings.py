@@ -32,7 +32,7 @@ class Config(ClassGenerationConfig):
     kl_weight: float = Weight(1.0)  # [P]
     kl_reduce: Literal["mean", "sum"] = "mean"  # over a code's dimensions
     repel_margin: PositiveFloat | None = None  # styles farther apart than this do not repel; null: [P]
-    passes: Literal[1, 2] = 2  # [P] 2: each batch again, transformed
+    passes: Literal[1, 2] = 2  # [P] 2: every other step has the pictures of the last one, turned
     learning_rate: float = Field(1e-5, gt=0)  # [P]
     beta_1: float = Field(0.5, ge=0, lt=1)
     beta_2: float = Field(0.999, ge=0, lt=1)
