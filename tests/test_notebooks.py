@@ -145,10 +145,18 @@ def detection(folder, notebook):
     assert "shifted, IoU 0.6: AP50 1.00, AP50:95 0.30" in said and "less sure: AP50 1.00" in said
 
 
+def latent_spaces(folder, notebook):
+    """Two runs; planes, pictures and hybrids; six samples in the folders of their classes."""
+    assert sorted(run.name for run in (folder / "runs").iterdir()) == ["bars", "shapes"]
+    assert {path.parent.name for path in folder.rglob("samples/*/*.png")} == {"red", "green", "blue"}
+    assert pictures(notebook) == 4 and "relative cifc: " in printed(notebook)
+
+
 PROMISES = {
     "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
     "generative_3d": generative_3d, "translation": translation, "weak_and_noisy_labels": weak_and_noisy_labels,
     "landmarks": landmarks, "detection": detection,
+    "latent_spaces": latent_spaces,
 }  # fmt: skip
 
 

@@ -91,8 +91,8 @@ class TestHarness(MethodHarness):
         assert np.array_equal(keras.utils.img_to_array(keras.utils.load_img(path)), np.rint(255 * items[0][1]))
         grid = method.previews()["hybrids"]
         assert len(grid.rows) == 7 and all(len(row) == 7 for row in grid.rows.values())
-        reconstructed = method.decode(*method.encode(np.stack([grid.rows["style of"][2]])))[0]
-        np.testing.assert_allclose(grid.rows["content of the first, 2"][2], reconstructed, atol=1e-4)
+        reconstructed = method.decode(*method.encode(np.stack([grid.rows["styles"][2]])))[0]
+        np.testing.assert_allclose(grid.rows["content 2"][2], reconstructed, atol=1e-4)
         grid.figure()
 
     def test_exported_hybrids(self, run, tmp_path):

@@ -71,6 +71,15 @@ class TestHarness(MethodHarness):
                         "run, prior only", "real + run, prior"]  # fmt: skip
         assert [row["pictures"] for row in tables["evaluation"]] == [12, 24, 8, 20, 8, 20]
         assert all(0 <= row["test balanced accuracy mean"] <= 1 for row in tables["evaluation"])
+        plane = method.previews()["latents"]
+        assert list(plane.planes) == ["disc", "ring"] and set(plane.points["disc"]) == {
+            "training pictures", "metric_hmc", "prior"}  # fmt: skip
+        for path in plane.paths["ring"]:
+            steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+            assert len(path) == 12 and steps.max() < 1
+        starts = {tuple(path[0]) for path in plane.paths["ring"]}
+        assert starts <= set(map(tuple, plane.points["ring"]["training pictures"]))
+        plane.figure()
         assert len(tables["nearest"]) == 6 and all(row["least"] > 0 for row in tables["nearest"])
         items = list(method.sample(5, seed=1))
         assert [name for name, _ in items] == ["disc", "ring", "disc", "ring", "disc"]

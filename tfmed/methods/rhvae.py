@@ -37,6 +37,7 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.gaussian import gaussian_head, log_density, reparametrised
 from tfmed.ops import draws, riemann
 from tfmed.ops.triangle import lower_triangular
+from tfmed.pictures.latent_plane import LatentPlane
 from tfmed.tasks.class_generation import ClassGenerationConfig, ClassGenerationMethod
 from tfmed.training.model import TrainingModel
 
@@ -329,7 +330,41 @@ class RHVAEMethod(ClassGenerationMethod):
         """Real and generated pictures of each class that has a model by now."""
         for number in self.known():
             self.model_of(number).keep_metric(self.of_class("train", number))
-        return super().previews()
+        flat = self.config.latent_size == 2 and self.config.objective != "vae"
+        return super().previews() | ({"latents": self.latent_plane()} if flat else {})
+
+    def latent_plane(self, count=100, side=64):
+        """Of each class, volumes sqrt(det G^-1) over the plane of two latents, with what lies there."""
+        planes, points, paths = {}, {}, {}
+        for number in self.known():
+            model, name = self.model_of(number), self.config.classes[number]
+            metric, seed = model.metric, self.settings.seed
+            drawn = {way: model.latents(count, seed, number * _EACH, way).numpy() for way in self.config.ways[:2]}
+            points[name] = {"training pictures": metric.centroids.numpy()} | drawn
+            every = np.concatenate(list(points[name].values()))
+            (left, bottom), (right, top) = every.min(0) - 0.5, every.max(0) + 0.5
+            x, y = np.meshgrid(np.linspace(left, right, side), np.linspace(bottom, top, side))
+            grid = tf.constant(np.stack([x, y], -1).reshape(-1, 2), tf.float32)
+            planes[name] = (left, right, bottom, top), metric.log_volume(grid).numpy().reshape(side, side)
+            paths[name] = self.geodesics(metric)
+        caption = (
+            "Two latents of each class: bright where the metric's volumes sqrt(det G^-1) are large, which is where "
+            "pictures are sampled; green, geodesics from training pictures in eight directions."
+        )
+        return LatentPlane(planes, points, paths, caption)
+
+    def geodesics(self, metric, starts=3, directions=8, points=12):
+        """Lines `(points, 2)` from training pictures of a metric, of the random walk's usual length."""
+        angles = 2 * np.pi * np.arange(directions) / directions
+        ahead = self.config.walk_variance**0.5 * np.stack([np.cos(angles), np.sin(angles)], 1)
+        places = np.linspace(0, metric.centroids.shape[0] - 1, starts).astype(int)
+        start = np.repeat(metric.centroids.numpy()[places], directions * points, 0)
+        shares = np.linspace(0, 1, points)
+        velocity = np.tile((shares[None, :, None] * ahead[:, None]).reshape(-1, 2), (starts, 1))
+        sign = 1.0 if self.config.geodesic_sign == "correct" else -1.0
+        steps = self.config.geodesic_steps
+        end = riemann.exponential_map(metric, tf.constant(start), tf.constant(velocity, tf.float32), steps, sign)[0]
+        return list(end.numpy().reshape(starts * directions, points, 2))
 
     def export_module(self):
         """Its `sample(seed, count)` gives `pictures` `(classes, count, y, x, 1)` float32 in [0, 1]."""

@@ -1,5 +1,6 @@
 """How far two codes of an image are apart from one another: cross-image feature consistency, and probes."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -65,7 +66,9 @@ def probe_r2(inputs: ArrayLike, targets: ArrayLike, kind: str = "linear", seed: 
     order, scores = np.random.default_rng(seed).permutation(len(x)), []
     for fit, test in ((order[::2], order[1::2]), (order[1::2], order[::2])):
         probe = Ridge() if kind == "linear" else MLPRegressor((64,), alpha=1e-2, max_iter=1000, random_state=seed)
-        probe.fit(x[fit], y[fit])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a perceptron that is stopped by max_iter is good enough
+            probe.fit(x[fit], y[fit])
         scores.append(r2_score(y[test], np.reshape(probe.predict(x[test]), y[test].shape)))
     return float(np.mean(scores))
 

@@ -106,10 +106,10 @@ class DRAIMethod(ClassGenerationMethod):
         order = np.argsort(np.argsort(labels, kind="stable") % max(1, len(labels) // _SHOWN), kind="stable")[:_SHOWN]
         chosen = pictures[order]
         (content, style), blank = self.encode(chosen), np.ones_like(chosen[0])
-        rows = {"style of": [blank, *chosen]}
+        rows = {"styles": [blank, *chosen]}
         for k, picture in enumerate(chosen):
             hybrids = self.decode(np.repeat(content[k : k + 1], len(chosen), 0), style)
-            rows[f"content of the first, {k + 1}"] = [picture, *hybrids]
+            rows[f"content {k + 1}"] = [picture, *hybrids]
         caption = (
             "Hybrids: the content of the picture on the left in the style of the one above; on the diagonal, both."
         )
