@@ -5,7 +5,7 @@ import pytest
 
 from tfmed.metrics.disentanglement import cross_image_consistency, probe_r2
 
-pytestmark = pytest.mark.one_stack
+pytestmark = pytest.mark.current
 RNG = np.random.default_rng(0)
 
 
