@@ -65,7 +65,11 @@ def probe_r2(inputs: ArrayLike, targets: ArrayLike, kind: str = "linear", seed: 
     x, y = ((v - v.mean(0)) / np.maximum(v.std(0), 1e-9) for v in (x, y))
     order, scores = np.random.default_rng(seed).permutation(len(x)), []
     for fit, test in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-        probe = Ridge() if kind == "linear" else MLPRegressor(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=1000, random_state=seed)
+        probe = (
+            Ridge()
+            if kind == "linear"
+            else MLPRegressor(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=1000, random_state=seed)
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a perceptron that is stopped by max_iter is good enough
             probe.fit(x[fit], y[fit])
