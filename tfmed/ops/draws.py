@@ -17,3 +17,32 @@ def normals(shape: Sequence[int] | tf.Tensor, seed: int | tf.Tensor, indices: Se
         lambda index: normal(shape, seed, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
     )
     return tf.ensure_shape(found, (None, *shape))
+
+
+def normal_maps(
+    shapes: Sequence[Sequence[int]], seed: int | tf.Tensor, indices: Sequence[int] | tf.Tensor, spatial: str = "iid"
+) -> list[tf.Tensor]:
+    """Standard normal maps of several scales, `(n, *shape)` float32 each: the k-th is a function of its index.
+
+    Args:
+        shapes: `(y, x, channels)` of each scale.
+        seed, indices: as for `normals`.
+        spatial: "iid", "constant" (a number for each channel, everywhere the same) or "scalar" (one number for all
+            scales, places and channels).
+
+    Raises:
+        ValueError: another word.
+
+    Example:
+        >>> [maps.shape.as_list() for maps in normal_maps([(4, 4, 2), (2, 2, 8)], 0, [0, 1, 2], "constant")]
+        [[3, 4, 4, 2], [3, 2, 2, 8]]
+    """
+    if spatial not in ("iid", "constant", "scalar"):
+        raise ValueError(f"spatial is {spatial!r}; it may be iid, constant or scalar")
+    indices, found = tf.cast(indices, tf.int64), []
+    for scale, (y, x, channels) in enumerate(shapes):
+        drawn = {"iid": (y, x, channels), "constant": (1, 1, channels), "scalar": (1, 1, 1)}[spatial]
+        own = 0 if spatial == "scalar" else scale
+        numbers = normals(drawn, seed, indices * len(shapes) + own)
+        found.append(tf.broadcast_to(numbers, (tf.shape(indices)[0], y, x, channels)))
+    return found
