@@ -1,8 +1,8 @@
 """Ultrasound variational style transfer: one scan with the look of another machine, or of none that was ever seen.
 
-Paper: A. L. Y. Hung, J. Galeotti, "Ultrasound Variational Style Transfer to Generate Images Beyond the Observed Domain",
-DGM4MICCAI 2021. Baseline (`architecture: deterministic`): X. Huang, S. Belongie, "Arbitrary Style Transfer in Real-time
-with Adaptive Instance Normalization", ICCV 2017.
+Paper: A. L. Y. Hung, J. Galeotti, "Ultrasound Variational Style Transfer to Generate Images Beyond the Observed
+Domain", DGM4MICCAI 2021. Baseline (`architecture: deterministic`): X. Huang, S. Belongie, "Arbitrary Style Transfer in
+Real-time with Adaptive Instance Normalization", ICCV 2017.
 
 Task: style transfer between ultrasound pictures, to give labelled ones other looks.
 
@@ -10,13 +10,17 @@ Idea: A U-Net carries the content. A second encoder makes a Gaussian of latent m
 decoder's features take their means and spreads (AdaIN) from a draw of it. As the latents are pulled towards N(0, I),
 styles may also be drawn without any picture, or lie between two. Labels stay right, for anatomy stays where it is.
 
-Reproduces: Table 1 (a U-Net for veins and arteries of pigs, 99 labelled pictures and transferred ones of a phantom: Dice
-0.96 and 0.93; deterministic transfer 0.94 and 0.92, no transfer 0.87 and 0.86), on one Titan RTX; its pictures are private.
+Reproduces: Table 1 (a U-Net for veins and arteries of pigs, 99 labelled pictures and transferred ones of a phantom:
+Dice 0.96 and 0.93; deterministic transfer 0.94 and 0.92, no transfer 0.87 and 0.86), on one Titan RTX; its pictures are
+private.
 
 Deviates: AdaIN and the divergence from N(0, I) are as they should be, not as printed (`kl_form: paper` has the printed
 one). Of what the paper leaves open, or the released code does otherwise: AdaIN behind each level of the decoder
 (`adain_site: skip` for the paper's), one convolution before each Gaussian (`head: convblock`), draws with their whole
-spread in training (`temperature: 0.5`). No weights are shipped: without a file of them VGG's are drawn from a seed.
+spread in training (`temperature: 0.5`). A picture's style is a draw of its Gaussian by noise that is always the same:
+of means alone (`style_temperature: 0`) features have less spread than the decoder has learnt with. Drawn styles of one
+number per channel and of independent ones may be mixed (`spatial`), for the latter alone look all alike. No weights are
+shipped: without a file of them VGG's are drawn from a seed.
 """
 
 from typing import Annotated, Literal
@@ -58,6 +62,7 @@ class Config(StyleTransferConfig):
     kl_weight: Weight = 1.0  # [C]
     kl_form: Literal["correct", "paper"] = "correct"  # [P] [C] divides mu^2 by sigma^2
     temperature: float = Field(1.0, ge=0, le=10)  # of draws in training; 0.5: [C]
+    style_temperature: float = Field(1.0, ge=0, le=10)  # of a picture's style in use; 0: the means
     # optimisation
     learning_rate: float = Field(5e-5, gt=0)  # [P] of Adam
     pretrain: bool = True  # [P] both encoders, as autoencoders
@@ -95,9 +100,9 @@ class Config(StyleTransferConfig):
 def build_network(config, name):
     """A bare network; features and latents are lists from the finest scale on, sides are any multiples of 16.
 
-    "content_encoder": pictures `(n, y, x, 1)` -> features. "style_encoder": pictures -> means, and log variances, of the
-    latents (one list, all means first). "style_blocks": latents -> features of the style. "decoder": features of the
-    content, and those of the style (one list) -> pictures in (0, 1). "plain_decoder": features -> pictures.
+    "content_encoder": pictures `(n, y, x, 1)` -> features. "style_encoder": pictures -> means, and log variances, of
+    the latents (one list, all means first). "style_blocks": latents -> features of the style. "decoder": features of
+    the content, and those of the style (one list) -> pictures in (0, 1). "plain_decoder": features -> pictures.
     "mirrored_decoder": VGG-19's features of the baseline -> pictures.
     """
     widths = config.widths
@@ -200,7 +205,7 @@ class _StyleModel(TrainingModel):
         return {"network": lambda batch: self.network_loss(batch)}
 
     def validation_loss(self, batch):
-        """The loss of a batch without noise and with the norms' running statistics."""
+        """The loss of a batch as in use: by the norms' running statistics, and by noise that is always the same."""
         return self.network_loss(batch, training=False)[0]
 
     # --- the variational autoencoder of styles ------------------------------------------------------------------------
@@ -212,14 +217,23 @@ class _StyleModel(TrainingModel):
         return found[: len(found) // 2], found[len(found) // 2 :]
 
     def latents(self, batch, pictures, training):
-        """(latents of pictures: a draw in training, else the mean; the sum over scales of the mean divergence)."""
+        """(latents of pictures: a draw, in use by the same noise for all; the sum over scales of the divergence)."""
         means, log_variances = self.gaussians(pictures, training)
         divergence = tf.add_n([kl(*pair, self.config.kl_form) for pair in zip(means, log_variances, strict=True)])
         if not training:
-            return means, divergence
+            return self.fixed_draw(means, log_variances), divergence
         noise = [self.noise(batch, shape, tag) for tag, shape in enumerate(self.config.scales)]
         drawn = zip(means, log_variances, noise, strict=True)
         return [reparametrised(*one, temperature=self.config.temperature) for one in drawn], divergence
+
+    def fixed_draw(self, means, log_variances, temperature=None, shift=0.0):
+        """Draws by noise that is the same for all pictures, moved at the finest scale by `shift` deviations."""
+        temperature = self.config.style_temperature if temperature is None else temperature
+        found = []
+        for scale, (mean, log_variance) in enumerate(zip(means, log_variances, strict=True)):
+            noise = temperature * draws.normal(tf.shape(mean)[1:], self.noise_seed, scale)
+            found.append(reparametrised(mean, log_variance, noise + (0.0 if scale else shift)))
+        return found
 
 
 def kl(mean, log_variance, form="correct"):
@@ -325,10 +339,14 @@ class StyleTransfer(_StyleModel):
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
-    def style_of(self, pictures, shift=0.0):
-        """Latents of pictures, a list `(n, y, x, c)`: the means, at the finest scale moved by `shift` deviations."""
-        means, log_variances = self.gaussians(pictures)
-        return [means[0] + shift * tf.exp(0.5 * log_variances[0]), *means[1:]]
+    def style_of(self, pictures, temperature=None, shift=0.0):
+        """Latents of pictures, a list `(n, y, x, c)`: draws by noise that is the same for all.
+
+        Args:
+            temperature: 0 gives the means; default the config's.
+            shift: standard deviations that the finest scale is moved by.
+        """
+        return self.fixed_draw(*self.gaussians(pictures), temperature, shift)
 
     def drawn(self, indices, seed, spatial=None):
         """Latents drawn from N(0, I), a list `(n, y, x, c)`: the k-th is a function of (seed, its index)."""
@@ -342,7 +360,7 @@ class StyleTransfer(_StyleModel):
 
 
 class DeterministicTransfer(_StyleModel):
-    """AdaIN of VGG-19's features, and a decoder that is learnt: Huang & Belongie 2017; styles are features `relu4_1`."""
+    """AdaIN of VGG-19's features, and a decoder that is learnt (Huang & Belongie 2017); styles are `relu4_1`."""
 
     networks, logged = ("mirrored_decoder",), ("loss", "content", "style")
 

@@ -1,4 +1,4 @@
-"""How close an image or a volume is to its reference: MAE, PSNR, SSIM, over all of it or a mask; edges. numpy, scipy."""
+"""How close an image or a volume is to its reference: MAE, PSNR, SSIM, of all or a mask; edges. numpy, scipy."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -223,7 +223,8 @@ def _style_transferrer(note):
             which = {"seed": tf.constant(seed, tf.int64), "number": tf.constant(number, tf.int64)}
             return draw(image=tf.constant(contents), **which)["transferred"].numpy()
 
-        return StyleTransferrer(modality, steps, in_style, draw and drawn)
+        size = transfer.structured_input_signature[1]["image"].shape[1:3]
+        return StyleTransferrer(modality, steps, size, in_style, draw and drawn)
 
     return opened
 

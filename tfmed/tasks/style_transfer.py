@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -35,10 +35,9 @@ _PARTNERS, _PAIRS = Stream("style_transfer.partners"), Stream("style_transfer.pa
 _SHOWN = 4  # contents and styles of a picture
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-Spatial = Literal["constant", "iid", "scalar"]
-Content = Annotated[
-    str | None, Option("content", "a picture to show in the styles; by default the run's test pictures")
-]
+Spatial = Literal["constant", "mixed", "iid", "scalar"]
+Content = Annotated[str | None, Option("content", "a picture to show in styles; by default the run's test pictures")]
+Source = Annotated[str | None, Option("style", "a picture whose style is shown; by default styles are drawn")]
 
 
 class StyleTransferConfig(MethodConfig):
@@ -182,7 +181,8 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         def in_style(contents, style):
             return self.shown(contents, self.style_of(style))
 
-        return StyleTransferrer(self.config.image, self.preprocessing(), in_style, drawn if self.config.draws else None)
+        c = self.config
+        return StyleTransferrer(c.image, self.preprocessing(), c.size, in_style, drawn if c.draws else None)
 
     def predict(self, words, out, outputs=None):
         """Show pictures in a style, or in drawn ones; see `StyleTransferrer.predict`."""
@@ -193,13 +193,11 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         count,
         seed=0,
         content: Content = None,
-        style: Annotated[
-            str | None, Option("style", "a picture whose style is shown; by default styles are drawn")
-        ] = None,
+        style: Source = None,
         spatial: Annotated[Spatial | None, Option("spatial", "of drawn styles; by default the run's")] = None,
     ):
-        """`count` `Transferred`: the run's test pictures in turn, or the one given, each in a style that is drawn for it
-        or in the one given; labels are those of the pictures."""
+        """`count` `Transferred`: the run's test pictures in turn, or the one given, each in a style drawn for it, or in
+        the one given; labels are those of the pictures."""
         transferrer = self.transferrer()
         fixed = None if style is None else self.style_of(transferrer.picture(style))
         contents = self._contents(content)
@@ -323,7 +321,7 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         for run, method in methods.items():
             made = [method.shown(content, method.style_of(style)) for content, style in pairs]
             rows.append({"pictures": run} | self._scores(pairs, made))
-            for spatial in ("constant", "iid", "scalar") if method.config.draws else ():
+            for spatial in get_args(Spatial) if method.config.draws else ():
                 drawn = [[method.shown(content, method.drawn(2 * k + i, seed, spatial)) for i in range(2)]
                          for k, (content, _) in enumerate(pairs)]  # fmt: skip
                 edges = [edge_correlation(one[0][0, ..., 0], content[0, ..., 0])
@@ -350,7 +348,7 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         return ("loss",) if self.validation_cases() else ()
 
     def validation(self, model):
-        """{"loss"}: the mean over the validation pictures, each beside the next one, without noise."""
+        """{"loss"}: the mean over the validation pictures, each beside the next one."""
         cases = self.validation_cases()
         if not cases:
             return {}

@@ -27,20 +27,26 @@ class StyleTransferrer:
     Args:
         modality: of the inputs, as a word of the command may give it.
         steps: preprocessing, the last of which is the window to [0, 1].
+        size: pixels (y, x) after it.
         in_style: (contents, styles), float32 `(n, y, x, 1)` each in [0, 1] -> pictures `(n, y, x, 1)`.
         drawn: (contents, number of a style) -> likewise, all in one style; None where none are drawn.
     """
 
     outputs = ("transferred",)
 
-    def __init__(self, modality, steps, in_style, drawn=None):
-        self.modality, self.steps, self.in_style, self.drawn = modality, tuple(steps), in_style, drawn
+    def __init__(self, modality, steps, size, in_style, drawn=None):
+        self.modality, self.steps, self.size = modality, tuple(steps), tuple(size)
+        self.in_style, self.drawn = in_style, drawn
 
     def prepared(self, image):
-        """A Volume as networks take it."""
+        """A Volume of one slice as networks take it."""
         if image.array.min() == image.array.max():
             raise DataError(f"every pixel is {image.array.flat[0]:g}; the picture is empty, give another")
-        return preprocess.run(self.steps, image)
+        found = preprocess.run(self.steps, image)
+        if found.shape != (1, *self.size):
+            have, want = (" x ".join(map(str, shape)) for shape in (found.shape, (1, *self.size)))
+            raise DataError(f"has {have} pixels where the model takes {want}; resample it to that size")
+        return found
 
     def __call__(self, image, compute):
         """The Volume, in its own values and on its own grid, whose pictures are `compute` of its prepared ones."""
