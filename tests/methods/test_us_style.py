@@ -5,18 +5,21 @@ tests/ops/test_draws.py, tests/metrics/test_image_quality.py.
 """
 
 import itertools
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from pydantic import TypeAdapter
 from scipy import integrate, stats
 
 from tests.support.harness import MethodHarness
 from tests.support.refusals import refused
 from tfmed import interpolate, predict
-from tfmed.engine.exporting import export
+from tfmed.data import preprocess
+from tfmed.data.readers import read_label
 from tfmed.errors import DataError, UserError
 from tfmed.io import read_volume
 from tfmed.methods.us_style import (
@@ -30,11 +33,13 @@ from tfmed.methods.us_style import (
     kl,
 )
 from tfmed.nn.adain import adain
+from tfmed.tasks import exported
 from tfmed.tasks.style_transfer import between, of_blocks
 
 pytestmark = pytest.mark.current
 
 SMALL = dict(size=(16, 16), widths=(2, 3), feature_width=2, feature_side=None, learning_rate=2e-3)
+SMALL |= dict(style_weights=(0.1, 0.1, 0, 0, 0), perceptual_weights=(0, 0.1, 0, 0, 0))  # VGG to its third convolution
 TINY = (
     "data.options={cases: 12, probes: [linear, handheld], shape: [16, 16]}",
     "data.split={validation: 0.2, test: 0.25, seed: 0}",
@@ -47,12 +52,20 @@ TINY = (
     "model.feature_width=2",
     "model.feature_side=null",
     "model.learning_rate=2.0e-3",
+    "model.style_weights=[0.1, 0.1, 0, 0, 0]",
+    "model.perceptual_weights=[0, 0.1, 0, 0, 0]",
 )
 
 
 def made(kind=StyleTransfer, trained=None, **changes):
     keras.utils.set_random_seed(0)
     return kind(Config(**SMALL | changes), per_step=2, **({"trained": trained} if trained else {}))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One that no test changes the weights of."""
+    return made()
 
 
 def pictures(count=2, seed=0, size=(16, 16)):
@@ -93,8 +106,6 @@ class TestHarness(MethodHarness):
         again = list(method.sample(2, seed=1))
         cases = {case.id: case for case in method.prepared("test")}
         for item, same in itertools.zip_longest(items, again):
-            from tfmed.data.readers import read_label
-
             np.testing.assert_array_equal(item.label.array, read_label(cases[item.name]).array)
             assert item.volume.shape == item.label.shape and item.volume.array.max() <= 255
             assert same is None or np.allclose(item.volume.array, same.volume.array, atol=1e-3)
@@ -120,11 +131,15 @@ class TestHarness(MethodHarness):
         assert paths[1].read_bytes() == (scans / "a_mask.png").read_bytes()
         drawn = [np.asarray(Image.open(path)) for path in method.predict([str(scans)], tmp_path / "drawn")]
         assert np.abs(drawn[2].astype(int) - np.asarray(Image.open(paths[2]))).max() > 0
-        folder = export(run, tmp_path / "export")  # of pictures of the right size
-        style = f"image={scans / 'b.png'},style={scans / 'b.png'}"
+        module = method.export_module()
+        signatures = {name: call.get_concrete_function() for name, call in module.calls.items()}
+        note = json.loads(json.dumps(module.note))
+        steps = TypeAdapter(tuple[preprocess.Step, ...]).validate_python(note["steps"])
+        saved = exported._TASKS[note["task"]](note)(tmp_path, steps, signatures)
+        style = f"image={scans / 'b.png'},style={scans / 'a.png'}"
         for words in ([style], [str(scans / "b.png")]):
-            found = [predict(model, words, tmp_path / name)[-1] for model, name in ((run, "run"), (folder, "saved"))]
-            one, other = (np.asarray(Image.open(path)).astype(int) for path in found)
+            made = [list(one.predict(words, tmp_path / name))[-1] for one, name in ((method, "run"), (saved, "saved"))]
+            one, other = (np.asarray(Image.open(path)).astype(int) for path in made)
             assert np.abs(one - other).max() <= 1
         refused(capsys, predict.main, [run.path, style, "--out", scans, "--outputs", "labels"], "no output 'labels'")
         refused(capsys, predict.main, [run.path, f"style={scans / 'b.png'}", "--out", scans], "names a style alone")
@@ -239,92 +254,79 @@ def test_the_loss_is_the_card_s():
     assert of_blocks(Config().perceptual_weights)["block5_conv1"] == 0.01
 
 
-def test_draws_in_training_have_the_temperature():
+def test_draws_in_training_have_the_temperature(model, monkeypatch):
     """Without any the loss knows no noise; with it each sample has noise of its own."""
-    data = batch()
-    later = data | {"index": data["index"] + 2}
-    for temperature, same in ((0.0, True), (1.0, False)):
-        model = made(temperature=temperature)
-        latents = [model.latents(one, one["style"], True)[0] for one in (data, later)]
-        assert all(np.allclose(a, b) for a, b in zip(*latents, strict=True)) == same
-        if not same:
-            (means, spreads), (halved, _) = model.gaussians(data["style"], True), (None, None)
-            model.config = Config(**SMALL | {"temperature": 0.5})
-            halved = model.latents(data, data["style"], True)[0]
-            for drawn, half, mean in zip(latents[0], halved, means, strict=True):
-                np.testing.assert_allclose(half - mean, 0.5 * (drawn - mean), atol=1e-5)
-            assert len(spreads) == 2
+    data, found = batch(), {}
+    for temperature in (0.0, 0.5, 1.0):
+        monkeypatch.setattr(model, "config", Config(**SMALL | {"temperature": temperature}))
+        found[temperature] = [
+            model.latents(data | {"index": data["index"] + k}, data["style"], True)[0] for k in (0, 2)
+        ]
+    for mean, half, drawn in zip(*(one[0] for one in found.values()), strict=True):
+        np.testing.assert_allclose(half - mean, 0.5 * (drawn - mean), atol=1e-5)
+    assert all(np.allclose(a, b) for a, b in zip(*found[0.0], strict=True))
+    assert not any(np.allclose(a, b) for a, b in zip(*found[1.0], strict=True))
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.one_stack
-@pytest.mark.parametrize("frozen", [False, True])
-def test_the_transfer_network_begins_with_both_encoders(frozen):
-    """Weights and running statistics; frozen ones stay, the others learn."""
-    method = METHOD(TestHarness.settings("model.pretrain=true", f"model.frozen_encoders={str(frozen).lower()}"))
-    stages, data = iter(method.stages()), batch()
+def test_the_transfer_network_begins_with_both_encoders():
+    """Weights and running statistics; frozen ones stay, others learn."""
+    method, data = METHOD(TestHarness.settings("model.pretrain=true", "model.frozen_encoders=true")), batch()
+    stages = iter(method.stages())
     for kind in (ContentAutoencoder, StyleAutoencoder):
         stage = next(stages)
         model = method.models[stage.name] = stage.model()
-        assert isinstance(model, kind) and stage.validation(model)["loss"] > 0
-        before = float(model.validation_loss(data))
-        for _ in range(10):
-            model.train_step(data)
-        assert float(model.validation_loss(data)) != before and "autoencoder" in method.previews()
-    model = next(stages).model()
-    pairs = [(model.content_encoder, method.models["content"].content_encoder),
-             (model.style_encoder, method.models["style"].style_encoder),
-             (model.style_blocks, method.models["style"].style_blocks)]  # fmt: skip
-    for ours, theirs in pairs:
-        for one, other in zip(ours.weights, theirs.weights, strict=True):
-            np.testing.assert_array_equal(one, other)
-    weights = model.decoder.get_weights()
-    model.train_step(data)
-    moved = [any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(ours.weights, theirs.weights, strict=True))
-             for ours, theirs in pairs]  # fmt: skip
-    assert moved == [not frozen] * 3
-    assert any((a != b).any() for a, b in zip(weights, model.decoder.get_weights(), strict=True))
+        assert isinstance(model, kind)
+        model.train_step(data)
+    assert stage.validation(model)["loss"] > 0 and "autoencoder" in method.previews()
+    trained = {"content_encoder": method.models["content"].content_encoder}
+    trained |= {name: getattr(method.models["style"], name) for name in ("style_encoder", "style_blocks")}
+    for model, frozen in ((next(stages).model(), True), (made(trained=trained), False)):
+        before = {name: getattr(model, name).get_weights() for name in model.networks}
+        for name, network in trained.items():
+            assert all((a == b).all() for a, b in zip(before[name], network.get_weights(), strict=True))
+        model.train_step(data)
+        moved = {name: any((a != b).any() for a, b in zip(weights, getattr(model, name).get_weights(), strict=True))
+                 for name, weights in before.items()}  # fmt: skip
+        assert moved == {name: name == "decoder" or not frozen for name in model.networks}
     assert not list(stages)
 
 
 # --- use --------------------------------------------------------------------------------------------------------------
 
 
-def test_without_temperature_the_transfer_knows_no_noise():
-    model, other = made(style_temperature=0.0), made(style_temperature=0.0)
-    other.noise_seed = 7
+def test_without_temperature_the_transfer_knows_no_noise(model, monkeypatch):
     style = pictures(2, 3)
     means, log_variances = model.gaussians(style)
-    for one, two, mean in zip(model.style_of(style), other.style_of(style), means, strict=True):
-        np.testing.assert_array_equal(one, mean)
-        np.testing.assert_array_equal(one, two)
-    warm, cold = model.style_of(style, 1.0), model.style_of(style, 1.0)
-    np.testing.assert_array_equal(warm[0], cold[0])
-    assert not np.allclose(warm[0], means[0])
+    warm = [model.style_of(style, 1.0) for _ in range(2)]
+    np.testing.assert_array_equal(warm[0][0], warm[1][0])
+    assert not np.allclose(warm[0][0], means[0])
     shifted = model.style_of(style, 0.0, shift=2.0)
     np.testing.assert_allclose(shifted[0], means[0] + 2 * np.exp(0.5 * log_variances[0]), rtol=1e-5)
     np.testing.assert_array_equal(shifted[1], means[1])
+    monkeypatch.setattr(model, "noise_seed", 7)
+    assert not np.allclose(model.style_of(style, 1.0)[0], warm[0][0])
+    np.testing.assert_array_equal(model.style_of(style, 0.0)[0], means[0])
 
 
 def test_constant_draws_differ_more_than_independent_ones():
     model, content = made(size=(32, 32), widths=(4, 8)), pictures(1, 1, (32, 32))
     apart = {}
     for spatial in ("constant", "iid"):
-        shown = [model.shown(content, *model.drawn([k], 0, spatial)).numpy() for k in range(6)]
+        shown = model.shown(np.repeat(content, 6, 0), *model.drawn(range(6), 0, spatial)).numpy()
         apart[spatial] = np.mean([np.abs(a - b).mean() for a, b in itertools.combinations(shown, 2)])
     assert apart["constant"] > 3 * apart["iid"]
 
 
-def test_the_way_between_styles_has_no_jumps():
+def test_the_way_between_styles_has_no_jumps(model):
     """Twice the steps, about half the greatest change."""
-    model, content = made(), pictures(1)
     ends = [model.drawn([k], 0, "constant") for k in range(2)]
-    greatest = {}
-    for steps in (8, 16, 32):
-        way = np.concatenate([model.shown(content, *between(*ends, share)) for share in np.linspace(0, 1, steps + 1)])
-        greatest[steps] = np.abs(np.diff(way, axis=0)).max()
+    shares = tf.reshape(tf.linspace(0.0, 1.0, 33), (-1, 1, 1, 1))
+    way = model.shown(np.repeat(pictures(1), 33, 0), *between(*ends, shares)).numpy()
+    greatest = {steps: np.abs(np.diff(way[:: 32 // steps], axis=0)).max() for steps in (8, 16, 32)}
     assert greatest[32] < 0.7 * greatest[16] < 0.7 * 0.75 * greatest[8]
     np.testing.assert_array_equal(between(*ends, 0.0)[0], ends[0][0])
 
@@ -397,7 +399,7 @@ def test_bad_data(words, said):
 
 
 @pytest.mark.one_stack
-def test_a_part_of_one_picture_makes_no_pair():
-    method = METHOD(TestHarness.settings("data.split={validation: 0, test: 0, seed: 0}"))
+def test_a_part_without_pictures_makes_no_pair():
+    method = METHOD(TestHarness.settings("data.split={validation: 0.5, test: 0, seed: 0}"))
     with pytest.raises(DataError, match="0 test pictures make no pair; set data"):
         method.pairs("test", 2, 0)

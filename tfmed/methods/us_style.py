@@ -55,12 +55,12 @@ class Config(StyleTransferConfig):
     architecture: Literal["variational", "deterministic"] = "variational"  # the latter is the baseline "dt"
     # networks
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=8)] = (64, 128, 256, 512, 1024)  # [P]
-    head: Literal["conv1x1", "convblock"] = "conv1x1"  # [C]; [P] before each Gaussian
-    adain_site: Literal["decoder", "skip"] = "decoder"  # [C]; [P] the skips, before a plain decoder
+    head: Literal["conv1x1", "convblock"] = "conv1x1"  # before each Gaussian; [C], convblock: [P]
+    adain_site: Literal["decoder", "skip"] = "decoder"  # [C], each level's output; skip: [P]
     # losses
     perceptual_weights: tuple[Weight, Weight, Weight, Weight, Weight] = (0.0, 0.0, 0.0, 0.0, 0.01)  # [P] blockN_conv1
     kl_weight: Weight = 1.0  # [C]
-    kl_form: Literal["correct", "paper"] = "correct"  # [P] [C] divides mu^2 by sigma^2
+    kl_form: Literal["correct", "paper"] = "correct"  # paper: [P] [C], mu^2 over sigma^2
     temperature: float = Field(1.0, ge=0, le=10)  # of draws in training; 0.5: [C]
     style_temperature: float = Field(1.0, ge=0, le=10)  # of a picture's style in use; 0: the means
     # optimisation
@@ -319,15 +319,13 @@ class StyleTransfer(_StyleModel):
         """(perceptual + style + KL, what to log)."""
         c, content, style = self.config, batch["content"], batch["style"]
         latents, divergence = self.latents(batch, style, training)
-        made = self.decoded(content, latents, training)
-        found, (of_content, of_style) = self.features(made), (self.features(one) for one in (content, style))
-        logs = {
-            "perceptual": tf.zeros(()),
-            "style": tf.reduce_mean(style_loss(found, of_style, self.weights_of["style"])),
-        }
+        found = self.features(self.decoded(content, latents, training))
+        both = self.features(tf.concat([content, style], 0))
+        of_content, of_style = ({name: tf.split(one, 2)[k] for name, one in both.items()} for k in range(2))
+        logs = {"perceptual": tf.zeros(()), "kl": divergence}
+        logs["style"] = tf.reduce_mean(style_loss(found, of_style, self.weights_of["style"]))
         if any(c.perceptual_weights):
             logs["perceptual"] = tf.reduce_mean(feature_loss(found, of_content, self.weights_of["perceptual"]))
-        logs["kl"] = divergence
         logs["loss"] = logs["perceptual"] + logs["style"] + c.kl_weight * divergence
         return logs["loss"], logs
 

@@ -250,7 +250,7 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         if not expanded(word).is_file():
             raise UserError(f"{word}: is neither a seed (a whole number) nor a picture")
         path = str(expanded(word))
-        picture = self.transferrer().picture(f"{path}::grey" if is_picture(path) else path)
+        picture = self.transferrer().picture(path)
         return Style(pathlib.Path(path).name, tuple(self.style_of(picture)))
 
     def interpolated(self, first, second, steps, content: Content = None):

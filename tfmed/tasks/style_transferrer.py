@@ -119,7 +119,7 @@ class StyleTransferrer:
         Raises:
             DataError: it has several slices, or cannot be preprocessed.
         """
-        image = read_address(path)
+        image = read_address(f"{path}::grey" if is_picture(path) and file_of(path) == str(path) else path)
         prediction.check_grids([image], [path])
         if image.shape[0] != 1:
             raise DataError(f"{path}: has {image.shape[0]} slices where a style is one picture; give one of them")
@@ -137,7 +137,6 @@ class StyleTransferrer:
         path, style = (parts[self.modality], parts["style"]) if known else (word, None)
         if style is not None:
             prediction.inputs([style], (self.modality,))  # it is there
-            style = f"{style}::grey" if is_picture(style) and "::" not in style else style
         pictures = images_in(expanded(path)) if expanded(path).is_dir() else []
         inputs = [str(one) for one in pictures if not _is_label(one, pictures)] or [path]
         return [(one, style) for one in inputs]
