@@ -139,9 +139,10 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         Raises:
             DataError: the part has fewer than two pictures.
         """
-        cases = self.prepared(part)
+        cases = self.cases[part]
         if len(cases) < 2:
             raise DataError(f"{len(cases)} {part} pictures make no pair; set data.split.{part} higher")
+        self.prepared(part)
         found = []
         for number in range(count):
             content = cases[number % len(cases)]
@@ -226,7 +227,7 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
             image = read_address(f"{content}::grey" if is_picture(content) else content)
             prediction.check_grids([image], [content])
             return lambda number: (pathlib.Path(content).stem, image, None)
-        cases = self.prepared("test") or self.prepared("train")
+        cases = self.prepared("test" if self.cases["test"] else "train")
 
         def of_case(number):
             case = cases[number % len(cases)]
@@ -352,10 +353,13 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         cases = self.validation_cases()
         if not cases:
             return {}
-        pictures, losses = [self.picture(case) for case in self.prepared("validation")], []
-        for number, content in enumerate(pictures):
-            batch = {"content": content[None], "style": pictures[(number + 1) % len(pictures)][None]}
-            losses.append(float(model.validation_loss({k: tf.constant(v) for k, v in batch.items()})))
+        pictures = [self.picture(case) for case in self.prepared("validation")]
+        size, losses = self.settings.train.batch_size, []
+        for first in range(0, len(pictures), size):
+            content = pictures[first : first + size]
+            style = [pictures[(first + 1 + k) % len(pictures)] for k in range(len(content))]
+            batch = {"content": tf.constant(np.stack(content)), "style": tf.constant(np.stack(style))}
+            losses += [float(model.validation_loss(batch))] * len(content)
         return {"loss": float(np.mean(losses))}
 
     def export_module(self):
