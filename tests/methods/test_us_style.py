@@ -28,9 +28,9 @@ from tfmed.methods.us_style import (
     StyleAutoencoder,
     StyleTransfer,
     build_network,
-    kl,
 )
 from tfmed.nn.adain import adain
+from tfmed.nn.gaussian import mean_kl as kl
 from tfmed.tasks import exported
 from tfmed.tasks.style_transfer import between, of_blocks
 

@@ -34,9 +34,10 @@ from tfmed.losses.perceptual import FeatureNetwork, feature_loss, style_loss
 from tfmed.nn.adain import AdaIN, adain, statistics_loss
 from tfmed.nn.adam import Adam
 from tfmed.nn.blocks import norm_layer
-from tfmed.nn.gaussian import kl_to_standard, reparametrised
+from tfmed.nn.gaussian import mean_kl, reparametrised
 from tfmed.nn.transfer import start_from
 from tfmed.nn.unet import Upsample, unet_encoder
+from tfmed.nn.vgg import mirrored_vgg19
 from tfmed.ops import draws
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.style_transfer import StyleTransferConfig, StyleTransferMethod, Weight, of_blocks
@@ -46,7 +47,6 @@ from tfmed.training.model import TrainingModel
 _STYLE_LAYERS = tuple(f"block{i}_conv1" for i in range(1, 5))
 _DEEPEST = _STYLE_LAYERS[-1]
 _SHOWN = 6  # pictures of an autoencoder
-_MIRRORED = ((4,), (4, 4, 4, 2), (2, 1), (1,))  # widths of each level on the way back, over the first block's
 
 
 class Config(StyleTransferConfig):
@@ -115,7 +115,7 @@ def build_network(config, name):
         blocks = [_block(z, width, f"style{i}") for i, (z, width) in enumerate(zip(latents, widths, strict=True))]
         return keras.Model(latents, blocks, name=name)
     if name == "mirrored_decoder":
-        return _mirrored_decoder(config)
+        return mirrored_vgg19(config.feature_width)
     return _decoder(widths, config.adain_site if name == "decoder" else None, name)
 
 
@@ -160,18 +160,6 @@ def _decoder(widths, site, name):
     return keras.Model(contents + styles, x, name=name)
 
 
-def _mirrored_decoder(config):
-    """VGG-19 up to relu4_1 backwards, with nearest neighbours in place of pooling."""
-    x = inputs = keras.Input((None, None, 8 * config.feature_width))
-    for level, widths in enumerate(_MIRRORED):
-        x = Upsample((2, 2), "nearest", name=f"up{level}")(x) if level else x
-        for j, width in enumerate(widths):
-            how = {"padding": "same", "activation": "relu", "name": f"level{level}_conv{j}"}
-            x = keras.layers.Conv2D(width * config.feature_width, 3, **how)(x)
-    x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32", name="picture")(x)
-    return keras.Model(inputs, x, name="mirrored_decoder")
-
-
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +190,7 @@ class _StyleModel(TrainingModel):
     @property
     def objectives(self):
         """The one loss."""
-        return {"network": lambda batch: self.network_loss(batch)}
+        return {"network": self.network_loss}
 
     def validation_loss(self, batch):
         """The loss of a batch as in use: by the norms' running statistics, and by noise that is always the same."""
@@ -219,7 +207,7 @@ class _StyleModel(TrainingModel):
     def latents(self, batch, pictures, training):
         """(latents of pictures: a draw, in use by the same noise for all; the sum over scales of the divergence)."""
         means, log_variances = self.gaussians(pictures, training)
-        divergence = tf.add_n([kl(*pair, self.config.kl_form) for pair in zip(means, log_variances, strict=True)])
+        divergence = tf.add_n([mean_kl(*pair, self.config.kl_form) for pair in zip(means, log_variances, strict=True)])
         if not training:
             return self.fixed_draw(means, log_variances), divergence
         noise = [self.noise(batch, shape, tag) for tag, shape in enumerate(self.config.scales)]
@@ -234,17 +222,6 @@ class _StyleModel(TrainingModel):
             noise = temperature * draws.normal(tf.shape(mean)[1:], self.noise_seed, scale)
             found.append(reparametrised(mean, log_variance, noise + (0.0 if scale else shift)))
         return found
-
-
-def kl(mean, log_variance, form="correct"):
-    """Mean over all latents of their divergence from N(0, 1): 1/2 (mu^2 + sigma^2 - log sigma^2 - 1), scalar.
-
-    Args:
-        form: "paper" divides mu^2 by sigma^2, which is the divergence from another Gaussian of this spread.
-    """
-    if form == "paper":
-        mean = mean * tf.exp(-0.5 * log_variance)
-    return tf.reduce_mean(kl_to_standard(mean, log_variance)) / mean.shape[-1]
 
 
 class ContentAutoencoder(_StyleModel):
@@ -398,15 +375,13 @@ class USStyleMethod(StyleTransferMethod):
     Config = Config
 
     def stages(self):
-        c, trained = self.config, {}
-        shared = {"validation": self.validation}
+        c, trained, shared = self.config, {}, {"validation": self.validation}
         if c.architecture == "deterministic":
             yield self.stage("transfer", DeterministicTransfer, self.samples, c.learning_rate, **shared)
             return
         if c.pretrain:
-            early = shared | {"steps": c.pretraining_steps}
-            yield self.stage("content", ContentAutoencoder, self.samples, c.pretraining_rate, **early)
-            yield self.stage("style", StyleAutoencoder, self.samples, c.pretraining_rate, **early)
+            for name, kind in (("content", ContentAutoencoder), ("style", StyleAutoencoder)):
+                yield self.stage(name, kind, self.samples, c.pretraining_rate, steps=c.pretraining_steps, **shared)
             trained = {"content_encoder": self.models["content"].content_encoder,
                        "style_encoder": self.models["style"].style_encoder,
                        "style_blocks": self.models["style"].style_blocks}  # fmt: skip

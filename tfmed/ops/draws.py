@@ -43,9 +43,9 @@ def normal_maps(
         [[3, 4, 4, 2], [3, 2, 2, 8]]
     """
     if spatial == "mixed":
-        parts = (normal_maps(shapes, seed, 2 * tf.cast(indices, tf.int64) + k, kind)
-                 for k, kind in enumerate(("constant", "iid")))  # fmt: skip
-        return [share**0.5 * one + (1.0 - share) ** 0.5 * other for one, other in zip(*parts, strict=True)]
+        doubled = 2 * tf.cast(indices, tf.int64)
+        steady, loose = (normal_maps(shapes, seed, doubled + k, kind) for k, kind in enumerate(("constant", "iid")))
+        return [share**0.5 * one + (1.0 - share) ** 0.5 * other for one, other in zip(steady, loose, strict=True)]
     if spatial not in ("iid", "constant", "scalar"):
         raise ValueError(f"spatial is {spatial!r}; it may be iid, constant, mixed or scalar")
     indices, found = tf.cast(indices, tf.int64), []
