@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from skimage import metrics as reference
 
-from tfmed.metrics.image_quality import mae, psnr, ssim
+from tfmed.metrics.image_quality import edge_correlation, mae, psnr, ssim
 
 pytestmark = pytest.mark.current
 
@@ -75,3 +75,15 @@ def test_thin_volumes_have_thinner_windows():
 def test_what_cannot_be_compared(measure, said):
     with pytest.raises(ValueError, match=said):
         measure(pair((9, 9, 9))[0])
+
+
+def test_edges_correlate_as_scikit_image_finds_them():
+    one, other = (np.random.default_rng(seed).random((9, 12)) for seed in range(2))
+    from skimage.filters import sobel
+
+    inner = (slice(1, -1),) * 2  # borders are continued in another way
+    flat = [np.pad(image[inner], 4, constant_values=0.5) for image in (one, other)]
+    expected = np.corrcoef(*(sobel(image).ravel() for image in flat))[0, 1]
+    assert edge_correlation(*flat) == pytest.approx(expected, abs=1e-9)
+    assert edge_correlation(one, 3 - 2 * one) == pytest.approx(1)
+    assert np.isnan(edge_correlation(one, np.ones_like(one)))

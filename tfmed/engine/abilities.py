@@ -14,7 +14,6 @@ from tfmed.engine.method import Method
 from tfmed.engine.options import Option
 from tfmed.files import PathLike
 from tfmed.io import write_volume
-from tfmed.io.volume import Volume
 
 Split = Annotated[Literal["test", "validation", "train"], Option("part", "cases to score")]
 Seed = Annotated[NonNegativeInt, Option("seed", "of random choices")]
@@ -98,19 +97,27 @@ class CanProject:
         raise NotImplementedError
 
 
-class CanMixStyles:
-    """A generator whose styles can be mixed and interpolated."""
+class CanInterpolate(CanSample):
+    """Generates what lies between two latents, or styles; items are of the kind that `sample` gives."""
 
     def latents(self, word: str, psi: float = 1.0) -> Any:
-        """Style and noise of a seed, or of a file that `tfmed project` wrote."""
+        """The latents that a word of the command stands for: a seed, or a file; with a `name`."""
         raise NotImplementedError
+
+    def interpolated(self, first: Any, second: Any, steps: int) -> dict[Any, Any]:
+        """{name of a step: item} from one to another, `steps` items with both ends."""
+        raise NotImplementedError
+
+    def interpolation_picture(self, way: dict[Any, Any], first: Any, second: Any) -> Any:
+        """A picture of what `interpolated` gave."""
+        raise NotImplementedError
+
+
+class CanMixStyles(CanInterpolate):
+    """A generator of volumes whose styles can be mixed, too."""
 
     def mixtures(self, rows: Any, columns: Any, crossover: int | None = None) -> dict:
         """{row: {column: Volume}} of lists of latents: coarse layers of the rows', fine ones of the columns'."""
-        raise NotImplementedError
-
-    def interpolated(self, first: Any, second: Any, steps: int) -> dict[float, Volume]:
-        """{share: Volume} from one latent to another."""
         raise NotImplementedError
 
 
@@ -135,6 +142,7 @@ WITHOUT: dict[type, str] = {  # what is told of a method that lacks an ability
     CanSample: "generates nothing; use 'tfmed predict'",
     CanPredict: "takes no input volumes; use 'tfmed sample'",
     CanProject: "cannot project a volume; give a run of stylegan3d",
+    CanInterpolate: "has no latents to go between; give a run of stylegan3d or us_style",
     CanMixStyles: "has no styles to mix; give a run of stylegan3d",
     CanExport: "exports nothing",
 }

@@ -32,3 +32,15 @@ def log_density(x: tf.Tensor, mean: tf.Tensor | float = 0.0, log_variance: tf.Te
 def kl_to_standard(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
     """KL(N(mean, diag(exp(log_variance))) || N(0, I)) in nats, summed over the last axis."""
     return 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance, -1)
+
+
+def mean_kl(mean: tf.Tensor, log_variance: tf.Tensor, form: str = "correct") -> tf.Tensor:
+    """Mean over all latents of their divergence from N(0, 1): 1/2 (mu^2 + sigma^2 - log sigma^2 - 1), scalar.
+
+    Args:
+        form: "paper" divides mu^2 by sigma^2 (as printed by Hung & Galeotti 2021), which is equal where mu is 0 or
+            sigma is 1 alone.
+    """
+    if form == "paper":
+        mean = mean * tf.exp(-0.5 * log_variance)
+    return tf.reduce_mean(kl_to_standard(mean, log_variance)) / mean.shape[-1]

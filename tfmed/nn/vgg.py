@@ -6,6 +6,7 @@ from typing import Literal
 import keras
 
 from tfmed.nn.dropout import Dropout
+from tfmed.nn.unet import Upsample
 
 _WIDTHS = (1, 2, 4, 8, 8)  # of the blocks, over the first one's
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each block
@@ -13,6 +14,7 @@ LAYERS = {
     name: tuple(f"block{i}_conv{j}" for i, count in enumerate(counts, 1) for j in range(1, count + 1))
     for name, counts in CONVOLUTIONS.items()
 }
+_BACK = ((4,), (4, 4, 4, 2), (2, 1), (1,))  # widths of each level on the way back from block4_conv1
 SIDE = 32  # the least that five halvings leave a pixel of
 
 
@@ -97,6 +99,21 @@ def vgg_features(
     model = keras.Model(inputs, [found[layer] for layer in layers], name=name)
     model.trainable = False
     return model
+
+
+def mirrored_vgg19(width: int = 64, name: str = "mirrored_decoder") -> keras.Model:
+    """Features `(n, y, x, 8 width)` of VGG-19's block4_conv1 -> pictures `(n, 8 y, 8 x, 1)` in (0, 1), float32.
+
+    The decoder of Huang & Belongie 2017: the way back, with nearest neighbours in place of pooling.
+    """
+    x = inputs = keras.Input((None, None, 8 * width))
+    for level, widths in enumerate(_BACK):
+        x = Upsample((2, 2), "nearest", name=f"up{level}")(x) if level else x
+        for j, times in enumerate(widths):
+            how = {"padding": "same", "activation": "relu", "name": f"level{level}_conv{j}"}
+            x = keras.layers.Conv2D(times * width, 3, **how)(x)
+    x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32", name="picture")(x)
+    return keras.Model(inputs, x, name=name)
 
 
 def _load_imagenet(convolutions: Sequence[keras.layers.Layer]) -> None:

@@ -17,3 +17,40 @@ def normals(shape: Sequence[int] | tf.Tensor, seed: int | tf.Tensor, indices: Se
         lambda index: normal(shape, seed, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
     )
     return tf.ensure_shape(found, (None, *shape))
+
+
+def normal_maps(
+    shapes: Sequence[Sequence[int]],
+    seed: int | tf.Tensor,
+    indices: Sequence[int] | tf.Tensor,
+    spatial: str = "iid",
+    share: float = 0.5,
+) -> list[tf.Tensor]:
+    """Maps of several scales, `(n, *shape)` float32 each, every number of which is standard normal.
+
+    Args:
+        shapes: `(y, x, channels)` of each scale.
+        seed, indices: as for `normals`: the k-th maps are a function of the seed and their index.
+        spatial: how numbers of a map belong together. "iid": not at all; "constant": a channel has one number
+            everywhere; "mixed": the sum of both; "scalar": one number for all scales, places and channels.
+        share: of "mixed": of the variance that is constant.
+
+    Raises:
+        ValueError: another word.
+
+    Example:
+        >>> [maps.shape.as_list() for maps in normal_maps([(4, 4, 2), (2, 2, 8)], 0, [0, 1, 2], "constant")]
+        [[3, 4, 4, 2], [3, 2, 2, 8]]
+    """
+    if spatial == "mixed":
+        doubled = 2 * tf.cast(indices, tf.int64)
+        steady, loose = (normal_maps(shapes, seed, doubled + k, kind) for k, kind in enumerate(("constant", "iid")))
+        return [share**0.5 * one + (1.0 - share) ** 0.5 * other for one, other in zip(steady, loose, strict=True)]
+    if spatial not in ("iid", "constant", "scalar"):
+        raise ValueError(f"spatial is {spatial!r}; it may be iid, constant, mixed or scalar")
+    indices, found = tf.cast(indices, tf.int64), []
+    for scale, (y, x, channels) in enumerate(shapes):
+        drawn = {"iid": (y, x, channels), "constant": (1, 1, channels), "scalar": (1, 1, 1)}[spatial]
+        numbers = normals(drawn, seed, indices * len(shapes) + (0 if spatial == "scalar" else scale))
+        found.append(tf.broadcast_to(numbers, (tf.shape(indices)[0], y, x, channels)))
+    return found

@@ -17,7 +17,7 @@ from tfmed.nn.picture_classifiers import picture_classifier
 from tfmed.ops.warp import warp
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.classification import ClassesConfig, ClassifiedCases, augmentation_rows
-from tfmed.tasks.generation import GenerationMethod
+from tfmed.tasks.generation import GenerationMethod, sized_picture
 from tfmed.training.classifier import RepeatedClassifier
 
 _SHOWN = 8  # pictures of a row
@@ -63,19 +63,14 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
             DataError: it has another size than the settings', several slices, or values outside of [0, 1].
         """
         found = np.asarray(self.cache.stack(case, self.case_spec).image, np.float32)
-        size, want = " x ".join(map(str, found.shape[:3])), " x ".join(map(str, (1, *self.config.size)))
-        if size != want:
-            raise DataError(
-                f"{case.id}: has {size} pixels where model.size asks for {want}; set model.size, or add {{step: "
-                f"resample, shape: [1, {self.config.size[0]}, {self.config.size[1]}]}} to data.preprocess"
-            )
+        picture = sized_picture(case, found, self.config.size)
         if found.min() < 0 or found.max() > 1:
             step = "min_max" if len(self.channels) == 1 else "window, window_hu: [0, 255], range: [0, 1]"
             raise DataError(
                 f"{case.id}: has values from {found.min():g} to {found.max():g}, and pictures are learnt in 0 to 1; "
                 f"add {{step: {step}}} to data.preprocess"
             )
-        return found[0]
+        return picture
 
     @functools.cache  # noqa: B019 - a method lives as long as its run
     def pictures(self, part):

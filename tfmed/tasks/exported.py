@@ -19,6 +19,7 @@ from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import decoding_of
 from tfmed.tasks.point_finder import LandmarkFinder, PointFinder
 from tfmed.tasks.prediction import Segmenter
+from tfmed.tasks.style_transferrer import StyleTransferrer
 from tfmed.tasks.translation import Output, VolumeTranslator
 
 # What a note may hold: outputs become names of files, label values become voxels.
@@ -37,6 +38,7 @@ _THRESHOLDS = pydantic.TypeAdapter(
     tuple[Annotated[float, pydantic.Field(gt=0, lt=1)], Annotated[float, pydantic.Field(gt=0, lt=1)] | None]
 )
 _THRESHOLD = pydantic.TypeAdapter(Annotated[float, pydantic.Field(ge=0, le=1)] | None)
+_SEED = pydantic.TypeAdapter(Annotated[int, pydantic.Field(ge=0, lt=2**62)])
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
@@ -207,6 +209,26 @@ def _boxes(note):
     return opened
 
 
+def _style_transferrer(note):
+    (modality,), seed = _TEXTS.validate_python([note["modality"]]), _SEED.validate_python(note["seed"])
+
+    def opened(folder, steps, signatures):
+        transfer, draw = signatures["transfer"], signatures["draw"] if note["draws"] else None
+
+        def in_style(contents, style):
+            styles = np.repeat(style, len(contents), 0)
+            return transfer(image=tf.constant(contents), style=tf.constant(styles))["transferred"].numpy()
+
+        def drawn(contents, number):
+            which = {"seed": tf.constant(seed, tf.int64), "number": tf.constant(number, tf.int64)}
+            return draw(image=tf.constant(contents), **which)["transferred"].numpy()
+
+        size = transfer.structured_input_signature[1]["image"].shape[1:3]
+        return StyleTransferrer(modality, steps, size, in_style, draw and drawn)
+
+    return opened
+
+
 def _needs_run(note):
     raise UserError(
         "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
@@ -217,5 +239,5 @@ def _needs_run(note):
 _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
     "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
-    "detection": _boxes,
+    "detection": _boxes, "style_transfer": _style_transferrer,
 }  # fmt: skip

@@ -9,6 +9,7 @@ from tfmed.data.preprocess import Window
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import CanEvaluate, CanExport, CanPreview, CanSample
 from tfmed.engine.method import Method
+from tfmed.errors import DataError
 
 
 class GenerationMethod(Method, CanSample, CanPreview, CanEvaluate, CanExport):
@@ -41,6 +42,21 @@ class GenerationMethod(Method, CanSample, CanPreview, CanEvaluate, CanExport):
     def training_array(self, case, index):
         """The array of a case as the sample of an index shows it; a subclass may augment it."""
         return self.real(case).array
+
+
+def sized_picture(case, found, size):
+    """The picture `(y, x, 1)` of a prepared case `(1, y, x, 1)`.
+
+    Raises:
+        DataError: it has another size, or several slices.
+    """
+    have, want = " x ".join(map(str, found.shape[:3])), " x ".join(map(str, (1, *size)))
+    if have != want:
+        raise DataError(
+            f"{case.id}: has {have} pixels where model.size asks for {want}; set model.size, or add {{step: "
+            f"resample, shape: [1, {size[0]}, {size[1]}]}} to data.preprocess"
+        )
+    return found[0]
 
 
 def unit_window(window_hu):

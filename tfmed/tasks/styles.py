@@ -10,6 +10,7 @@ from tfmed.data.readers import read_address
 from tfmed.engine.abilities import CanMixStyles, CanProject
 from tfmed.errors import DataError, UserError
 from tfmed.ops.styles import to_unit
+from tfmed.pictures.volume_grids import interpolation_picture
 from tfmed.tasks import latents
 from tfmed.tasks.generation import GenerationMethod
 from tfmed.tasks.projection import Projector
@@ -54,6 +55,10 @@ class StyleMethod(GenerationMethod, CanProject, CanMixStyles):
         """{share: Volume} from one Latents to the other, `steps` volumes with both ends."""
         stops = [latents.between(first, second, i / (steps - 1)) for i in range(steps)]
         return {stop.name: self.synthesise(stop) for stop in stops}
+
+    def interpolation_picture(self, way, first, second):
+        """The volumes of `interpolated` side by side."""
+        return interpolation_picture(way, first, second)
 
     def project(self, path, steps=1000, seed=0, progress=lambda steps: steps):
         """Find the style and noise that give a volume.
