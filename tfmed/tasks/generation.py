@@ -45,7 +45,7 @@ class GenerationMethod(Method, CanSample, CanPreview, CanEvaluate, CanExport):
 
 
 def sized_picture(case, found, size):
-    """The picture `(y, x, 1)` of a prepared case `(1, y, x, 1)`.
+    """The picture `(y, x, channel)` of a prepared case `(1, y, x, channel)`.
 
     Raises:
         DataError: it has another size, or several slices.
