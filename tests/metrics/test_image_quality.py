@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from skimage import metrics as reference
 
-from tfmed.metrics.image_quality import edge_correlation, mae, psnr, ssim
+from tfmed.metrics.image_quality import MOST_DB, around, edge_correlation, mae, patch_scores, psnr, ssim
 
 pytestmark = pytest.mark.current
 
@@ -87,3 +87,29 @@ def test_edges_correlate_as_scikit_image_finds_them():
     assert edge_correlation(*flat) == pytest.approx(expected, abs=1e-9)
     assert edge_correlation(one, 3 - 2 * one) == pytest.approx(1)
     assert np.isnan(edge_correlation(one, np.ones_like(one)))
+
+
+def test_gaussian_windows_as_scikit_image():
+    one, other = pair((31, 40))
+    how = dict(data_range=RANGE, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    expected = reference.structural_similarity(one, other.astype(float), **how)
+    assert ssim(one, other, RANGE, window=11, sigma=1.5) == pytest.approx(expected, abs=1e-9)
+
+
+def test_patches_are_boxes_around_holes_cut_at_borders():
+    mask = np.zeros((40, 30), bool)
+    mask[2:6, 10], mask[3, 25:29] = True, True
+    assert around(mask, 5) == (slice(0, 11), slice(5, 30))
+    truth = np.random.default_rng(0).random((40, 30))
+    image = np.where(mask, 0.5, truth)
+    image[20:] = 0  # outside of the box
+    found, box = patch_scores(image, truth, mask, 5), (slice(0, 11), slice(5, 30))
+    assert found["L1"] == pytest.approx(np.abs(image - truth)[box].mean())
+    expected = reference.peak_signal_noise_ratio(truth[box], image[box], data_range=1.0)
+    assert found["PSNR"] == pytest.approx(expected)
+    how = dict(data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    expected = reference.structural_similarity(truth[box], image[box], **how)
+    assert found["SSIM"] == pytest.approx(expected, abs=1e-9)
+    assert patch_scores(truth, truth, mask) == {"L1": 0, "PSNR": MOST_DB, "SSIM": pytest.approx(1)}
+    with pytest.raises(ValueError, match="the mask is empty"):
+        around(np.zeros((3, 3)))

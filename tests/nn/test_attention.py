@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfmed.compat import precision, set_precision
-from tfmed.nn.attention import ChannelAttention
+from tfmed.nn.attention import ChannelAttention, ChannelGate, SpatialGate, gated
 from tfmed.nn.channels import ChannelSlot, TakeChannels
 from tfmed.nn.transfer import start_from
 from tfmed.nn.unet import unet
@@ -112,3 +112,48 @@ def test_a_slot_before_a_convolution_holds_in_graphs():
     x = noise((1, 4, 6, 5, 1))
     graph = tf.function(model, autograph=False)
     np.testing.assert_allclose(graph(x), convolution(tf.pad(x, [[0, 0]] * 4 + [[1, 1]])), atol=1e-6)
+
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("pools", [("mean",), ("mean", "max")])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_channel_gates_by_numpy(pools, clipped):
+    layer, x = ChannelGate(2, pools, clipped), 3 * noise((2, 5, 4, 6))
+    found = layer(x).numpy()
+    squeeze, first, excite, last = (weight.numpy() for weight in layer.weights)
+    assert squeeze.shape == (6, 3) and excite.shape == (3, 6)
+    scores = 0
+    for name in pools:
+        answer = np.maximum(getattr(x.numpy(), name)((1, 2)) @ squeeze + first, 0) @ excite + last
+        scores = scores + (np.maximum(answer, 0) if clipped else answer)
+    gates = 1 / (1 + np.exp(-scores))
+    np.testing.assert_allclose(found, x * gates[:, None, None], rtol=1e-4, atol=1e-5)
+    assert gates.min() > 0 and gates.max() < 1 and (gates.min() < 0.5) != clipped
+
+
+@pytest.mark.one_stack
+def test_spatial_gates_see_mean_and_maximum_of_places_around():
+    layer, x = SpatialGate(3), noise((1, 5, 6, 4))
+    gates = layer(x).numpy() / x.numpy()
+    taps, offset = (weight.numpy() for weight in layer.weights)
+    pooled = np.pad(np.stack([x[0].numpy().mean(-1), x[0].numpy().max(-1)], -1), ((1, 1), (1, 1), (0, 0)))
+    score = np.sum(pooled[2:5, 1:4] * taps[..., 0]) + offset[0]  # of place (2, 1)
+    np.testing.assert_allclose(gates[0, 2, 1], 1 / (1 + np.exp(-score)), rtol=1e-4)
+    assert gates.min() > 0 and gates.max() < 1
+
+
+@pytest.mark.parametrize("kind, weights", [("cbam", 6), ("se", 4), ("none", 0)])
+def test_every_kind_keeps_the_shape(kind, weights):
+    inputs = keras.Input((None, None, 4))
+    model = keras.Model(inputs, gated(keras.layers.Activation("linear")(inputs), kind, reduction=8))
+    assert model(noise((2, 3, 5, 4))).shape == (2, 3, 5, 4) and len(model.weights) == weights
+    assert model.output_shape == (None, None, None, 4)
+
+
+@pytest.mark.parametrize("make", [lambda: ChannelGate(pools=()), lambda: gated(None, "cbm")])
+def test_unknown_gates(make):
+    with pytest.raises(ValueError, match="may be"):
+        make()

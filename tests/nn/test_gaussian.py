@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn.gaussian import gaussian_head, kl_to_standard, log_density, reparametrised
+from tfmed.nn.gaussian import (
+    GaussianMaps,
+    ResidualDraw,
+    gaussian_head,
+    kl_to_standard,
+    log_density,
+    reparametrised,
+    residual_kl,
+)
 
 pytestmark = pytest.mark.one_stack
 
@@ -53,3 +61,28 @@ def test_heads_are_float32_whatever_the_policy():
         assert {tf.as_dtype(mean.dtype), tf.as_dtype(log_variance.dtype)} == {tf.float32}
     finally:
         compat.set_precision("float32")
+
+
+def test_residual_divergence_equals_tensorflow_probability():
+    """Whatever the prior's mean; 0 where the posterior is the prior, and only there."""
+    distributions = pytest.importorskip("tensorflow_probability", reason="comes with stack addons").distributions
+    log_deviation, shift, log_scale = (numbers(k, 50) for k in range(3))
+    found = residual_kl(tf.constant(log_deviation), tf.constant(shift), tf.constant(log_scale))
+    for mean in (0.0, numbers(4, 50)):
+        prior = distributions.Normal(mean, np.exp(log_deviation))
+        posterior = distributions.Normal(mean + shift, np.exp(log_deviation + log_scale))
+        np.testing.assert_allclose(found, posterior.kl_divergence(prior), rtol=1e-10)
+    assert found.numpy().min() > 0
+    nothing = tf.zeros(50, tf.float64)
+    assert not residual_kl(tf.constant(log_deviation), nothing, nothing).numpy().any()
+
+
+def test_maps_stay_within_bounds_and_draws_add_residuals():
+    x = tf.constant(100 * numbers(0, 2, 3, 4, 6), tf.float32)
+    mean, log_deviation = (one.numpy() for one in GaussianMaps()(x))
+    assert mean.shape == (2, 3, 4, 3) and np.abs(mean).max() <= 1 and np.abs(log_deviation).max() <= 3
+    np.testing.assert_allclose(mean, np.tanh(0.1 * x[..., :3]), rtol=1e-5)
+    np.testing.assert_allclose(log_deviation, 3 * np.tanh(0.1 * x[..., 3:]), rtol=1e-5)
+    shift, log_scale, noise = (tf.constant(numbers(k, *mean.shape), tf.float32) for k in range(3))
+    expected = mean + shift + np.exp(log_deviation) * np.exp(log_scale) * noise
+    np.testing.assert_allclose(ResidualDraw()([mean, log_deviation, shift, log_scale, noise]), expected, rtol=1e-4)

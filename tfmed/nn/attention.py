@@ -1,5 +1,6 @@
-"""Attention among the channels of features."""
+"""Attention among the channels of features, and gates of channels and of places."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -67,3 +68,126 @@ class ChannelAttention(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments, for saving."""
         return {**super().get_config(), "scale": self.scale, "energy": self.energy, "normalise": self.normalise}
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class ChannelGate(keras.layers.Layer):
+    """Each channel times a number from 0 to 1 that is made of all channels' pooled values.
+
+    A perceptron, channels -> channels / reduction -> channels, sees the means, and the sum of its answers goes through
+    a sigmoid. With `pools=("mean",)` that is squeeze and excitation (Hu et al. 2018), with both the first half of CBAM
+    (Woo et al. 2018, Eq. 2).
+
+    Args:
+        reduction: of the channels in the hidden layer, which has at least one unit.
+        pools: of "mean" and "max", over all places; one perceptron serves both.
+        clipped: a ReLU behind the perceptron too, as in some public code; gates then are at least a half.
+
+    Raises:
+        ValueError: no pool, or an unknown one.
+    """
+
+    def __init__(
+        self, reduction: int = 8, pools: Sequence[str] = ("mean", "max"), clipped: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if not pools or not set(pools) <= {"mean", "max"}:
+            raise ValueError(f"pools are {tuple(pools)}; they may be mean and max")
+        self.reduction, self.pools, self.clipped = reduction, tuple(pools), clipped
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the perceptron's weights."""
+        channels = input_shape[-1] or 0
+        hidden = max(channels // self.reduction, 1)
+        how = {"initializer": "glorot_uniform"}
+        self.squeeze = self.add_weight(name="squeeze", shape=(channels, hidden), **how)
+        self.squeeze_bias = self.add_weight(name="squeeze_bias", shape=(hidden,), initializer="zeros")
+        self.excite = self.add_weight(name="excite", shape=(hidden, channels), **how)
+        self.excite_bias = self.add_weight(name="excite_bias", shape=(channels,), initializer="zeros")
+        self.built = True
+
+    def gates(self, x: tf.Tensor) -> tf.Tensor:
+        """Features `(n, *size, channel)` -> numbers `(n, channel)` in (0, 1)."""
+        pooled = {"mean": tf.reduce_mean, "max": tf.reduce_max}
+        places = list(range(1, len(x.shape) - 1))
+        rows = tf.concat([pooled[name](x, places) for name in self.pools], 0)  # one perceptron for all
+        weights = (self.squeeze, self.squeeze_bias, self.excite, self.excite_bias)
+        squeeze, squeeze_bias, excite, excite_bias = (tf.cast(weight, x.dtype) for weight in weights)
+        scores = tf.matmul(tf.nn.relu(tf.matmul(rows, squeeze) + squeeze_bias), excite) + excite_bias
+        scores = tf.nn.relu(scores) if self.clipped else scores
+        return tf.sigmoid(tf.add_n(tf.split(scores, len(self.pools))))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Features `(n, *size, channel)` -> the same shape and dtype."""
+        gates = self.gates(x)
+        return x * gates[(slice(None), *[tf.newaxis] * (len(x.shape) - 2))]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments, for saving."""
+        own = {"reduction": self.reduction, "pools": self.pools, "clipped": self.clipped}
+        return {**super().get_config(), **own}
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class SpatialGate(keras.layers.Layer):
+    """Each place of `(n, y, x, channel)` times a number from 0 to 1: the second half of CBAM (Woo et al. 2018, Eq. 3).
+
+    A convolution sees the mean and the maximum over channels of the places around, and a sigmoid follows.
+
+    Args:
+        kernel: side of the convolution; 7 in the paper.
+    """
+
+    def __init__(self, kernel: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel = kernel
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the convolution's weights."""
+        shape = (self.kernel, self.kernel, 2, 1)
+        self.taps = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        self.offset = self.add_weight(name="bias", shape=(1,), initializer="zeros")
+        self.built = True
+
+    def gates(self, x: tf.Tensor) -> tf.Tensor:
+        """Features `(n, y, x, channel)` -> numbers `(n, y, x, 1)` in (0, 1)."""
+        pooled = tf.stack([tf.reduce_mean(x, -1), tf.reduce_max(x, -1)], -1)
+        found = tf.nn.conv2d(pooled, tf.cast(self.taps, x.dtype), 1, "SAME")
+        return tf.sigmoid(found + tf.cast(self.offset, x.dtype))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Features `(n, y, x, channel)` -> the same shape and dtype."""
+        return x * self.gates(x)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments, for saving."""
+        return {**super().get_config(), "kernel": self.kernel}
+
+
+def gated(x: Any, kind: str, reduction: int = 8, kernel: int = 3, clipped: bool = False, name: str = "") -> Any:
+    """Keras features behind the gates of a kind: "cbam" (channels, then places), "se" (channels) or "none".
+
+    Args:
+        x: `(n, y, x, channel)`.
+        reduction, clipped: of the `ChannelGate`.
+        kernel: of the `SpatialGate`.
+        name: that the names of layers begin with.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in ("cbam", "se", "none"):
+        raise ValueError(f"kind is {kind!r}; it may be cbam, se or none")
+    if kind == "none":
+        return x
+    pools = ("mean", "max") if kind == "cbam" else ("mean",)
+    x = ChannelGate(reduction, pools, clipped, name=f"{name}channels")(x)
+    return SpatialGate(kernel, name=f"{name}places")(x) if kind == "cbam" else x

@@ -1,6 +1,7 @@
-"""Diagonal Gaussians of latent variables: an encoder's heads, draws, densities, the divergence from N(0, I)."""
+"""Diagonal Gaussians of latent variables: an encoder's heads, draws, densities, divergences."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -44,3 +45,49 @@ def mean_kl(mean: tf.Tensor, log_variance: tf.Tensor, form: str = "correct") -> 
     if form == "paper":
         mean = mean * tf.exp(-0.5 * log_variance)
     return tf.reduce_mean(kl_to_standard(mean, log_variance)) / mean.shape[-1]
+
+
+def residual_kl(log_deviation: tf.Tensor, shift: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
+    """KL(N(mu + shift, (sigma scale)^2) || N(mu, sigma^2)) in nats of each element (Vahdat & Kautz 2020, Eq. 2).
+
+    (shift^2 / sigma^2 + scale^2 - log scale^2 - 1) / 2, whatever mu is; 0 where the posterior is the prior.
+
+    Args:
+        log_deviation: log sigma of the prior.
+        shift: what the posterior adds to its mean.
+        log_scale: log of what the posterior multiplies its deviation by.
+
+    Example:
+        >>> float(residual_kl(tf.constant(0.0), tf.constant(2.0), tf.constant(0.0)))
+        2.0
+    """
+    return 0.5 * (tf.square(shift * tf.exp(-log_deviation)) + tf.math.expm1(2.0 * log_scale)) - log_scale
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class GaussianMaps(keras.layers.Layer):
+    """Features `(n, y, x, 2 c)` -> means in (-1, 1) and logarithms of deviations in (-3, 3), `(n, y, x, c)`."""
+
+    def call(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """tanh(0.1 x), and 3 tanh(0.1 x): at first near N(0, 1)."""
+        mean, log_deviation = tf.split(tf.tanh(0.1 * x), 2, -1)
+        return mean, 3.0 * log_deviation
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[tuple[int | None, ...], ...]:
+        """Half of the channels each."""
+        half = (*input_shape[:-1], (input_shape[-1] or 0) // 2)
+        return half, half
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class ResidualDraw(keras.layers.Layer):
+    """z = mean + shift + exp(log deviation + log scale) noise: from the posterior; from the prior without the two."""
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """[mean, log deviation, shift, log scale, noise] -> z, a shape each."""
+        mean, log_deviation, shift, log_scale, noise = inputs
+        return mean + shift + tf.exp(log_deviation + log_scale) * noise
+
+    def compute_output_shape(self, input_shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """The mean's."""
+        return input_shape[0]

@@ -16,7 +16,9 @@ def normals(shape: Sequence[int] | tf.Tensor, seed: int | tf.Tensor, indices: Se
     found = tf.map_fn(
         lambda index: normal(shape, seed, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
     )
-    return tf.ensure_shape(found, (None, *shape))
+    if isinstance(shape, tf.Tensor):
+        return found
+    return tf.ensure_shape(found, (None, *(None if isinstance(side, tf.Tensor) else side for side in shape)))
 
 
 def normal_maps(

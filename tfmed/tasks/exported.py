@@ -7,6 +7,7 @@ import numpy as np
 import pydantic
 import tensorflow as tf
 
+from tfmed.config import Interval
 from tfmed.data import preprocess
 from tfmed.data.instances import instances
 from tfmed.data.trained_on import TrainedOn
@@ -15,6 +16,7 @@ from tfmed.errors import UserError
 from tfmed.files import plain_json
 from tfmed.tasks.box_finder import BoxFinder
 from tfmed.tasks.classification import CaseClassifier
+from tfmed.tasks.completion import Completer
 from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import decoding_of
 from tfmed.tasks.point_finder import LandmarkFinder, PointFinder
@@ -39,6 +41,7 @@ _THRESHOLDS = pydantic.TypeAdapter(
 )
 _THRESHOLD = pydantic.TypeAdapter(Annotated[float, pydantic.Field(ge=0, le=1)] | None)
 _SEED = pydantic.TypeAdapter(Annotated[int, pydantic.Field(ge=0, lt=2**62)])
+_INTERVAL, _COUNT = pydantic.TypeAdapter(Interval), pydantic.TypeAdapter(Annotated[int, pydantic.Field(ge=1, le=2**16)])
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
@@ -229,6 +232,24 @@ def _style_transferrer(note):
     return opened
 
 
+def _completer(note):
+    grey, multiple = _INTERVAL.validate_python(note["grey"]), _COUNT.validate_python(note["multiple"])
+    count, seen_stays = _COUNT.validate_python(note["completions"]), bool(note["seen_stays"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+
+        def compute(image, mask):
+            values = {"image": tf.constant(image, tf.float32), "mask": tf.constant(mask, tf.float32)}
+            return run(count=tf.constant(count, tf.int32), seed=tf.constant(0, tf.int64), **values)[
+                "completions"
+            ].numpy()
+
+        return Completer(steps, grey, multiple, compute, seen_stays)
+
+    return opened
+
+
 def _needs_run(note):
     raise UserError(
         "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
@@ -239,5 +260,5 @@ def _needs_run(note):
 _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
     "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
-    "detection": _boxes, "style_transfer": _style_transferrer,
+    "detection": _boxes, "style_transfer": _style_transferrer, "inpainting": _completer,
 }  # fmt: skip

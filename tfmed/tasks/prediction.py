@@ -266,12 +266,16 @@ def inputs(words, modalities):
         UserError: a word is none of these, or two are one.
     """
     found = [_input(word, modalities) for word in words]
-    names = _told_apart([name for name, _ in found], [paths[modalities[0]] for _, paths in found])
+    names = told_apart([name for name, _ in found], [paths[modalities[0]] for _, paths in found])
     return [(name, paths) for name, (_, paths) in zip(names, found, strict=True)]
 
 
-def _told_apart(names, paths):
-    """The names, with as many names of folders before those that stand there twice as tell them apart."""
+def told_apart(names, paths):
+    """The names, with as many names of folders before those that stand there twice as tell them apart.
+
+    Raises:
+        UserError: two are one.
+    """
     folders = [pathlib.Path(os.path.abspath(file_of(path))).parts[:-1] for path in paths]
     folders = [folder[:-1] if folder[-1:] == (name,) else folder for name, folder in zip(names, folders, strict=True)]
     for depth in range(max(map(len, folders), default=0) + 1):
