@@ -14,6 +14,7 @@ from tfmed.data import sources
 from tfmed.errors import DataError
 from tfmed.methods.rhvae import RHVAE, Config
 from tfmed.nn.gaussian import kl_to_standard
+from tfmed.registry import method_class
 from tfmed.tasks.class_generation import distances
 
 pytestmark = pytest.mark.current
@@ -33,6 +34,7 @@ TINY = (
     "model.leapfrog_steps=1",
     "model.fixed_points=2",
     *(f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in SMALL.items()),
+    "model.latent_size=3",  # two would be drawn as a plane, see below
 )
 
 
@@ -71,15 +73,6 @@ class TestHarness(MethodHarness):
                         "run, prior only", "real + run, prior"]  # fmt: skip
         assert [row["pictures"] for row in tables["evaluation"]] == [12, 24, 8, 20, 8, 20]
         assert all(0 <= row["test balanced accuracy mean"] <= 1 for row in tables["evaluation"])
-        plane = method.previews()["latents"]
-        assert list(plane.planes) == ["disc", "ring"] and set(plane.points["disc"]) == {
-            "training pictures", "metric_hmc", "prior"}  # fmt: skip
-        for path in plane.paths["ring"]:
-            steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-            assert len(path) == 12 and steps.max() < 1
-        starts = {tuple(path[0]) for path in plane.paths["ring"]}
-        assert starts <= set(map(tuple, plane.points["ring"]["training pictures"]))
-        plane.figure()
         assert len(tables["nearest"]) == 6 and all(row["least"] > 0 for row in tables["nearest"])
         items = list(method.sample(5, seed=1))
         assert [name for name, _ in items] == ["disc", "ring", "disc", "ring", "disc"]
@@ -101,7 +94,7 @@ class TestHarness(MethodHarness):
             model.keep_metric(images)
             np.testing.assert_array_equal(kept, model.matrices.numpy())
             np.testing.assert_allclose(model.centroids.numpy(), model.encoder(images)[0], rtol=1e-6)
-            assert kept.shape == (6, 2, 2) and (np.linalg.eigvalsh(kept) > 0).all()
+            assert kept.shape == (6, 3, 3) and (np.linalg.eigvalsh(kept) > 0).all()
 
     def test_classes_are_samples_of_their_own(self, run):
         """The k-th picture of a class does not depend on how many are asked for, and other classes have other noise."""
@@ -239,6 +232,26 @@ def test_every_way_gives_pictures_that_its_seed_decides():
     assert model.metric.within(tf.constant(latents["metric_hmc"])).numpy().all()
 
 
+@pytest.mark.one_stack
+def test_two_latents_are_shown_as_a_plane():
+    method = method_class("rhvae")(TestHarness.settings("model.latent_size=2"))
+    model = made(len(method.of_class("train", 0)))
+    model.keep_metric(method.of_class("train", 0))
+    method.models["class0"] = model
+    plane = method.latent_plane(count=5, side=8)
+    assert list(plane.planes) == ["disc"]
+    assert {name: len(found) for name, found in plane.points["disc"].items()} == {
+        "training pictures": 6, "metric_hmc": 5, "prior": 5}  # fmt: skip
+    (left, right, bottom, top), values = plane.planes["disc"]
+    corners = tf.constant([[left, bottom], [right, top]], tf.float32)
+    np.testing.assert_allclose(model.metric.log_volume(corners), [values[0, 0], values[-1, -1]], rtol=1e-4)
+    starts = {tuple(path[0]) for path in plane.paths["disc"]}
+    assert len(starts) == 3 and starts <= set(map(tuple, model.centroids.numpy()))
+    for path in plane.paths["disc"]:
+        assert len(path) == 12 and np.linalg.norm(path[-1] - path[0]) > 0.1
+    plane.figure()
+
+
 def test_distances_to_the_nearest_training_picture():
     real = pictures(5)
     found = distances(real[:2] + 0.25, real)
@@ -258,8 +271,6 @@ def test_distances_to_the_nearest_training_picture():
      "class 'ring' has 1 training pictures; add some"),
 ])  # fmt: skip
 def test_bad_data(words, said):
-    from tfmed.registry import method_class
-
     settings = TestHarness.settings(*words)
     with pytest.raises(DataError, match=said.replace("{", r"\{").replace("}", r"\}")):
         for stage in method_class("rhvae")(settings).stages():
