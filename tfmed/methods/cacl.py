@@ -1,7 +1,7 @@
 """CaCL: a diffuse pattern segmented from images with and without it, by the codes that only images with it may use.
 
-Paper: R. Deng, Q. Liu, S. Bao, A. Jha, C. Chang, B. A. Millis, M. J. Tyska, Y. Huo, "CaCL: Class-Aware Codebook Learning
-for Weakly Supervised Segmentation on Diffuse Image Patterns", DGM4MICCAI 2021.
+Paper: R. Deng, Q. Liu, S. Bao, A. Jha, C. Chang, B. A. Millis, M. J. Tyska, Y. Huo, "CaCL: Class-Aware Codebook
+Learning for Weakly Supervised Segmentation on Diffuse Image Patterns", DGM4MICCAI 2021.
 
 Task: segmentation from the classes of images, 2-D
 
@@ -13,9 +13,9 @@ Reproduces: Table 1, brush border in the Human Protein Atlas: Dice 0.623, with m
 deconvolution 0.347, CAM 0.065, Grad-CAM 0.061). Its columns recall and precision are exchanged. The paper names neither
 hardware nor time.
 
-Deviates: the classifier's losses are cross-entropies (the paper prints them without a minus) and it is trained every ten
-steps, as in the released code (the paper says epochs). Batches of 8, as batch normalisation of one image is none; with
-the classifier at inference statistics in the generator's step. Counts of codes begin at 1, not 0: see `nn.quantize`.
+Deviates: the classifier's losses are cross-entropies (the paper prints them without a minus) and it is trained every
+ten steps, as in the released code (the paper says epochs). Batches of 8, as batch normalisation of one image is none;
+the generator's step has the classifier at inference statistics. Counts of codes begin at 1, not 0: see `nn.quantize`.
 `disc_mode: repo` is the paper's discriminative loss, whose gradient is exactly zero; `encoder` gives it one. Cutout,
 which the released code has, is off. `routing: none` is the plain VQ-VAE: its mask are those codes that images with the
 pattern use most, against images without.
@@ -83,8 +83,8 @@ class Config(WeakSegmentationConfig):
     @model_validator(mode="after")
     def _codes_fit(self):
         if self.disjoint and self.code_size % 2:
-            raise ValueError(f"code_size: {self.code_size} channels are not shared equally by two kinds of codes; give an "
-                             "even number, or disjoint: false")  # fmt: skip
+            raise ValueError(f"code_size: {self.code_size} channels are not shared equally by two kinds of codes; "
+                             "give an even number, or disjoint: false")  # fmt: skip
         if any(side % 2 for side in self.size):
             raise ValueError(f"size: {self.size} is halved on the way to the codes; give even numbers")
         return self
@@ -182,7 +182,7 @@ class CaCL(TrainingModel):
         return (WITH_CLASSIFIER if step % self.config.critic_every == 0 else STEP,)
 
     def train_step(self, batch, phase=WITH_CLASSIFIER):
-        """One step: codes follow their features, made images are kept, and each `critic_every` steps the critic learns."""
+        """One step: codes follow their features, made images are kept, and on some steps the critic learns."""
 
         def generator(batch, made):
             found = self.generator_loss(batch, made)
@@ -214,7 +214,7 @@ class CaCL(TrainingModel):
         return loss, logs | {"loss": loss}
 
     def discriminative(self, features, shared, full, positive):
-        """K ||e_N - e_P||^2 of each image (Eq. 4), K = 1 without the pattern and -1 with it, in the class's channels."""
+        """K ||e_N - e_P||^2 of each image (Eq. 4), K = 1 without the pattern, -1 with it; in the class's channels."""
         c = self.config
         if c.disc_mode == "off" or c.routing == "none":
             return tf.zeros_like(features[:, 0, 0, 0])
@@ -326,7 +326,7 @@ class CaCLMethod(WeakSegmentationMethod):
         return ("dice", "recall", "precision", "bce", "reconstruction", "use_negative", "use_positive", "accuracy")
 
     def validation(self, model):
-        """Scores of the masks, error of what is decoded, share of the pixels that have a code of the pattern in images of
+        """Scores of the masks, error of what is decoded, share of the pixels with a code of the pattern in images of
         either class, and accuracy of the classifier; NaN where nothing is known."""
         if self.config.routing == "none":
             self.choose_codes(model)

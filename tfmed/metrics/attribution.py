@@ -1,7 +1,7 @@
 """Where a classifier looks: class activation maps, Grad-CAM and guided Grad-CAM of one class of each image.
 
-CAM: Zhou et al. 2016; Grad-CAM and guided Grad-CAM: Selvaraju et al. 2017. The networks are such whose named layer gives
-maps at a coarse resolution; CAM wants the scores to be one dense layer behind the mean over them.
+CAM: Zhou et al. 2016; Grad-CAM and guided Grad-CAM: Selvaraju et al. 2017. The networks are such whose named layer
+gives maps at a coarse resolution; CAM wants the scores to be one dense layer behind the mean over them.
 """
 
 from typing import Any

@@ -1,5 +1,6 @@
-"""Codebooks: vectors that features are replaced by, which follow the means of what they replace (van den Oord et al. 2017,
-appendix A.1), in groups that may have channels of their own; and how gradients pass the replacement."""
+"""Codebooks: vectors that features are replaced by, which follow the means of what they replace (van den Oord et al.
+2017, appendix A.1), in groups that may have channels of their own; and how gradients pass the replacement.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Scores of segmentation from the classes of images, per image and as the rows of a table.
 
-Means are over images; of one without the pattern Dice, recall and precision are 1 if nothing is found, else 0. A baseline
-gives a map, which is cut at the threshold whose mean Dice is best of all grey levels.
+Means are over images; of one without the pattern Dice, recall and precision are 1 if nothing is found, else 0. A
+baseline gives a map, which is cut at the threshold whose mean Dice is best of all grey levels.
 """
 
 import numpy as np

@@ -19,8 +19,8 @@ class ImagePool(keras.layers.Layer):
     Which one and how the coin falls depend on (seed, step, place) only; the images are weights, so a resumed run
     goes on with the same ones.
 
-    Images may be of several kinds, each with a pool of its own: of what kind a place's image is may then change from step
-    to step, and a pool is full once it has been given `size` images.
+    Images may be of several kinds, each with a pool of its own: of what kind a place's image is may then change from
+    step to step, and a pool is full once it has been given `size` images.
 
     Args:
         size: images to keep, at least `model.per_step`.

@@ -62,7 +62,8 @@ def stained_tissue(seed, shape=(128, 128), band=1, slide=0, unspecific=0.5, nois
     shape = tuple(int(n) for n in np.atleast_1d(shape))
     good = len(shape) == 2 and min(shape) >= 16 and max(shape) <= 2048
     checks.need(good, f"shape is y,x of 16 to 2048 each; got {shape}")
-    for name, value, most in (("band", band, 1), ("slide", slide, 2**62), ("unspecific", unspecific, 2), ("noise", noise, 50)):  # fmt: skip
+    for name, value, most in (("band", band, 1), ("slide", slide, 2**62), ("unspecific", unspecific, 2),
+                              ("noise", noise, 50)):  # fmt: skip
         checks.number(name, value, 0, most)
     unit, strength = min(shape) / _SIDE, stream(slide, 7).uniform((0.35, 0.15, 0.7), (0.6, 0.3, 1.0))
     tissue = _tissue(stream(seed, 0), shape, unit, unspecific)

@@ -28,8 +28,8 @@ def phantom_stained_tissue(
         root: ignored.
         cases: how many, 1 to 100,000; picture k is the same whatever their number.
         seed: another seed gives other pictures.
-        slides: how many slides the pictures come from, an even number, each of one class: a slide then is a group, which
-            splits keep together. 0: every picture is a slide and a group of its own.
+        slides: how many slides the pictures come from, an even number, each of one class: a slide then is a group,
+            which splits keep together. 0: every picture is a slide and a group of its own.
         shape, unspecific, noise: as in `phantoms.stained_tissue`.
         clean: whether there are images "clean_red", "clean_green" and "clean_blue" too, without the band.
         unlabelled: how many of the last pictures have no label map.
@@ -40,9 +40,7 @@ def phantom_stained_tissue(
     """
     need("stained_tissue", "slides", slides, 0, 100_000)
     if slides % 2:
-        raise DataError(
-            f"source phantom_stained_tissue: slides are of two classes in turn; got {slides}, give an even number"
-        )
+        raise DataError(f"source phantom_stained_tissue: slides of two classes are even in number; got {slides}")
     names = _COLOURS + (tuple(f"clean_{name}" for name in _COLOURS) if clean else ())
     images, found = {name: name for name in names}, []
     options = dict(shape=shape, unspecific=unspecific, noise=noise)
