@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from skimage import color
 
-from tests.support.harness import MethodHarness
+import tfmed
+from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed.compat import tensor_variable
-from tfmed.errors import ConfigError
+from tfmed.errors import ConfigError, UserError
 from tfmed.methods.cacl import FAKE_NEGATIVE, FAKE_POSITIVE, STEP, WITH_CLASSIFIER, CaCL, Config, build_network
+from tfmed.metrics.attribution import to_unit
+from tfmed.tasks.weak_scores import best_threshold
 from tfmed.tasks.weak_segmentation import cut_out, dilated, scores
 
 pytestmark = pytest.mark.current
@@ -269,3 +273,55 @@ def test_settings_that_do_not_fit():
             Config(**SMALL | changes)
     with pytest.raises(ConfigError, match="history: 2 images are fewer"):
         made(history=2)
+
+
+def method(*overrides):
+    return tfmed.registry.method_class("cacl")(tfmed.load_config(REPOSITORY / "configs/cacl.yaml", (*TINY, *overrides)))
+
+
+@pytest.mark.one_stack
+def test_baselines_look_where_their_classifier_does():
+    """The classifier is a stage of its own, behind the codebook; each baseline gives a map in [0, 1] of an image."""
+    one = method("model.baselines=[colour, cam, grad_cam, guided_grad_cam]", "model.classifier_width=2",
+                 "model.classifier_steps=3", "model.baseline_part=validation")  # fmt: skip
+    codebook, last = one.stages()
+    assert (codebook.name, last.name, last.steps) == ("codebook", "classifier", 3)
+    assert len(list(method().stages())) == 1  # colours need none
+    one.models |= {"codebook": made(), "classifier": last.model()}
+    image = one.image(one.cases["test"][-1])
+    maps = {name: one.baseline_map(name, image) for name in one.config.baselines}
+    assert all(found.shape == (16, 16) and found.min() >= 0 and found.max() <= 1 for found in maps.values())
+    np.testing.assert_allclose(maps["colour"], to_unit(color.rgb2hed(image)[None, ..., 2])[0], atol=1e-5)
+    assert {name: type(best_threshold(one, name, None, None)) for name in maps} == dict.fromkeys(maps, float)
+
+
+@pytest.mark.one_stack
+def test_cases_that_do_not_fit_are_told():
+    for override, said in (("model.size=[32, 32]", "has 16 x 16 pixels where model.size asks for 32 x 32"),
+                           ("model.image_classes=[healthy, ill]", "the source has negative, positive"),
+                           ("data.options={cases: 1, shape: [16, 16]}", "")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            method(override).prepared("train")
+
+
+@pytest.mark.one_stack
+def test_an_image_without_the_pattern_needs_no_mask():
+    one = method("data.options={cases: 24, shape: [16, 16], unlabelled: 24}")
+    known = one.with_references("test")
+    assert len(known) == 3 and not any(mask.any() for _, mask in known)
+    assert [case.meta["class"] for case, _ in known] == ["negative"] * 3
+
+
+@pytest.mark.one_stack
+def test_a_plain_autoencoder_chooses_the_codes_of_the_pattern():
+    """As many as a class has: those whose share is greatest in images with the pattern over that in images without."""
+    one, model = method("model.routing=none"), made(routing="none")
+    one.models["codebook"] = model
+    one.choose_codes(model)
+    used = np.zeros((2, 7))
+    for case in one.prepared("train"):
+        found = model.network.numbers(tf.constant(one.image(case)[None]))[1].numpy()
+        used[int(case.meta["class"] == "positive")] += np.bincount(found.ravel(), minlength=7)
+    negative, positive = used / used.sum(1, keepdims=True)
+    want = np.argsort((positive + 1e-9) / (negative + 1e-4))[-2:]
+    assert set(np.flatnonzero(model.network.pattern.numpy())) == set(want)
