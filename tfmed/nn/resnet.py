@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tfmed.nn.blocks import norm_layer
+from tfmed.nn.blocks import EverySecond, norm_layer
 
 FEATURES = "features"  # name of the layer whose maps the scores are made of
 STRIDE = 32
@@ -70,7 +70,8 @@ def resnet18(
             y = relu(conv(x, wide, 3, stride, f"{label}a"), f"{label}a_relu")
             y = conv(y, wide, 3, 1, f"{label}b")
             if stride > 1 or x.shape[-1] != wide:
-                x = conv(x, wide, 1, stride, f"{label}_short")
+                x = EverySecond(name=f"{label}_thinned")(x) if stride > 1 else x
+                x = conv(x, wide, 1, 1, f"{label}_short")
             x = keras.layers.Add(name=f"{label}_sum")([x, y])
             last = stage == len(blocks) - 1 and block == count - 1
             x = relu(x, FEATURES if last else f"{label}_relu")
