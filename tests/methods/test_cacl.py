@@ -89,6 +89,14 @@ class TestHarness(MethodHarness):
         images = [np.random.default_rng(k).uniform(-20, 300, (1, 16 + k, 19, 3)).astype(np.float32) for k in (0, 1)]
         return [method.probabilities(i.clip(0, 255) / 255).argmax(-1) for i in images], [{"image": i} for i in images]
 
+    @pytest.mark.one_stack
+    def test_exact_resume(self, run, tmp_path):
+        super().test_exact_resume(run, tmp_path)
+
+    @pytest.mark.one_stack
+    def test_two_replicas_equal_one(self):
+        super().test_two_replicas_equal_one()
+
     def test_tables_pictures_and_files(self, run, tmp_path):
         method = run.restored()
         found = method.evaluate({"run": method})
@@ -165,6 +173,7 @@ def test_the_paper_s_discriminative_loss_has_no_gradient():
     assert loss != 0 and max(np.abs(g).max() for g in weights) < 1e-7
 
 
+@pytest.mark.one_stack
 def test_the_encoder_s_discriminative_loss_pulls_classes_apart():
     (low, down, weights), (high, up, _) = (gradient_of_disc((k,) * 3, disc_mode="encoder") for k in (0, 1))
     assert low > 0 > high and max(np.abs(g).max() for g in weights) > 1e-6
@@ -177,6 +186,7 @@ def test_the_encoder_s_discriminative_loss_pulls_classes_apart():
     assert loss == 0 and not np.any(rests)
 
 
+@pytest.mark.one_stack
 def test_losses_by_arithmetic():
     """Which of R_P and R_N, e_P and e_N an image takes, and the weights."""
     model = pure(map_negative=3.0, disc_window=4)
@@ -199,6 +209,7 @@ def test_losses_by_arithmetic():
     assert float(pure(map_weight=0.0).generator_loss(one, model.made(one))[1]["map"]) == 0
 
 
+@pytest.mark.one_stack
 def test_the_classifier_sees_a_real_and_a_made_image_for_each():
     model = made(8)
     one = batch((0, 1) * 4)
@@ -234,6 +245,7 @@ def test_each_step_changes_what_it_should():
     assert not same(critic, values(model.critic))
 
 
+@pytest.mark.one_stack
 def test_made_images_are_kept_whatever_the_phase():
     model = made()
     for step, phase in enumerate((STEP, WITH_CLASSIFIER)):
@@ -246,6 +258,7 @@ def test_made_images_are_kept_whatever_the_phase():
             assert not stored[1 - label, place].any()
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("rule, label, moves", [("paper", 0, False), ("paper", 1, True), ("repo", 0, True)])
 def test_which_codes_an_image_moves(rule, label, moves):
     """Under the paper's rule images without the pattern leave the class's codes where they are."""
@@ -264,6 +277,7 @@ def test_which_codes_an_image_moves(rule, label, moves):
     np.testing.assert_allclose(model.codebook.sums.numpy(), sums, atol=1e-4)
 
 
+@pytest.mark.one_stack
 def test_a_plain_autoencoder_knows_no_classes():
     model = pure(routing="none")
     one, other = batch((0, 1, 0, 1)), batch((1, 1, 1, 1))

@@ -53,6 +53,7 @@ def test_the_seed_decides():
     assert (one != other).any()
 
 
+@pytest.mark.one_stack
 def test_kinds_have_pools_of_their_own():
     """Whatever the places' kinds are: each is filled first, holds no more than its size, and shows its own images."""
     model = TrainingModel(seed=0, per_step=2)
@@ -60,7 +61,7 @@ def test_kinds_have_pools_of_their_own():
     show = tf.function(lambda images, index, kind: history.shown(images, {"index": index}, model, kind))
     rng, given, older = np.random.default_rng(0), np.zeros((2, 2), int), []
     kept = {(kind, place): set() for kind in range(2) for place in range(2)}
-    for step in range(300):
+    for step in range(200):
         index, kinds = np.arange(2 * step, 2 * step + 2), (rng.random(2) < 0.3).astype(int)
         numbers = index + 1
         found = (
