@@ -360,7 +360,7 @@ class CaCLMethod(WeakSegmentationMethod):
         pattern[np.argsort(shares[1] / (shares[0] + 1e-4))[-c.class_codes :]] = 1
         model.network.pattern.assign(pattern)
 
-    # --- pictures and tables --------------------------------------------------------------------------------------
+    # --- for pictures and tables ----------------------------------------------------------------------------------
 
     def decoded(self, image):
         """(R_P, R_N) `(y, x, channel)` in [0, 1] of a prepared image."""
@@ -376,40 +376,6 @@ class CaCLMethod(WeakSegmentationMethod):
         """1 where the classifier sees the pattern in a prepared image."""
         takes = [tf.TensorSpec((None, None, None, self.config.channels), tf.float32)]
         return int(self.compiled("classes", self.network, self.model.class_of, takes)(tf.constant(image[None]))[0])
-
-    def pictured(self, image):
-        """R_P, R_N, and their difference, grey where there is none."""
-        shown, removed = self.decoded(image)
-        return {"reconstruction": shown, "removed": removed, "difference": (shown - removed + 1) / 2}
-
-    def extra_tables(self, known):
-        """{"codes": how many pixels have codes of the pattern, and how well it is removed}."""
-        rows = []
-        classes = self.classes_of([case for case, _ in known])
-        for number, name in enumerate(self.config.image_classes):
-            here = [pair for pair, of in zip(known, classes, strict=True) if of == number]
-            if not here:
-                continue
-            images = [self.image(case) for case, _ in here]
-            row = {"class": name, "images": len(here), "true area": np.mean([mask.mean() for _, mask in here])}
-            row["area of class codes"] = np.mean([self.mask(image).mean() for image in images])
-            row["classifier accuracy"] = np.mean([self.class_found(image) == number for image in images])
-            rows.append({key: float(value) if isinstance(value, np.floating) else value for key, value in row.items()}
-                        | self._removal(here))  # fmt: skip
-        return {"codes": rows}
-
-    def _removal(self, pairs):
-        """Mean square errors of R_P and R_N within the pattern against the tissue without it, where that is known."""
-        clean = tuple(f"clean_{name}" for name in self.config.modalities)
-        spec = self.case_spec.__class__(clean, minimum_shape=(1, 8, 8), stack=True)
-        errors = []
-        for case, mask in pairs:
-            if mask.any() and set(clean) <= set(case.images):
-                truth = np.asarray(self.cache.stack(case, spec).image[0])
-                errors.append([np.square(one - truth)[mask].mean() for one in self.decoded(self.image(case))])
-        if not errors:
-            return {}
-        return dict(zip(("error of R_P in it", "error of R_N in it"), np.mean(errors, 0).tolist(), strict=True))
 
 
 METHOD = CaCLMethod

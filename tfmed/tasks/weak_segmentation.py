@@ -90,7 +90,7 @@ class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPrev
     """Base of methods that learn a pattern from the classes of images; its config is a `WeakSegmentationConfig`.
 
     A subclass gives `stages`, `network`, a keras.Model of images `(n, y, x, channel)` in [0, 1] -> logits
-    `(n, y, x, 2)`, and `pictured`.
+    `(n, y, x, 2)`, `decoded` and `class_found`.
     """
 
     Config = WeakSegmentationConfig
@@ -179,8 +179,12 @@ class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPrev
         """Images -> logits of a trained model."""
         raise NotImplementedError
 
-    def pictured(self, image):
-        """{output of `FURTHER_PICTURES`: picture `(y, x, channel)`} of a prepared image `(y, x, channel)`."""
+    def decoded(self, image):
+        """(image with, image without the pattern) `(y, x, channel)` in [0, 1] that a model makes of a prepared one."""
+        raise NotImplementedError
+
+    def class_found(self, image):
+        """1 where a model sees the pattern in a prepared image, else 0."""
         raise NotImplementedError
 
     def of_images(self, images):
@@ -249,8 +253,38 @@ class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPrev
         return Evaluation(evaluate(methods, part))
 
     def extra_tables(self, known):
-        """{name: rows} that a method adds, of [(case, mask)]."""
-        return {}
+        """{"codes": how many pixels have codes of the pattern, and how well it is removed}."""
+        rows = []
+        classes = self.classes_of([case for case, _ in known])
+        for number, name in enumerate(self.config.image_classes):
+            here = [pair for pair, of in zip(known, classes, strict=True) if of == number]
+            if not here:
+                continue
+            images = [self.image(case) for case, _ in here]
+            row = {"class": name, "images": len(here), "true area": np.mean([mask.mean() for _, mask in here])}
+            row["area of class codes"] = np.mean([self.mask(image).mean() for image in images])
+            row["classifier accuracy"] = np.mean([self.class_found(image) == number for image in images])
+            rows.append({key: float(value) if isinstance(value, np.floating) else value for key, value in row.items()}
+                        | self._removal(here))  # fmt: skip
+        return {"codes": rows}
+
+    def _removal(self, pairs):
+        """Mean square errors of R_P and R_N within the pattern against the tissue without it, where that is known."""
+        clean = tuple(f"clean_{name}" for name in self.config.modalities)
+        spec = CaseSpec(clean, minimum_shape=(1, 8, 8), stack=True)
+        errors = []
+        for case, mask in pairs:
+            if mask.any() and set(clean) <= set(case.images):
+                truth = np.asarray(self.cache.stack(case, spec).image[0])
+                errors.append([np.square(one - truth)[mask].mean() for one in self.decoded(self.image(case))])
+        if not errors:
+            return {}
+        return dict(zip(("error of R_P in it", "error of R_N in it"), np.mean(errors, 0).tolist(), strict=True))
+
+    def pictured(self, image):
+        """{output of `FURTHER_PICTURES`: picture}: with the pattern, without it, their difference, grey where none is."""
+        shown, removed = self.decoded(image)
+        return {"reconstruction": shown, "removed": removed, "difference": (shown - removed + 1) / 2}
 
     def previews(self):
         """Images with the pattern and without: the reference, what is found, and what the model makes of them."""
