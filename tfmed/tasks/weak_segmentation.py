@@ -63,7 +63,7 @@ class WeakSegmentationConfig(Classes, MethodConfig):
         if len(set(self.image_classes)) < 2:
             raise ValueError("image_classes: give two names, first that of the images without the pattern")
         if set(self.baselines) & {"colour"} and len(self.modalities) != 3:
-            raise ValueError("baselines: stains are told apart by three colours; take `colour` out")
+            raise ValueError("modalities: stains are told apart by three colours; take `colour` out of baselines")
         return self
 
     @property
@@ -282,7 +282,7 @@ class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPrev
         return dict(zip(("error of R_P in it", "error of R_N in it"), np.mean(errors, 0).tolist(), strict=True))
 
     def pictured(self, image):
-        """{output of `FURTHER_PICTURES`: picture}: with the pattern, without it, their difference, grey where none is."""
+        """{output of `FURTHER_PICTURES`: picture}: with the pattern, without it, the difference, grey for none."""
         shown, removed = self.decoded(image)
         return {"reconstruction": shown, "removed": removed, "difference": (shown - removed + 1) / 2}
 
