@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 
 from tfmed.data import sources
+from tfmed.data.classes import by_class
 from tfmed.errors import DataError
 from tfmed.io import read_volume
 
@@ -63,3 +64,24 @@ def test_wrong_folders_get_one_line(tmp_path):
     with pytest.raises(DataError, match="must have exactly one"):
         image(tmp_path / "a" / "x.png")
         sources.open("image_folder", tmp_path, ignore="loose*", group_pattern="x")
+
+
+def test_masks_of_protein_atlas_patches(tmp_path):
+    """Masks are found by name, also one that lies in a folder of its class; classes are those of the other folders."""
+    for name in ("positive/a_0_0", "positive/a_0_1", "negative/b_0_0", "negative/a_0_0"):
+        image(tmp_path / f"{name}.png")
+    for name in ("a_0_1_mask", "positive/a_0_0"):
+        image(tmp_path / "masks" / f"{name}.png", 1)
+    options = dict(colour=True, masks="masks", group_pattern=r"([ab])_\d+_\d+")
+    with pytest.raises(DataError, match="is of two classes"):
+        by_class(sources.open("image_folder", tmp_path, **options))
+    cases = sources.open("image_folder", tmp_path, colour=True, masks="masks")
+    found = {case.id: (case.meta["class"], case.label and read_volume(case.label).array.max()) for case in cases}
+    assert found == {"positive-a_0_0": ("positive", 1), "a_0_1": ("positive", 1), "b_0_0": ("negative", None),
+                     "negative-a_0_0": ("negative", None)}  # fmt: skip
+    assert list(cases[0].images) == ["red", "green", "blue"]
+    image(tmp_path / "masks" / "c.png")
+    with pytest.raises(DataError, match="no image has this name"):
+        sources.open("image_folder", tmp_path, masks="masks")
+    with pytest.raises(DataError, match="does not exist"):
+        sources.open("image_folder", tmp_path, masks="none")

@@ -13,11 +13,13 @@ from tfmed.metrics.segmentation import (
     dice,
     dice_per_class,
     equivariance_dice,
+    hard_bce,
     jaccard,
     jaccard_per_class,
     precision,
     recall,
     relative_volume_error,
+    threshold_sweep,
 )
 
 pytestmark = pytest.mark.current
@@ -234,3 +236,36 @@ def test_global_dice_of_probabilities_and_of_nothing():
             total.add(wrong, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="only 0 and 1"):
         total.add(np.zeros((2, 2)), np.full((2, 2), 2))
+
+
+def test_hard_bce_is_the_log_loss_of_a_mask():
+    from sklearn.metrics import log_loss
+
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.random((2, 500)) < 0.3
+    probabilities = np.clip(ours.astype(float), 1e-15, 1 - 1e-15)
+    assert hard_bce(ours, theirs) == pytest.approx(log_loss(theirs, probabilities), rel=1e-4)
+    wrong = np.zeros(1000, bool)
+    wrong[:31] = True
+    assert hard_bce(wrong, np.zeros(1000)) == pytest.approx(1.07, abs=0.01)  # 3.1 % of wrong pixels
+    assert hard_bce(theirs, theirs) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_sweep_is_dice_at_each_threshold():
+    rng = np.random.default_rng(1)
+    maps, references = rng.random((3, 9, 8)).round(1), rng.random((3, 9, 8)) < 0.4
+    references[2] = False
+    cuts = np.array([-1.0, 0.1, 0.35, 0.6, 1.0, 2.0])
+    found = threshold_sweep(maps, references, cuts)
+    want = [[dice(m >= cut, r) for cut in cuts] for m, r in zip(maps, references, strict=True)]
+    np.testing.assert_allclose(found, want)
+    with pytest.raises(ValueError, match="must increase"):
+        threshold_sweep(maps, references, [0.5, 0.5])
+
+
+def test_precision_and_recall_are_not_exchanged():
+    ours, theirs = [1] * 8 + [0] * 4, [1] * 6 + [0] * 2 + [1] * 3 + [0]  # 6 right, 2 too many, 3 missed
+    assert precision(ours, theirs) == pytest.approx(6 / 8)
+    assert recall(ours, theirs) == pytest.approx(6 / 9)
+    for score in (dice, precision, recall):
+        assert score([0, 0], [0, 0]) == 1 and score([0, 1], [0, 0]) == 0 and score([0, 0], [0, 1]) == 0

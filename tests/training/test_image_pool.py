@@ -51,3 +51,34 @@ def test_the_seed_decides():
     one, same, other = (shown(4, 1, 60, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+@pytest.mark.one_stack
+def test_kinds_have_pools_of_their_own():
+    """Whatever the places' kinds are: each is filled first, holds no more than its size, and shows its own images."""
+    model = TrainingModel(seed=0, per_step=2)
+    history = ImagePool(6, (1, 1), model, tag=3, kinds=2)
+    show = tf.function(lambda images, index, kind: history.shown(images, {"index": index}, model, kind))
+    rng, given, older = np.random.default_rng(0), np.zeros((2, 2), int), []
+    kept = {(kind, place): set() for kind in range(2) for place in range(2)}
+    for step in range(200):
+        index, kinds = np.arange(2 * step, 2 * step + 2), (rng.random(2) < 0.3).astype(int)
+        numbers = index + 1
+        found = (
+            show(numbers.reshape(2, 1, 1).astype(np.float32), tf.constant(index), tf.constant(kinds)).numpy().ravel()
+        )
+        for place, (kind, number, seen) in enumerate(zip(kinds, numbers, found.astype(int), strict=True)):
+            pool = kept[kind, place]
+            if given[kind, place] < 3:
+                assert seen == number
+                pool.add(number)
+            else:
+                older.append(seen != number)
+                if seen != number:
+                    pool.remove(seen)
+                    pool.add(number)
+            given[kind, place] += 1
+    assert abs(np.mean(older) - 0.5) < 5 * 0.5 / np.sqrt(len(older))
+    stored = history.images.numpy().reshape(3, 2, 2).astype(int)  # (step, kind, place), as slots are numbered
+    assert all(set(stored[:, kind, place]) == pool for (kind, place), pool in kept.items())
+    np.testing.assert_array_equal(history.given.numpy().reshape(2, 2), given)

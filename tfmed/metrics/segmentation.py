@@ -61,6 +61,53 @@ def recall(prediction: ArrayLike, reference: ArrayLike) -> float:
     return both / theirs if theirs else float(not ours)
 
 
+def hard_bce(prediction: ArrayLike, reference: ArrayLike, epsilon: float = 1e-15) -> float:
+    """Mean binary cross-entropy, in nats, of a mask taken for probabilities 0 and 1, cut to [epsilon, 1 - epsilon].
+
+    A wrong pixel costs -log(epsilon), 34.5 nats, and a right one nothing: it is the share of wrong pixels in that unit.
+
+    Raises:
+        ValueError: as for `dice`.
+
+    Example:
+        >>> round(hard_bce([1, 1, 1, 0], [1, 1, 0, 0]), 2)  # a quarter of 34.54
+        8.63
+    """
+    ours, theirs = as_masks(prediction, reference)
+    wrong = float(np.mean(ours != theirs)) if ours.size else 0.0
+    return float(-wrong * np.log(epsilon) - (1 - wrong) * np.log1p(-epsilon))
+
+
+def threshold_sweep(maps: Sequence[ArrayLike], references: Sequence[ArrayLike], thresholds: ArrayLike) -> np.ndarray:
+    """Dice of each map, cut at each of many thresholds, with its reference: float64 `(maps, thresholds)`.
+
+    Each map's values are sorted into the thresholds once, so that any number of them costs one pass.
+
+    Args:
+        maps: arrays of finite values; a pixel counts where its value is at least the threshold.
+        references: masks of their shapes.
+        thresholds: increasing.
+
+    Raises:
+        ValueError: different shapes, thresholds that do not increase, or values other than 0 and 1 in a mask.
+
+    Example:
+        >>> threshold_sweep([[0.1, 0.6, 0.9]], [[0, 0, 1]], [0.5, 0.8]).round(3).tolist()
+        [[0.667, 1.0]]
+    """
+    cuts = np.asarray(thresholds, np.float64)
+    if cuts.ndim != 1 or (np.diff(cuts) <= 0).any():
+        raise ValueError("thresholds must increase")
+    rows = []
+    for values, reference in zip(maps, references, strict=True):
+        values, right = np.asarray(values), as_mask(reference, "reference")
+        _same_shape(values, right)
+        above = np.searchsorted(cuts, values.ravel(), "right")  # how many thresholds a pixel reaches
+        reached = [np.bincount(above, weight, len(cuts) + 1)[:0:-1].cumsum()[::-1] for weight in (None, right.ravel())]
+        rows.append(_ratio(2.0 * reached[1], reached[0] + float(right.sum())))
+    return np.stack(rows)
+
+
 def relative_volume_error(prediction: ArrayLike, reference: ArrayLike) -> float:
     """|V_prediction - V_reference| / V_reference * 100 (Heimann et al. 2009, without its sign).
 

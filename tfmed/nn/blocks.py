@@ -47,3 +47,20 @@ class TwoClasses(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Two in place of one."""
         return (*input_shape[:-1], 2)
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class EverySecond(keras.layers.Layer):
+    """Every second row and column, from the first.
+
+    For a 1 x 1 convolution of stride 2, whose gradient on a CPU writes beyond its memory (TensorFlow 2.15, oneDNN).
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """`(n, y, x, channel)` -> half as large, rounded up."""
+        return x[:, ::2, ::2]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the output."""
+        size = [None if side is None else (side + 1) // 2 for side in input_shape[1:-1]]
+        return (input_shape[0], *size, input_shape[-1])

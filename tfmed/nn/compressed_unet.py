@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfmed.compat import KerasTensor
-from tfmed.nn.blocks import norm_layer
+from tfmed.nn.blocks import EverySecond, norm_layer
 from tfmed.nn.dropout import Dropout, seeds
 from tfmed.nn.unet import Upsample
 
@@ -63,7 +63,7 @@ def _encoder(channels: int, widths: Sequence[int], normalise: bool, dropout: flo
         y = _activated(x, norm, f"down{level}")
         y = Dropout(dropout, False, False, next(drawn), name=f"down{level}_dropout")(y)
         y = _conv(y, width, 3, 2, name=f"down{level}")
-        x = _conv(_EverySecond(name=f"down{level}_thinned")(x), width, 1, name=f"down{level}_shortcut")
+        x = _conv(EverySecond(name=f"down{level}_thinned")(x), width, 1, name=f"down{level}_shortcut")
         x = keras.layers.Add(name=f"down{level}_sum")([y, x])
     return keras.Model(inputs, [*features, _activated(x, norm, "bottom")], name="encoder")
 
@@ -145,22 +145,6 @@ class _Mirrored(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments, for saving."""
         return {**super().get_config(), "edge": self.edge}
-
-
-@keras.utils.register_keras_serializable("tfmed")
-class _EverySecond(keras.layers.Layer):
-    """Every second row and column, from the first.
-
-    For a 1 x 1 convolution of stride 2, whose gradient on a CPU writes beyond its memory (TensorFlow 2.15, oneDNN).
-    """
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return x[:, ::2, ::2]
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the output."""
-        size = [None if side is None else (side + 1) // 2 for side in input_shape[1:-1]]
-        return (input_shape[0], *size, input_shape[-1])
 
 
 @keras.utils.register_keras_serializable("tfmed")

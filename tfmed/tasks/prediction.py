@@ -27,6 +27,7 @@ from tfmed.metrics.uncertainty import predictive_entropy
 OUTPUTS = ("labels", "probabilities", "entropy")
 TABLES = ("label_names.ctbl", "label_names.txt")  # names and colours of label maps, for 3D Slicer and for ITK-SNAP
 FURTHER_TABLES = ("detections",)  # outputs of some segmenters that are tables
+FURTHER_PICTURES = ("reconstruction", "removed", "difference")  # outputs of some segmenters that are pictures in colour
 DICOM_SEG = "dicom-seg"  # the labels as a DICOM Segmentation of the series that they lie on
 
 
@@ -132,6 +133,8 @@ class Segmenter:
                 path = _target(out, name, kind, paths)
                 if kind in FURTHER_TABLES:
                     write_text(path, self.table(kind, found))
+                elif kind in FURTHER_PICTURES:
+                    write_picture(self.picture(kind, images), path)
                 elif path.suffix == ".png":
                     write_picture(volumes[kind]().array[0], path)
                 elif kind == DICOM_SEG:
@@ -146,6 +149,10 @@ class Segmenter:
 
     def table(self, kind, found):
         """The text of a table of `FURTHER_TABLES` of a Segmentation; a subclass with such outputs gives it."""
+        raise NotImplementedError(kind)
+
+    def picture(self, kind, images):
+        """A picture `(y, x, 3)` uint8 of `FURTHER_PICTURES` of input Volumes; a subclass with such outputs gives it."""
         raise NotImplementedError(kind)
 
     def _tell_other_kind(self, images, paths):
@@ -341,6 +348,8 @@ def _target(out, name, kind, paths):
         return pathlib.Path(out) / f"{name}_labels.dcm"
     if kind in FURTHER_TABLES:
         return pathlib.Path(out) / f"{name}_{kind}.csv"
+    if kind in FURTHER_PICTURES:
+        return pathlib.Path(out) / f"{name}_{kind}.png"
     pictured = kind == "labels" and all(is_picture(path) for path in paths.values())
     return pathlib.Path(out) / f"{name}_{kind}.{'png' if pictured else 'nii.gz'}"
 

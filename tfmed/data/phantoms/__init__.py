@@ -31,6 +31,7 @@ from .panel import panel
 from .pelvis import pelvis
 from .plane_shape import plane_shape
 from .radiograph import radiograph
+from .stained_tissue import stained_tissue
 from .surgery import surgery
 from .temporal_bone import temporal_bone
 from .tof_mra import tof_mra
@@ -39,8 +40,8 @@ from .ultrasound import ultrasound
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, left_atrium,
-    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, surgery, temporal_bone, tof_mra,
-    ultrasound,
+    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, stained_tissue, surgery,
+    temporal_bone, tof_mra, ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {
@@ -51,6 +52,7 @@ _IMAGES = {
     "ground_glass": ("soft", "sharp"),
     "panel": ("red", "green", "blue"),
     "pelvis": ("mr", "mrcat", "ct"),
+    "stained_tissue": ("red", "green", "blue", "clean_red", "clean_green", "clean_blue"),
     "surgery": ("red", "green", "blue"),
     "ultrasound": ("image", "clean", "artefact"),
 }
@@ -81,6 +83,7 @@ __all__ = [
     "plane_shape",
     "radiograph",
     "read",
+    "stained_tissue",
     "surgery",
     "temporal_bone",
     "tof_mra",

@@ -61,6 +61,7 @@ from .phantom_panels import phantom_panels
 from .phantom_pelvis import phantom_pelvis
 from .phantom_radiograph import phantom_radiograph
 from .phantom_shapes import phantom_shapes
+from .phantom_stained_tissue import phantom_stained_tissue
 from .phantom_surgical_tools import phantom_surgical_tools
 from .phantom_temporal_bone import phantom_temporal_bone
 from .phantom_tof_mra import phantom_tof_mra
@@ -79,8 +80,8 @@ _SOURCES = {
         phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
-        phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound, points_folder, voc_folder,
-        wmh2017,
+        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound,
+        points_folder, voc_folder, wmh2017,
     )
 }  # fmt: skip
 
