@@ -43,6 +43,12 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The notebooks first: one worker runs all of them, for minutes in which others would wait at the end."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of the small real data sets that may lie beside a checkout; tests that need it skip without it."""
