@@ -28,6 +28,7 @@ from .csv_list import csv_list
 from .detection import detect
 from .dicom_folder import dicom_folder
 from .epfl_mitochondria import epfl_mitochondria
+from .ham10000 import ham10000
 from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
@@ -74,7 +75,7 @@ _SOURCES = {
     function.__name__: function
     for function in (
         adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, csv_list, dicom_folder,
-        epfl_mitochondria, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
+        epfl_mitochondria, ham10000, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
         lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
         phantom_coloured_shapes, phantom_connectome,
