@@ -17,7 +17,7 @@ from tfmed.registry import method_class
 pytestmark = pytest.mark.current
 
 SMALL = dict(size=(8, 8), colour=True, content_size=3, style_size=2, generator_channels=(4, 4),
-             encoder_channels=(2, 4), condition_size=2, predictor=(4,))  # fmt: skip
+             encoder_channels=(4,), condition_size=2, predictor=(4,))  # fmt: skip
 NO_TERMS = dict(image_cycle=0, feature_cycle=0, self_reg=0, mi_reg=0, kl_weight=0)
 TINY = (
     "data.options={cases: 48, classes: [red, green], shape: [8, 8]}",
