@@ -298,7 +298,7 @@ def summary(rows):
 
 def telea(image, mask, radius=3.0):
     """An image `(y, x)` in [0, 1] whose holes are filled by fast marching (Telea 2004), of 256 grey values."""
-    import cv2  # with imgaug
+    import cv2
 
     grey = np.rint(255 * np.asarray(image)).astype(np.uint8)
     found = cv2.inpaint(grey, (np.asarray(mask) > 0).astype(np.uint8), radius, cv2.INPAINT_TELEA)

@@ -46,7 +46,10 @@ class Config(ClassGenerationConfig):
     def _fits(self):
         factor = 2 ** (len(self.generator_channels) - 1)
         if self.size[0] != self.size[1] or self.size[0] % factor:
-            raise ValueError(f"size: {self.size} cannot be made; give two equal numbers, a multiple of {factor}")
+            raise ValueError(
+                f"size: {self.size} cannot be made by as many generator_channels; give two equal numbers, a multiple "
+                f"of {factor}"
+            )
         if self.size[0] >> len(self.encoder_channels) < 1:
             raise ValueError(f"encoder_channels: too many halvings for {self.size[0]} pixels")
         if self.pad >= self.size[0]:
