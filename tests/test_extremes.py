@@ -73,7 +73,6 @@ def accepted(name, values):
 
 @pytest.mark.long
 @pytest.mark.one_stack
-@pytest.mark.one_stack
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "toy"])
 def test_what_is_accepted_trains_or_is_refused_in_one_line(name, tmp_path):
     """Ten of them, in runs of one step: each ends well, or with an error of ours, before long."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.harness import MethodHarness
+from tests.support.harness import MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
 from tfmed.errors import ConfigError, DataError
 from tfmed.methods.drai import DRAI, Config, build_network
@@ -70,9 +70,7 @@ class TestHarness(MethodHarness):
     bad = ("model.size=[9, 9]", "a multiple of 2")
 
     def parity(self, run):
-        method = run.restored()
-        expected = [np.stack([method.generate(3, k, seed) for k in range(2)]) for seed in (3, 7)]
-        return expected, [{"seed": np.int64(seed), "count": np.int32(3)} for seed in (3, 7)]
+        return class_pictures_parity(run)
 
     def test_tables_samples_and_pictures(self, run, tmp_path):
         method = run.restored()

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.harness import MethodHarness
+from tests.support.harness import MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
 from tfmed.data import sources
 from tfmed.errors import DataError
@@ -61,9 +61,7 @@ class TestHarness(MethodHarness):
     bad = ("model.objective=vae", "has no metric to sample by")
 
     def parity(self, run):
-        method = run.restored()
-        expected = [np.stack([method.generate(3, k, seed) for k in range(2)]) for seed in (3, 7)]
-        return expected, [{"seed": np.int64(seed), "count": np.int32(3)} for seed in (3, 7)]
+        return class_pictures_parity(run)
 
     def test_tables_samples_and_pictures(self, run, tmp_path):
         method = run.restored()

@@ -221,6 +221,13 @@ class MethodHarness:
         assert "\n" not in message and word in message
 
 
+def class_pictures_parity(run):
+    """`parity` of methods that generate pictures of two classes."""
+    method = run.restored()
+    expected = [np.stack([method.generate(3, k, seed) for k in range(2)]) for seed in (3, 7)]
+    return expected, [{"seed": np.int64(seed), "count": np.int32(3)} for seed in (3, 7)]
+
+
 def change_split(folder, change):
     """Give a run another split, as if it had been trained on that."""
     record = SplitRecord.read(folder)

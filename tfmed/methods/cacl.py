@@ -54,9 +54,7 @@ class Config(WeakSegmentationConfig):
     disjoint: bool = True  # [P] codes of each kind have channels of their own
     decay: float = Field(0.98, ge=0, lt=1)  # [P] of the codes' moving averages
     ema_rule: Literal["paper", "repo"] = "paper"  # negatives move shared codes alone; [C] all codes
-    restart_every: NonNegativeInt = Field(
-        0, le=10**9
-    )  # steps after which codes that nothing chose start anew; 0: never
+    restart_every: NonNegativeInt = Field(0, le=10**9)  # steps; codes that nothing chose start anew; 0: never
     routing: Literal["class", "none"] = "class"  # [P]; none: a plain VQ-VAE
     # networks
     width: PositiveInt = Field(128, le=4096)  # [C] of encoder and decoder
@@ -270,9 +268,8 @@ class CaCL(TrainingModel):
         self.codebook.follow(features, tf.where(by_full[:, None, None], full, shared), self)
         if c.restart_every:
             due = self.step_of(batch) % c.restart_every == c.restart_every - 1
-            draws = tf.random.stateless_uniform(
-                (c.shared_codes + c.class_codes,), tf.stack([self.step_of(batch), tf.constant(RESTART, tf.int64)])
-            )
+            seed = tf.stack([tf.constant(self.noise_seed, tf.int64), 1024 * self.step_of(batch) + RESTART])
+            draws = tf.random.stateless_uniform((c.shared_codes + c.class_codes,), seed)
             unused = (tensor_variable(self.codebook.counts) < 1.0) & due
             self.codebook.restart(self.of_all_replicas(features), unused, draws)
 

@@ -44,16 +44,23 @@ def of_seed(model, seed, psi=1.0):
     return Latents(f"seed {seed}", model.styles(model.map(model.latent(seed, 0), psi)), model.noise_maps(seed, 0))
 
 
+def seed_of(word):
+    """The seed that a word of digits is; None of another word. UserError: it is beyond `GREATEST`."""
+    if not str(word).isdecimal():
+        return None
+    if len(str(word)) > 10 or int(word) > GREATEST:
+        raise UserError(f"{str(word)[:20]}: is beyond reason; give a seed of at most {GREATEST}")
+    return int(word)
+
+
 def of_word(model, word, psi=1.0):
     """Latents of a seed (digits) or of an .npz file that `tfmed project` wrote.
 
     Raises:
         UserError: neither; DataError: the file is damaged, or was made with other networks.
     """
-    if str(word).isdecimal():
-        if len(str(word)) > 10 or int(word) > GREATEST:
-            raise UserError(f"{str(word)[:20]}: is beyond reason; give a seed of at most {GREATEST}")
-        return of_seed(model, int(word), psi)
+    if (seed := seed_of(word)) is not None:
+        return of_seed(model, seed, psi)
     path = expanded(word)
     if not path.is_file():
         raise UserError(f"{word}: is neither a seed (a whole number) nor a latent.npz that 'tfmed project' wrote")

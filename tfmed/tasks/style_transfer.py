@@ -18,7 +18,7 @@ from tfmed.data.readers import read_address, read_label
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.engine.abilities import CanInterpolate, CanPredict, Count, Evaluation, Seed, Split
 from tfmed.engine.exporting import ExportModule
-from tfmed.engine.options import GREATEST, Option
+from tfmed.engine.options import Option
 from tfmed.errors import DataError, UserError
 from tfmed.files import expanded
 from tfmed.io import write_volume
@@ -29,6 +29,7 @@ from tfmed.metrics.image_quality import edge_correlation
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks import prediction
 from tfmed.tasks.generation import GenerationMethod, sized_picture
+from tfmed.tasks.latents import seed_of
 from tfmed.tasks.style_transferrer import StyleTransferrer, write_grey
 
 _PARTNERS, _PAIRS = Stream("style_transfer.partners"), Stream("style_transfer.pairs")
@@ -244,10 +245,8 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
         Raises:
             UserError: neither; DataError: the picture is damaged, or the model draws no styles.
         """
-        if str(word).isdecimal():
-            if len(str(word)) > 10 or int(word) > GREATEST:
-                raise UserError(f"{str(word)[:20]}: is beyond reason; give a seed of at most {GREATEST}")
-            return Style(f"seed {word}", tuple(psi * one for one in self.drawn(0, int(word))))
+        if (seed := seed_of(word)) is not None:
+            return Style(f"seed {word}", tuple(psi * one for one in self.drawn(0, seed)))
         if not expanded(word).is_file():
             raise UserError(f"{word}: is neither a seed (a whole number) nor a picture")
         path = str(expanded(word))

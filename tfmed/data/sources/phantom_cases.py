@@ -1,6 +1,7 @@
 """What the phantom sources share: the list of addresses of any phantom."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfmed.data import phantoms
@@ -39,6 +40,24 @@ def phantom_cases(
         paths = {modality: f"{common}&seed={one}&part={part}" for modality, part in images.items()}
         label = f"{common}&seed={one}&part=label" if number < cases - unlabelled else None
         found.append(Case(name, name, paths, label, {"seed": one}))
+    return found
+
+
+def of_classes(
+    source: str, cases: Sequence[Case], option: str, classes: Sequence[str], known: Collection[str]
+) -> list[Case]:
+    """The cases with classes in turn, in `meta["class"]` and as an option of their phantom.
+
+    Raises:
+        DataError: no class, one twice, or one that is not known.
+    """
+    if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(known):
+        raise DataError(f"source {source}: classes are some of {', '.join(known)}, each once; got {classes}")
+    found = []
+    for number, case in enumerate(cases):
+        kind = classes[number % len(classes)]
+        images = {name: f"{address}&{option}={kind}" for name, address in case.images.items()}
+        found.append(dataclasses.replace(case, images=images, meta={**case.meta, "class": kind}))
     return found
 
 

@@ -1,13 +1,10 @@
 """Phantom pictures of coloured shapes, a class to a colour, made when they are read."""
 
-import dataclasses
-
 from tfmed.data.case import Case
 from tfmed.data.phantoms.coloured_shape import COLOURS
-from tfmed.errors import DataError
 from tfmed.files import PathLike
 
-from .phantom_cases import phantom_cases
+from .phantom_cases import of_classes, phantom_cases
 
 
 def phantom_coloured_shapes(
@@ -31,14 +28,6 @@ def phantom_coloured_shapes(
         DataError: a number is out of range, or there is no such class.
         UserError: another option has the wrong type.
     """
-    if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(COLOURS):
-        known = ", ".join(COLOURS)
-        raise DataError(f"source phantom_coloured_shapes: classes are some of {known}, each once; got {classes}")
     images = {name: name for name in ("red", "green", "blue")}
     plain = phantom_cases("coloured_shape", "shape", images, cases, seed, cases, shape=shape, noise=noise)
-    found = []
-    for number, case in enumerate(plain):
-        colour = classes[number % len(classes)]
-        channels = {name: f"{address}&colour={colour}" for name, address in case.images.items()}
-        found.append(dataclasses.replace(case, images=channels, meta={**case.meta, "class": colour}))
-    return found
+    return of_classes("phantom_coloured_shapes", plain, "colour", classes, COLOURS)

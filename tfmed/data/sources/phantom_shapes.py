@@ -1,13 +1,10 @@
 """Phantom pictures of plain shapes, a class each, made when they are read."""
 
-import dataclasses
-
 from tfmed.data.case import Case
 from tfmed.data.phantoms.plane_shape import KINDS
-from tfmed.errors import DataError
 from tfmed.files import PathLike
 
-from .phantom_cases import phantom_cases
+from .phantom_cases import of_classes, phantom_cases
 
 
 def phantom_shapes(
@@ -31,12 +28,6 @@ def phantom_shapes(
         DataError: a number is out of range, or there is no such class.
         UserError: another option has the wrong type.
     """
-    if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(KINDS):
-        raise DataError(f"source phantom_shapes: classes are some of {', '.join(KINDS)}, each once; got {classes}")
-    plain = phantom_cases("plane_shape", "shape", {"image": "image"}, cases, seed, cases, shape=shape, noise=noise)
-    found = []
-    for number, case in enumerate(plain):
-        kind = classes[number % len(classes)]
-        images = {name: f"{address}&kind={kind}" for name, address in case.images.items()}
-        found.append(dataclasses.replace(case, images=images, meta={**case.meta, "class": kind}))
-    return found
+    images = {"image": "image"}
+    plain = phantom_cases("plane_shape", "shape", images, cases, seed, cases, shape=shape, noise=noise)
+    return of_classes("phantom_shapes", plain, "kind", classes, KINDS)
