@@ -11,7 +11,7 @@ def channel_statistics(features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Example:
         >>> mean, deviation = channel_statistics(tf.constant([[[[1.0], [3.0]]]]))
-        >>> float(mean), float(deviation)
+        >>> mean.numpy().item(), deviation.numpy().item()
         (2.0, 1.0)
     """
     mean, variance = tf.nn.moments(tf.cast(features, tf.float32), (1, 2), keepdims=True)
