@@ -9,7 +9,7 @@ from scipy.interpolate import BSpline
 from tfmed.augment import corrupt
 from tfmed.metrics.segmentation import dice
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 
 def disc(radius=20, side=129, centre=None):

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from tfmed.augment import intensity
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 OPERATIONS = [
     intensity.brightness,

@@ -10,7 +10,7 @@ from skimage.transform import radon as projected
 from tfmed.augment import kernels
 from tfmed.ops import radon
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 ROUTES = ("radon", "gridding", "fourier")
 

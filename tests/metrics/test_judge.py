@@ -9,7 +9,7 @@ from tfmed.metrics.judge import Real, judge
 from tfmed.metrics.mahalanobis import null_mahalanobis
 from tfmed.metrics.template_matching import nearest_templates
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 SMALL = {"channels": (8, 16), "features": 16, "batch_size": 32, "epochs": 4}
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmed.metrics import generative
 from tfmed.metrics.ms_ssim import WEIGHTS, Pyramid, feasible_scales, ms_ssim
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 
 def images(shape, n=3, seed=0):

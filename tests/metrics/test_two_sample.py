@@ -9,7 +9,7 @@ from tfmed.metrics.two_sample import auxiliary_classifiers, check_disjoint, two_
 from tfmed.nn.gan2d import image_classifier
 from tfmed.training.image_discriminator import train_discriminator
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 SMALL = {"channels": (8, 16), "features": 16, "batch_size": 32}
 
 

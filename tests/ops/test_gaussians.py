@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfmed.ops import gaussians as g
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 
 def spd(rng, n, d):

@@ -14,7 +14,7 @@ from tfmed.io import Volume
 from tfmed.ops import grids
 from tfmed.tasks.prediction import back
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 CODES = [x + y + z for x in "RL" for y in "AP" for z in "SI"]
 CODES += ["".join(codes[i] for i in order) for codes in CODES for order in ((1, 0, 2), (2, 1, 0), (1, 2, 0))]

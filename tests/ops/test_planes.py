@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from tfmed.ops import planes
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 
 def rng(seed=0):

@@ -8,7 +8,7 @@ from skimage.transform import radon as projected
 
 from tfmed.ops import radon
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 SIDES = [(64, 48), (65, 33)]
 
@@ -96,7 +96,6 @@ def test_a_slice_does_not_depend_on_its_batch(way):
         np.testing.assert_allclose(radon.filtered_back_projection(alone, way=way)[0], back[k], atol=1e-5)
 
 
-@pytest.mark.one_stack
 @pytest.mark.parametrize("way", ["direct", "gridding"])
 def test_graphs_with_unknown_batch_and_gradients(way):
     """The gradient of a linear operation is its adjoint: <A x, y> = <x, A' y>."""

@@ -17,7 +17,7 @@ from tests.support.alone import in_fresh_process
 from tfmed.engine.exporting import ExportModule
 from tfmed.ops.sliding_window import SIGMA, _lattice, sliding_window, window_graph
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 BLENDS = ("constant", "gaussian")
 WINDOW = (8, 10, 12)
@@ -208,7 +208,6 @@ for finish in (None, lambda planes: planes[..., 0]):
 """
 
 
-@pytest.mark.one_stack
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_does_not_grow_with_the_length_of_the_volume(tmp_path):
     """24 MiB from one memory map to another."""
@@ -357,7 +356,6 @@ def test_with_margins_windows_equal_the_whole_volume_at_once(pad, overlap, blend
     np.testing.assert_allclose(graph(tf.constant(volume)), at_once(volume, pad), atol=2e-6)
 
 
-@pytest.mark.one_stack
 @pytest.mark.parametrize("pad", PADS)
 @pytest.mark.parametrize("shape", [(3, 9, 11, 2), (2, 3, 1, 2), (1, 1, 40, 2)])
 def test_margins_around_volumes_smaller_than_the_window(pad, shape):

@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 import tfmed.ops
 from tfmed.ops.warp import identity_grid, warp, warp_array
 
-pytestmark = pytest.mark.current
+pytestmark = pytest.mark.one_stack
 
 SHAPES = [(9, 12), (6, 7, 8)]
 MODES = {0.0: "grid-constant", "edge": "nearest"}
