@@ -104,6 +104,7 @@ class Segmenter(MethodHarness):
     tiny = (*TINY, "model.box_source=oracle", "model.use_masks=true", "model.emptiness=0.01", "model.flip=true")
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("check", ["builds", "one_update_lowers_its_loss", "two_replicas_equal_one",
                                    "same_seed_same_numbers"])  # fmt: skip
 def test_the_segmenters_step(check):
@@ -239,6 +240,7 @@ def batch(step=0):
     }
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("step", [0, 99])
 def test_the_loss_is_the_weighted_sum(step):
     one, data = model(emptiness=0.3, stripe=4), batch(step)
@@ -261,6 +263,7 @@ def test_terms_without_weight_are_left_out():
     assert set(model(tightness=0, size=0).network_loss(batch())[1]) == {"loss", "cross_entropy"}
 
 
+@pytest.mark.one_stack
 def test_targets_are_switches():
     data = batch()
     one = model(supervision="masks")
@@ -273,6 +276,7 @@ def test_targets_are_switches():
     assert float(model(supervision="box_masks").network_loss(data)[0]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.one_stack
 def test_masks_of_annotated_slices_are_added():
     data, one = batch(), model(use_masks=True)
     logits = one.network(data["image"], training=True)
@@ -282,6 +286,7 @@ def test_masks_of_annotated_slices_are_added():
     assert float(loss) == pytest.approx(float(model().network_loss(data)[0]) + float(own), rel=1e-4)
 
 
+@pytest.mark.one_stack
 def test_networks_take_hu():
     """Scaled inside: cut at the measured percentiles."""
     one, plain = model(), build_network(model().config)

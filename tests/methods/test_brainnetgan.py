@@ -147,6 +147,7 @@ def test_points_between_lie_on_one_line_per_sample():
     assert upper.min() > -1e-2 and upper.max() < 1 + 1e-2 and np.ptp(upper[:, 0]) > 0.01
 
 
+@pytest.mark.one_stack
 def test_minimising_the_critics_loss_scores_real_above_generated():
     made, data = model(learning_rate=5e-3), batch()
     step = tf.function(lambda batch: made.update("critic", lambda part: made.critic_loss(part, 0), batch))
@@ -230,6 +231,7 @@ def test_classifier_learns_from_real_and_generated_alike():
     assert abs(parts[0] - parts[1]) > 1e-6  # so that one of them twice would be told from their sum
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("patience", [1, 100])
 def test_the_graph_network_gives_back_its_best_epoch(patience, monkeypatch):
     """Whether training stops early or runs to its end; learning makes the validation, of opposite labels, worse."""

@@ -197,6 +197,7 @@ def test_one_direction_and_independent_cells_look_no_further():
         np.testing.assert_array_equal(*first)
 
 
+@pytest.mark.one_stack
 def test_ablated_noises_are_silent():
     a, b = (model(slice_noise=False).sample_latents((i, 0), (i, 0)).numpy() for i in range(2))
     np.testing.assert_array_equal(a[:, 8:], b[:, 8:])
@@ -208,6 +209,7 @@ def test_ablated_noises_are_silent():
 # --- sampling -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_decoding_in_chunks_equals_decoding_at_once():
     m = model()
     whole = np.asarray(m(m.sample_latents((2, 0), (2, 0))))
@@ -238,6 +240,7 @@ def test_fixed_noise_is_shared_by_all_indices():
     assert (z["slices"][0][:, :8] != z["slices"][1][:, :8]).any()
 
 
+@pytest.mark.one_stack
 def test_other_lengths():
     assert model().sample(seed=0, length=40).shape == (40, 28, 28)
     assert model(slice_channels=1).sample(seed=0, length=9).shape == (9, 28, 28)
@@ -265,6 +268,7 @@ def changed(m, step):
     }
 
 
+@pytest.mark.one_stack
 def test_each_update_leaves_the_other_side_alone():
     m, b = model(), batch()
     assert changed(m, lambda: m.update("critic", lambda part: m.critic_loss(part, 0), b)) == {
@@ -324,6 +328,7 @@ def test_training_decodes_only_the_slab():
     assert sizes == [2 * m.config.slab_length]
 
 
+@pytest.mark.one_stack
 def test_slices_are_summed_or_averaged():
     b = batch()
     values = {}
@@ -347,6 +352,7 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch():
         np.testing.assert_allclose(one, two, atol=2e-6)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "changes",
     [
@@ -373,6 +379,7 @@ def test_variants_train(changes):
     assert m.sample(0).shape == (18, 28, 28)
 
 
+@pytest.mark.one_stack
 def test_moving_average_follows_the_generator():
     m, b = model(ema_decay=0.75), batch()
     start = m.average_generator.trainable_variables or m.average_generator.weights

@@ -126,6 +126,7 @@ def test_networks_have_the_card_s_shapes():
 # --- adversarial losses -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("kind", ["least_squares", "log"])
 def test_critics_lower_the_printed_losses(kind):
     model, data = made(gan_loss=kind), batch()
@@ -145,6 +146,7 @@ def test_critics_lower_the_printed_losses(kind):
     assert float(model.critic_loss(data, found)[0]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("kind", ["least_squares", "log"])
 def test_both_sides_of_the_joint_are_flipped(kind):
     """Encoders lower the score of real pictures with their codes; the generator raises that of made ones."""
@@ -171,6 +173,7 @@ def test_both_sides_of_the_joint_are_flipped(kind):
         assert np.abs(ours).max() > 1e-6
 
 
+@pytest.mark.one_stack
 def test_an_update_changes_its_own_networks_alone():
     model, data = made(), batch()
     for name, networks in model.updaters.items():
@@ -185,6 +188,7 @@ def test_an_update_changes_its_own_networks_alone():
 # --- regularisers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_predictors_lower_their_error_and_encoders_raise_it():
     model, data = made(), batch()
 
@@ -255,6 +259,7 @@ def test_cycles_and_divergences():
     assert float(made(kl_reduce="sum", style_size=3).kl(data, found)) > float(model.kl(data, found))
 
 
+@pytest.mark.one_stack
 def test_terms_without_weight_are_not_computed():
     model = made(**NO_TERMS)
     assert set(model.meters) == {"critic", "generator"} and not hasattr(model, "style_of_content")

@@ -80,6 +80,7 @@ def test_the_baseline_takes_no_unlabelled_samples(tmp_path):
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("layers, total", [("stated", 9_319_956), ("code", 11_119_684)])
 def test_parameters_of_the_papers_network(layers, total):
     network = build_network(Config(network=FCDenseNet(decoder_layers=layers)))
@@ -131,6 +132,7 @@ def test_a_pointwise_network_is_equivariant_to_flips():
     assert float(logs["equivariance"]) == 0.0
 
 
+@pytest.mark.one_stack
 @given(st.integers(0, 1000))
 def test_a_pointwise_network_is_equivariant_to_nearest_sampling(seed):
     """With the mask on, what comes in from outside does not count."""
@@ -189,6 +191,7 @@ def test_without_the_mask_all_pixels_count():
     assert np.isclose(masked, each[4:, 4:].mean(), rtol=1e-5)
 
 
+@pytest.mark.one_stack
 @given(st.integers(0, 1000))
 def test_warped_probabilities_sum_to_one_and_commute_with_softmax(seed):
     grid = tf.stack([sample_grid(seed, (SIDE, SIDE), "strong")] * 2)
@@ -242,6 +245,7 @@ def settings(*overrides):
     return tfmed.load_config(REPOSITORY / "configs" / "equireg.yaml", (*TINY, *overrides))
 
 
+@pytest.mark.one_stack
 def test_unlabelled_slices_are_of_all_patients_and_their_labels_are_never_seen():
     method = tfmed.registry.method_class("equireg")(settings())
     labelled, pool = method.training_cases
@@ -253,6 +257,7 @@ def test_unlabelled_slices_are_of_all_patients_and_their_labels_are_never_seen()
     assert not labels[1::2].any() and labels[::2].any()
 
 
+@pytest.mark.one_stack
 def test_weak_movements_of_unlabelled_images_are_drawn_afresh():
     """The released code moved all of them by one flip and shift per run."""
     method = tfmed.registry.method_class("equireg")(settings("data.options={cases: 7, shape: [8, 32, 32]}"))

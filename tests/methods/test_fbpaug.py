@@ -113,6 +113,7 @@ def test_the_loss_is_binary_cross_entropy():
 # --- 8. and 9. augmentations ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("changes", [
     {"augmentation": "none"}, {"augmentation": "gamma", "gamma_deviation": 0.0}, {"share": 0.0},
     {"augmentation": "noise", "noise_deviation": 0.0},
@@ -123,6 +124,7 @@ def test_nothing_changes_without_strength(changes):
     np.testing.assert_allclose(one.augmented(slices(), INDEX), one.window(slices()), atol=1e-6)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("changes", [
     {}, {"route": "gridding"}, {"route": "radon"}, {"residual": True}, {"kernels": "sharpen"}, {"kernels": "smooth"},
     {"kernels": "coupled"}, {"augmentation": "gamma"}, {"augmentation": "noise"}, {"augmentation": "windowing"},

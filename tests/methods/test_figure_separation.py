@@ -141,6 +141,7 @@ def made(*overrides, words=TINY):
 # --- the loss ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_places_without_a_panel_add_nothing_and_without_weight_it_is_plain():
     """Box losses of one set of outputs; of a figure without panels 0, with any side loss."""
     boxes = tf.constant([[[2.0, 2, 30, 14], [2, 16, 20, 30]], [[-1.0] * 4] * 2])

@@ -188,6 +188,7 @@ def test_decomposition_loses_nothing():
     assert 0.01 < np.abs(low).mean() / np.abs(features).mean() < 0.99
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("base, head", [
     ("unet", "plain"), ("fcnet", "boundary"), ("unet", "freq"), ("fcnet", "freq"), ("resnet", "freq"),
 ])  # fmt: skip
@@ -220,6 +221,7 @@ def test_tanh_wraps_the_sum():
 # --- losses and phases ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_reconstruction_is_eq_1():
     m, b = model(), batch()
     made = m(b["mr"]).numpy()
@@ -232,6 +234,7 @@ def test_reconstruction_is_eq_1():
     assert float(m.generator_loss(b, m.made(b))[0]) == pytest.approx(np.abs(m(b["mr"]) - b["ct"]).mean(), rel=1e-5)
 
 
+@pytest.mark.one_stack
 def test_one_pair_has_the_plain_relativistic_loss():
     m, b = model(1), batch(1)
     made = m(b["mr"])
@@ -257,6 +260,7 @@ def test_the_critic_teaches_the_high_branch_alone():
     assert not reached[0]
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("changes, seen", [
     ({"adv": "full"}, "ct"), ({"head": "plain", "adv": "full"}, "ct"), ({"d_condition": "channel"}, "high"),
 ])  # fmt: skip
@@ -273,6 +277,7 @@ def test_what_the_critic_sees(changes, seen):
     assert critic.input_shape[-1] == (2 if changes.get("d_condition") else 1)
 
 
+@pytest.mark.one_stack
 def test_two_phases():
     """A fifth of the steps leave the critic as it is and log nothing of it; without a critic there is one phase."""
     m = model()
@@ -383,6 +388,7 @@ def test_windows_of_an_identity_give_the_volume_back(size):
     np.testing.assert_allclose(made["high"], image[..., 0] * 3276.7, atol=0.01)
 
 
+@pytest.mark.one_stack
 def test_predictions_lie_on_the_grid_of_the_mr(run, exported, tmp_path):
     """Also with other axes, and with all three maps."""
     array = np.random.default_rng(0).uniform(0, 900, (9, 13, 16)).astype("float32")
@@ -429,6 +435,7 @@ def test_exported_frequencies_add_up(exported):
     np.testing.assert_allclose((parts["low"] + parts["high"])[inside], whole[inside], atol=0.05)
 
 
+@pytest.mark.one_stack
 def test_evaluation_by_the_command(run):
     assert cli.run(evaluate.main, [str(run.path)]) == 0
     with open(run.path / "evaluation.csv", encoding="utf-8") as stream:

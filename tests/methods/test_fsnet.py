@@ -84,6 +84,7 @@ class TestHarness(MethodHarness):
         assert len(kinds["cases"]["train"]) == 3
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("variant", ["naive_joint", "no_channel_coding", "target_only"])
 def test_variants_train(variant):
     class Harness(MethodHarness):
@@ -169,6 +170,7 @@ def gradients(model, data):
     return found
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("loss", ["dice", "dice_cross_entropy"])
 def test_weights_1_and_0_are_training_on_the_target_alone(loss):
     model = network(weights=(1.0, 0.0), loss=loss)
@@ -223,6 +225,7 @@ def test_batch_norm_sees_both_sets():
     assert plain != pytest.approx(other, abs=1e-4)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("changes", [{}, {"channel_coding": "shared"}, {"shared_background": False}])
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_sets_network_is_its_branch_and_its_classes(number, changes):

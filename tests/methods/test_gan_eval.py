@@ -115,6 +115,7 @@ def test_networks_at_80_pixels(name):
             (g, g, a, b) for a, b in ((512, 256), (256, 128), (128, 64), (64, 1))]  # fmt: skip
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", ZOO)
 def test_two_critic_steps_per_generator_step(name):
     model = tiny(name)
@@ -179,6 +180,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.one_stack
 def test_one_command_makes_table_4(runs, capsys):
     assert cli.run(evaluate.main, [str(runs / "dcgan"), "--compare", str(runs / "acgan")]) == 0
     rows = {}
@@ -222,6 +224,7 @@ def test_runs_that_cannot_be_compared(runs, tmp_path, capsys):
         few.evaluate({"few": few})
 
 
+@pytest.mark.one_stack
 def test_sample_writes_images_of_each_class_in_turn(runs, tmp_path, capsys):
     assert cli.run(sample.main, [str(runs / "dcgan"), "-n", "3", "--out", str(tmp_path)]) == 0
     images = [read_volume(path).array for path in sorted(tmp_path.glob("*.nii.gz"))]

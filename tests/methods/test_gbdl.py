@@ -160,6 +160,7 @@ def test_variants_train_through_both_stages(name):
     assert all(np.isfinite(value) for stage in logs.values() for value in stage.values())
 
 
+@pytest.mark.one_stack
 def test_the_baseline_has_one_stage_and_labels_alone():
     logs = trained_a_step(options("gbdl/supervised.yaml"))
     assert list(logs) == ["segmenter"] and logs["segmenter"]["loss"] == logs["segmenter"]["supervised"] > 0
@@ -206,6 +207,7 @@ def volumes(shape, seed=0):
     return tf.random.stateless_normal(shape, [seed, 1])
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("latent", ["full", "diagonal", "volume"])
 def test_any_number_of_slices(latent):
     lrl = build_network(small(latent=latent), "latent", channels=2, classes=3)
@@ -296,6 +298,7 @@ def posterior(seed, n, scale=1.0):
     return (rng.normal(0, scale, (1, n, 3)).astype("float32") for _ in range(2))
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("floor", [10.0, 0.5])
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 32))
 @given_settings(max_examples=25)
@@ -432,6 +435,7 @@ def segmenter(teacher, labelled=2, unlabelled=2, **changes):
     return Segmenter(config, Streams(labelled, unlabelled), network, 1e-3, pseudo_labels=teacher)
 
 
+@pytest.mark.one_stack
 def test_labelled_volumes_never_see_pseudo_labels():
     """The teacher is shown the unlabelled images alone, and what it says moves the pseudo term alone."""
     data, shown = batch(), []
@@ -469,6 +473,7 @@ def test_nothing_flows_back_into_the_teacher():
     assert all(g is None for g in tape.gradient(loss, [tensor_variable(v) for v in lrl.trainable_variables]))
 
 
+@pytest.mark.one_stack
 def test_an_update_of_the_segmenter_lowers_its_loss():
     model, data = segmenter(build_network(small(), "latent").pseudo_labels), batch()
     before = float(model.network_loss(data)[0])

@@ -131,6 +131,7 @@ def test_what_reaches_the_loss(name):
     np.testing.assert_allclose(values, np.mean([loss(model, half) for half in halves], 0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", sorted(LEARNERS))
 def test_a_step_lowers_the_loss_and_the_teacher_follows(name):
     """At step k the average keeps min(1 - 1 / (k + 1), 0.99) of itself."""
@@ -163,6 +164,7 @@ def test_a_run_with_further_heads_and_two_optimizers(tmp_path):
     assert (labels != expected).mean() < 1e-3
 
 
+@pytest.mark.one_stack
 def test_same_seed_same_numbers_of_two_optimizers():
     logs = []
     for _ in range(2):
@@ -296,6 +298,7 @@ def test_parameters_of_the_discriminator():
     assert parameters(discriminator(2, 1)) == 11_020_290
 
 
+@pytest.mark.one_stack
 def test_coranet_learns_its_own_prediction_where_both_heads_agree():
     model, given = shared("coranet"), data(STEPS // 2)
     found, rows, images = outputs(model, given)

@@ -90,6 +90,7 @@ class TestHarness(MethodHarness):
         assert again["Dice, all slices"] == rows[0]["Dice, all slices"]  # counted once
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("segmenter", ["autoencoder", "teacher"])
 def test_the_other_segmenters_train(segmenter):
     class Harness(MethodHarness):
@@ -182,6 +183,7 @@ def left_is_gone(made):
     return sides
 
 
+@pytest.mark.one_stack
 def test_errors_before_augmentation_are_mirrored_with_it():
     before = left_is_gone(method(*STILL, "model.flip=true", "model.corruption={name: crop}"))
     assert 0.2 < np.mean(before) < 0.8
@@ -281,6 +283,7 @@ def test_dice_is_of_the_whole_batch():
     np.testing.assert_allclose([loss, logs["supervised"]], expected, rtol=1e-5)
 
 
+@pytest.mark.one_stack
 def test_losses_are_switches():
     data, found = batch(0), {}
     logits = model(unlabelled=0)(data["image"])

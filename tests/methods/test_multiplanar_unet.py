@@ -279,6 +279,7 @@ def test_cubes_are_annotated_on_lines_or_on_planes():
     assert 0 < shares["lines"] < shares["planes"]
 
 
+@pytest.mark.one_stack
 def test_a_3d_network_trains_validates_and_predicts(tmp_path):
     from tfmed.engine.lifecycle import fit
 
@@ -319,6 +320,7 @@ def with_model(*overrides):
     return made
 
 
+@pytest.mark.one_stack
 def test_probabilities_add_up_and_are_the_mean_of_the_views():
     made = with_model("model.views=3")
     image = made.open(made.labelled[0]).image[:5, :6, :4]

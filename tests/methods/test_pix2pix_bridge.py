@@ -94,6 +94,7 @@ def changed(m, step):
 # --- which networks, which losses -----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_have_their_networks_and_losses(name):
     changes, critics, anchored, uses_ct = VARIANTS[name]
@@ -195,6 +196,7 @@ def test_m2c_compares_with_its_aligned_image_and_never_with_the_ct():
     assert float(m.critic_loss(b, m.made(b))[0]) != float(m.critic_loss(other, m.made(other))[0])
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("path, networks", [("unpaired", {"generator", "critic"}),
                                             ("paired", {"generator", "paired_critic"})])  # fmt: skip
 def test_c2m_paths_leave_the_other_critic_alone(path, networks):
@@ -235,6 +237,7 @@ def test_the_coin_is_fair_and_a_function_of_seed_and_step():
     assert {other.phases_of(step) for step in range(20)} == {("paired",)}
 
 
+@pytest.mark.one_stack
 def test_a_coin_of_one_is_the_gan_alone():
     """Weight for weight the same after three steps, whatever the other losses' weights."""
     gan, whole = model("c2m_gan"), model("c2m", coin=1.0)
@@ -271,6 +274,7 @@ def test_cyclegan_needs_no_mrcat_and_adds_its_losses_up():
     assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx((real + fake) / 2, rel=1e-5)
 
 
+@pytest.mark.one_stack
 def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
     m, b = cyclegan(), batch()
     for name, theirs in (("critic", ("critic", "back_critic")), ("generator", ("generator", "back_generator"))):
@@ -284,6 +288,7 @@ def test_cyclegan_updates_lower_their_losses_and_leave_the_others_alone():
             assert id(v) in moved or (old == v.numpy()).all()
 
 
+@pytest.mark.one_stack
 def test_cyclegans_critics_are_shown_older_translations():
     """Equal weights: losses differ once there is something older to show; the history is not trained."""
     with_history, without = (cyclegan(history=n, downs=3) for n in (2, 0))  # shallower, all translations look alike
@@ -357,6 +362,7 @@ def test_pix2pixhd_judges_pairs_at_two_scales_and_matches_features():
     assert float(m.critic_loss(b, m.made(b))[0]) == pytest.approx(1.0)  # (1 + 0) / 2 at each of two scales
 
 
+@pytest.mark.one_stack
 def test_pix2pixhd_updates_lower_their_losses():
     m, b = pix2pixhd(learning_rate=1e-3), batch()
     for name in m.updaters:
@@ -470,6 +476,7 @@ def run(tmp_path_factory):
     return fit(settings("data.split.test=0.34"), tmp_path_factory.mktemp("m2c") / "run")
 
 
+@pytest.mark.one_stack
 def test_volumes_of_any_size_are_translated_on_their_own_grid(run, tmp_path):
     """Also with other axes: the translation of a turned volume is the turned translation."""
     array = np.random.default_rng(0).uniform(0, 900, (3, 21, 30)).astype("float32")
@@ -493,6 +500,7 @@ def test_volumes_of_any_size_are_translated_on_their_own_grid(run, tmp_path):
     )
 
 
+@pytest.mark.one_stack
 def test_the_exported_graph_scales_an_mr_as_the_run_does(run, tmp_path):
     array = np.random.default_rng(1).gamma(2.0, 150.0, (3, 21, 30)).astype("float32") - 40
     method = run.restored()
@@ -504,6 +512,7 @@ def test_the_exported_graph_scales_an_mr_as_the_run_does(run, tmp_path):
     np.testing.assert_allclose(found[sorted(found)[-1]], expected, atol=0.05)
 
 
+@pytest.mark.one_stack
 def test_evaluation_by_the_command_and_of_a_perfect_translation(run):
     """A method that gives the MRCAT itself has Dice 1, and only its few grey values between it and the CT."""
     assert cli.run(evaluate.main, [str(run.path)]) == 0

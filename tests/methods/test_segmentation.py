@@ -165,6 +165,7 @@ def planned(tmp_path_factory):
     return root, fit(by_folder(root, NETWORK, "train.steps=150", "train.batch_size=8"), root / "run")
 
 
+@pytest.mark.one_stack
 def test_a_folder_is_enough(planned):
     root, run = planned
     settings = tfmed.load_run(root / "run").settings
@@ -176,6 +177,7 @@ def test_a_folder_is_enough(planned):
     assert table["dice"].dropna().iloc[-1] > 0.5  # bright boxes are soon found; a network that learns nothing has 0
 
 
+@pytest.mark.one_stack
 def test_the_plan_of_a_run_holds_when_it_goes_on(planned):
     """Other data in the folder would lead to another plan; a run goes on with its own."""
     root, _ = planned
@@ -209,6 +211,7 @@ def test_runs_that_must_be_alike_need_the_plan_before(planned, tmp_path, capsys)
     assert "its plan is still to be made; write it by 'tfmed plan" in capsys.readouterr().err
 
 
+@pytest.mark.one_stack
 def test_predictions_have_the_numbers_of_the_files(planned, tmp_path):
     root, run = planned
     words = [str(run.path), str(root / "images" / "p0.nii.gz"), "--out", str(tmp_path), "--outputs", "labels"]
@@ -277,6 +280,7 @@ def test_flips_are_kept_where_validation_gains_by_them(planned):
     assert method._windows()["flips"] == (1, 2)
 
 
+@pytest.mark.one_stack
 def test_plan_tells_and_writes_what_fit_would_do(planned, tmp_path, capsys):
     root, _ = planned
     words = [str(root), "--minutes", "0.1", "--out", str(tmp_path / "plan.yaml"), NETWORK, "train.batch_size=2",
@@ -325,6 +329,7 @@ def coloured(root, count=6):
     return root
 
 
+@pytest.mark.one_stack
 def test_pictures_in_colour(tmp_path, capsys):
     """From a folder to a picture of labels: the three colours are the network's channels, and it goes by them."""
     import PIL.Image

@@ -66,6 +66,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_papers_table(name):
     config = tfmed.load_config(REPOSITORY / "configs" / f"{name}.yaml").model
@@ -83,6 +84,7 @@ def test_volumes_of_the_papers_configurations():
     assert len(build_network(Config(filter_depth=2, latent_size=4), "synthesis").noise_shapes) == 9
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("base, levels", [((4, 4, 4), 2), ((8, 8, 1), 3), ((1, 2, 3), 3)], ids=str)
 def test_shape_is_the_base_doubled_and_styles_are_two_per_level(base, levels):
     m = model(base_shape=base, levels=levels)
@@ -138,6 +140,7 @@ def test_mixing():
     np.testing.assert_array_equal(mix_styles(second, second, 3, 6), tf.ones((1, 6, 3)))
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_style_mixing_in_training(probability):
     """So many samples have a second style, from a layer on that is never the first."""
@@ -237,6 +240,7 @@ def changed(m, part):
     return {name for name in names if any((a != b.numpy()).any() for a, b in pairs[name])}
 
 
+@pytest.mark.one_stack
 def test_each_part_updates_its_side_only():
     m = model(d_reg="r2")
     for part, networks in (("generator", {"mapping", "synthesis"}), ("critic", {"critic"}), ("penalty", {"critic"})):
@@ -244,6 +248,7 @@ def test_each_part_updates_its_side_only():
     assert changed(m, "path") == {"mapping", "synthesis"}
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "changes",
     [
@@ -266,6 +271,7 @@ def test_variants_train(changes):
     assert len(m.noise_maps(0, 0)) == (0 if changes.get("noise") is False else 3)
 
 
+@pytest.mark.one_stack
 def test_accumulated_gradients_equal_those_of_the_whole_batch():
     results = []
     for parts in (1, 2):

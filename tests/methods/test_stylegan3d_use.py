@@ -38,6 +38,7 @@ def brain(path, size=(60, 70, 60), spacing=2.5, scale=300.0):
     return str(path)
 
 
+@pytest.mark.one_stack
 def test_pictures_of_a_run(run):
     shown = {path.stem: Image.open(path) for path in (run / "previews").glob("*.png")}
     assert {"volumes", "mixing", "interpolation"} <= set(shown)
@@ -46,6 +47,7 @@ def test_pictures_of_a_run(run):
         assert "patient's right" in shown[name].info["Description"]
 
 
+@pytest.mark.one_stack
 def test_projecting_writes_its_files_on_the_grid_of_the_input(run, tmp_path):
     path = brain(tmp_path / "brain.nii.gz")
     assert cli.run(project.main, [str(run), path, "--steps", "12", "--out", str(tmp_path / "out")]) == 0
@@ -79,6 +81,7 @@ def test_samples_of_a_run(run, tmp_path):
     assert one.shape == (4, 6, 4)  # up, front, right: RAS
 
 
+@pytest.mark.one_stack
 def test_evaluation(run):
     assert cli.run(evaluate.main, [str(run), "-n", "2"]) == 0
     with open(run / "evaluation.csv", encoding="utf-8", newline="") as stream:
@@ -101,6 +104,7 @@ def changed(value):
     return change
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("options, change, words", [
     ({}, changed(np.nan), "NaN"), ({}, changed(np.inf), "infinite"), ({}, lambda a: 0 * a + 7, "empty"),
     ({}, lambda a: -a, "no voxel is above 0"), ({"size": (10, 12, 10)}, None, "give a volume like those"),
@@ -116,6 +120,7 @@ def test_targets_that_cannot_be_projected(run, tmp_path, capsys, options, change
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.one_stack
 def test_files_that_are_no_volumes_or_no_latents(run, tmp_path, capsys):
     (tmp_path / "x.nii.gz").write_bytes(b"no volume")
     (tmp_path / "x.npz").write_bytes(b"no latents")
@@ -162,6 +167,7 @@ def test_noise_is_standardised():
     assert noise.mean() == pytest.approx(0, abs=1e-6) and noise.var() == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("pooled", [1.0, 0.0])
 def test_a_generated_volume_is_found_again(pooled):
     """g(w*, n*) of a generator with noise: within 200 steps the error is a tenth of that of the mean w."""

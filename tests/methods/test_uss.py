@@ -92,6 +92,7 @@ def masked(p, y, w):
     return float(batch_dice(logits_of(p), np.reshape(y, (2, 3, 2, 2)), np.reshape(w, (2, 3, 2, 2)), smooth=SMOOTH))
 
 
+@pytest.mark.one_stack
 @given(PROBABILITIES, st.integers(0, 2**24 - 1), st.integers(0, 2**24 - 1))
 def test_masked_dice_is_equation_2(p, y_bits, w_bits):
     y, w = (np.array([bits >> i & 1 for i in range(24)]) for bits in (y_bits, w_bits))
@@ -338,6 +339,7 @@ def asked_of(run, number):
     return run.restored().records.recall(f"query{number}")["asked"]
 
 
+@pytest.mark.one_stack
 def test_rounds_add_what_was_asked_for(run):
     method = run.restored()
     assert list(method.models) == ["initial", "round1", "round2"]
@@ -424,6 +426,7 @@ def test_stages_of_converged_training_and_of_the_whole_pool():
     assert stage.steps == 6  # 16 slices make 4 patches, times 3 epochs, 2 in a batch
 
 
+@pytest.mark.one_stack
 def test_number_of_slices_from_a_run_of_uvs(run, tmp_path):
     """Mean liver slices per round / 3."""
     method = METHOD(settings(f"model.slices_from={run.path}"))
@@ -547,6 +550,7 @@ def test_files_that_are_no_label_of_their_slice_are_named(tmp_path, wrong, words
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 def test_evaluation_tells_rounds_tests_and_quantiles(run, tmp_path):
     method = run.restored()
     found = method.evaluate({"one": method, "two": method})
@@ -581,6 +585,7 @@ def test_wilcoxon_and_quantiles_of_known_scores():
     assert len(tables.regression_rows([row for row in rows if row["run"] in ("uss", "rss")], strategies)) == 0
 
 
+@pytest.mark.one_stack
 def test_profiles_show_what_was_chosen(run):
     shown = tables.profiles(run.restored())["profiles"]
     asked = asked_of(run, 2)
@@ -589,6 +594,7 @@ def test_profiles_show_what_was_chosen(run):
     assert (run.path / "previews" / "profiles.png").stat().st_size > 1000
 
 
+@pytest.mark.one_stack
 def test_a_run_exports_its_last_network(run, tmp_path):
     folder = export(run, tmp_path / "export")
     model = tf.saved_model.load(str(folder))

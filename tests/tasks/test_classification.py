@@ -88,6 +88,7 @@ def run(known, tmp_path_factory):
     return fit(tfmed.load_config(settings), folder / "run")
 
 
+@pytest.mark.one_stack
 def test_it_trains_and_validates(run):
     rows = run.metrics()
     assert list(dict.fromkeys(rows["stage"])) == ["seed0", "seed1"]

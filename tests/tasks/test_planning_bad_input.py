@@ -131,6 +131,7 @@ REFUSED = {  # what is made, words of the line
 }  # fmt: skip
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_in_one_line(name, tmp_path, capsys):
     make, *words = REFUSED[name]
@@ -175,6 +176,7 @@ def test_planned_with_a_word_about_it(name, tmp_path, capsys):
     tfmed.load_config(tmp_path / "plan.yaml")
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", ["one case", "masks of 16 bits", "volumes of one slice"])
 def test_what_was_planned_trains(name, tmp_path):
     PLANNED[name][0](tmp_path / "data")

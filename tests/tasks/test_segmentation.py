@@ -115,6 +115,7 @@ np.savez(out, **results)
 """
 
 
+@pytest.mark.one_stack
 def test_the_exported_model_gives_the_same_without_tfmed(run, method, exported, tmp_path):
     """All preprocessing is part of the graph, for any size of volume and any orientation."""
     images = list(stacks())
@@ -134,6 +135,7 @@ def test_the_exported_model_gives_the_same_without_tfmed(run, method, exported, 
             assert found[f"labelsarr_{k}"].dtype == np.int32
 
 
+@pytest.mark.one_stack
 def test_the_network_as_onnx(run, kind, method, tmp_path, capsys):
     """It gives the network's probabilities; Monte Carlo passes and random numbers are refused in a line."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -158,6 +160,7 @@ def test_the_network_as_onnx(run, kind, method, tmp_path, capsys):
         assert line in capsys.readouterr().err
 
 
+@pytest.mark.one_stack
 def test_predicting_with_the_run_and_with_the_exported_model(run, exported, tmp_path, capsys):
     for part in MODALITIES:
         write_volume(phantom(part), tmp_path / "case" / f"case_{part}.nii.gz")
@@ -245,6 +248,7 @@ def evaluated(run):
     return [pandas.read_csv(run.path / f"{name}.csv") for name in ("evaluation", "cases")]
 
 
+@pytest.mark.one_stack
 @ONE_KIND
 def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
     cases = evaluated[1]
@@ -270,6 +274,7 @@ def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
             assert row["NSD 3 mm"] == pytest.approx(distances.nsd(3.0))
 
 
+@pytest.mark.one_stack
 @ONE_KIND
 def test_tables_and_reports_name_the_definition_of_each_distance(run, evaluated, capsys):
     capsys.readouterr()
@@ -308,6 +313,7 @@ def other(run, tmp_path):
     return copy
 
 
+@pytest.mark.one_stack
 @ONE_KIND
 def test_comparing_runs_of_one_name(run, evaluated, other):
     """The same weights score the same: no difference. Both are in the table, told apart by their paths."""
@@ -326,6 +332,7 @@ def refused(capsys, *argv):
     return line
 
 
+@pytest.mark.one_stack
 @ONE_KIND
 def test_a_leak_between_runs_is_refused(run, evaluated, other, capsys):
     before = (run.path / "evaluation.csv").read_bytes()
@@ -336,6 +343,7 @@ def test_a_leak_between_runs_is_refused(run, evaluated, other, capsys):
     assert (run.path / "evaluation.csv").read_bytes() == before
 
 
+@pytest.mark.one_stack
 @ONE_KIND
 def test_comparisons_that_mean_nothing_are_refused(run, other, capsys):
     assert "there twice" in refused(capsys, run.path, "--compare", run.path)
