@@ -10,12 +10,16 @@ from PIL import Image
 
 from tests.support.harness import MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
+from tfmed.config import with_values
 from tfmed.data import sources
-from tfmed.errors import DataError
+from tfmed.data.settings import AugmentWith
+from tfmed.engine.made_cases import made_cases
+from tfmed.errors import DataError, RunError
 from tfmed.methods.rhvae import RHVAE, Config
 from tfmed.nn.gaussian import kl_to_standard
 from tfmed.registry import method_class
 from tfmed.tasks.class_generation import distances
+from tfmed.tasks.classification import ClassificationMethod
 
 pytestmark = pytest.mark.current
 
@@ -62,6 +66,25 @@ class TestHarness(MethodHarness):
 
     def parity(self, run):
         return class_pictures_parity(run)
+
+    @pytest.mark.one_stack
+    def test_classifiers_train_on_its_pictures(self, run, tmp_path):
+        """By one setting: of each class as large a share as of the real ones; a segmenter finds no labels in them."""
+        method, wish = run.method(), AugmentWith(run=str(run.path), share=0.4)
+        taker = ClassificationMethod(with_values(run.settings, {"data.cache_dir": str(tmp_path)}))
+        taker.split_record = method.split_record
+        found, _ = made_cases(taker, wish)
+        counts = {name: sum(case.meta["class"] == name for case in taker.cases["train"]) for name in ("disc", "ring")}
+        assert len(found) == sum(round(8 * count / 12) for count in counts.values()) == 8
+        for name, count in counts.items():
+            assert sum(case.meta["class"] == name for case in found) == round(8 * count / 12)
+        others, _ = made_cases(taker, wish.model_copy(update={"seed": 1}))
+        shown = [np.asarray(Image.open(case.images["image"])) for case in (*found, *others)]
+        assert len({one.tobytes() for one in shown}) == 16 and all(one.shape == (8, 8) for one in shown)
+        assert made_cases(taker, wish)[0] == found
+        taker.takes_generated = False
+        with pytest.raises(RunError, match="makes pictures of classes, without labels"):
+            made_cases(taker, wish)
 
     def test_tables_samples_and_pictures(self, run, tmp_path):
         method = run.restored()
@@ -123,6 +146,7 @@ def test_factors_are_lower_triangular_with_a_positive_diagonal():
 # --- the bound --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_without_steps_the_exact_bound_is_the_autoencoder_s(likelihood):
     """Of one draw, and in the mean over draws the likelihood less the divergence; the reference is neither."""

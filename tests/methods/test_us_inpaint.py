@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.support.harness import MethodHarness
 from tfmed.errors import DataError
+from tfmed.io import Volume
 from tfmed.losses.pyramid import pyramid_loss
 from tfmed.methods.us_inpaint import HPI, Config, build_network
 from tfmed.nn.gaussian import kl_to_standard, residual_kl
@@ -99,6 +100,17 @@ class TestHarness(MethodHarness):
 
     def assert_parity(self, found, expected):
         np.testing.assert_allclose(found, expected, atol=2e-3)  # of 255
+
+    @pytest.mark.one_stack
+    def test_it_alters_what_drawn_holes_hide(self, run):
+        """And nothing else, in each slice, as the seed says: a training case of other methods."""
+        method = run.restored()
+        image = Volume(np.rint(255 * np.random.default_rng(0).random((2, 20, 24))).astype(np.int16), np.eye(4))
+        one, same, other = (method.altered(image, seed).array for seed in (3, 3, 4))
+        np.testing.assert_array_equal(one, same)
+        changed = [np.abs(found - image.array) > 1e-3 for found in (one, other)]
+        assert all(0 < plane.mean() <= 0.6 for found in changed for plane in found)
+        assert (changed[0] != changed[1]).any() and (changed[0][0] != changed[0][1]).any()
 
     def test_tables_and_pictures(self, run):
         method = run.restored()

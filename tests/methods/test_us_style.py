@@ -13,11 +13,15 @@ import tensorflow as tf
 from PIL import Image
 from scipy import integrate, stats
 
+import tfmed
 from tests.support.harness import MethodHarness
 from tests.support.refusals import refused
-from tfmed import interpolate, predict
+from tfmed import cli, interpolate, predict
+from tfmed import fit as fit_verb
 from tfmed.data.readers import read_label
+from tfmed.data.settings import AugmentWith
 from tfmed.engine import use
+from tfmed.engine.made_cases import made_cases
 from tfmed.errors import DataError, UserError
 from tfmed.io import read_volume
 from tfmed.methods.us_style import (
@@ -72,6 +76,14 @@ def pictures(count=2, seed=0, size=(16, 16)):
 
 def batch(seed=0):
     return {"index": tf.range(2, dtype=tf.int64), "content": pictures(seed=seed), "style": pictures(seed=seed + 1) ** 2}
+
+
+SEGMENTER = """
+method: segmentation
+data: {source: phantom_ultrasound, preprocess: [{step: window, window_hu: [0, 255], range: [0, 1]}]}
+train: {steps: 1, batch_size: 2}
+model: {modalities: [image], label_values: [0, 1, 2], patch: [16, 16], network: {widths: [2, 2]}}
+"""
 
 
 class TestHarness(MethodHarness):
@@ -133,6 +145,35 @@ class TestHarness(MethodHarness):
         np.testing.assert_allclose(np.asarray(Image.open(path)), items[0].volume.array[0], atol=0.51)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "one_labels.png")), items[0].label.array[0])
         assert read_volume(method.write_sample(items[0], tmp_path, "one", "nii.gz")).shape == (1, 16, 16)
+
+    @pytest.mark.one_stack
+    def test_segmenters_train_on_its_pictures(self, run, tmp_path, capsys):
+        """By one setting: labels and patients stay, a second fit makes nothing anew, and what has changed is told."""
+        (tmp_path / "segment.yaml").write_text(SEGMENTER, encoding="utf-8")
+        words = (f"data.augment_with={run.path}", f"data.cache_dir={tmp_path / 'cache'}", *TINY[:2])
+        fit = [str(tmp_path / "segment.yaml"), "--run-dir", str(tmp_path / "segmenter"), *words]
+        seen = "data.split={validation: 0.2, test: 0.25, seed: 1}"
+        refused(capsys, fit_verb.main, [*fit, seen], run.path, "was trained on ultrasound-", "case here")
+        assert cli.run(fit_verb.main, fit) == 0
+        method = tfmed.load_run(tmp_path / "segmenter").method()
+        method.made, _ = made_cases(method, AugmentWith(run=str(run.path)))
+        real, every = method.cases["train"], method.prepared("train")
+        assert len(every) == 2 * len(real) and every[: len(real)] == real
+        by_id = {case.id: case for case in real}
+        assert {case.id.partition(", altered")[0] for case in every[len(real) :]} == by_id.keys()
+        for case in every[len(real) :]:
+            one = by_id[case.id.partition(", altered")[0]]
+            assert (case.group, case.label) == (one.group, one.label)
+            before, after = method.open(one), method.open(case)
+            np.testing.assert_array_equal(before.label, after.label)
+            assert not np.allclose(before.image, after.image, atol=0.1)
+        files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "made").iterdir()}
+        again, _ = made_cases(method, AugmentWith(run=str(run.path), share=0.25))  # a third as many as real ones
+        assert again == every[len(real) : len(real) + round(len(real) / 3)]
+        assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "made").iterdir()}
+        (tmp_path / "segmenter" / "records" / "made_by.json").write_text('"of another run"', encoding="utf-8")
+        resume = [str(tmp_path / "segmenter"), "--resume"]
+        refused(capsys, fit_verb.main, resume, run.path, "has changed since it made training cases")
 
     def test_folders_are_transferred(self, run, tmp_path, capsys, monkeypatch):
         """Of any size, in a style given or in drawn ones; masks are copied."""

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -34,6 +34,19 @@ class SplitConfig(Strict):
         return self
 
 
+class AugmentWith(Strict):
+    """A trained run that makes more training cases: of style transfer, of inpainting, or of pictures by class."""
+
+    run: PathText  # its directory
+    share: float = pydantic.Field(0.5, gt=0, le=0.95)  # of the training cases, made ones and real ones together
+    seed: int = pydantic.Field(0, ge=0, lt=2**31)  # of what is made
+
+
+def _as_run(found: Any) -> Any:
+    """A run's directory alone stands for a section."""
+    return {"run": str(found)} if isinstance(found, (str, os.PathLike)) else found
+
+
 class DataConfig(Strict):
     """Where the cases come from and how they are prepared."""
 
@@ -43,6 +56,7 @@ class DataConfig(Strict):
     split: SplitConfig = SplitConfig()
     labelled_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training patients, whose labels are used
     labelled_seed: int | None = pydantic.Field(None, ge=0)  # of the choice of these; null: the run's seed
+    augment_with: Annotated[AugmentWith | None, pydantic.BeforeValidator(_as_run)] = None
     preprocess: tuple[Step, ...] = ()  # steps before the method's own
     cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
     cache_dir: PathText | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt
 from tfmed.engine.method import Method
 from tfmed.engine.options import Option
 from tfmed.files import PathLike
-from tfmed.io import write_volume
+from tfmed.io import Volume, write_volume
 
 Split = Annotated[Literal["test", "validation", "train"], Option("part", "cases to score")]
 Seed = Annotated[NonNegativeInt, Option("seed", "of random choices")]
@@ -84,6 +84,26 @@ class CanPredict:
             out: folder.
             outputs: which of `self.outputs` to write; None: the usual ones.
         """
+        raise NotImplementedError
+
+
+class CanAlter:
+    """Shows an image otherwise, with everything where it was: labels stay true; `config.image` names which image."""
+
+    def altered(self, image: Volume, seed: int) -> Volume:
+        """A Volume in the values and on the grid of `image`; a function of (image, seed).
+
+        Raises:
+            DataError: the image cannot be altered.
+        """
+        raise NotImplementedError
+
+
+class CanGenerateClasses:
+    """Makes pictures of the classes that `config.classes` names."""
+
+    def generated(self, name: str, count: int, seed: int) -> Iterator[Any]:
+        """`count` pictures of a class, uint8 `(y, x)` or `(y, x, 3)`; the k-th is a function of (name, seed, k)."""
         raise NotImplementedError
 
 

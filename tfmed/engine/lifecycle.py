@@ -19,6 +19,7 @@ from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import METRICS, TIMING, Table
 from tfmed.engine.loop import Interrupted, Loop
+from tfmed.engine.made_cases import made_cases
 from tfmed.engine.memory import bounded_weights
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
@@ -78,6 +79,10 @@ def fit(
     _check_early_stopping(method)
     if method.made_to_size:
         _check_memory(method, strategy, worker)
+    made_by = None
+    if settings.data.augment_with:
+        method.made, made_by = made_cases(method, settings.data.augment_with)
+        _repeatable(settings)  # the other run had its own precision, and drew numbers
     method.prepared("train", progress)
     record = method.split_record or method.record_split()
     if not resume:
@@ -85,18 +90,23 @@ def fit(
     with contextlib.ExitStack() as until_the_end:
         run = _open(settings, run_dir, resume, worker[0] == 0, until_the_end)
         try:
-            _train(run, method, strategy, worker, record)
+            _train(run, method, strategy, worker, record, made_by)
         except KeyboardInterrupt as stop:
             way_on = f"go on after the last checkpoint with: python -m tfmed.fit {run.path} --resume"
             raise Stopped(getattr(stop, "signum", signal.SIGINT), way_on) from None
     return run
 
 
-def _train(run, method, strategy, worker, record):
+def _train(run, method, strategy, worker, record, made_by):
     chief = worker[0] == 0
     if chief and not method.split_record:
         record.write(run.path)
     method.records = Records(run.path / "records", writes=chief)
+    if made_by != method.records.recall("made_by", lambda: made_by):
+        raise RunError(
+            f"{run.settings.data.augment_with.run}: has changed since it made training cases of this run; put it back, "
+            "or train a new run"
+        )
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
         _advise_on_cpus(run.settings.train.precision)

@@ -54,6 +54,8 @@ class Method:
     Config: type[MethodConfig] = MethodConfig
     case_spec: CaseSpec = CaseSpec()
     made_to_size: bool = False  # cases are prepared to the size that networks see; samples are described without them
+    takes_altered: bool = False  # whether it may train on cases that `data.augment_with` makes of its training cases
+    takes_generated: bool = False  # likewise, on pictures of its classes
     in_space: bool = True  # whether a case's images have voxels, which `tfmed prepare` describes and compares
 
     def __init__(self, settings: Settings) -> None:
@@ -63,6 +65,7 @@ class Method:
         self.records = Records()  # what is decided between stages; a run's lie in its directory
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
+        self.made: list[Case] = []  # training cases that another run has made, beside those of the split
         self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
         self._compiled: dict[str, tuple[keras.Model, Any]] = {}
 
@@ -244,7 +247,8 @@ class Method:
         return {}
 
     def prepared(self, part: str, progress: Callable[[Any], Any] | None = None) -> list[Case]:
-        """The cases of a part of the split, checked, in the cache."""
+        """The cases of a part of the split, checked, in the cache; those that train with those made of them."""
         arguments: dict[str, Any] = {} if progress is None else {"progress": progress}
-        checks.prepare_cases(self.cases[part], self.cache, self.case_spec, **arguments)
-        return self.cases[part]
+        cases = [*self.cases[part], *(self.made if part == "train" else ())]
+        checks.prepare_cases(cases, self.cache, self.case_spec, **arguments)
+        return cases

@@ -78,5 +78,11 @@ class Settings(Strict):
 
     @pydantic.model_validator(mode="after")
     def _sections_agree(self) -> "Settings":
-        registry.method_class(self.method).check(self)
+        kind = registry.method_class(self.method)
+        if self.data.augment_with and not (kind.takes_altered or kind.takes_generated):
+            raise ValueError(
+                f"data.augment_with: {self.method} trains on no made cases; leave it out, or take a method that "
+                "segments or classifies whole images"
+            )
+        kind.check(self)
         return self

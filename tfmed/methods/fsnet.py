@@ -173,6 +173,7 @@ class FSNetMethod(SegmentationMethod):
     """Segmentation of the target set; auxiliary sets only train."""
 
     Config = Config
+    takes_altered = False
 
     @classmethod
     def check(cls, settings):

@@ -124,6 +124,7 @@ class USSMethod(SegmentationMethod):
     """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition`."""
 
     Config = Config
+    takes_altered = False
 
     @classmethod
     def check(cls, settings):

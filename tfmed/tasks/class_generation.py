@@ -9,7 +9,7 @@ from tfmed.augment import paired
 from tfmed.config import Voxels
 from tfmed.data.checks import CaseSpec
 from tfmed.data.classes import numbers_of
-from tfmed.engine.abilities import Count, Evaluation, Seed
+from tfmed.engine.abilities import CanGenerateClasses, Count, Evaluation, Seed
 from tfmed.errors import DataError
 from tfmed.io.stack import write_picture
 from tfmed.metrics.classification import accuracy_and_balanced
@@ -36,7 +36,7 @@ class ClassGenerationConfig(ClassesConfig):
     classic_copies: int = Field(5, ge=0, le=100)  # of each real picture, turned, flipped and noisy; 0: no such row
 
 
-class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
+class ClassGenerationMethod(ClassifiedCases, GenerationMethod, CanGenerateClasses):
     """Base of methods that generate pictures of classes; its config is a `ClassGenerationConfig`.
 
     A subclass gives `stages`, `ways` and `generate`. Pictures are float32 `(y, x, channel)` in [0, 1].
@@ -118,11 +118,16 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
             number, place = index % len(classes), index // len(classes)
             yield classes[number], shown(each[number][place])
 
+    def generated(self, name, count, seed):
+        """`count` pictures of a class, uint8."""
+        for one in self.generate(count, self.config.classes.index(name), seed):
+            yield as_bytes(shown(one))
+
     def write_sample(self, item, folder, name, kind=None):
         """Write a pair that `sample` gave as `<class>/<name>.png`; returns the path."""
         path = folder / item[0] / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(np.rint(255 * item[1]).astype(np.uint8), path)
+        write_picture(as_bytes(item[1]), path)
         return path
 
     def previews(self):
@@ -195,6 +200,11 @@ class ClassGenerationMethod(ClassifiedCases, GenerationMethod):
 def shown(pictures):
     """Pictures `(..., y, x, channel)` as they are looked at: grey ones without the last axis."""
     return pictures[..., 0] if pictures.shape[-1] == 1 else pictures
+
+
+def as_bytes(picture):
+    """A picture in [0, 1] as uint8."""
+    return np.rint(255 * picture).astype(np.uint8)
 
 
 def distances(made, real):

@@ -107,6 +107,7 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
     """
 
     Config = ClassesConfig
+    takes_altered = takes_generated = True
 
     @property
     def case_spec(self):

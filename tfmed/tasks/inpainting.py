@@ -14,6 +14,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Window
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.engine.abilities import (
+    CanAlter,
     CanEvaluate,
     CanExport,
     CanPredict,
@@ -33,6 +34,7 @@ from tfmed.tasks import completion
 from tfmed.tasks.generation import sized_picture
 
 _MASKS, _SCORED = Stream("inpainting.masks"), Stream("inpainting.scored_masks")
+_ALTERED = Stream("inpainting.altered_masks")
 _SHOWN = 4  # cases of a picture
 _MOVING = ("orient", "resample", "crop", "letterbox", "shrink", "crop_foreground")  # steps that leave values alone
 Strokes = tuple[int, int]
@@ -69,7 +71,7 @@ class InpaintingConfig(MethodConfig):
         return self
 
 
-class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport, CanAlter):
     """Base of methods that fill holes of pictures; its config is an `InpaintingConfig`.
 
     A subclass gives `stages` and `complete`, and says by `multiple` what sides its network takes, by `seen_stays`
@@ -193,11 +195,11 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         """What `complete` computes with."""
         return self.model
 
-    def completer(self):
-        """The `Completer` of the trained model."""
+    def completer(self, count=None, seed=0):
+        """The `Completer` of the trained model, by default of as many completions as the settings say."""
 
         def compute(image, mask):
-            return self.scale.invert(self.filled(self.scale.graph(image).numpy(), mask))
+            return self.scale.invert(self.filled(self.scale.graph(image).numpy(), mask, count, seed))
 
         how = (self.preprocessing()[:-1], self.config.grey, self.multiple)
         return completion.Completer(*how, compute, self.seen_stays)
@@ -205,6 +207,15 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     def predict(self, words, out, outputs=None):
         """Write `<name>_<output>` of each input, one path at a time; see `Completer.predict`."""
         return self.completer().predict(words, out, outputs)
+
+    def altered(self, image, seed):
+        """The Volume with a drawn hole in each slice, filled."""
+        planes, completer = [], self.completer(1, seed)
+        for number, plane in enumerate(image.array):
+            hole = resized(self.drawn(_ALTERED(seed, number))[..., 0], plane.shape)
+            one = image.replace(array=plane[None])
+            planes.append(completer(one, one.replace(array=hole[None]))[0])
+        return image.replace(array=np.stack(planes))
 
     def texture(self):
         """A `FeatureNetwork` by whose layers' Gram matrices textures are compared, or None."""
@@ -294,6 +305,12 @@ def summary(rows):
     """{"<column> mean", "<column> std"} of the scores of cases."""
     names = [name for name in rows[0] if name not in ("run", "case")]
     return {key: value for name in names for key, value in mean_and_std(name, [row[name] for row in rows]).items()}
+
+
+def resized(mask, shape):
+    """A mask `(y, x)` of other pixels, each that of the place it lies at."""
+    rows, columns = ((np.arange(side) * had) // side for side, had in zip(shape, mask.shape, strict=True))
+    return mask[rows[:, None], columns]
 
 
 def telea(image, mask, radius=3.0):

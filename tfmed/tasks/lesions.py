@@ -59,6 +59,7 @@ class LesionMethod(SegmentationMethod):
 
     Config = LesionConfig
     outputs = LesionSegmenter.outputs
+    takes_altered = False
     chosen: float | None = None  # threshold, once it is known
 
     # --- where lesions are --------------------------------------------------------------------------------------------

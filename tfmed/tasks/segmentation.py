@@ -29,6 +29,7 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExpo
     Config = SegmentationConfig
     outputs: tuple[str, ...] = OUTPUTS
     segmenter_class = Segmenter
+    takes_altered = True
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
 
     @classmethod

@@ -16,7 +16,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Window
 from tfmed.data.readers import read_address, read_label
 from tfmed.data.sampling import Stream, shuffled
-from tfmed.engine.abilities import CanInterpolate, CanPredict, Count, Evaluation, Seed, Split
+from tfmed.engine.abilities import CanAlter, CanInterpolate, CanPredict, Count, Evaluation, Seed, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.options import Option
 from tfmed.errors import DataError, UserError
@@ -92,7 +92,7 @@ class Transferred:
     label: Volume | None = None
 
 
-class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
+class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate, CanAlter):
     """Base of methods of style transfer; its config is a `StyleTransferConfig`.
 
     A subclass gives `stages`. Its last model has `style_of(pictures)`, tensors `(n, ...)`; `shown(pictures, *style)`,
@@ -189,6 +189,15 @@ class StyleTransferMethod(GenerationMethod, CanPredict, CanInterpolate):
     def predict(self, words, out, outputs=None):
         """Show pictures in a style, or in drawn ones; see `StyleTransferrer.predict`."""
         return self.transferrer().predict(words, out, outputs)
+
+    def altered(self, image, seed):
+        """The Volume in a drawn style; where none are drawn, in that of a training picture."""
+        if self.config.draws:
+            maps = self.drawn(0, seed)
+        else:
+            cases = self.prepared("train")
+            maps = self.style_of(self.picture(cases[int(_PARTNERS(seed, 0).integers(len(cases)))])[None])
+        return self.transferrer()(image, functools.partial(self.shown, maps=maps))
 
     def sample(
         self,

@@ -39,6 +39,7 @@ class Boxes3DMethod(SegmentationMethod):
     """Classifier, correction of the boxes, segmenter. Boxes are voxels of the prepared images, `(z, 4)` of a case."""
 
     Config = Config
+    takes_altered = False
 
     def __init__(self, settings):
         super().__init__(settings)

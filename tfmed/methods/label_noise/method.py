@@ -29,6 +29,7 @@ class LabelNoiseMethod(SegmentationMethod):
     """Segmentation of slices whose training masks were corrupted; validation and test masks never are."""
 
     Config = Config
+    takes_altered = False
     totals: tuple[GlobalDice, GlobalDice]  # of the cases of an evaluation, hard and soft
 
     @classmethod
