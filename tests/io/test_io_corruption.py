@@ -133,7 +133,7 @@ def test_names_that_lie(tmp_path, volume):
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("absent.nii", "no such file"), ("x.txt", "suffix"), ("x.hdr", "suffix"), ("x.png", "read_stack"),
+    ("absent.nii", "no such file"), ("x.txt", "suffix"), ("x.hdr", "missing"), ("x.png", "read_stack"),
     ("x.dcm", "folder that holds the series"), ("x.nii", "empty"), ("x.mha", "empty"), ("a\nb.nii", "empty"),
 ])  # fmt: skip
 def test_files_that_cannot_be_volumes(tmp_path, name, words):

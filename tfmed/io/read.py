@@ -8,6 +8,7 @@ from typing import Any
 
 from tfmed.files import PathLike, expanded
 from tfmed.io.addresses import file_of, piece_of, read_piece, read_piece_geometry
+from tfmed.io.analyze import read_analyze, read_analyze_geometry
 from tfmed.io.dicom import read_dicom, read_dicom_geometry
 from tfmed.io.dicom_files import DICOM_SUFFIXES, dicom_files
 from tfmed.io.dicom_header import looks_like_dicom
@@ -22,11 +23,11 @@ from tfmed.io.volume import Volume
 
 READERS = {".nii": (read_nifti, read_nifti_geometry), ".nii.gz": (read_nifti, read_nifti_geometry),
            ".nrrd": (read_itk, read_itk_geometry), ".mha": (read_itk, read_itk_geometry),
-           ".mhd": (read_itk, read_itk_geometry)}  # fmt: skip
+           ".mhd": (read_itk, read_itk_geometry), ".hdr": (read_analyze, read_analyze_geometry)}  # fmt: skip
 
 
 def read_volume(path: PathLike, series_uid: str | None = None, volume: int | None = None) -> Volume:
-    """The Volume in a .nii, .nii.gz, .nrrd, .mha or .mhd file, in a DICOM series, or in a piece of these.
+    """The Volume in a .nii, .nii.gz, .nrrd, .mha, .mhd or Analyze .hdr file, in a DICOM series, or in a piece of these.
 
     DICOM is a folder with the slices of a series, or one file that holds them all (enhanced CT and MR, segmentations).
     A piece is named behind `::`, such as channel 1 in `scan.nii.gz::1` or a dataset in `case.h5::image`; all kinds are

@@ -45,6 +45,7 @@ from .mosmed import mosmed
 from .msd import msd
 from .nifti_folder import nifti_folder
 from .nlst import nlst
+from .oasis import oasis
 from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
 from .phantom_cardiac import phantom_cardiac
@@ -76,7 +77,7 @@ _SOURCES = {
     for function in (
         adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, csv_list, dicom_folder,
         epfl_mitochondria, ham10000, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
-        lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, paired_folder,
+        lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, oasis, paired_folder,
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
         phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
