@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
-from tfmed.data import acquisition
+from tfmed.data.acquisition import slices as acquisition
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError

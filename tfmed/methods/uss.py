@@ -35,7 +35,7 @@ import tensorflow as tf
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.config import PathText, Voxels
-from tfmed.data import acquisition
+from tfmed.data.acquisition import slices as acquisition
 from tfmed.data.annotation import Folder, SparseLabel
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
@@ -121,7 +121,7 @@ class USS(SingleNetworkModel):
 
 
 class USSMethod(SegmentationMethod):
-    """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition`."""
+    """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition.slices`."""
 
     Config = Config
     takes_altered = False
