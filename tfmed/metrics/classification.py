@@ -42,11 +42,25 @@ def scores(probabilities: ArrayLike, labels: ArrayLike, classes: Sequence[str]) 
     if not np.isfinite(found).all():
         raise ValueError("probabilities hold NaN or infinity; was the network trained at too high a learning rate?")
     table = confusion(true, found.argmax(-1), len(classes))
-    recalls = [float(row[k] / row.sum()) if row.sum() else math.nan for k, row in enumerate(table)]
-    named = {"specificity": recalls[0], "sensitivity": recalls[1]} if len(classes) == 2 else {}
-    named = named or {f"recall {name}": recall for name, recall in zip(classes, recalls, strict=True)}
-    whole = {"accuracy": float(np.trace(table) / table.sum()), "balanced accuracy": float(np.nanmean(recalls))}
+    named = recalls(found, true, classes)
+    each = list(named.values())
+    whole = {"accuracy": float(np.trace(table) / table.sum()), "balanced accuracy": float(np.nanmean(each))}
+    named = {"specificity": each[0], "sensitivity": each[1]} if len(classes) == 2 else named
     return whole | named | {"AUC": auc(found, true)}
+
+
+def recalls(probabilities: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> dict[str, float]:
+    """{"recall <class>": the share of its samples that were taken for it}, of probabilities `(n, classes)`.
+
+    Example:
+        >>> recalls([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], [0, 0, 1], ("healthy", "ill"))
+        {'recall healthy': 0.5, 'recall ill': 1.0}
+    """
+    table = confusion(labels, np.asarray(probabilities).argmax(-1), len(classes))
+    return {
+        f"recall {name}": float(row[k] / row.sum()) if row.sum() else math.nan
+        for k, (name, row) in enumerate(zip(classes, table, strict=True))
+    }
 
 
 def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:

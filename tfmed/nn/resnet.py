@@ -1,4 +1,7 @@
-"""ResNet-18 (He et al. 2016) of any width, and the ReLU of guided backpropagation (Springenberg et al. 2015)."""
+"""ResNet-18 and ResNet-20 (He et al. 2016) of any width, and the ReLU of guided backpropagation (Springenberg et al.
+2015)."""
+
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -28,12 +31,13 @@ class GuidedReLU(keras.layers.Layer):
 
 def resnet18(
     channels: int = 3,
-    outputs: int = 1,
+    outputs: int | None = 1,
     width: int = 64,
     norm: str = "batch",
     guided: bool = False,
     blocks: tuple[int, ...] = (2, 2, 2, 2),
     name: str = "resnet18",
+    stem: Literal["large", "small"] = "large",
 ) -> keras.Model:
     """Images `(n, y, x, channels)` -> scores `(n, outputs)`, float32; its layer `FEATURES` gives maps at 1/32.
 
@@ -41,11 +45,12 @@ def resnet18(
 
     Args:
         channels: of an image.
-        outputs: scores; see `tfmed.losses.classification.outputs_of`.
+        outputs: scores; see `tfmed.losses.classification.outputs_of`. None: the means themselves, `(n, features)`.
         width: channels of the first stage, which double from stage to stage; 64 is ResNet-18.
         norm: as of `norm_layer`; batches of one picture have no good statistics: "instance" or "none".
         guided: with ReLUs of guided backpropagation, of the same weights.
         blocks: of each stage; fewer make a smaller network.
+        stem: "small", for pictures of some 32 pixels: a convolution 3 x 3 at stride 1 and no pooling come first.
 
     Example:
         >>> resnet18(3, 1000).count_params()  # 11,689,512, and the running statistics of 4,800 channels
@@ -61,8 +66,11 @@ def resnet18(
         return (GuidedReLU if guided else keras.layers.ReLU)(name=label)(x)
 
     inputs = keras.Input((None, None, channels))
-    x = relu(conv(inputs, width, 7, 2, "first"), "first_relu")
-    x = keras.layers.MaxPooling2D(3, 2, "same", name="pool")(x)
+    if stem == "small":
+        x = relu(conv(inputs, width, 3, 1, "first"), "first_relu")
+    else:
+        x = relu(conv(inputs, width, 7, 2, "first"), "first_relu")
+        x = keras.layers.MaxPooling2D(3, 2, "same", name="pool")(x)
     for stage, count in enumerate(blocks):
         wide = width << stage
         for block in range(count):
@@ -76,5 +84,52 @@ def resnet18(
             last = stage == len(blocks) - 1 and block == count - 1
             x = relu(x, FEATURES if last else f"{label}_relu")
     x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-    x = keras.layers.Dense(outputs, dtype="float32", name="scores")(x)
+    if outputs is not None:
+        x = keras.layers.Dense(outputs, dtype="float32", name="scores")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def resnet20(
+    channels: int = 3,
+    outputs: int | None = 10,
+    width: int = 16,
+    blocks: tuple[int, ...] = (3, 3, 3),
+    name: str = "resnet20",
+) -> keras.Model:
+    """Small images `(n, y, x, channels)` -> scores `(n, outputs)`, float32, as J. Chong et al. (DALI 2021) built it.
+
+    Convolution 3 x 3, three stages of three blocks at strides 1, 2 and 2, the maximum over the plane, and the scores.
+    Convolutions have offsets before their norms, and a short cut is a bare convolution 1 x 1.
+
+    Args:
+        channels: of an image.
+        outputs: scores; None: the maxima themselves, `(n, features)`.
+        width: channels of the first stage, which double from stage to stage.
+        blocks: of each stage.
+
+    Example:
+        >>> resnet20(3, 10).count_params()  # 272,970, and the running statistics of 688 channels
+        274346
+    """
+
+    def conv(x: tf.Tensor, wide: int, stride: int, label: str) -> tf.Tensor:
+        x = keras.layers.Conv2D(wide, 3, stride, "same", kernel_initializer="he_normal", name=label)(x)
+        return norm_layer("batch", f"{label}_norm")(x)
+
+    inputs = keras.Input((None, None, channels))
+    x = keras.layers.ReLU(name="first_relu")(conv(inputs, width, 1, "first"))
+    for stage, count in enumerate(blocks):
+        wide = width << stage
+        for block in range(count):
+            label, stride = f"stage{stage}_{block}", 2 if stage and not block else 1
+            y = keras.layers.ReLU(name=f"{label}a_relu")(conv(x, wide, stride, f"{label}a"))
+            y = conv(y, wide, 1, f"{label}b")
+            if x.shape[-1] != wide:
+                x = EverySecond(name=f"{label}_thinned")(x)
+                how = {"use_bias": False, "kernel_initializer": "he_normal", "name": f"{label}_short"}
+                x = keras.layers.Conv2D(wide, 1, **how)(x)
+            x = keras.layers.ReLU(name=f"{label}_relu")(keras.layers.Add(name=f"{label}_sum")([x, y]))
+    x = keras.layers.GlobalMaxPooling2D(name="maximum")(x)
+    if outputs is not None:
+        x = keras.layers.Dense(outputs, dtype="float32", name="scores")(x)
     return keras.Model(inputs, x, name=name)

@@ -1,4 +1,4 @@
-"""Charts of what is measured: scatter with ellipses, distributions, bars, joint histograms, confusions."""
+"""Charts of what is measured: scatter with ellipses, distributions, bars, curves, joint histograms, confusions."""
 
 import dataclasses
 
@@ -108,6 +108,36 @@ class Bars:
             axis.axhline(self.line, color="white", linewidth=0.8, linestyle="--")
         axis.set_xticks(range(len(groups)), groups)
         darken(axis, "", self.x, self.y)
+        figure.legend(loc="outside upper center", ncols=3, fontsize=8, facecolor="black", labelcolor="white")
+        return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Curves over a number, a panel per title.
+
+    Args:
+        panels: title -> {name of a curve: (x, y) lists}; a curve has one colour in all panels.
+        x, y: names of the axes.
+        caption: what the picture shows, in words.
+    """
+
+    panels: dict
+    x: str
+    y: str
+    caption: str
+
+    def figure(self):
+        """The picture as a matplotlib Figure."""
+        names = list(dict.fromkeys(name for curves in self.panels.values() for name in curves))
+        figure = dark_figure(max(5.0, 3.6 * len(self.panels)), 3.6)
+        axes = figure.subplots(1, len(self.panels), squeeze=False, sharey=True)[0]
+        for axis, (title, curves) in zip(axes, self.panels.items(), strict=True):
+            for name, (x, y) in curves.items():
+                label = name if axis is axes[0] else None
+                axis.plot(x, y, "o-", color=COLOURS[names.index(name) % len(COLOURS)], linewidth=1.4, markersize=4,
+                          label=label)  # fmt: skip
+            darken(axis, title[:40], self.x, self.y if axis is axes[0] else "")
         figure.legend(loc="outside upper center", ncols=3, fontsize=8, facecolor="black", labelcolor="white")
         return figure
 

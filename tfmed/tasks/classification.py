@@ -24,7 +24,7 @@ from tfmed.losses import classification as losses
 from tfmed.metrics import classification as metrics
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.pictures.charts import Confusion
-from tfmed.tasks.prediction import inputs
+from tfmed.tasks.prediction import check_grids, inputs
 from tfmed.tasks.scored_cases import refuse_leak
 
 
@@ -56,16 +56,22 @@ class CaseClassifier:
     """Tells the class of Volumes, whoever computes: trained models or a SavedModel.
 
     Args:
-        modality: of the inputs, as a word of the command may give it.
+        modalities: of the inputs, as a word of the command may give them.
         steps: preprocessing before `compute`.
         classes: their names.
-        compute: float32 array `(z, y, x)` -> probabilities `(classes,)`.
+        compute: float32 array `(z, y, x)`, or `(z, y, x, modality)` where there are several -> probabilities
+            `(classes,)`.
     """
 
     outputs = ()
 
-    def __init__(self, modality, steps, classes, compute):
-        self.modality, self.steps, self.classes, self.compute = modality, tuple(steps), tuple(classes), compute
+    def __init__(self, modalities, steps, classes, compute):
+        self.modalities, self.steps, self.classes, self.compute = (
+            tuple(modalities),
+            tuple(steps),
+            tuple(classes),
+            compute,
+        )
 
     def predict(self, words, out, outputs=None):
         """Write `predictions.csv`, a row for each input: its name, its class, the probability of every class.
@@ -74,8 +80,8 @@ class CaseClassifier:
             UserError: an input is not there.
             DataError: an input is damaged, or cannot be preprocessed.
         """
-        found = [(name, paths[self.modality]) for name, paths in inputs(words, (self.modality,))]
-        rows = [{"input": name} | self._row(path) for name, path in found]
+        found = [(name, [paths[key] for key in self.modalities]) for name, paths in inputs(words, self.modalities)]
+        rows = [{"input": name} | self._row(paths) for name, paths in found]
         path = pathlib.Path(out) / "predictions.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
@@ -84,19 +90,22 @@ class CaseClassifier:
             writer.writerows(rows)
         yield path
 
-    def _row(self, path):
-        image = read_address(path)
+    def _row(self, paths):
+        images = [read_address(path) for path in paths]
+        check_grids(images, paths)
         try:
-            prepared = preprocess.run(self.steps, image)
+            prepared = [one.array for one in preprocess.run_together(self.steps, images)[0]]
+            array = preprocess.as_float32(prepared[0] if len(paths) == 1 else np.stack(prepared, -1))
+            found = self.compute(array)
         except DataError as error:  # of a preprocessing step, which does not know the file
-            raise DataError(f"{path}: {error}") from None
-        found = self.compute(preprocess.as_float32(prepared.array))
+            raise DataError(f"{paths[0]}: {error}") from None
         return {"class": self.classes[int(np.argmax(found))]} | dict(zip(self.classes, map(float, found), strict=True))
 
     def note(self):
         """What stands beside a SavedModel of it, see `tfmed.tasks.exported`."""
         steps = [step.model_dump(mode="json") for step in self.steps]
-        return {"task": "classification", "modality": self.modality, "classes": list(self.classes), "steps": steps}
+        return {"task": "classification", "modalities": list(self.modalities), "classes": list(self.classes),
+                "steps": steps}  # fmt: skip
 
 
 class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate, CanExport):
@@ -110,20 +119,31 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
     takes_altered = takes_generated = True
 
     @property
+    def modalities(self):
+        """Which images of a case the network sees: one, or several on one grid."""
+        return (self.config.image,)
+
+    @property
     def case_spec(self):
-        """One image per case."""
-        return CaseSpec(images=(self.config.image,))
+        """These images of each case."""
+        return CaseSpec(images=self.modalities, stack=len(self.modalities) > 1)
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
     def array(self, case):
         """A case's prepared image as the network sees it, `(..., channel)` float32."""
-        volume = self.cache.get(case.images[self.config.image], series_uid=case.meta.get("series_uid"))
-        return self.shown(np.asarray(volume.array, np.float32))
+        return self.shown(self.prepared_array(case))
+
+    def prepared_array(self, case):
+        """A case's prepared image `(z, y, x)` float32, of several `(z, y, x, modality)`."""
+        if self.case_spec.stack:
+            return np.asarray(self.cache.stack(case, self.case_spec).image, np.float32)
+        volume = self.cache.get(case.images[self.modalities[0]], series_uid=case.meta.get("series_uid"))
+        return np.asarray(volume.array, np.float32)
 
     def shown(self, array):
-        """A prepared array `(z, y, x)`, or a tensor, as the network sees it: here one channel of a volume."""
-        return array[..., None]
+        """A prepared array, or a tensor, as the network sees it: here one channel, or all, of a volume."""
+        return array[..., None] if len(self.modalities) == 1 else array
 
     def labelled(self, part):
         """(cases, class numbers) of a part of the split.
@@ -155,6 +175,10 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
     def probabilities(self, model, cases):
         """`(cases, classes)` of one trained model."""
         return np.concatenate([losses.probabilities(model.scores(self.array(case)[None])).numpy() for case in cases])
+
+    def scores_of(self, probabilities, labels):
+        """{score: value} of probabilities `(n, classes)` for class numbers `(n,)`, as tables show them."""
+        return metrics.scores(probabilities, labels, self.config.classes)
 
     def validated(self):
         """Names of what `validate` gives."""
@@ -195,7 +219,7 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
                 rows += [{"run": run, "training": name, "case": case.id, "class": classes[label],
                           "chosen": classes[int(np.argmax(value))]} | dict(zip(classes, map(float, value), strict=True))
                          for case, label, value in zip(cases, labels, values, strict=True)]  # fmt: skip
-            scores = [metrics.scores(values, labels, classes) for values in found.values()]
+            scores = [self.scores_of(values, labels) for values in found.values()]
             line = {"run": run, "part": part, "cases": len(cases), "trainings": len(scores)}
             table.append(line | mean_row(scores))
             chosen = [values.argmax(-1) for values in found.values()]
@@ -213,7 +237,7 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
     # --- using trained models -----------------------------------------------------------------------------------------
 
     def _together(self, array):
-        """Probabilities `(classes,)` of a prepared array or tensor `(z, y, x)`: the mean over the trained models."""
+        """Probabilities `(classes,)` of a prepared array or tensor: the mean over the trained models."""
         shown = tf.cast(self.shown(array), tf.float32)[None]
         found = [losses.probabilities(model.scores(shown))[0] for model in self.classifiers.values()]
         return tf.add_n(found) / len(found)
@@ -224,15 +248,17 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
         def compute(array):
             return self._together(array).numpy()
 
-        return CaseClassifier(self.config.image, self.preprocessing(), self.config.classes, compute)
+        return CaseClassifier(self.modalities, self.preprocessing(), self.config.classes, compute)
 
     def predict(self, words, out, outputs=None):
         """Write `predictions.csv`; see `CaseClassifier.predict`."""
         return self.classifier().predict(words, out, outputs)
 
     def export_module(self):
-        """Of a prepared `image` `(z, y, x)` float32 it gives `probabilities` `(classes,)`."""
-        takes = [tf.TensorSpec((None, None, None), tf.float32, "image")]
+        """Of a prepared `image` `(z, y, x)` float32, of several `(z, y, x, modality)`, it gives `probabilities`
+        `(classes,)`."""
+        several = [len(self.modalities)] if self.case_spec.stack else []
+        takes = [tf.TensorSpec([None, None, None, *several], tf.float32, "image")]
         call = (lambda image: {"probabilities": self._together(image)}, takes)
         return ExportModule(list(self.classifiers.values()), {"serving_default": call}, self.classifier().note())
 

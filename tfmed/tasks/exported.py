@@ -136,7 +136,8 @@ def _translator(note):
 
 
 def _classifier(note):
-    modality, classes = _TEXTS.validate_python([note["modality"]])[0], _TEXTS.validate_python(note["classes"])
+    modalities = _TEXTS.validate_python(note.get("modalities") or [note["modality"]])  # older ones have the latter
+    classes = _TEXTS.validate_python(note["classes"])
 
     def opened(folder, steps, signatures):
         run = signatures["serving_default"]
@@ -144,7 +145,7 @@ def _classifier(note):
         def compute(array):
             return run(image=tf.constant(array, tf.float32))["probabilities"].numpy()
 
-        return CaseClassifier(modality, steps, classes, compute)
+        return CaseClassifier(modalities, steps, classes, compute)
 
     return opened
 
@@ -199,7 +200,8 @@ def _landmarks(note):
 
 
 def _boxes(note):
-    modalities, classes = _TEXTS.validate_python(note["modalities"]), _TEXTS.validate_python(note["classes"])
+    modalities = _TEXTS.validate_python(note.get("modalities") or [note["modality"]])  # older ones have the latter
+    classes = _TEXTS.validate_python(note["classes"])
 
     def opened(folder, steps, signatures):
         run = signatures["serving_default"]

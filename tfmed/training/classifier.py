@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfmed import compat
 from tfmed.losses import classification as losses
 from tfmed.nn.adam import Adam
+from tfmed.training.plateau import Plateau
 from tfmed.training.single_network import SingleNetworkModel
 
 
@@ -22,11 +23,19 @@ class ClassifierModel(SingleNetworkModel):
         network: images -> scores, see `losses.classification`.
         optimizer: of the network.
         images: name of the images in a batch.
+        plateau: lowers the optimizer's learning rate where the accuracy of training grows no more; None: nothing does.
     """
 
-    def __init__(self, network: keras.Model, optimizer: Any, images: str = "image", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: Any,
+        images: str = "image",
+        plateau: Plateau | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.network, self.images = network, images
+        self.network, self.images, self.plateau = network, images, plateau
         self.finish_building({"network": (optimizer, [network])}, ["loss", "accuracy"])
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -40,6 +49,38 @@ class ClassifierModel(SingleNetworkModel):
         loss = tf.reduce_mean(losses.cross_entropy(scores, batch["label"]))
         right = losses.chosen_class(scores) == tf.cast(batch["label"], tf.int32)
         return loss, {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One update; the plateau sees its accuracy."""
+        logs = self.update("network", self.network_loss, batch)
+        if self.plateau is not None:
+            self.plateau.observe(self.mean_over_replicas(logs["accuracy"]), self.step_of(batch))
+        return self.log(logs)
+
+
+def input_change(network: keras.Model, images: tf.Tensor, expected: bool = False) -> tf.Tensor:
+    """L1 norm of the cross-entropy's gradient in each image, float32 `(n,)`: the expected change of a model as J. Chong
+    et al. (DALI 2021) measured it. Losses are summed, so that an image has the same norm in any batch.
+
+    Args:
+        network: images -> scores, see `losses.classification`.
+        images: `(n, ...)`.
+        expected: the mean over all labels, by their probabilities; otherwise the chosen class is taken for the label.
+    """
+
+    def norms(label: int | None) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            scores = network(images, training=False)
+            chosen = losses.chosen_class(scores) if label is None else tf.fill(tf.shape(scores)[:1], label)
+            loss = tf.reduce_sum(losses.cross_entropy(scores, chosen))
+        gradient = tf.abs(tf.cast(tape.gradient(loss, images), tf.float32))
+        return tf.reduce_sum(gradient, list(range(1, len(images.shape))))
+
+    if not expected:
+        return norms(None)
+    p = losses.probabilities(network(images, training=False))
+    return tf.add_n([p[:, k] * norms(k) for k in range(p.shape[-1])])
 
 
 class RepeatedClassifier:

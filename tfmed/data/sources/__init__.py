@@ -24,6 +24,7 @@ from .cadtd import cadtd
 from .chaos import chaos
 from .coco import coco
 from .connectome_folder import connectome_folder
+from .covid19_radiography import covid19_radiography
 from .csv_list import csv_list
 from .detection import detect
 from .dicom_folder import dicom_folder
@@ -75,9 +76,10 @@ from .wmh2017 import wmh2017
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, csv_list, dicom_folder,
-        epfl_mitochondria, ham10000, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018, landmark_list,
-        lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, oasis, paired_folder,
+        adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, covid19_radiography, csv_list,
+        dicom_folder, epfl_mitochondria, ham10000, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018,
+        landmark_list, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, oasis,
+        paired_folder,
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
         phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
