@@ -17,10 +17,6 @@ def mobilenet_v2(width: float = 1.0, channels: int = 3, name: str = "mobilenet_v
     Args:
         width: by which the channels of all layers are multiplied; above 1 there are more features.
         channels: of an image.
-
-    Example:
-        >>> mobilenet_v2().count_params()
-        2257984
     """
     shape = (None, None, channels)
     network = keras.applications.MobileNetV2(shape, width, include_top=False, weights=None, pooling="avg")
