@@ -67,7 +67,9 @@ class Config(CaseQueriesConfig):
     network: Literal["mobilenet_v2", "resnet18_cifar", "resnet20"] = "mobilenet_v2"  # [P]; the last one [C]
     width: float = Field(1.0, gt=0, le=4)  # by which the channels of all layers are multiplied
     blocks: Layers | None = None  # of each stage of a ResNet; null: as published
-    embedding: PositiveInt | None = 320  # [C] units of a linear layer before the scores; null: the pooled features
+    embedding: int | None = Field(
+        320, ge=1, le=2**16
+    )  # [C] units of a linear layer before the scores; null: the pooled features
     dropout: float = Field(0.2, ge=0, lt=1)  # [C] of the pooled features
     learning_rate: float = Field(0.01, gt=0)  # [C]
     momentum: float = Field(0.0, ge=0, lt=1)  # [C]
@@ -95,8 +97,9 @@ class Config(CaseQueriesConfig):
     def _fits(self):
         if len(self.mean) not in (1, 3) or len(self.deviation) not in (1, 3):
             raise ValueError("mean, deviation: give one number, or one for each of three channels")
-        if self.blocks is not None and (self.network == "mobilenet_v2" or not 0 < len(self.blocks) <= 5):
-            raise ValueError("blocks: are those of one to five stages of a ResNet")
+        stages = self.blocks if self.blocks is not None else (1,)
+        if not 0 < len(stages) <= 5 or sum(stages) > 200 or (self.blocks and self.network == "mobilenet_v2"):
+            raise ValueError("blocks: are those of one to five stages of a ResNet, 200 at most")
         if self.network != "mobilenet_v2" and self.width * _WIDTHS[self.network] < 1:
             raise ValueError("width: leaves no channel; raise it")
         return self

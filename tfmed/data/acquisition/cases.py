@@ -20,7 +20,8 @@ from tfmed.errors import UserError
 Metric = Literal["euclidean", "cosine", "manhattan"]
 Strategy = Callable[[np.ndarray, int], np.ndarray]  # (labelled, count) -> places
 BUCKETS = ((0.6, 0.3), (0.3, 0.4), (0.1, 0.3))  # (share of the picks, share of the pool), most informative first
-_AT_ONCE = 256  # rows of a block of distances
+_TOP = 1024  # cases that are compared with every new centre
+_AT_ONCE = 2**19  # distances of a block
 
 # --- how informative a case is: the higher the score, the more ------------------------------------------------------
 
@@ -156,8 +157,8 @@ def core_set(
 ) -> np.ndarray:
     """K-centre greedy: again and again the case farthest from all that are labelled or chosen, by w(u) min_c ||u - c||.
 
-    Each case keeps its least distance to the centres that it was compared with. New centres can only lower it, so that
-    only cases at the top are compared with those that they have not met: the choice is that of the plain rule, and
+    New centres can only bring cases nearer. So the thousand cases at the top are compared with each new centre, and the
+    others, all at once, only when one of them may have come to the top: the choice is that of the plain rule, and
     memory one vector of minima beside a block of distances.
 
     Args:
@@ -174,39 +175,42 @@ def core_set(
         [3, 4]
     """
     free, points = _free(labelled, count), _prepared(embedding, metric)
-    weight = np.ones(len(free)) if weights is None else np.asarray(weights, np.float64)[free]
-    if (weight < 0).any():
+    weight = np.ones(len(points)) if weights is None else np.asarray(weights, np.float64)
+    if (weight[free] < 0).any():
         raise ValueError("weights must not be negative")
-    centres = points[np.flatnonzero(labelled)]
-    own = points[free]
-    least = np.full(len(free), np.inf)
-    if len(centres):
-        for start in range(0, len(free), _AT_ONCE):
-            block = slice(start, start + _AT_ONCE)
-            for first in range(0, len(centres), 8 * _AT_ONCE):
-                away = _distances(own[block], centres[first : first + 8 * _AT_ONCE], metric)
-                np.minimum(least[block], away.min(1), out=least[block])
-    elif len(own):  # nothing to be far from yet: farthest from the mean
-        least[:] = _distances(own, own.mean(0, keepdims=True), metric)[:, 0]
+    centres, taken = np.flatnonzero(labelled), np.array(labelled, bool)
+    # Without any labelled case there is nothing to be far from yet: the first is farthest from the mean.
+    least = _least(points, points[centres] if len(centres) else points.mean(0, keepdims=True), metric)
     if one_shot:
-        return free[np.argsort(-(weight * least), kind="stable")[:count]]
-    return free[_greedy(own, weight, least, count, metric)]
+        away = (weight * _distance(least, metric))[free]
+        return free[np.argsort(-away, kind="stable")[:count]]
+    return _greedy(points, weight, taken, least, count, metric)
 
 
-def _greedy(points: np.ndarray, weight: np.ndarray, least: np.ndarray, count: int, metric: Metric) -> np.ndarray:
-    """Places of `count` points, see `core_set`; `least` is changed."""
-    met = np.zeros(len(points), np.int64)  # how many of the chosen each point was compared with
-    key, chosen = weight * least, np.zeros(count, np.int64)
+def _greedy(
+    points: np.ndarray, weight: np.ndarray, taken: np.ndarray, least: np.ndarray, count: int, metric: Metric
+) -> np.ndarray:
+    """Places of `count` points, see `core_set`; `taken` `(n,)` bool and `least`, see `_least`, are changed."""
+    chosen, met, bound = np.zeros(count, np.int64), 0, np.inf
+    top, key = np.zeros(0, np.int64), np.zeros(0)
+
+    def keys(places: np.ndarray | slice) -> np.ndarray:
+        return np.where(taken[places], -np.inf, weight[places] * _distance(least[places], metric))
+
     for number in range(count):
-        while met[best := int(key.argmax())] < number:
-            top = np.argpartition(-key, _AT_ONCE)[:_AT_ONCE] if len(key) > _AT_ONCE else np.arange(len(key))
-            late = top[(met[top] < number) & (key[top] > -np.inf)]
-            since = chosen[met[late].min() : number]
-            away = _distances(points[late], points[since], metric).min(1)
-            least[late] = np.minimum(least[late], away)
-            key[late], met[late] = weight[late] * least[late], number
-        chosen[number] = best
-        key[best] = -np.inf
+        best = top[key.argmax()] if len(top) else 0
+        if not len(top) or key.max() <= bound:  # one that is not at the top may be as far
+            if number > met:
+                np.minimum(least, _least(points, points[chosen[met:number]], metric), out=least)
+            met, key = number, keys(slice(None))
+            best, top, bound = int(key.argmax()), np.arange(len(key)), -np.inf
+            if len(key) > _TOP:
+                order = np.argpartition(-key, _TOP)
+                top, bound = np.sort(order[:_TOP]), key[order[_TOP:]].max()
+            own = points[top]
+        chosen[number], taken[best] = best, True
+        least[top] = np.minimum(least[top], _least(own, points[best][None], metric))
+        key = keys(top)
     return chosen
 
 
@@ -256,11 +260,25 @@ def _prepared(embedding: np.ndarray, metric: Metric) -> np.ndarray:
 
 
 def _distances(ours: np.ndarray, theirs: np.ndarray, metric: Metric) -> np.ndarray:
-    """`(ours, theirs)` float64."""
+    """`(ours, theirs)` float64; Euclidean ones are squared, see `_distance`."""
     if metric == "manhattan":
         return scipy.spatial.distance.cdist(ours, theirs, "cityblock")
     products = ours @ theirs.T
     if metric == "cosine":
         return np.maximum(1.0 - products, 0.0)
-    squares = np.square(ours).sum(1)[:, None] + np.square(theirs).sum(1)
-    return np.sqrt(np.maximum(squares - 2.0 * products, 0.0))
+    products *= -2.0
+    products += np.einsum("ij,ij->i", ours, ours)[:, None]
+    products += np.einsum("ij,ij->i", theirs, theirs)
+    return np.maximum(products, 0.0, out=products)
+
+
+def _distance(values: np.ndarray, metric: Metric) -> np.ndarray:
+    """Distances of what `_distances` or `_least` gave."""
+    return np.sqrt(values) if metric == "euclidean" else values
+
+
+def _least(ours: np.ndarray, theirs: np.ndarray, metric: Metric) -> np.ndarray:
+    """The least of `_distances` of each of ours `(ours,)`, a block at a time."""
+    rows = max(1, _AT_ONCE // len(theirs))
+    blocks = (ours[start : start + rows] for start in range(0, len(ours), rows))
+    return np.concatenate([_distances(block, theirs, metric).min(1) for block in blocks])
