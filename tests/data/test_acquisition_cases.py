@@ -164,8 +164,11 @@ def greedy(known, points, count, weights, metric):
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("count, labelled, budget", [(50, 5, 45), (900, 40, 150)])  # within one block, and of several
-def test_core_set_is_the_greedy_rule(metric, weighted, count, labelled, budget):
+@pytest.mark.parametrize("count, labelled, budget", [(50, 5, 45), (600, 40, 150)])
+@pytest.mark.parametrize("top", [1, 20, 1024])  # how many are compared with every centre: it changes nothing
+def test_core_set_is_the_greedy_rule(metric, weighted, count, labelled, budget, top, monkeypatch):
+    monkeypatch.setattr(acquisition, "_TOP", top)
+    monkeypatch.setattr(acquisition, "_AT_ONCE", 256)
     known, points = pool(count, labelled, 3), draw(4).normal(size=(count, 6)) + 5
     weights = draw(5).random(count) if weighted else np.ones(count)
     found = acquisition.core_set(known, points, budget, weights if weighted else None, metric)

@@ -106,10 +106,6 @@ def resnet20(
         outputs: scores; None: the maxima themselves, `(n, features)`.
         width: channels of the first stage, which double from stage to stage.
         blocks: of each stage.
-
-    Example:
-        >>> resnet20(3, 10).count_params()  # 272,970, and the running statistics of 688 channels
-        274346
     """
 
     def conv(x: tf.Tensor, wide: int, stride: int, label: str) -> tf.Tensor:
