@@ -62,6 +62,7 @@ class CaseQueryMethod(ClassificationMethod):
     """
 
     Config = CaseQueriesConfig
+    takes_altered = takes_generated = False  # what is asked for must be real
 
     @classmethod
     def check(cls, settings):
