@@ -83,11 +83,11 @@ def normalised_vgg(
         convolutions: of each block; (2, 2, 3, 3, 3) is VGG-16.
         name: what the layers' names begin with.
     """
-    scaled = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     for i, count in enumerate(convolutions):
         filters = width * _WIDTHS[min(i, len(_WIDTHS) - 1)]
         for j in range(1, count + 1):
             layer = f"{name}{i + 1}_conv{j}"
+            scaled = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
             x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=scaled, name=layer)(x)
             x = norm_layer("batch", name=f"{layer}_norm")(x)
             x = keras.layers.ReLU(name=f"{layer}_relu")(x)

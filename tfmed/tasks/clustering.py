@@ -1,6 +1,7 @@
 """What methods share that sort unlabelled images into clusters: views of slices, grouping, scores, names, sheets."""
 
 import functools
+import math
 from typing import Literal
 
 import numpy as np
@@ -192,7 +193,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
             return Samples(read, {"image": (shape, "float32"), "label": ((), "int32")}, train.batch_size)
 
-        total = min(train.steps, -(-config.epochs * len(found) // train.batch_size))
+        total = min(train.steps, math.ceil(config.epochs / config.reassign) * steps)
         rounds, options = Rounds(steps, self.begin_round), {"count": len(found), "intensities": self.intensities()}
         return self.stage(name, model, samples, rate, steps=total, rounds=rounds, **options)
 
@@ -329,7 +330,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         fresh = next(iter(self.stages())).model()
         offset, matrix = pseudo_labels.whitening(pixels, min(_COMPONENTS, len(images) - 1, pixels.shape[1]))
         compressed = ((pixels - offset) @ (matrix / np.linalg.norm(matrix, axis=0))).astype(np.float32)
-        random = self.rows(fresh, fresh.features, images)
+        random = self.rows(fresh, fresh.features, images, 0 if self.config.cluster_view == "augmented" else None)
         tables = {"k-means on pixels": pixels.astype(np.float32), "PCA and k-means on pixels": compressed,
                   "k-means on random features": pseudo_labels.unit_rows(random).astype(np.float32)}  # fmt: skip
         found = {"trained": self.grouped(images, part)}
