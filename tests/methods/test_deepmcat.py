@@ -4,12 +4,14 @@ Those lie in tests/metrics/test_clustering.py, tests/data/test_pseudo_labels.py 
 """
 
 import csv
+import itertools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfmed
 from tests.support.harness import MethodHarness
 from tfmed import compat
 from tfmed.data import sources
@@ -33,7 +35,7 @@ TINY = (
 
 def made(count=6, **changes):
     keras.utils.set_random_seed(0)
-    return DeepMCAT(Config(**SMALL | {"dense_deviation": 0.3} | changes), count=count, per_step=count)
+    return DeepMCAT(Config(**SMALL | {"dense_deviation": 0.3, "dropout": 0.0} | changes), count=count, per_step=count)
 
 
 def images(count=6, size=8, seed=0):
@@ -155,7 +157,7 @@ def test_dense_layers_of_the_paper_s_network():
     config = Config()
     inside = 512 * config.avgpool**2
     widths = (inside, *config.hidden)
-    assert sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False)) == 119_545_856
+    assert sum((a + 1) * b for a, b in itertools.pairwise(widths)) == 119_545_856
     network = build_network(Config(**SMALL))
     assert [layer.name for layer in network.layers][-3:] == ["hidden1", "dropout1", "features"]
     assert network.get_layer("features").activation is keras.activations.linear  # before its ReLU, which the head has
@@ -222,9 +224,9 @@ def test_weights_decay_through_the_momentum():
     model = made(weight_decay=0.01)
     variables = model.network.trainable_variables
     before = values(variables)
+    nothing = [tf.zeros_like(compat.tensor_variable(v)) for v in variables]
     for _ in range(3):
-        compat.apply_gradients(model.trunk_optimizer, [tf.zeros_like(v) for v in map(compat.tensor_variable, variables)],
-                               variables)  # fmt: skip
+        compat.apply_gradients(model.trunk_optimizer, nothing, variables)
     for w, new in zip(before, values(variables), strict=True):
         w, v = w.astype(float), 0.0
         for _ in range(3):
@@ -250,8 +252,13 @@ def test_embedded_images_have_unit_length_and_distances_are_euclidean():
 
 
 def method_of(*words):
-    settings = TestHarness.settings(*words)
-    return method_class("deepmcat")(settings)
+    return method_class("deepmcat")(TestHarness.settings(*words))
+
+
+def archive_of(folder, *words):
+    """A method of the images in a folder."""
+    own = (f"data.root={folder}", "data.source=series_archive", *(word for word in TINY if "data." not in word))
+    return method_class("deepmcat")(tfmed.load_config("configs/deepmcat.yaml", (*own, *words)))
 
 
 @pytest.mark.one_stack
@@ -310,8 +317,7 @@ def test_volumes_are_slices_and_damaged_ones_are_left_out(tmp_path, caplog):
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"scan{k}.nii.gz")
     whole = (tmp_path / "scan0.nii.gz").read_bytes()
     (tmp_path / "torn.nii.gz").write_bytes(whole[: len(whole) // 2])
-    words = ("data.source=series_archive", f"data.root={tmp_path}", "data.options={}", "model.slices=4")
-    method = method_of(*words)
+    method = archive_of(tmp_path, "model.slices=4")
     with caplog.at_level("WARNING", "tfmed"):
         assert [z for _, z in method.images] == [0, 2, 3, 5] * 2
     assert "left out" in caplog.text and "torn.nii.gz" in caplog.text
@@ -320,16 +326,16 @@ def test_volumes_are_slices_and_damaged_ones_are_left_out(tmp_path, caplog):
     np.testing.assert_array_equal(method.volume(method.images[4][0]), stored.T)
     assert next(iter(method.stages())).steps == 4
     with pytest.raises(DataError, match="8 images make no 80 clusters"):
-        next(iter(method_of(*words, "model.multiplier=40").stages()))
+        next(iter(archive_of(tmp_path, "model.slices=4", "model.multiplier=40").stages()))
     with pytest.raises(DataError, match="class of every case"):
-        next(iter(method_of(*words, "model.targets=classes").stages()))
+        next(iter(archive_of(tmp_path, "model.targets=classes").stages()))
 
 
 @pytest.mark.one_stack
 def test_nothing_to_read_and_labelled_shares(tmp_path):
     (tmp_path / "x.nii.gz").write_bytes(b"")
     with pytest.raises(DataError, match="no image can be read"):
-        method_of("data.source=series_archive", f"data.root={tmp_path}", "data.options={}").prepared("train")
+        archive_of(tmp_path).prepared("train")
     with pytest.raises(ConfigError, match="labelled_share"):
         method_of("data.labelled_share=0.5")
 

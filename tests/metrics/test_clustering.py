@@ -40,7 +40,9 @@ def test_against_scikit_learn_and_whatever_the_numbers_are(pair, random):
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 3), min_size=n, max_size=n)] * 2)))
 def test_accuracy_is_that_of_the_best_matching(pair):
     clusters, labels = map(np.array, pair)
-    best = max(sum(names[c] == l for c, l in zip(*pair, strict=True)) for names in itertools.permutations(range(4)))
+    best = max(
+        sum(names[one] == two for one, two in zip(*pair, strict=True)) for names in itertools.permutations(range(4))
+    )
     assert assignment_accuracy(clusters, labels) == pytest.approx(best / len(labels))
 
 

@@ -21,7 +21,8 @@ def test_windows_by_hand(shape, size):
     for i in range(size):
         for j in range(size):
             (a, b), (c, d) = (
-                (int(np.floor(k * n / size)), int(np.ceil((k + 1) * n / size))) for k, n in zip((i, j), shape, strict=True)
+                (int(np.floor(k * n / size)), int(np.ceil((k + 1) * n / size)))
+                for k, n in zip((i, j), shape, strict=True)
             )
             np.testing.assert_allclose(found[:, i, j], features[:, a:b, c:d].mean((1, 2)), atol=1e-5)
     if shape == (size, size):

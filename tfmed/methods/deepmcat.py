@@ -16,15 +16,12 @@ the last 0.675, 0.782 and 0.745, after 200 epochs. The paper names neither hardw
 
 Deviates: open in the paper and chosen here: 224 pixels, one channel, rotations up to 15 degrees, crops and the learning
 rate's schedule (none) as in DeepCluster's code; places beyond an image have its least value. k-means is scikit-learn's
-Lloyd on one thread, so that a run repeats itself. The last grouping, with the weights of the last epoch, is what counts.
+Lloyd on one thread, so that a run repeats itself. What counts is a last grouping, with the weights of the last epoch.
 """
 
-from typing import Literal
-
 import keras
-import numpy as np
 import tensorflow as tf
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from tfmed.config import Layers
 from tfmed.losses.classification import chosen_class, cross_entropy
@@ -85,7 +82,7 @@ class Sobel(keras.layers.Layer):
 
 
 def build_network(config, intensities=None, seed=0):
-    """Images `(n, size, size, 1)` -> features `(n, hidden[-1])` float32: values on one scale, VGG, pooling, dense layers.
+    """Images `(n, size, size, 1)` -> features `(n, hidden[-1])` float32: scaled values, VGG, pooling, dense layers.
 
     Args:
         config: the method's `Config`.

@@ -18,7 +18,9 @@ def contingency(clusters: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """
     one, two = np.asarray(clusters), np.asarray(labels)
     if one.ndim != 1 or one.shape != two.shape or not one.size:
-        raise ValueError(f"clusters and labels are vectors of one length, not empty; got shapes {one.shape}, {two.shape}")
+        raise ValueError(
+            f"clusters and labels are vectors of one length, not empty; got shapes {one.shape}, {two.shape}"
+        )
     (first, i), (second, j) = (np.unique(values, return_inverse=True) for values in (one, two))
     counts = np.bincount(np.ravel(i) * len(second) + np.ravel(j), minlength=len(first) * len(second))
     return counts.reshape(len(first), len(second))

@@ -177,7 +177,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         if len(found) < config.clusters:
             raise DataError(f"{len(found)} images make no {config.clusters} clusters; add images, or lower model.kinds "
                             "or model.multiplier")  # fmt: skip
-        if config.targets == "classes":
+        if config.targets == "classes" and not self.records.frozen:
             self.class_numbers(self.images, True)
         length, steps = self.round_length
 
@@ -202,7 +202,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
 
         Within a round that is taken up again the labels are those of the checkpoint.
         """
-        length, steps = self.round_length
+        steps = self.round_length[1]
         number, within = divmod(step, steps)
         if within and not last:
             self.pseudo.use(model.assignment.numpy())
@@ -377,7 +377,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     # --- pictures -----------------------------------------------------------------------------------------------------
 
     def previews(self):
-        """The training images nearest to each cluster's centre, a dozen clusters to a sheet, and the clusters' sizes."""
+        """The training images nearest to each cluster's centre, a dozen clusters to a sheet, and how large all are."""
         groups, away = self.model.groups.numpy(), self.model.distances.numpy()
         sizes, names = np.bincount(groups, minlength=self.config.clusters), self.names()
         rows = {}
@@ -388,7 +388,9 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             if len(own):
                 rows[title] = [_grey(self.clean(self.images[k])[..., 0]) for k in chosen]
         sheets = {"cluster_sizes": ClusterSizes(sizes.tolist())}
-        caption = "Of each cluster the training images nearest to its centre, from the nearest on; large clusters first."
+        caption = (
+            "Of each cluster the training images nearest to its centre, from the nearest on; large clusters first."
+        )
         titles = list(rows)
         for number, first in enumerate(range(0, len(titles), _SHEET), 1):
             shown = {title: rows[title] for title in titles[first : first + _SHEET]}

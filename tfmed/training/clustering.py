@@ -1,4 +1,4 @@
-"""What networks share that learn from their own clusters: the grouping of the training images, kept with the weights."""
+"""What networks share that learn from their own clusters: the grouping of the training images lies with the weights."""
 
 from typing import Any
 

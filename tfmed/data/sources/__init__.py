@@ -85,8 +85,8 @@ _SOURCES = {
         phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
-        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_textures, phantom_tof_mra, phantom_ultrasound,
-        points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
+        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_textures, phantom_tof_mra,
+        phantom_ultrasound, points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
     )
 }  # fmt: skip
 

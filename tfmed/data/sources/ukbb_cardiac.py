@@ -10,10 +10,9 @@ from tfmed.errors import DataError
 from tfmed.files import PathLike
 from tfmed.io import list_dicom_series
 from tfmed.io.dicom import DicomSeries
-from tfmed.io.dicom_header import read_header
 from tfmed.io.tables import read_text
 
-from .listing import files_below, folder, identity, nothing
+from .listing import files_below, folder, header, identity, nothing
 
 # In this order: names of series, as they begin.
 _NAMES = (
@@ -70,10 +69,9 @@ def class_of(name: str) -> str | None:
 def _cases(place: pathlib.Path) -> Iterator[Case]:
     """The cases of a participant's folder."""
     told, latest = _manifest(place), dict[str, DicomSeries]()
-    for one in list_dicom_series(place):  # in the order of their UIDs, which grow with time
+    for one in sorted(list_dicom_series(place), key=_of_uid):  # UIDs grow with time
         names = {told.get(path.name) for path in one.files} - {None}
-        name = names.pop() if len(names) == 1 else read_header(one.files[0], ["SeriesDescription"]).text(
-            "SeriesDescription")  # fmt: skip
+        name = names.pop() if len(names) == 1 else header(one.files[0], ["SeriesDescription"])[0]
         latest[str(name)] = one
     person = place.name.partition("_")[0]
     for name, one in sorted(latest.items()):
@@ -81,6 +79,10 @@ def _cases(place: pathlib.Path) -> Iterator[Case]:
         if kind is not None:
             case = identity(f"{place.name}-{name}".replace("/", "-"))
             yield Case(case, person, {"image": f"{place}::0"}, None, {"series_uid": one.uid, "class": kind})
+
+
+def _of_uid(one: DicomSeries) -> list[int]:
+    return [int(number) for number in one.uid.split(".") if number.isdecimal()]
 
 
 def _manifest(place: pathlib.Path) -> dict[str, str]:
@@ -102,6 +104,6 @@ def _manifest(place: pathlib.Path) -> dict[str, str]:
         more = len(cells) - len(head)  # commas in the date, which lies before or behind the name of the series
         shift = more if dates and dates[0] < column else 0
         place_of_name = first + (more if dates and dates[0] < first else 0)
-        if 0 <= more and column + shift < len(cells):
+        if more >= 0 and column + shift < len(cells):
             found[cells[place_of_name].strip().strip('"')] = cells[column + shift].strip().strip('"')
     return found
