@@ -2,10 +2,10 @@
 
 Run: python -m benchmarks.toys.deepmcat --out DIR [--seeds 0 1 2] [--arms NAME ...] [key=value ...]
 
-The demo profile of configs/deepmcat.yaml: 400 noisy pictures of stripes, blobs and checkerboards, 16 clusters, 25 epochs;
-all four kinds alike, or shares of 60, 25, 9 and 6 %. Prints the NMI of each epoch's clusters with those before (the first
-three epochs, epochs 8 to 10, the last), purity and NMI with the kinds, and the same of groupings that learn nothing.
-Repeat the command to go on where it was broken off.
+The demo profile of configs/deepmcat.yaml: 400 noisy pictures of stripes, blobs and checkerboards, 16 clusters, 25
+epochs; all four kinds alike, or shares of 60, 25, 9 and 6 %. Prints the NMI of each epoch's clusters with those before
+(epochs 2 to 4, 8 to 10, the last), purity and NMI with the kinds, and the same of groupings that learn nothing. Repeat
+the command to go on where it was broken off.
 """
 
 import argparse

@@ -30,6 +30,8 @@ TINY = (
     "model.dense_deviation=0.3",
     "model.epochs=2",
     *(f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in SMALL.items()),
+    "model.convolutions=[1]",
+    "model.hidden=[3]",
 )
 
 
@@ -43,7 +45,7 @@ def images(count=6, size=8, seed=0):
 
 
 def values(variables):
-    return [np.array(compat.tensor_variable(v)) for v in variables]
+    return [compat.tensor_variable(v).numpy() for v in variables]
 
 
 class TestHarness(MethodHarness):
@@ -70,6 +72,7 @@ class TestHarness(MethodHarness):
         rounds = method.stages().__next__().rounds
         assert rounds.steps == 3 and method.round_length == (11, 3)
 
+    @pytest.mark.one_stack
     def test_tables_names_and_sheets(self, run, tmp_path):
         method = run.restored()
         found = method.evaluate({"one": method})
@@ -87,6 +90,7 @@ class TestHarness(MethodHarness):
         with pytest.raises(RunError, match="no case is in the part 'test'"):
             method.evaluate({"one": method}, part="test")
 
+    @pytest.mark.one_stack
     def test_names_that_a_person_wrote_are_kept_and_used(self, run, tmp_path):
         method = run.restored()
         table, sizes = run.path / "clusters.csv", np.bincount(method.model.groups.numpy(), minlength=4)
@@ -115,6 +119,7 @@ class TestHarness(MethodHarness):
         other = method.grouping(method.model, 1)  # another pass: other views, another start
         assert not np.array_equal(other[1], kept[1])
 
+    @pytest.mark.one_stack
     def test_predict_sorts_what_was_trained_on(self, run, tmp_path):
         """A clean view of each picture lies nearest to the centre that the table says."""
         from PIL import Image
@@ -348,3 +353,15 @@ def test_phantom_textures():
     assert [case.meta["class"] for case in sources.open("phantom_textures", cases=2)] == ["vertical", "horizontal"]
     with pytest.raises(DataError, match="4 numbers that sum to 1"):
         sources.open("phantom_textures", shares=(0.5, 0.6))
+
+
+@pytest.mark.long
+@pytest.mark.one_stack
+def test_clusters_settle_and_are_purer_than_those_of_pixels(tmp_path):
+    """The card's small check, on textures of which one is far more frequent than the others."""
+    words = ("data.options={cases: 400, shares: [0.6, 0.25, 0.09, 0.06]}", "model.epochs=12", "train.tensorboard=false")
+    run = tfmed.fit(tfmed.load_config("configs/deepmcat.yaml", words, profile="demo"), tmp_path / "run")
+    settled = run.metrics()["nmi_previous"].dropna().to_numpy()
+    assert settled[-3:].mean() > settled[:3].mean()
+    purity = {row["grouping"]: row["purity"] for row in run.evaluate()["evaluation"]}
+    assert purity["trained"] > purity["k-means on pixels"] > 0.6

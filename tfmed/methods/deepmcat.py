@@ -153,9 +153,9 @@ class DeepMCAT(GroupingModel):
     @property
     def objectives(self):
         """One cross-entropy lowers both, each by an optimizer of its own."""
-        return {"trunk": lambda batch: self.loss(batch, self.forward(batch)), "top": self.top_loss}
+        return {"trunk": lambda batch: self.trunk_loss(batch, self.forward(batch)), "top": self.top_loss}
 
-    def loss(self, batch, features):
+    def trunk_loss(self, batch, features):
         """(mean cross-entropy of the clusters' numbers, what to log)."""
         scores = self.head(features, training=True)
         loss = tf.reduce_mean(cross_entropy(scores, batch["label"]))
@@ -164,11 +164,11 @@ class DeepMCAT(GroupingModel):
 
     def top_loss(self, batch, features=None):
         """The same, and nothing to log."""
-        return self.loss(batch, self.forward(batch) if features is None else features)[0], {}
+        return self.trunk_loss(batch, self.forward(batch) if features is None else features)[0], {}
 
     def train_step(self, batch):
         """One update of both by one pass, from the same weights of the top layer."""
-        losses = {"top": self.top_loss, "trunk": self.loss}
+        losses = {"top": self.top_loss, "trunk": self.trunk_loss}
         return self.log(self.update_in_turn(self.forward, losses, batch, judged_first=True))
 
     def renew_head(self, draw):
