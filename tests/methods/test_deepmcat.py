@@ -53,7 +53,7 @@ class TestHarness(MethodHarness):
 
     config = "configs/deepmcat.yaml"
     tiny = TINY
-    bad = ("model.image_size=3", "image_size")
+    bad = ("model.image_size=1", "image_size")
 
     def parity(self, run):
         method = run.restored()
