@@ -63,6 +63,8 @@ class Loop:
         pauses = {"preview": self.train.preview_every}
         if self.stage.validation is not None:
             pauses["validation"] = self.train.validate_every
+        if self.stage.rounds is not None:
+            pauses["round"] = self.stage.rounds.steps
         report = StepReport(self.stage.name, self.step, self.stage.steps, samples.per_step, pauses)
         try:
             with self._signals():
@@ -84,10 +86,21 @@ class Loop:
         return dataset, step_function
 
     def _steps(self, samples, report):
+        self._begin_round(report)
         dataset, step_function = self.ready(samples)
-        batches = iter(dataset)
-        saved_at = time.monotonic()
-        while self.step < self.stage.steps:
+        self._saved_at = time.monotonic()
+        while not self._round(samples, iter(dataset), step_function, report):
+            self._begin_round(report)
+            dataset = self._dataset(samples)
+        self._begin_round(report, last=True)
+        self.save(finished=True)
+        if self.signum:
+            raise Interrupted(self.signum, self.checkpoints.folder.parent)
+
+    def _round(self, samples, batches, step_function, report):
+        """Train on batches to the end of the round; True where that is the end of the stage, too."""
+        end, stop = self._end_of_round(), False
+        while self.step < end and not stop:
             before = time.monotonic()
             batch = next(batches)
             waited = time.monotonic() - before
@@ -106,25 +119,41 @@ class Loop:
             if self._due(self.train.validate_every):
                 with report.pause("validation"):
                     stop = self._validate()
-                if stop:
-                    break
-            late = time.monotonic() - saved_at > 60 * self.train.checkpoint_every_minutes
-            alone = self.worker[1] == 1  # several machines save together, so their clocks cannot decide
-            if self.step < self.stage.steps and (
-                self.step % self.train.checkpoint_every_steps == 0 or (alone and late) or self.signum
-            ):
-                self.save()
-                saved_at = time.monotonic()
-            if self.signum and self.step < self.stage.steps:
-                raise Interrupted(self.signum, self.checkpoints.folder.parent)
+            if not stop:
+                self._save_now_and_then()
         # Read to the end: dropped before it, TensorFlow's iterator over several devices now and then waits forever
         # for its own thread.
         samples.end()
         while next(batches, None) is not None:
             pass
-        self.save(finished=True)
+        return stop or self.step >= self.stage.steps
+
+    def _save_now_and_then(self):
+        if self.step >= self.stage.steps:
+            return
+        late = time.monotonic() - self._saved_at > 60 * self.train.checkpoint_every_minutes
+        alone = self.worker[1] == 1  # several machines save together, so their clocks cannot decide
+        if self.step % self.train.checkpoint_every_steps == 0 or (alone and late) or self.signum:
+            self.save()
+            self._saved_at = time.monotonic()
         if self.signum:
             raise Interrupted(self.signum, self.checkpoints.folder.parent)
+
+    def _end_of_round(self):
+        """The step at which the round of the next step ends."""
+        steps = self.stage.rounds.steps if self.stage.rounds is not None else self.stage.steps
+        return min((self.step // steps + 1) * steps, self.stage.steps)
+
+    def _begin_round(self, report, last=False):
+        """Let the stage look at its model; what it says is of the next step: a resume there decides it again."""
+        if self.stage.rounds is None:
+            return
+        with report.pause("round") if report.started else contextlib.nullcontext():
+            found = self.stage.rounds.begin(self.model, self.step, last)
+        values = {name: float(value) for name, value in found.items()}
+        if values and self.metrics is not None:
+            step = min(self.step + 1, self.stage.steps)
+            self.metrics.append({"stage": self.stage.name, "step": step, "split": "train"} | values)
 
     def save(self, finished=False):
         """Write a checkpoint; values that are not finite are never saved."""
@@ -148,9 +177,9 @@ class Loop:
         return self.step % every == 0 or self.step == self.stage.steps
 
     def _dataset(self, samples):
-        """The batches that are left of the stage, shared by the replicas."""
+        """The batches that are left of the round, shared by the replicas."""
         index, count = self.worker
-        dataset = samples.batches(self.step, self.stage.steps, index, count)
+        dataset = samples.batches(self.step, self._end_of_round(), index, count)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         dataset = dataset.with_options(options)

@@ -23,6 +23,22 @@ from tfmed.training.schedules import learning_rate
 
 
 @dataclasses.dataclass
+class Rounds:
+    """Parts of a stage, before each of which its model is looked at: no sample of a round is read before.
+
+    Args:
+        steps: of a round.
+        begin: (model, steps taken so far, whether these were the last) -> {name: number to log}. Called before the
+            first step that is taken, which in a run that goes on may lie within a round, before each further round,
+            and behind the last step. What it decides lies in the model's variables, so that checkpoints hold it; it is
+            a function of the settings, the model and the step.
+    """
+
+    steps: int
+    begin: Callable[[keras.Model, int, bool], dict[str, float]]
+
+
+@dataclasses.dataclass
 class Stage:
     """One training of one model.
 
@@ -32,6 +48,7 @@ class Stage:
         train: makes the samples; called only when the stage is really trained.
         steps: number of training steps.
         validation: model -> {metric: value}, or None.
+        rounds: of a stage whose samples go by what its model says now and then; None: they do not.
     """
 
     name: str
@@ -39,6 +56,7 @@ class Stage:
     train: Callable[[], Samples]
     steps: int
     validation: Callable[[keras.Model], dict[str, float]] | None = None
+    rounds: "Rounds | None" = None
 
 
 class Method:
@@ -138,12 +156,13 @@ class Method:
         steps: int | None = None,
         per_step: int | None = None,
         validation: Callable[[keras.Model], dict[str, float]] | None = None,
+        rounds: Rounds | None = None,
         **options: Any,
     ) -> Stage:
         """A Stage whose model is made as all are: `model(config, rate, seed=..., per_step=..., ...)`.
 
         Args:
-            name, validation: of the Stage.
+            name, validation, rounds: of the Stage.
             model: class of a TrainingModel, or another function that makes one.
             samples: makes the samples.
             rate: base learning rate, or several, which then follow the schedule of the settings.
@@ -161,7 +180,7 @@ class Method:
             shared |= {"gradient_accumulation": train.gradient_accumulation}
             return model(self.config, rates, **shared | options)
 
-        return Stage(name, make, samples, steps or train.steps, validation)
+        return Stage(name, make, samples, steps or train.steps, validation, rounds)
 
     def validated(self) -> Sequence[str]:
         """Names of the numbers that validations give, those that early stopping can go by; () where there are none."""

@@ -10,7 +10,7 @@ from tfmed.io.errors import damage
 from tfmed.io.stack import SUFFIXES
 
 # What archives put beside the slices: previews, tables, in LIDC-IDRI the radiologists' .xml
-BESIDE = {*SUFFIXES, ".xml", ".json", ".txt", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml"}
+BESIDE = {*SUFFIXES, ".xml", ".json", ".txt", ".csv", ".cvs", ".md", ".html", ".pdf", ".yaml", ".yml"}
 INDEX_NAMES = {"DICOMDIR", "LICENSE", "README", "VERSION"}
 DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
 

@@ -33,3 +33,21 @@ class Standardize(keras.layers.Layer):
         """Arguments, for saving."""
         known = {"low": self.low, "high": self.high, "mean": self.mean, "deviation": self.deviation}
         return {**super().get_config(), **known}
+
+
+@keras.utils.register_keras_serializable("tfmed")
+class StandardizeEach(keras.layers.Layer):
+    """Each sample's values less their mean, divided by their deviation + 1e-6; of a constant one zeros; float32."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, values: tf.Tensor) -> tf.Tensor:
+        """The same shape, `(n, ..., channel)`."""
+        axes = list(range(1, len(values.shape)))
+        centred = values - tf.reduce_mean(values, axes, keepdims=True)
+        return centred / (tf.sqrt(tf.reduce_mean(centred**2, axes, keepdims=True)) + 1e-6)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's."""
+        return input_shape

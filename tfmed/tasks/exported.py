@@ -21,6 +21,7 @@ from tfmed.tasks.instance_prediction import Finder
 from tfmed.tasks.landmark_settings import decoding_of
 from tfmed.tasks.point_finder import LandmarkFinder, PointFinder
 from tfmed.tasks.prediction import Segmenter
+from tfmed.tasks.sorter import Sorter
 from tfmed.tasks.style_transferrer import StyleTransferrer
 from tfmed.tasks.translation import Output, VolumeTranslator
 
@@ -40,6 +41,9 @@ _THRESHOLDS = pydantic.TypeAdapter(
     tuple[Annotated[float, pydantic.Field(gt=0, lt=1)], Annotated[float, pydantic.Field(gt=0, lt=1)] | None]
 )
 _THRESHOLD = pydantic.TypeAdapter(Annotated[float, pydantic.Field(ge=0, le=1)] | None)
+_CLUSTERS = pydantic.TypeAdapter(
+    Annotated[list[Annotated[str, pydantic.Field(max_length=1000)]], pydantic.Field(min_length=1, max_length=2**16)]
+)
 _SEED = pydantic.TypeAdapter(Annotated[int, pydantic.Field(ge=0, lt=2**62)])
 _INTERVAL, _COUNT = pydantic.TypeAdapter(Interval), pydantic.TypeAdapter(Annotated[int, pydantic.Field(ge=1, le=2**16)])
 _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
@@ -252,6 +256,21 @@ def _completer(note):
     return opened
 
 
+def _sorter(note):
+    names = _CLUSTERS.validate_python(note["names"])
+    slices = None if note["slices"] is None else _COUNT.validate_python(note["slices"])
+
+    def opened(folder, steps, signatures):
+        run = signatures["serving_default"]
+        if (count := run.structured_outputs["distances"].shape[1]) != len(names):
+            raise UserError(
+                f"{folder / NOTE}: names {len(names)} clusters, and the model has {count}; export the run again"
+            )
+        return Sorter(steps, slices, names, lambda chosen: run(image=tf.constant(chosen))["distances"].numpy())
+
+    return opened
+
+
 def _needs_run(note):
     raise UserError(
         "this SavedModel sees slices alone: where landmarks lie needs the reference volume, too; give the run to "
@@ -263,4 +282,5 @@ _TASKS = {
     "segmentation": _segmenter, "translation": _translator, "classification": _classifier, "instances": _finder,
     "landmarks": _points, "named_landmarks": _landmarks, "volume_landmarks": _needs_run,
     "detection": _boxes, "style_transfer": _style_transferrer, "inpainting": _completer,
+    "clustering": _sorter,
 }  # fmt: skip

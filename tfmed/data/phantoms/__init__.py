@@ -30,6 +30,7 @@ from .mitochondria import mitochondria
 from .panel import panel
 from .pelvis import pelvis
 from .plane_shape import plane_shape
+from .plane_texture import plane_texture
 from .radiograph import radiograph
 from .stained_tissue import stained_tissue
 from .surgery import surgery
@@ -40,7 +41,7 @@ from .ultrasound import ultrasound
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, left_atrium,
-    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, radiograph, stained_tissue, surgery,
+    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, plane_texture, radiograph, stained_tissue, surgery,
     temporal_bone, tof_mra, ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
@@ -81,6 +82,7 @@ __all__ = [
     "panel",
     "pelvis",
     "plane_shape",
+    "plane_texture",
     "radiograph",
     "read",
     "stained_tissue",

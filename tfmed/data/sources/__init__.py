@@ -67,9 +67,12 @@ from .phantom_shapes import phantom_shapes
 from .phantom_stained_tissue import phantom_stained_tissue
 from .phantom_surgical_tools import phantom_surgical_tools
 from .phantom_temporal_bone import phantom_temporal_bone
+from .phantom_textures import phantom_textures
 from .phantom_tof_mra import phantom_tof_mra
 from .phantom_ultrasound import phantom_ultrasound
 from .points_folder import points_folder
+from .series_archive import series_archive
+from .ukbb_cardiac import ukbb_cardiac
 from .voc_folder import voc_folder
 from .wmh2017 import wmh2017
 
@@ -84,8 +87,8 @@ _SOURCES = {
         phantom_coloured_shapes, phantom_connectome,
         phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
-        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound,
-        points_folder, voc_folder, wmh2017,
+        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_textures, phantom_tof_mra,
+        phantom_ultrasound, points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
     )
 }  # fmt: skip
 
