@@ -55,6 +55,7 @@ from .phantom_coloured_shapes import phantom_coloured_shapes
 from .phantom_connectome import phantom_connectome
 from .phantom_endoscopy import phantom_endoscopy
 from .phantom_ground_glass import phantom_ground_glass
+from .phantom_histology import phantom_histology
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
@@ -80,7 +81,7 @@ _SOURCES = {
         lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, oasis, paired_folder,
         phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
         phantom_coloured_shapes, phantom_connectome,
-        phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
+        phantom_endoscopy, phantom_ground_glass, phantom_histology, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
         phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_tof_mra, phantom_ultrasound,
         points_folder, voc_folder, wmh2017,
