@@ -228,7 +228,17 @@ class LearningTasksMethod(SegmentationMethod):
         if self._shown is not None:
             return self._shown
         newest = list(self.models.values())[-1]
-        return newest.network if hasattr(newest, "network") else self._tried().network
+        if hasattr(newest, "network"):
+            return newest.network
+        if "_trial" not in self.__dict__:
+            self._tried()
+        return self._trial[0].network
+
+    @property
+    def _window_fn(self):
+        """Two graphs, so that pictures of before and after fine-tuning are not traced in turns."""
+        tried = "_trial" in self.__dict__ and self.network is self._trial[0].network
+        return self.compiled("tried windows" if tried else "windows", self.network, self.of_windows)
 
     @functools.cached_property
     def _trial(self):
@@ -238,7 +248,7 @@ class LearningTasksMethod(SegmentationMethod):
         return model, [(variable, tf.identity(compat.tensor_variable(variable))) for variable in variables]
 
     def _tried(self, steps=None):
-        """A model of the new task after some steps from the trunk as it is now; `network` is not asked for it."""
+        """A model of the new task after some steps from the trunk as it is now."""
         config = self.config
         (model, first), steps = self._trial, config.selection_steps if steps is None else steps
         for variable, value in first:
@@ -261,12 +271,9 @@ class LearningTasksMethod(SegmentationMethod):
         if not self.validation_cases():
             return {}
         self._matrices = []
-        try:
-            self._shown = None if hasattr(model, "network") else self._tried().network
-            scores = super().validation(model)
-        finally:
-            self._shown = None
-        return scores | {"miou": self.miou(self._matrices)}
+        if not hasattr(model, "network"):
+            self._tried()
+        return super().validation(model) | {"miou": self.miou(self._matrices)}
 
     def validation_row(self, found, label):
         self._matrices.append(confusion_matrix(found.argmax(-1), label, self.config.classes))
