@@ -95,18 +95,17 @@ def test_the_papers_network_has_as_many_parameters():
     heads = TaskHeads((2, 4, 6))
     heads.build((None, None, None, 32))
     assert [parameters(pair) for pair in heads.own] == [66, 132, 198]
-    narrow = Config(network=config.network.model_copy(update={"widths": (2, 3)}))
-    network = build_network(narrow, 3)
+
+
+@pytest.mark.one_stack
+def test_a_narrow_network_has_the_papers_form():
+    """Biases before no norm, batch norm with momentum 0.9 and epsilon 1e-5, colours scaled as ImageNet's are."""
+    network = build_network(Config(network=UNet(**Config().network.model_dump() | {"widths": (2, 2)})), 3)
+    layers = list(compat.layers_within(network))
+    assert [one.use_bias for one in layers if type(one).__name__ == "Conv2D"].count(True) == 1  # the head's
+    assert {(one.momentum, one.epsilon) for one in layers if hasattr(one, "moving_mean")} == {(0.9, 1e-5)}
     assert network(tf.zeros((1, 8, 12, 3))).shape == (1, 8, 12, 3)
-    convolutions = [layer for layer in compat.layers_within(network) if type(layer).__name__ == "Conv2D"]
-    assert [layer.use_bias for layer in convolutions].count(True) == 1  # the head's
-    norms = [layer for layer in compat.layers_within(network) if hasattr(layer, "moving_mean")]
-    assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
-
-
-def test_pictures_are_scaled_as_imagenets_are():
-    trunk = build_trunk(Config(network=UNet(widths=(2, 2), norm="batch", decoder_convolutions=1)))
-    white = trunk.get_layer("imagenet")(tf.fill((1, 1, 1, 3), 255.0))
+    white = network.get_layer("trunk").get_layer("imagenet")(tf.fill((1, 1, 1, 3), 255.0))
     np.testing.assert_allclose(np.ravel(white), (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], rtol=1e-5)
 
 
