@@ -9,6 +9,7 @@ ranges of wall and of processor seconds, and of their ratios round by round.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -52,7 +53,7 @@ def ours(arguments):
 
     def compiled(first_order):
         graph = tf.function(lambda: gradient(first_order), autograph=False)
-        return lambda: [one.numpy() for one in graph()][0]
+        return lambda: next(one.numpy() for one in graph())
 
     return {"second order": compiled(False), "first order": compiled(True)}
 
@@ -73,7 +74,7 @@ def theirs(arguments):
         def __init__(self, widths):
             super().__init__()
             self.down = nn.ModuleList(level(a, b) for a, b in zip((3, *widths), widths, strict=False))
-            pairs = list(zip(widths, widths[1:], strict=False))[::-1]
+            pairs = list(itertools.pairwise(widths))[::-1]
             self.wide = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
             self.up = nn.ModuleList(level(2 * a, a) for a, _ in pairs)
             self.head = nn.Conv2d(widths[0], 2, 1)

@@ -1,6 +1,6 @@
 """MetaHistoSeg on phantoms of tissue: which start is best for a new task of which there are few images?
 
-Run: python -m benchmarks.toys.metahistoseg [--seeds 0 1 2] [--steps 240] [--methods NAME ...] [--out toy_metahistoseg.csv]
+Run: python -m benchmarks.toys.metahistoseg [--seeds 0 1 2] [--steps 240] [--methods NAME ...] [--out FILE]
 
 The demo's settings (configs/metahistoseg.yaml): grades, cells, nuclei and lesions are the other tasks, 60 pictures of
 64 x 64 pixels each; glands are the new one. Arms: MAML, pooled training with as many images per step, and no
@@ -10,7 +10,7 @@ all pixels together; and for MAML how much its inner steps lowered the loss of t
 Runs that stand in the table --out are not made again, so that a run that was broken off goes on.
 """
 
-import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
+import tfmed  # isort: skip
 
 import functools
 import pathlib
@@ -30,8 +30,9 @@ METHODS = tuple(f"{training} {shots}" for shots in SHOTS for training in TRAININ
 
 def method_of(seed, training, shots, steps):
     """The Method of an arm."""
-    words = (f"model.training={training}", f"model.shots={shots}", f"seed={seed}", f"train.steps={steps}",
-             f"model.fine_tune_steps={FINE_TUNING}", "model.selection_steps=0", "train.early_stopping=null")  # fmt: skip
+    words = (f"model.training={training}", f"model.shots={shots}", f"seed={seed}",
+             f"train.steps={steps}", f"model.fine_tune_steps={FINE_TUNING}",
+             "model.selection_steps=0", "train.early_stopping=null")  # fmt: skip
     settings = tfmed.load_config(CONFIG, words, profile="demo")
     keras.utils.set_random_seed(seed)
     return registry.method_class(settings.method)(settings)

@@ -72,7 +72,9 @@ def test_a_picture_of_glas_gives_768_pixels_and_a_mask_stays_one():
 
 @pytest.mark.one_stack
 @settings(max_examples=30)
-@given(SEEDS, st.tuples(st.integers(20, 90), st.integers(20, 90)), st.sampled_from([(0.8, 1.2), (1.0, 1.0), (3.0, 3.0)]))
+@given(
+    SEEDS, st.tuples(st.integers(20, 90), st.integers(20, 90)), st.sampled_from([(0.8, 1.2), (1.0, 1.0), (3.0, 3.0)])
+)
 def test_scale_turn_and_place(seed, shape, scale):
     """Neighbours lie 1 / factor apart, the factor being in range or what makes the crop fit; turns are small."""
     size = (24, 24)

@@ -1,6 +1,7 @@
 """Episodes and instances: what an index stands for."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -80,4 +81,4 @@ def test_what_cannot_be_drawn(make, words):
 def test_few_are_among_more():
     sets = [set(few(30, n, seed=1)) for n in (5, 10, 20, None)]
     assert [len(one) for one in sets] == [5, 10, 20, 30]
-    assert all(a < b for a, b in zip(sets, sets[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(sets))

@@ -73,8 +73,8 @@ def marks(path, *kinds):
 def test_breastpathq(tmp_path):
     place = tmp_path / "cells" / "12_Region 3_crop.tif"
     picture(place, (90, 120))
-    marks(place.with_name("12_Region 3_key.xml"), ("IDC", 30, 40), ("MC- E", 60, 40), ("UDH", 62, 41), ("TIL-S", 118, 2),
-          ("Blood", 90, 70), ("TIL-E", 500, 500))  # fmt: skip
+    marks(place.with_name("12_Region 3_key.xml"), ("IDC", 30, 40), ("MC- E", 60, 40), ("UDH", 62, 41),
+          ("TIL-S", 118, 2), ("Blood", 90, 70), ("TIL-E", 500, 500))  # fmt: skip
     (case,) = sources.open("breastpathq", tmp_path)
     label = read_label(case).array[0]
     assert case.group == "12" and label.shape == (90, 120) and set(np.unique(label)) == {0, 1, 2, 3}

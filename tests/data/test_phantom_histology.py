@@ -24,12 +24,18 @@ def test_a_look_has_its_classes_and_they_can_be_seen(look):
     assert (colours(again) != colours(other)).any()
     dark = np.concatenate([255 - colours(one)[..., 0] for one in made])  # haematoxylin takes red away
     assert dark[labels.reshape(dark.shape) > 0].mean() > dark[labels.reshape(dark.shape) == 0].mean()
-    assert all(one.red.array.dtype == np.int16 and 0 <= one.red.array.min() <= one.red.array.max() <= 255 for one in made)
+    assert all(
+        one.red.array.dtype == np.int16 and 0 <= one.red.array.min() <= one.red.array.max() <= 255 for one in made
+    )
 
 
 def test_the_source():
     cases = sources.open("phantom_histology", cases=3, look="cells", shape=(32, 32), unlabelled=1)
-    assert [case.label is None for case in cases] == [False, False, True] and list(cases[0].images) == ["red", "green", "blue"]
+    assert [case.label is None for case in cases] == [False, False, True] and list(cases[0].images) == [
+        "red",
+        "green",
+        "blue",
+    ]
     assert phantoms.read(cases[0].label).array.max() <= 3
     with pytest.raises(DataError):
         sources.open("phantom_histology", cases=0)

@@ -14,18 +14,21 @@ from tfmed.tasks.backbones import UNet
 pytestmark = pytest.mark.current
 
 CONFIG = "configs/metahistoseg.yaml"
-COLOURS = "modalities: [red, green, blue]"
+PHANTOM = "source: phantom_histology, modalities: [red, green, blue], options:"
 TINY = (
     "data.options={look: glands, cases: 6, shape: [16, 16]}",
     "data.split={validation: 0.17, test: 0.33, seed: 0}",
     "train.batch_size=2",  # one episode: a step of several has a loop, whose graph is twice as large
     "train.validate_every=4",
-    f"model.tasks={{nuclei: {{source: phantom_histology, options: {{look: nuclei, cases: 4, shape: [16, 16]}}, {COLOURS}}}, "
-    f"grades: {{source: phantom_histology, options: {{look: grades, cases: 5, shape: [20, 16]}}, {COLOURS}, labels: {{low: [1, 2], high: [3, 4, 5]}}}}, "
+    f"model.tasks={{nuclei: {{{PHANTOM} {{look: nuclei, cases: 4, shape: [16, 16]}}}}, "
+    f"grades: {{{PHANTOM} {{look: grades, cases: 5, shape: [20, 16]}}, labels: {{low: [1, 2], high: [3, 4, 5]}}}}, "
     "gleason: null, breastpathq: null, monuseg: null, digestpath: null}",
     "model.patch=[8, 8]",
     "model.network={widths: [2, 3], decoder_convolutions: 1}",
-    "model.brightness=0", "model.contrast=0", "model.saturation=0", "model.hue=0",
+    "model.brightness=0",
+    "model.contrast=0",
+    "model.saturation=0",
+    "model.hue=0",
     "model.support=1",
     "model.query=1",
     "model.learning_rate=0.01",
@@ -106,7 +109,9 @@ def test_a_narrow_network_has_the_papers_form():
     assert {(one.momentum, one.epsilon) for one in layers if hasattr(one, "moving_mean")} == {(0.9, 1e-5)}
     assert network(tf.zeros((1, 8, 12, 3))).shape == (1, 8, 12, 3)
     white = network.get_layer("trunk").get_layer("imagenet")(tf.fill((1, 1, 1, 3), 255.0))
-    np.testing.assert_allclose(np.ravel(white), (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], rtol=1e-5)
+    np.testing.assert_allclose(
+        np.ravel(white), (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], rtol=1e-5
+    )
 
 
 # --- meta-learning ----------------------------------------------------------------------------------------------------
@@ -156,7 +161,7 @@ def test_the_loss_is_the_mean_over_episodes_and_writes_nothing(first):
 @pytest.mark.one_stack
 def test_without_inner_steps_it_is_training_on_the_query_sets(first):
     """K = 0 equals alpha = 0 equals a plain call of the trunk and the task's head; one step makes it another."""
-    method, model, batch = first
+    _, model, batch = first
     config, found = model.config, {}
     part = {name: value[:2] for name, value in batch.items()}
     for name, change in (("none", {"inner_steps": 0}), ("still", {"inner_rate": 0.0}), ("one", {"inner_rate": 0.5}),

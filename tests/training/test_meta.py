@@ -75,7 +75,12 @@ def test_second_order_gradient_of_a_network_against_finite_differences(small):
     graph = tf.function(gradient, autograph=False)
     (second, after), (first, _), (still, _), (none, _) = (
         how(0.5, *options) if how is gradient else how(tf.constant(rate, tf.float64))
-        for how, rate, options in ((graph, 0.5, ()), (gradient, 0.5, (1, True)), (graph, 0.0, ()), (gradient, 0.5, (0,)))
+        for how, rate, options in (
+            (graph, 0.5, ()),
+            (gradient, 0.5, (1, True)),
+            (graph, 0.0, ()),
+            (gradient, 0.5, (0,)),
+        )
     )
     for variable, value in zip(network.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

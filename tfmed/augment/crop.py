@@ -111,4 +111,4 @@ def part_read(image: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarr
     sides = [min(-(-int(b - a) // _BOX) * _BOX, n) for a, b, n in zip(low, high, image.shape, strict=False)]
     starts = [min(int(a), n - side) for a, n, side in zip(low, image.shape, sides, strict=False)]
     part = image[tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))]
-    return np.asarray(part), grid - np.float32(starts)
+    return np.asarray(part), grid - np.asarray(starts, np.float32)

@@ -10,7 +10,7 @@
 | `mask.jpg::bright` | likewise, 1 where a picture is brighter than 127, else 0: masks that JPEG has blurred |
 | `nuclei.xml::outlines:cells.tif` | 1 within the outlines that an XML file has for a picture, see `tfmed.io.drawn` |
 | `nuclei.xml::discs:cells.tif` | likewise, discs about the nuclei that it marks |
-| `map.png::fused:others/map.png\|more/map.png` | maps that several people drew of one picture, fused |
+| `map.png::fused:others/map.png` | maps that several people drew of one picture, fused; more paths behind `;` |
 | `block.tif::pages` | a TIFF of several grey pages as a volume, a page per slice, voxels of 1 mm |
 | `block.tif::pages@0,9,8,20,64,48` | of that the box that begins at voxel (0, 9, 8) and is (20, 64, 48) large |
 | `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
@@ -184,7 +184,7 @@ def _is_drawn(piece: str) -> bool:
 
 def _others(path: PathLike, piece: str) -> list[pathlib.Path]:
     """The paths behind the colon of a piece, absolute or beginning at the folder of the file."""
-    return [pathlib.Path(path).parent / name for name in piece.partition(":")[2].split("|")]
+    return [pathlib.Path(path).parent / name for name in piece.partition(":")[2].split(";")]
 
 
 def _drawn(path: PathLike, piece: str) -> Volume:

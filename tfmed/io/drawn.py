@@ -44,7 +44,8 @@ def outlines(path: PathLike, image: PathLike) -> Volume:
     for region in _named(_root(path), "Region"):
         places = [(_number(one, "Y", path), _number(one, "X", path)) for one in _named(region, "Vertex")]
         if places:
-            mask[polygon(*np.array(places).T, mask.shape)] = 1
+            rows, columns = np.array(places).T
+            mask[polygon(rows, columns, mask.shape)] = 1
     return _volume(mask, path)
 
 
@@ -64,7 +65,9 @@ def discs(path: PathLike, image: PathLike, radius: float = DISC_RADIUS) -> Volum
     mask = _blank(image)
     for graphic in _named(_root(path), "graphic"):
         kind = NUCLEI.get("".join(str(graphic.get("description", "")).split()).upper())
-        for point in _named(graphic, "point") if kind else ():
+        for point in _named(graphic, "point"):
+            if kind is None:
+                break
             x, comma, y = (point.text or "").partition(",")
             _paint(mask, _finite(y if comma else "", path), _finite(x, path), radius, kind)
     return _volume(mask, path)

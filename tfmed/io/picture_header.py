@@ -47,8 +47,8 @@ def check_picture(path):
     """The Kind of a picture whose header can be true.
 
     Raises:
-        ImageIntegrityError: it is no PNG, JPEG, TIFF or BMP, its pages form a circle, or it announces more pixels than the
-            file can hold or the machine's memory.
+        ImageIntegrityError: it is no PNG, JPEG, TIFF or BMP, its pages form a circle, or it announces more pixels than
+            the file can hold or the machine's memory.
     """
     try:
         with open_file(path) as file:

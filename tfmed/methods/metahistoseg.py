@@ -43,7 +43,9 @@ from tfmed.training.meta import adapt, tensors_of
 from tfmed.training.model import TrainingModel, assign
 from tfmed.training.single_network import SingleNetworkModel
 
-UNET = UNet(widths=(32, 64, 128, 256, 512), norm="batch", upsample="transposed", conv_bias=False)  # 7,763,008 parameters
+UNET = UNet(
+    widths=(32, 64, 128, 256, 512), norm="batch", upsample="transposed", conv_bias=False
+)  # 7,763,008 parameters
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # means and deviations of red, green and blue in [0, 1]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -288,8 +290,8 @@ class MetaHistoSegMethod(LearningTasksMethod):
     def check(cls, settings):
         config, train = settings.model, settings.train
         if config.training != "scratch" and not config.trained_on:
-            raise ValueError(f"model.tasks: is empty, and model.training {config.training} learns from other tasks; name "
-                             "some, as in tasks: {monuseg: {source: monuseg, root: FOLDER}}")  # fmt: skip
+            raise ValueError(f"model.tasks: is empty, and model.training {config.training} learns from other tasks; "
+                             "name some, as in tasks: {monuseg: {source: monuseg, root: FOLDER}}")  # fmt: skip
         replicas = train.replicas or 1
         if config.training == "maml" and train.batch_size % (config.episode * replicas):
             raise ValueError(f"train.batch_size {train.batch_size} must be a multiple of {config.episode * replicas}: "

@@ -1,4 +1,4 @@
-"""Segmentation of a new task after others: the tasks' data, what steps see of them, validation and scores of the new one.
+"""Segmentation of a new task after others: the tasks' data, what steps see of them, and the scores of the new one.
 
 The `data` section is the new task. Of it the training part is for fine-tuning, the validation part for the choice of a
 model, and the test part for scores alone; of the other tasks every image trains.
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tfmed import compat
 from tfmed.augment.crop import part_read, resized_crop_grid
@@ -157,8 +157,9 @@ class LearningTasksMethod(SegmentationMethod):
         self.prepared("train")
         for one in self.other_tasks:
             if len(one.cases) < least:
-                raise DataError(f"model.tasks.{one.name}: has {len(one.cases)} images with a label map, and an episode "
-                                f"needs {least}; lower model.support or model.query, or leave the task out")  # fmt: skip
+                raise DataError(f"model.tasks.{one.name}: has {len(one.cases)} images with a label map, and an "
+                                f"episode needs {least}; lower model.support or model.query, or leave the task "
+                                "out")  # fmt: skip
         return tuple(len(one.cases) for one in self.other_tasks)
 
     def _chances(self):
@@ -242,7 +243,7 @@ class LearningTasksMethod(SegmentationMethod):
 
     @functools.cached_property
     def _trial(self):
-        """(a model of the new task, the first values of its variables, those of its optimizer): made once, tried often."""
+        """(a model of the new task, the first values of its variables, those of its optimizer), made once."""
         model = self.fresh()
         variables = [*model.network.weights, *compat.optimizer_variables(model.network_optimizer)]
         return model, [(variable, tf.identity(compat.tensor_variable(variable))) for variable in variables]

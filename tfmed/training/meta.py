@@ -68,7 +68,9 @@ def adapt(
     """
     moving = [True] * len(weights) if moving is None else list(moving)
     if steps < 0 or len(moving) != len(weights):
-        raise ValueError(f"{steps} steps of {len(moving)} of {len(weights)} tensors; give 0 or more, and a flag for each")
+        raise ValueError(
+            f"{steps} steps of {len(moving)} of {len(weights)} tensors; give 0 or more, and a flag for each"
+        )
     now, other, losses = [tf.convert_to_tensor(one) for one in weights], list(state), []
     for _ in range(steps):
         adapted = [one for one, moves in zip(now, moving, strict=True) if moves]

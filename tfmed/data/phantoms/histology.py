@@ -1,4 +1,4 @@
-"""Pictures of five kinds of stained tissue with different classes, made from a seed: tasks that differ and are alike."""
+"""Pictures of five kinds of tissue with their own classes, made from a seed: tasks that are alike and differ."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def _smooth(rng, shape, sigma):
 
 
 def _ellipses(rng, shape, count, radius, flat, where=None):
-    """[(centre, mask)] of ellipses, drawn one after the other; those whose centre lies outside of `where` are dropped."""
+    """[(centre, mask)] of ellipses, in the order drawn; without those whose centre lies outside of `where`."""
     y, x = np.indices(shape, dtype=np.float32)
     found = []
     for _ in range(count):
@@ -122,7 +122,9 @@ def _cells(rng, shape, unit):
     y, x = np.indices(shape, dtype=np.float32)
     for kind, most, radius, flat, dark in ((1, 8, (4.5, 6.5), (0.6, 0.9), 0.6), (2, 10, (3.5, 5), (0.5, 0.7), 0.35),
                                            (3, 14, (2, 2.8), (0.9, 1.0), 0.95)):  # fmt: skip
-        for centre, mask in _ellipses(rng, shape, int(rng.integers(most // 2, most + 1)), np.multiply(radius, unit), flat):
+        for centre, mask in _ellipses(
+            rng, shape, int(rng.integers(most // 2, most + 1)), np.multiply(radius, unit), flat
+        ):
             amount[mask] = dark * rng.uniform(0.85, 1.15)
             labels[np.hypot(y - centre[0], x - centre[1]) < 5 * unit] = kind
     return amount, np.ones(shape), labels

@@ -27,8 +27,8 @@ from .coco import coco
 from .connectome_folder import connectome_folder
 from .csv_list import csv_list
 from .detection import detect
-from .digestpath import digestpath
 from .dicom_folder import dicom_folder
+from .digestpath import digestpath
 from .epfl_mitochondria import epfl_mitochondria
 from .glas import glas
 from .gleason2019 import gleason2019

@@ -27,7 +27,9 @@ def digestpath(root: PathLike | None = None, negative: bool = False) -> list[Cas
     plain = [path for path in files if not path.stem.endswith(_MASK)]
     masks = only_once([(path.stem.removesuffix(_MASK), path) for path in files if path.stem.endswith(_MASK)],
                       "digestpath")  # fmt: skip
-    pictures = only_once([(path.stem, path) for path in plain if negative or path.parent.name != _NEGATIVE], "digestpath")
+    pictures = only_once(
+        [(path.stem, path) for path in plain if negative or path.parent.name != _NEGATIVE], "digestpath"
+    )
     if not masks:
         raise nothing(base, "digestpath", _LAYOUT)
     if lost := sorted(masks.keys() - pictures.keys()):

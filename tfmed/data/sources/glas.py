@@ -1,5 +1,6 @@
 """GlaS (MICCAI 2015): glands of the colon in pictures of tissue, with maps of their instances."""
 
+import pathlib
 import re
 
 from tfmed.data.case import Case
@@ -29,7 +30,7 @@ def glas(root: PathLike | None = None) -> list[Case]:
         DataError: the folder is missing or holds no such picture, or a map is of none.
     """
     base = folder(root, "glas", _LAYOUT)
-    found = {False: [], True: []}
+    found: dict[bool, list[tuple[str, pathlib.Path]]] = {False: [], True: []}
     for path in files_below(base):
         name = _NAME.fullmatch(path.stem)
         if name and path.suffix.lower() in (".bmp", ".png", ".tif", ".tiff"):

@@ -1,5 +1,6 @@
 """Gleason2019: cores of the prostate, graded by up to six pathologists, whose maps are fused."""
 
+import pathlib
 import re
 
 from tfmed.data.case import Case
@@ -28,7 +29,8 @@ def gleason2019(root: PathLike | None = None) -> list[Case]:
         DataError: the folder is missing or holds no such core, or a map is of none.
     """
     base = folder(root, "gleason2019", _LAYOUT)
-    cores, maps = [], {}
+    cores: list[tuple[str, pathlib.Path]] = []
+    maps: dict[str, list[tuple[int, pathlib.Path]]] = {}
     for path in files_below(base):
         number = _FOLDER.fullmatch(path.parent.name)
         if number and path.suffix.lower() == ".png":
@@ -40,13 +42,13 @@ def gleason2019(root: PathLike | None = None) -> list[Case]:
         raise nothing(base, "gleason2019", _LAYOUT)
     if lost := sorted(maps.keys() - found.keys()):
         raise DataError(f"{maps[lost[0]][0][1]}: is a map of no core {lost[0]}.jpg; copy that, or remove the map")
-    return [Case(name, name.partition("_core")[0], channels(path), _label([one for _, one in sorted(maps.get(name, []))]))
+    return [Case(name, name.partition("_core")[0], channels(path), _label(sorted(maps.get(name, []))))
             for name, path in found.items()]  # fmt: skip
 
 
-def _label(maps):
-    """The address of the fusion of some maps, or None; one map alone is renumbered like the others."""
+def _label(maps: list[tuple[int, pathlib.Path]]) -> str | None:
+    """The address of the fusion of [(pathologist, map)], or None; one map alone is renumbered like the others."""
     if not maps:
         return None
-    others = maps[1:] or maps[:1]
-    return f"{maps[0]}::{FUSED}:{'|'.join(str(one.resolve()) for one in others)}"
+    first, *others = [path for _, path in maps]
+    return f"{first}::{FUSED}:{';'.join(str(one.resolve()) for one in others or [first])}"

@@ -30,7 +30,9 @@ def monuseg(root: PathLike | None = None) -> list[Case]:
     if not pictures:
         raise nothing(base, "monuseg", _LAYOUT)
     if lost := sorted(drawn.keys() - pictures.keys()):
-        raise DataError(f"{drawn[lost[0]]}: outlines nuclei of no picture {lost[0]}.tif; copy that, or remove this file")
+        raise DataError(
+            f"{drawn[lost[0]]}: outlines nuclei of no picture {lost[0]}.tif; copy that, or remove this file"
+        )
     return [Case(name, name[:12] if name.startswith("TCGA-") else name, channels(path),
                  f"{drawn[name]}::{OUTLINES}:{path.resolve()}" if name in drawn else None)
             for name, path in pictures.items()]  # fmt: skip
