@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmed.augment.crop import crop_grid, part_read, resized_crop_grid
+from tfmed.augment.crop import area_read, crop_grid, resized_crop_grid
 from tfmed.ops.warp import warp_array
 
 pytestmark = pytest.mark.current
@@ -113,6 +113,6 @@ def test_a_centre_lies_in_the_middle_as_far_as_it_fits():
 def test_of_a_large_image_a_part_is_read():
     image = np.random.default_rng(0).normal(size=(900, 700, 1)).astype(np.float32)
     grid = resized_crop_grid(3, (900, 700), (40, 40), (1, 1))
-    part, within = part_read(image, grid)
+    part, within = area_read(image, grid)
     assert part.shape == (256, 256, 1)
     np.testing.assert_allclose(warp_array(part, within, 1, "edge"), warp_array(image, grid, 1, "edge"), atol=1e-3)

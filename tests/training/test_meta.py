@@ -41,12 +41,12 @@ def test_what_does_not_move_stays_and_has_its_own_gradient():
 @pytest.fixture(scope="module")
 def small():
     """A tiny U-Net with batch norm in float64, so that differences can be small, and two batches of two classes."""
-    keras.backend.set_floatx("float64")
+    compat.set_precision("float64")
     try:
         keras.utils.set_random_seed(3)
         network = unet(1, 0, (4, 4), (2, 2), norm="batch", upsample="transposed", conv_bias=False)
     finally:
-        keras.backend.set_floatx("float32")
+        compat.set_precision("float32")
     draw = np.random.default_rng(0)
     batches = [(tf.constant(draw.normal(size=(2, 4, 4, 1))), tf.constant(draw.integers(0, 2, (2, 4, 4)))) for _ in "sq"]
     return network, *batches

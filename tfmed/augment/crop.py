@@ -99,7 +99,7 @@ def resized_crop_grid(
     return reflected(places, shape)
 
 
-def part_read(image: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def area_read(image: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(the part of an image that a grid reads, the grid within it): of a large image in a file only that is then read.
 
     Args:
@@ -110,5 +110,5 @@ def part_read(image: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarr
     high = np.ceil(grid.reshape(-1, 2).max(0)).astype(int) + 1
     sides = [min(-(-int(b - a) // _BOX) * _BOX, n) for a, b, n in zip(low, high, image.shape, strict=False)]
     starts = [min(int(a), n - side) for a, n, side in zip(low, image.shape, sides, strict=False)]
-    part = image[tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))]
-    return np.asarray(part), grid - np.asarray(starts, np.float32)
+    area = image[tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))]
+    return np.asarray(area), grid - np.asarray(starts, np.float32)

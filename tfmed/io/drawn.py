@@ -128,10 +128,10 @@ def _finite(text: str, path: PathLike) -> float:
 def _paint(mask: np.ndarray, y: float, x: float, radius: float, value: int) -> None:
     reach = math.ceil(radius)
     rows, columns = (slice(max(math.floor(p) - reach, 0), max(math.floor(p) + reach + 2, 0)) for p in (y, x))
-    part = mask[rows, columns]
-    if part.size:
-        down, right = np.ogrid[rows.start : rows.start + part.shape[0], columns.start : columns.start + part.shape[1]]
-        part[(down - y) ** 2 + (right - x) ** 2 <= radius**2] = value
+    near = mask[rows, columns]
+    if near.size:
+        down, right = np.ogrid[rows.start : rows.start + near.shape[0], columns.start : columns.start + near.shape[1]]
+        near[(down - y) ** 2 + (right - x) ** 2 <= radius**2] = value
 
 
 def _blank(image: PathLike) -> np.ndarray:

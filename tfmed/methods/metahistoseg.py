@@ -290,7 +290,8 @@ class MetaHistoSegMethod(LearningTasksMethod):
     def check(cls, settings):
         config, train = settings.model, settings.train
         if config.training != "scratch" and not config.trained_on:
-            raise ValueError(f"model.tasks: is empty, and model.training {config.training} learns from other tasks; "
+            where = "sources" if config.tasks else "tasks"
+            raise ValueError(f"model.{where}: is empty, and model.training {config.training} learns from other tasks; "
                              "name some, as in tasks: {monuseg: {source: monuseg, root: FOLDER}}")  # fmt: skip
         replicas = train.replicas or 1
         if config.training == "maml" and train.batch_size % (config.episode * replicas):

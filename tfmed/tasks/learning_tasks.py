@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tfmed import compat
-from tfmed.augment.crop import part_read, resized_crop_grid
+from tfmed.augment.crop import area_read, resized_crop_grid
 from tfmed.data.episodes import Episodes, Instances, few
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
@@ -71,7 +71,7 @@ class LearningTasksConfig(SegmentationConfig):
             raise ValueError("probabilities: no task that trains has one above 0")
         for name, one in self.tasks.items():
             if len(one.modalities) != len(self.modalities):
-                raise ValueError(f"tasks.{name}: has {len(one.modalities)} images, and the new task has "
+                raise ValueError(f"tasks.{name}.modalities: {len(one.modalities)} images, and the new task has "
                                  f"{len(self.modalities)}; give as many")  # fmt: skip
         low, high = self.scale
         if not 0.01 <= low <= high <= 100:
@@ -217,8 +217,8 @@ class LearningTasksMethod(SegmentationMethod):
             int(_MOVES(*keys).integers(2**31)), label.shape, config.patch, config.scale, config.short_side,
             config.rotate_degrees, config.flip, centre,
         )  # fmt: skip
-        part, within = part_read(image, grid)
-        labels, _ = part_read(label, grid)
+        part, within = area_read(image, grid)
+        labels, _ = area_read(label, grid)
         return {"image": warp_array(part.astype(np.float32), within, 1, "edge"),
                 "label": warp_array(labels[..., None], within, 0, "edge")[..., 0]}  # fmt: skip
 
