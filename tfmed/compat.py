@@ -22,6 +22,102 @@ def tensor_variable(variable: Any) -> tf.Variable:
     return variable.value if KERAS_3 and isinstance(variable, keras.Variable) else variable
 
 
+def functional_call(
+    model: keras.Model, trainable: Sequence[tf.Tensor], state: Sequence[tf.Tensor], inputs: Any, training: bool = False
+) -> tuple[Any, list[tf.Tensor]]:
+    """(what a built model answers with other weights, its other state after that); none of its variables is written.
+
+    Differentiable with respect to the weights, to any order. On Keras 2 no layer of the model may synchronise replicas
+    in its call, and every variable must be an attribute of its layer, as those of Keras' own are.
+
+    Args:
+        model: a built model or layer.
+        trainable, state: tensors in place of its `trainable_variables` and its `non_trainable_variables`.
+        inputs, training: of the call.
+
+    Raises:
+        ValueError: another number of tensors than of variables, or a variable that cannot be replaced.
+    """
+    wanted = model.trainable_variables, model.non_trainable_variables
+    if [len(one) for one in wanted] != [len(trainable), len(state)]:
+        raise ValueError(
+            f"{model.name}: {len(trainable)} weights and {len(state)} others given for {len(wanted[0])} and "
+            f"{len(wanted[1])} variables"
+        )
+    if KERAS_3:
+        return model.stateless_call(list(trainable), list(state), inputs, training=training)
+    replaced: dict[int, Any] = {id(variable): value for variable, value in zip(wanted[0], trainable, strict=True)}
+    held = [_Held(value) for value in state]
+    replaced |= {id(variable): value for variable, value in zip(wanted[1], held, strict=True)}
+    places = [
+        (layer, name, value)
+        for layer in layers_within(model)
+        for name, value in vars(layer).items()
+        if id(value) in replaced
+    ]
+    if lost := replaced.keys() - {id(value) for _, _, value in places}:
+        names = [variable.name for one in wanted for variable in one if id(variable) in lost]
+        raise ValueError(f"{model.name}: {names[0]} is no attribute of its layer, and cannot be replaced")
+    try:
+        for layer, name, variable in places:
+            vars(layer)[name] = _as_read(layer, variable, replaced[id(variable)])
+        return model(inputs, training=training), [one.value() for one in held]
+    finally:
+        for layer, name, variable in places:
+            vars(layer)[name] = variable
+
+
+def _as_read(layer: keras.layers.Layer, variable: Any, value: Any) -> Any:
+    """A value as a layer reads it in its call: in the dtype that it computes in, where its variable is so cast."""
+    if type(variable).__name__ != "AutoCastVariable" or isinstance(value, _Held) or not value.dtype.is_floating:
+        return value
+    return tf.cast(value, layer.compute_dtype)
+
+
+class _Held:
+    """Stands in for a variable that a layer writes while it is called: what is written is kept here, as a tensor."""
+
+    def __init__(self, value: tf.Tensor) -> None:
+        self._value = tf.convert_to_tensor(value)
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        return self._value if dtype is None or dtype == self._value.dtype else tf.cast(self._value, dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._value, name)  # dtype, shape and the like
+
+    def __getitem__(self, places: Any) -> tf.Tensor:
+        return self._value[places]
+
+    def __add__(self, other: Any) -> tf.Tensor:
+        return self._value + other
+
+    def __sub__(self, other: Any) -> tf.Tensor:
+        return self._value - other
+
+    def __mul__(self, other: Any) -> tf.Tensor:
+        return self._value * other
+
+    def value(self) -> tf.Tensor:
+        """What is held now."""
+        return self._value
+
+    read_value = value
+
+    def assign(self, value: Any, **_: Any) -> tf.Tensor:
+        """Hold another value."""
+        self._value = tf.cast(value, self._value.dtype)
+        return self._value
+
+    def assign_add(self, delta: Any, **_: Any) -> tf.Tensor:
+        """Hold so much more."""
+        return self.assign(self._value + delta)
+
+    def assign_sub(self, delta: Any, **_: Any) -> tf.Tensor:
+        """Hold so much less."""
+        return self.assign(self._value - delta)
+
+
 def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """All state of an optimizer, the dynamic loss scale included."""
     variables = list(optimizer.variables)
@@ -115,6 +211,11 @@ def synchronize(norm: keras.layers.BatchNormalization) -> None:
         norm.synchronized = True
         if not KERAS_3:  # whose fused kernel knows of one replica only
             norm.fused = False
+
+
+def of_one_replica(norm: keras.layers.BatchNormalization) -> None:
+    """Make a batch normalisation that was built already take its moments over the batch that it is given, alone."""
+    norm.synchronized = False
 
 
 def leaky_relu(slope: float, name: str | None = None) -> keras.layers.Layer:

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmed.augment.crop import centre_box, centre_views, crop_grid, resized_crop, resized_view
+from tfmed.augment.crop import area_read, crop_grid, resized_crop_grid
 from tfmed.ops.warp import warp_array
 
 pytestmark = pytest.mark.current
@@ -55,40 +54,65 @@ def test_the_same_seed_gives_the_same_grid():
     assert (crop_grid(5, (20, 30), 16) != crop_grid(6, (20, 30), 16)).any()
 
 
-# --- views of one size ------------------------------------------------------------------------------------------------
+# --- resized, turned, cropped -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(40, 60), (9, 200)])
-def test_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for(shape):
-    draw = np.random.default_rng(0)
-    boxes = np.array([resized_crop(draw, shape, (0.2, 0.9), (0.5, 3.0)) for _ in range(500)])
-    assert (boxes[:, :2] >= -1e-9).all() and (boxes[:, :2] + boxes[:, 2:] <= np.array(shape) + 1e-6).all()
-    ratios, areas = boxes[:, 3] / boxes[:, 2], boxes[:, 2] * boxes[:, 3] / np.prod(shape)
-    assert ratios.min() >= 0.5 - 1e-6 and ratios.max() <= 3 + 1e-6
-    assert areas.max() <= 0.9 + 1e-6
-    if shape == (40, 60):
-        assert ratios.max() / ratios.min() > 4 and areas.min() >= 0.2 - 1e-6 and areas.max() - areas.min() > 0.5
-    whole = resized_crop(draw, (10, 100), (1.0, 1.0), (1.0, 1.0))  # no square has the area: the middle one
-    assert whole == (0.0, 45.0, 10.0, 10.0)
+@pytest.mark.one_stack
+def test_a_picture_of_glas_gives_768_pixels_and_a_mask_stays_one():
+    """775 x 522 pixels are enlarged as far as the crop needs; image and mask get the same geometry."""
+    grid = resized_crop_grid(5, (522, 775), (768, 768))
+    assert grid.shape == (768, 768, 2)
+    assert grid.min() >= 0 and (grid.reshape(-1, 2).max(0) <= [521, 774]).all()
+    checker = np.indices((522, 775)).sum(0) // 64 % 2
+    image = warp_array((100.0 * checker[..., None]).astype(np.float32), grid, 1, "edge")
+    mask = warp_array(checker[..., None].astype(np.uint8), grid, 0, "edge")
+    assert set(np.unique(mask)) == {0, 1}
+    assert ((image > 50) == (mask == 1)).mean() > 0.99  # but at borders of fields, where one blends
 
 
-def test_the_whole_image_at_its_own_size_is_itself():
-    image = np.random.default_rng(1).normal(size=(12, 12)).astype(np.float32)
-    np.testing.assert_allclose(resized_view(image, (0, 0, 12, 12), 12), image, atol=1e-5)
-    np.testing.assert_allclose(resized_view(image, (0, 0, 12, 12), 12, mirrored=True), image[:, ::-1], atol=1e-5)
-    np.testing.assert_allclose(resized_view(image, (0, 0, 12, 12), 12, degrees=90.0), np.rot90(image, -1), atol=1e-4)
-    np.testing.assert_allclose(resized_view(image, (2, 3, 6, 6), 6), image[2:8, 3:9], atol=1e-5)
+@pytest.mark.one_stack
+@settings(max_examples=30)
+@given(
+    SEEDS, st.tuples(st.integers(20, 90), st.integers(20, 90)), st.sampled_from([(0.8, 1.2), (1.0, 1.0), (3.0, 3.0)])
+)
+def test_scale_turn_and_place(seed, shape, scale):
+    """Neighbours lie 1 / factor apart, the factor being in range or what makes the crop fit; turns are small."""
+    size = (24, 24)
+    grid = resized_crop_grid(seed, shape, size, scale, rotate_degrees=15, flip=0.0)
+    inner = grid[9:15, 9:15].astype(float)
+    step = np.linalg.norm(np.diff(inner, axis=1), axis=-1)
+    least = max(24 / min(shape), scale[0])
+    assert np.median(step) <= 1 / least + 1e-3
+    assert np.median(step) >= 1 / max(24 / min(shape), scale[1]) - 1e-3
+    down, right = np.diff(inner, axis=0), np.diff(inner, axis=1)
+    assert (np.median(np.abs(down[..., 1])) <= np.tan(np.deg2rad(15.1)) * np.median(np.abs(down[..., 0])) + 1e-3) or (
+        np.median(step) < 1e-6
+    )
+    assert right.shape == (6, 5, 2)
 
 
-def test_large_images_are_averaged_and_what_lies_beyond_has_the_least_value():
-    board = np.indices((64, 64)).sum(0) % 2 * 2.0 - 1
-    assert np.abs(resized_view(board, (0, 0, 64, 64), 16)).max() < 1e-6
-    turned = resized_view(np.full((20, 20), 7.0) - np.eye(20), (0, 0, 20, 20), 20, degrees=45.0)
-    assert turned[0, 0] == 6.0 and turned.max() == 7.0
+@pytest.mark.one_stack
+def test_whole_and_unturned_it_is_the_image_mirrored_or_not():
+    plain = resized_crop_grid(1, (16, 16), (16, 16), (1, 1), rotate_degrees=0, flip=0.0)
+    np.testing.assert_allclose(plain, np.stack(np.indices((16, 16)), -1), atol=1e-4)
+    both = resized_crop_grid(1, (16, 16), (16, 16), (1, 1), rotate_degrees=0, flip=1.0)
+    np.testing.assert_allclose(both, plain[::-1, ::-1], atol=1e-4)
+    enlarged = resized_crop_grid(1, (16, 16), (16, 16), short_side=(32, 32), rotate_degrees=0, flip=0.0)
+    np.testing.assert_allclose(np.diff(enlarged[..., 0], axis=0), 0.5, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape, size", [((30, 44), 16), ((100, 64), 8), ((9, 8), 12)])
-def test_centre_views_are_alike_in_a_graph(shape, size):
-    images = np.random.default_rng(2).normal(size=(3, *shape)).astype(np.float32)
-    ours = np.stack([resized_view(image, centre_box(shape), size) for image in images])
-    np.testing.assert_allclose(centre_views(tf.constant(images), size), ours, atol=1e-4)
+@pytest.mark.one_stack
+def test_a_centre_lies_in_the_middle_as_far_as_it_fits():
+    grid = resized_crop_grid(2, (100, 100), (11, 11), (1, 1), rotate_degrees=15, flip=0.0, centre=(40, 60))
+    np.testing.assert_allclose(grid[5, 5], (40, 60), atol=0.51)
+    corner = resized_crop_grid(2, (100, 100), (11, 11), (1, 1), rotate_degrees=0, flip=0.0, centre=(0, 99))
+    np.testing.assert_allclose(corner[0, -1], (0, 99), atol=1e-3)
+
+
+@pytest.mark.one_stack
+def test_of_a_large_image_a_part_is_read():
+    image = np.random.default_rng(0).normal(size=(900, 700, 1)).astype(np.float32)
+    grid = resized_crop_grid(3, (900, 700), (40, 40), (1, 1))
+    part, within = area_read(image, grid)
+    assert part.shape == (256, 256, 1)
+    np.testing.assert_allclose(warp_array(part, within, 1, "edge"), warp_array(image, grid, 1, "edge"), atol=1e-3)

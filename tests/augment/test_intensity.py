@@ -11,6 +11,7 @@ pytestmark = pytest.mark.one_stack
 
 OPERATIONS = [
     intensity.brightness,
+    intensity.exposure,
     intensity.gamma,
     intensity.contrast,
     intensity.noise,

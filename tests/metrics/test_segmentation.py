@@ -16,6 +16,8 @@ from tfmed.metrics.segmentation import (
     hard_bce,
     jaccard,
     jaccard_per_class,
+    mean_iou,
+    mean_iou_per_image,
     precision,
     recall,
     relative_volume_error,
@@ -269,3 +271,31 @@ def test_precision_and_recall_are_not_exchanged():
     assert recall(ours, theirs) == pytest.approx(6 / 9)
     for score in (dice, precision, recall):
         assert score([0, 0], [0, 0]) == 1 and score([0, 1], [0, 0]) == 0 and score([0, 0], [0, 1]) == 0
+
+
+# --- mean IoU ---------------------------------------------------------------------------------------------------------
+
+
+def test_mean_iou_of_closed_forms():
+    """Perfect: 1; all background where half is foreground: (1/2 + 0) / 2; classes that nobody has are left out."""
+    half = np.repeat([0, 1], 8)
+    assert mean_iou(confusion_matrix(half, half, 2)) == 1.0
+    assert mean_iou(confusion_matrix(np.zeros(16, int), half, 2)) == 0.25
+    assert mean_iou(confusion_matrix(half, half, 3)) == 1.0
+    assert mean_iou(np.zeros((2, 2))) == 1.0
+
+
+def test_pooled_and_per_image_differ_where_a_class_is_absent():
+    """Two images, one without class 1, both perfect: 1 pooled; (1 + 1/2) / 2 per image as released."""
+    matrices = [confusion_matrix(one, one, 2) for one in (np.array([0, 1]), np.array([0, 0]))]
+    assert mean_iou(np.sum(matrices, 0)) == 1.0
+    assert mean_iou_per_image(matrices) == 0.75
+    with pytest.raises(ValueError, match="no image"):
+        mean_iou_per_image([])
+
+
+def test_mean_iou_against_counting_sets():
+    rng = np.random.default_rng(0)
+    found, right = rng.integers(0, 3, (2, 5, 40))
+    ious = [((found == k) & (right == k)).sum() / ((found == k) | (right == k)).sum() for k in range(3)]
+    np.testing.assert_allclose(mean_iou(confusion_matrix(found, right, 3)), np.mean(ious))

@@ -158,3 +158,14 @@ def test_in_plane_levels_of_fsnet():
     layers = [layer for layer in model.get_layer("decoder").layers if layer.name.endswith("_conv0")]
     assert [layer.filters for layer in layers] == [64, 32, 16]
     assert tuple(model.output.shape[1:]) == (6, 128, 128, 6)
+
+
+def test_without_biases_and_without_a_last_convolution():
+    """No bias in front of a norm; no classes: the finest features."""
+    how = dict(norm="batch", upsample="transposed")
+    plain, bare = (
+        unet(1, classes, (None, None), (2, 3), conv_bias=bias, **how) for classes, bias in ((4, True), (0, False))
+    )
+    biases = 2 * 2 + 2 * 3 + 2 * 2
+    assert parameters(plain.trainable_weights) - parameters(bare.trainable_weights) == biases + (2 + 1) * 4
+    assert bare(noise((1, 4, 6, 1))).shape == (1, 4, 6, 2)

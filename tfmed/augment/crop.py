@@ -1,19 +1,14 @@
-"""Zoom, random crop and horizontal flip of 2-D images: one sampling grid per sample, for `tfmed.ops.warp`.
-
-And random views of images of any size, resized to one: a rotation, and a crop of random area and aspect ratio.
-"""
+"""Random crops of zoomed, turned and mirrored 2-D images: one sampling grid per sample, for `tfmed.ops.warp`."""
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
-from scipy import ndimage
 
-from tfmed.augment.paired import Policy, sample_grid
+from tfmed.augment.paired import Policy, reflected, sample_grid
 
-_STREAM = 0xC209
+_STREAM, _RESIZED = 0xC209, 0x5E51
+_BOX = 256  # pixels: sides of what is read of a large image are multiples, so that few shapes are compiled
 
 
 @functools.cache
@@ -52,106 +47,68 @@ def crop_grid(
     return np.ascontiguousarray(grid[:, ::-1]) if mirrored else grid
 
 
-def resized_crop(
-    draw: np.random.Generator,
+def resized_crop_grid(
+    seed: int,
     shape: Sequence[int],
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> tuple[float, float, float, float]:
-    """A random box (top, left, height, width) within an image `(H, W)`, in pixels from the edge of the first one.
-
-    Its share of the image's area is uniform, the logarithm of its width by its height too; a box that does not fit is
-    drawn again, ten times, and then the largest one in the middle is taken whose aspect ratio is allowed.
-
-    Args:
-        draw: random numbers.
-        shape: the image's size (H, W).
-        area: (least, most) share of the image's area.
-        aspect: (least, most) width by height.
-    """
-    high, wide = float(shape[0]), float(shape[1])
-    for _ in range(10):
-        size = high * wide * draw.uniform(*area)
-        ratio = math.exp(draw.uniform(math.log(aspect[0]), math.log(aspect[1])))
-        height, width = math.sqrt(size / ratio), math.sqrt(size * ratio)
-        if height <= high and width <= wide:
-            return draw.uniform(0, high - height), draw.uniform(0, wide - width), height, width
-    ratio = min(max(wide / high, aspect[0]), aspect[1])
-    height, width = min(high, wide / ratio), min(wide, high * ratio)
-    return (high - height) / 2, (wide - width) / 2, height, width
-
-
-def resized_view(
-    image: np.ndarray, box: Sequence[float], size: int, degrees: float = 0.0, mirrored: bool = False
+    size: Sequence[int],
+    scale: tuple[float, float] = (0.8, 1.2),
+    short_side: tuple[int, int] | None = None,
+    rotate_degrees: float = 15.0,
+    flip: float = 0.5,
+    centre: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """A box of an image `(H, W)` that was turned about its centre, as `(size, size)` float32, bilinear.
+    """The grid of one sample: the image is resized, turned about its middle, cropped within, and perhaps mirrored.
 
-    Places beyond the image have its least value. Where the box is several times as large as the result, means over
-    blocks of pixels are taken first, so that no detail is missed between the places that are read.
-
-    Args:
-        image: finite values.
-        box: (top, left, height, width), as of `resized_crop`.
-        size: of the result.
-        degrees: of the rotation.
-        mirrored: whether the result is flipped left-right.
-
-    Example:
-        >>> resized_view(np.array([[1.0, 3.0], [5.0, 7.0]]), (0, 0, 2, 2), size=1).tolist()
-        [[4.0]]
-    """
-    top, left, height, width = box
-    image = np.asarray(image, np.float32)
-    blocks = max(1, int(min(height, width) / size))
-    centre = np.array(image.shape) / 2
-    if blocks > 1:
-        rows, columns = (n // blocks * blocks for n in image.shape)
-        image = image[:rows, :columns].reshape(rows // blocks, blocks, columns // blocks, blocks).mean((1, 3))
-    step = np.diag([height / size, width / size])
-    first = np.array([top, left]) + np.diagonal(step) / 2  # the middle of the result's first pixel, from the edge
-    if mirrored:
-        first[1] += width - width / size
-        step[1, 1] *= -1
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = np.array([[cos, -sin], [sin, cos]])
-    matrix, offset = turn @ step / blocks, (turn @ (first - centre) + centre) / blocks - 0.5
-    return ndimage.affine_transform(
-        image, matrix, offset, (size, size), np.float32, order=1, mode="grid-constant", cval=float(image.min())
-    )
-
-
-CENTRE = 224 / 256  # side of a centre view by the shorter side of its image, as where networks for pictures are tried
-
-
-def centre_box(shape: Sequence[int]) -> tuple[float, float, float, float]:
-    """The square (top, left, side, side) in the middle of an image `(H, W)` that its centre view shows, in pixels."""
-    side = CENTRE * min(shape)
-    return (shape[0] - side) / 2, (shape[1] - side) / 2, side, side
-
-
-def centre_views(images: tf.Tensor, size: int) -> tf.Tensor:
-    """What `resized_view` makes of images' `centre_box`, in a graph and of any image size.
+    An image that is smaller than the crop once it is resized is enlarged until it holds it. What a turn brings in from
+    beyond the border is the image mirrored there.
 
     Args:
-        images: `(n, H, W)`, float32.
-        size: of the results.
+        seed: non-negative integer, the sample's own.
+        shape: the image's size (y, x).
+        size: of the crop (y, x), pixels.
+        scale: (least, most) factor by which the image is resized, drawn uniformly.
+        short_side: (least, most) pixels of the resized image's shorter side, drawn uniformly, in place of `scale`.
+        rotate_degrees: the largest turn, either way.
+        flip: probability of the flip left-right, and of the flip up-down.
+        centre: pixel (y, x) of the image in whose middle the crop is to lie, as far as it fits; None: anywhere.
 
     Returns:
-        `(n, size, size)`, float32.
+        float32 array `(*size, 2)`: the place in the image that each pixel of the crop is read from, all within it.
+
+    Example:
+        >>> resized_crop_grid(seed=3, shape=(522, 775), size=(768, 768)).shape
+        (768, 768, 2)
     """
-    high, wide = tf.shape(images)[1], tf.shape(images)[2]
-    side = CENTRE * tf.cast(tf.minimum(high, wide), tf.float32)
-    blocks = tf.maximum(1, tf.cast(side / size, tf.int32))
-    rows, columns = high // blocks, wide // blocks
-    cut = images[:, : rows * blocks, : columns * blocks]
-    means = tf.reduce_mean(tf.reshape(cut, (-1, rows, blocks, columns, blocks)), (2, 4))
-    along_y, along_x = (_places_read(*lengths, side, blocks, size) for lengths in ((high, rows), (wide, columns)))
-    return tf.einsum("iy,jx,nyx->nij", along_y, along_x, means)
+    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), _RESIZED])))
+    have, want = np.asarray(shape, np.float64), np.asarray(size, np.float64)
+    factor = draw.uniform(*scale)
+    if short_side is not None:
+        factor = draw.integers(short_side[0], short_side[1] + 1) / have.min()
+    factor = max(factor, (want / have).max())
+    angle = np.deg2rad(draw.uniform(-rotate_degrees, rotate_degrees))
+    where, mirrored = draw.uniform(0, 1, 2), draw.random(2) < flip
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle, room = (have - 1) / 2, have * factor - want
+    begin = where * room
+    if centre is not None:
+        unturned = turn.T @ (np.asarray(centre, np.float64) - middle) + middle
+        begin = np.clip((unturned + 0.5) * factor - want / 2, 0, room)
+    axes = [((np.arange(n)[:: -1 if back else 1] + start + 0.5) / factor - 0.5 - mid)
+            for n, start, mid, back in zip(size, begin, middle, mirrored, strict=True)]  # fmt: skip
+    places = np.stack(np.meshgrid(*axes, indexing="ij"), -1) @ turn.T + middle
+    return reflected(places, shape)
 
 
-def _places_read(length: tf.Tensor, kept: tf.Tensor, side: tf.Tensor, blocks: tf.Tensor, size: int) -> tf.Tensor:
-    """Weights `(size, kept)` of the blocks of an axis in each pixel of a centre view."""
-    step, first = side / size, (tf.cast(length, tf.float32) - side) / 2
-    place = (first + (tf.range(size, dtype=tf.float32) + 0.5) * step) / tf.cast(blocks, tf.float32) - 0.5
-    away = tf.abs(place[:, None] - tf.range(tf.cast(kept, tf.float32))[None])
-    return tf.maximum(1.0 - away, 0.0)
+def area_read(image: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the part of an image that a grid reads, the grid within it): of a large image in a file only that is then read.
+
+    Args:
+        image: array or memory map `(y, x, ...)`.
+        grid: `(..., 2)`, all of whose places lie in the image.
+    """
+    low = np.floor(grid.reshape(-1, 2).min(0)).astype(int)
+    high = np.ceil(grid.reshape(-1, 2).max(0)).astype(int) + 1
+    sides = [min(-(-int(b - a) // _BOX) * _BOX, n) for a, b, n in zip(low, high, image.shape, strict=False)]
+    starts = [min(int(a), n - side) for a, n, side in zip(low, image.shape, sides, strict=False)]
+    area = image[tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))]
+    return np.asarray(area), grid - np.asarray(starts, np.float32)

@@ -41,6 +41,12 @@ def brightness(image: tf.Tensor, seed: tf.Tensor, shift: tuple[float, float] = (
     return tf.cast(values + _uniform(seed, 10, shift, values), image.dtype)
 
 
+def exposure(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.8, 1.2)) -> tf.Tensor:
+    """Multiply with one number, drawn from `factor`."""
+    values, seed = _checked(image, seed)
+    return tf.cast(values * _uniform(seed, 13, factor, values), image.dtype)
+
+
 def contrast(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.75, 1.25)) -> tf.Tensor:
     """Stretch the values about the mean of each channel: `mean + f * (v - mean)`."""
     values, seed = _checked(image, seed)
@@ -132,7 +138,7 @@ def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
     if seed.shape.rank != 2 or seed.shape[1] != 2:
         raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
-    # The second number also tells the draws of the functions apart (1 to 12, see `tag`).
+    # The second number also tells the draws of the functions apart (1 to 13, see `tag`).
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 

@@ -7,6 +7,10 @@
 | `lesion.png::grey` | a PNG, JPEG or TIFF as one slice, pixels of 1 mm; colour turned to grey (ITU-R BT.601) |
 | `cells.jpg::red` (`green`, `blue`) | one channel of its colours likewise; of a grey picture itself |
 | `mask.png::numbers` | likewise, of a label map: a colour that is no grey is no number and refused |
+| `mask.jpg::bright` | likewise, 1 where a picture is brighter than 127, else 0: masks that JPEG has blurred |
+| `nuclei.xml::outlines:cells.tif` | 1 within the outlines that an XML file has for a picture, see `tfmed.io.drawn` |
+| `nuclei.xml::discs:cells.tif` | likewise, discs about the nuclei that it marks |
+| `map.png::fused:others/map.png` | maps that several people drew of one picture, fused; more paths behind `;` |
 | `block.tif::pages` | a TIFF of several grey pages as a volume, a page per slice, voxels of 1 mm |
 | `block.tif::pages@0,9,8,20,64,48` | of that the box that begins at voxel (0, 9, 8) and is (20, 64, 48) large |
 | `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
@@ -41,6 +45,7 @@ from tfmed.io.dicom_files import DICOM_SUFFIXES, folders_below
 from tfmed.io.dicom_header import looks_like_dicom
 from tfmed.io.dicom_order import ordered
 from tfmed.io.dicom_volumes import one_volume
+from tfmed.io.drawn import discs, fused, outlines
 from tfmed.io.errors import damage
 from tfmed.io.geometry import Geometry, volume_of
 from tfmed.io.hdf5 import SUFFIXES as HDF5_SUFFIXES
@@ -52,15 +57,18 @@ from tfmed.io.stack import images_in, natural, read_stack
 from tfmed.io.volume import Volume
 
 ONE_SERIES, GREY, NUMBERS, BELOW, PAGES = "one-series", "grey", "numbers", "below", "pages"
+BRIGHT, OUTLINES, DISCS, FUSED = "bright", "outlines", "discs", "fused"
 COLOURS = ("red", "green", "blue")
-_OF_PICTURES = (GREY, NUMBERS, *COLOURS)
+_OF_PICTURES = (GREY, NUMBERS, BRIGHT, *COLOURS)
+_DRAWN = {OUTLINES: outlines, DISCS: discs}
+_HALF = 127  # of white
 _CHANNELS = Channels()
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
 _ADDRESS = re.compile(
     rf"(.+\.(?i:h5|hdf5))::([^:]+)"
     rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{'|'.join(_OF_PICTURES)}|{BELOW}(?::[0-9]{{1,9}})?"
-    rf"|{PAGES}(?:@[0-9]{{1,9}}(?:,[0-9]{{1,9}}){{5}})?|(?:{'|'.join(ORDERS)}):.+)",
+    rf"|{PAGES}(?:@[0-9]{{1,9}}(?:,[0-9]{{1,9}}){{5}})?|(?:{'|'.join((*ORDERS, OUTLINES, DISCS, FUSED))}):.+)",
     re.DOTALL,
 )
 
@@ -90,8 +98,11 @@ def piece_of(address: PathLike) -> str:
 
 
 def companions_of(address: PathLike) -> tuple[str, ...]:
-    """Further paths whose content counts: the folders below one, or that of the series on which images lie."""
+    """Further paths whose content counts: the folders below one, that of the series on which images lie, or the
+    picture or the maps that belong to a file that is drawn or fused."""
     path, piece = split(address)
+    if _is_drawn(piece):
+        return tuple(map(str, _others(path, piece)))
     if _is_below(piece):
         return tuple(str(folder) for folder in folders_below(path)[1:])
     return (_series_of(path, piece),) if ":" in piece else ()
@@ -119,6 +130,8 @@ def read_piece(address: PathLike, read_whole: Callable[[str], Volume], series_ui
         return _of_pages(path, piece)
     if _is_below(piece):
         return read_dicom(*dicom_address(address, series_uid))
+    if _is_drawn(piece):
+        return _drawn(path, piece)
     if ":" in piece:
         return _stack_on_series(path, piece)
     if _is_dicom(path):
@@ -135,8 +148,9 @@ def read_piece_geometry(
         return read_hdf5_geometry(path, piece)
     if piece == ONE_SERIES:
         return geometry_from(one_volume(_slices(path), path), path)
-    if piece in _OF_PICTURES or _is_pages(piece):
-        volume = _of_pages(path, piece) if _is_pages(piece) else _of_picture(path, piece)
+    if piece in _OF_PICTURES or _is_pages(piece) or _is_drawn(piece):
+        read = _of_pages if _is_pages(piece) else _drawn if _is_drawn(piece) else _of_picture
+        volume = read(path, piece)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
     if _is_below(piece):
         return read_dicom_geometry(*dicom_address(address, series_uid))
@@ -162,6 +176,23 @@ def _is_below(piece: str) -> bool:
 
 def _is_pages(piece: str) -> bool:
     return piece.partition("@")[0] == PAGES
+
+
+def _is_drawn(piece: str) -> bool:
+    return piece.partition(":")[0] in (*_DRAWN, FUSED)
+
+
+def _others(path: PathLike, piece: str) -> list[pathlib.Path]:
+    """The paths behind the colon of a piece, absolute or beginning at the folder of the file."""
+    return [pathlib.Path(path).parent / name for name in piece.partition(":")[2].split(";")]
+
+
+def _drawn(path: PathLike, piece: str) -> Volume:
+    kind, others = piece.partition(":")[0], _others(path, piece)
+    for one in (pathlib.Path(path), *others):
+        if not one.is_file():
+            raise damage(one, "it does not exist", "copy it again")
+    return fused([path, *others]) if kind == FUSED else _DRAWN[kind](path, others[0])
 
 
 def _volume_in(piece: str) -> int | None:
@@ -198,6 +229,10 @@ def _of_picture(path: PathLike, piece: str) -> Volume:
     volume = read_stack([path])
     if len(volume.array) != 1:
         raise damage(path, f"it holds {len(volume.array)} pages where one image is needed", "split it")
+    if piece == BRIGHT:
+        values = volume.array.astype(np.float32)
+        bright = values if values.ndim == 3 else values[..., :3] @ np.array(_LUMA, np.float32)
+        return volume.replace((bright > _HALF).astype(np.uint8))
     if volume.array.ndim == 3:
         return volume
     if piece in COLOURS:

@@ -1,4 +1,4 @@
-"""Headers of PNG, JPEG and TIFF: how large an image is, before a library takes its word for it."""
+"""Headers of PNG, JPEG, TIFF and BMP: how large an image is, before a library takes its word for it."""
 
 import dataclasses
 import math
@@ -47,8 +47,8 @@ def check_picture(path):
     """The Kind of a picture whose header can be true.
 
     Raises:
-        ImageIntegrityError: it is no PNG, JPEG or TIFF, its pages form a circle, or it announces more pixels than the
-            file can hold or the machine's memory.
+        ImageIntegrityError: it is no PNG, JPEG, TIFF or BMP, its pages form a circle, or it announces more pixels than
+            the file can hold or the machine's memory.
     """
     try:
         with open_file(path) as file:
@@ -76,7 +76,16 @@ def _kind(file, size):
         return _jpeg(file, size)
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return _tiff(file, "<" if start[:1] == b"I" else ">", big=start[2:3] == b"+" or start[3:4] == b"+")
-    raise _Broken("it is neither PNG nor JPEG nor TIFF")
+    if start[:2] == b"BM":
+        return _bmp(start)
+    raise _Broken("it is neither PNG nor JPEG nor TIFF nor BMP")
+
+
+def _bmp(start):
+    length, width, height, _, bits = struct.unpack_from("<IiiHH", start, 14)
+    if length < 40 or width <= 0 or bits not in (8, 24):
+        raise _Broken("it is no BMP of 8 or 24 bits per pixel")
+    return Kind(abs(height) * math.ceil(width * bits / 8), 1, False, (width, abs(height)))
 
 
 def _png(start):

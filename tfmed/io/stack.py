@@ -1,4 +1,4 @@
-"""Stacks of PNG, JPEG or TIFF slices, and single images in which all slices lie."""
+"""Stacks of PNG, JPEG, TIFF or BMP slices, and single images in which all slices lie."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from tfmed.io.itk import LPS_RAS, TYPES, quiet
 from tfmed.io.picture_header import check_picture
 from tfmed.io.volume import Volume
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def read_stack(source: PathLike | Iterable[PathLike], spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Volume:

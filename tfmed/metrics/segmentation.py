@@ -163,6 +163,43 @@ def confusion_matrix(prediction: ArrayLike, reference: ArrayLike, classes: int) 
     return counts.reshape(classes, classes)
 
 
+def mean_iou(matrix: ArrayLike) -> float:
+    """Mean over classes of |P & T| / |P | T|, counted over all pixels of a confusion matrix together.
+
+    Classes that neither prediction nor reference has are left out; 1 if no pixel was counted.
+
+    Args:
+        matrix: as of `confusion_matrix`, or a sum of such of several images.
+
+    Example:
+        >>> mean_iou([[2, 0], [2, 0]])  # all found to be background, half of it wrongly
+        0.25
+    """
+    both, union = _overlaps(matrix)
+    return float((both[union > 0] / union[union > 0]).mean()) if union.any() else 1.0
+
+
+def mean_iou_per_image(matrices: Sequence[ArrayLike]) -> float:
+    """Mean over images of the mean over classes of each image's |P & T| / |P | T|, as MetaHistoSeg's code computes it.
+
+    A class that an image's reference does not have counts 0, also where it was rightly not found.
+
+    Args:
+        matrices: confusion matrices, one per image, at least one.
+
+    Example:
+        >>> mean_iou_per_image([[[4, 0], [0, 0]]])  # nothing but background, found as such
+        0.5
+    """
+    scores = []
+    for matrix in matrices:
+        both, union = _overlaps(matrix)
+        scores.append(np.divide(both, union, out=np.zeros(len(both)), where=union > 0).mean())
+    if not scores:
+        raise ValueError("no image; give the confusion matrix of at least one")
+    return float(np.mean(scores))
+
+
 def dice_per_class(prediction: ArrayLike, reference: ArrayLike, classes: int) -> np.ndarray:
     """Dice of every class of two label maps, in one pass; 1 for a class that neither of them has.
 
@@ -331,6 +368,13 @@ def _sizes_per_class(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matrix = confusion_matrix(prediction, reference, classes)
     return np.diag(matrix).astype(np.float64), matrix.sum(axis=0), matrix.sum(axis=1)
+
+
+def _overlaps(matrix: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(intersection, union) of each class of a confusion matrix, pixels."""
+    counts = np.asarray(matrix, np.float64)
+    both = np.diag(counts)
+    return both, counts.sum(0) + counts.sum(1) - both
 
 
 def _ratio(count: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def unet(
 
     Args:
         channels: of an image.
-        classes: number of logits per voxel.
+        classes: number of logits per voxel; 0: the finest features instead, `(n, *size, widths[0])`.
         size: (height, width) or (depth, height, width), None where unknown; its length decides between 2-D and 3-D.
         widths: channels of each level, from the finest. Every side is a multiple of factor ** (len(widths) - 1).
         options: see `unet_encoder` and `unet_decoder`, which both get all of them.
@@ -86,6 +86,7 @@ def unet_encoder(
     always: bool = False,
     seed: int = 0,
     activation_first: bool = False,
+    conv_bias: bool = True,
     **decoder_options: Any,
 ) -> keras.Model:
     """Images `(n, *size, channels)` -> list of features, one per level, from the finest.
@@ -105,6 +106,7 @@ def unet_encoder(
         always: drop at inference too, whatever `training` says.
         seed: of the dropout masks.
         activation_first: convolution, activation, norm instead of convolution, norm, activation.
+        conv_bias: convolutions in front of a norm have a bias.
     """
     if dropout_in not in ("decoder", "all"):
         raise ValueError(f"dropout_in is {dropout_in!r}; it may be decoder or all")
@@ -117,7 +119,7 @@ def unet_encoder(
             if dropout_in == "all":
                 x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"down{i}_dropout")(x)
         between = {"second": widths[max(i - 1, 0)], "half": max(width // 2, 1)}.get(widen, width)
-        x = _level(x, (between, width), norm, affine, activation, residual, f"down{i}", activation_first)
+        x = _level(x, (between, width), norm, affine, activation, residual, f"down{i}", activation_first, conv_bias)
         features.append(x)
     return keras.Model(inputs, features, name="encoder")
 
@@ -141,13 +143,14 @@ def unet_decoder(
     decoder_convolutions: int = 2,
     up_kernel: int = 0,
     activation_first: bool = False,
+    conv_bias: bool = True,
     **encoder_options: Any,
 ) -> keras.Model:
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
 
     Args (others as for `unet_encoder`):
         features: the encoder's outputs (only their shapes matter).
-        classes: number of logits per voxel.
+        classes: number of logits per voxel; 0: no last convolution, the finest features are the output.
         upsample: "linear", "nearest", "transposed" (a transposed convolution to the width of the level above) or
             "transposed_same" (one that keeps its width, without bias: 3-D U-Net, Cicek et al. 2016).
         deep_supervision: number of coarser levels that give logits too.
@@ -172,14 +175,16 @@ def unet_decoder(
         else:
             x = Upsample(factors, upsample, name=f"up{i}_upsample")(x)
             if up_kernel:
-                x = _convolved(x, width, norm, affine, activation, f"up{i}_reduced_", up_kernel, activation_first)
+                label = f"up{i}_reduced_"
+                x = _convolved(x, width, norm, affine, activation, label, up_kernel, activation_first, conv_bias)
         x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
         x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
         widths = (width,) * decoder_convolutions
-        x = _level(x, widths, norm, affine, activation, residual, f"up{i}", activation_first)
-        if i <= deep_supervision:
+        x = _level(x, widths, norm, affine, activation, residual, f"up{i}", activation_first, conv_bias)
+        if i <= deep_supervision and classes:
             y = CONV[rank](classes, head_kernel, padding="same", kernel_initializer="he_normal", name=f"head{i}")(x)
             outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))
+    outputs = outputs or [x]
     return keras.Model(inputs, outputs if deep_supervision else outputs[0], name="decoder")
 
 
@@ -238,13 +243,15 @@ def _level(
     residual: bool,
     label: str,
     activation_first: bool,
+    bias: bool,
 ) -> KerasTensor:
     rank, start = len(x.shape) - 2, x
     for j, width in enumerate(widths):
         if not residual or j < len(widths) - 1:
-            x = _convolved(x, width, norm, affine, activation, f"{label}_", 3, activation_first, j)
+            x = _convolved(x, width, norm, affine, activation, f"{label}_", 3, activation_first, bias, j)
             continue
-        conv = CONV[rank](width, 3, padding="same", kernel_initializer="he_normal", name=f"{label}_conv{j}")
+        how = dict(padding="same", use_bias=bias, kernel_initializer="he_normal", name=f"{label}_conv{j}")
+        conv = CONV[rank](width, 3, **how)
         x = norm_layer(norm, f"{label}_norm{j}", affine)(conv(x))
         if start.shape[-1] != width:
             start = CONV[rank](width, 1, kernel_initializer="he_normal", name=f"{label}_shortcut")(start)
@@ -261,11 +268,13 @@ def _convolved(
     label: str,
     kernel: int,
     activation_first: bool,
+    bias: bool,
     number: int = 0,
 ) -> KerasTensor:
     """Convolution, norm and activation, in one of two orders."""
     rank = len(x.shape) - 2
-    conv = CONV[rank](width, kernel, padding="same", kernel_initializer="he_normal", name=f"{label}conv{number}")
+    how = dict(padding="same", use_bias=bias, kernel_initializer="he_normal", name=f"{label}conv{number}")
+    conv = CONV[rank](width, kernel, **how)
     normed = norm_layer(norm, f"{label}norm{number}", affine)
     return normed(_activated(conv(x), activation)) if activation_first else _activated(normed(conv(x)), activation)
 

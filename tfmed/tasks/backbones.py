@@ -95,6 +95,7 @@ class UNet(Backbone):
     decoder_convolutions: int = Field(2, gt=0, le=16)  # of each level on the way up
     up_kernel: int = Field(0, ge=0, le=7)  # of a convolution behind linear or nearest upsampling; 0: none
     activation_first: bool = False  # before the norm
+    conv_bias: bool = True  # false: convolutions in front of a norm have none
     widen: Literal["first", "second", "half"] = "first"  # which convolution of a level widens; half: first has half
     dropout: Rate = 0.0
     dropout_in: Literal["decoder", "all"] = "decoder"
@@ -110,6 +111,10 @@ class UNet(Backbone):
     def build(self, channels, classes, axes, seed):
         """The network for `axes` spatial axes."""
         return unet(channels, classes, (None,) * axes, seed=seed, **self.model_dump(exclude={"name"}))
+
+    def trunk(self, channels, axes, seed=0):
+        """The network without its last convolution: images -> features `(n, *size, widths[0])`."""
+        return self.build(channels, 0, axes, seed)
 
 
 class MCUNet3D(Backbone):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator
 
-from tfmed.augment.crop import centre_box, centre_views, resized_crop, resized_view
+from tfmed.augment.views import centre_box, centre_views, resized_crop, resized_view
 from tfmed.config import MethodConfig, Voxels
 from tfmed.data import checks, pseudo_labels
 from tfmed.data.checks import CaseSpec

@@ -200,13 +200,16 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExpo
         rows = []
         for case in cases:
             prepared = self.open(case)
-            found = self.probabilities(prepared.image)
-            right = np.take_along_axis(found, np.asarray(prepared.label)[..., None].astype(np.int64), -1)
-            row = {"cross_entropy": -np.log(np.maximum(right, 1e-12), dtype=np.float64).mean()}
-            rows.append(row | self.region_dice(found.argmax(-1), prepared.label))
+            rows.append(self.validation_row(self.probabilities(prepared.image), np.asarray(prepared.label)))
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         regions = [value for key, value in mean.items() if key.startswith("dice_")]
         return mean | {"dice": float(np.mean(regions))}
+
+    def validation_row(self, found, label):
+        """{"cross_entropy", "dice_<region>"} of one case's class probabilities `(z, y, x, class)` and its classes."""
+        right = np.take_along_axis(found, label[..., None].astype(np.int64), -1)
+        row = {"cross_entropy": -np.log(np.maximum(right, 1e-12), dtype=np.float64).mean()}
+        return row | self.region_dice(found.argmax(-1), label)
 
     def region_dice(self, prediction, reference):
         """{"dice_<region>": Dice} of two maps of class numbers."""

@@ -34,10 +34,11 @@ class OpenSet:
         name: in the settings.
         config: its `AuxiliarySet`.
         method: the SegmentationMethod, whose run keeps which cases trained.
+        section: the part of the model section that such sets stand in.
     """
 
-    def __init__(self, name, config, method):
-        self.name, self.config, self.method = name, config, method
+    def __init__(self, name, config, method, section="auxiliary"):
+        self.name, self.config, self.method, self.section = name, config, method, section
         data = method.settings.data
         self.cache = Cache(data.cache_folder(), config.preprocess, data.cache_dtype)
         self.spec = CaseSpec(config.modalities, "optional", config.label_values, minimum_shape=(1, 1, 1), stack=True)
@@ -60,7 +61,7 @@ class OpenSet:
             target = [case for part in splits.PARTS for case in method.cases[part]]
             if twice := same_scans(target, labelled, self.cache.content):
                 raise DataError(f"{twice[0]} is a scan of the data section too; give other cases")
-            parts = method.all_train(f"auxiliary {self.name}", labelled, config.root)
+            parts = method.all_train(f"{self.section} {self.name}", labelled, config.root)
             return [config.as_used(case) for case in parts["train"]]
 
     def open(self, case):
@@ -90,7 +91,7 @@ class OpenSet:
     @contextlib.contextmanager
     def _named(self):
         """Errors say which set they are of."""
-        begin = f"model.auxiliary.{self.name}: "
+        begin = f"model.{self.section}.{self.name}: "
         try:
             yield
         except DataError as error:

@@ -23,6 +23,7 @@ from .coloured_shape import coloured_shape
 from .connectome import connectome
 from .endoscopy import endoscopy
 from .ground_glass import ground_glass
+from .histology import histology
 from .left_atrium import left_atrium
 from .liver_ct import liver_ct
 from .lung_lesion import lung_lesion
@@ -40,8 +41,9 @@ from .ultrasound import ultrasound
 
 VERSION = 1  # raise it whenever the voxels of any address change: caches are keyed by it
 _PHANTOMS = (
-    brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, left_atrium,
-    liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, plane_texture, radiograph, stained_tissue, surgery,
+    brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, histology,
+    left_atrium, liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, plane_texture, radiograph,
+    stained_tissue, surgery,
     temporal_bone, tof_mra, ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
@@ -51,6 +53,7 @@ _IMAGES = {
     "coloured_shape": ("red", "green", "blue"),
     "endoscopy": ("red", "green", "blue"),
     "ground_glass": ("soft", "sharp"),
+    "histology": ("red", "green", "blue"),
     "panel": ("red", "green", "blue"),
     "pelvis": ("mr", "mrcat", "ct"),
     "stained_tissue": ("red", "green", "blue", "clean_red", "clean_green", "clean_blue"),
@@ -71,6 +74,7 @@ __all__ = [
     "connectome",
     "endoscopy",
     "ground_glass",
+    "histology",
     "is_address",
     "left_atrium",
     "liver_ct",

@@ -20,6 +20,7 @@ from .adam import adam
 from .adaptor import adaptor
 from .boxes_folder import boxes_folder
 from .brats2019 import brats2019
+from .breastpathq import breastpathq
 from .cadtd import cadtd
 from .chaos import chaos
 from .coco import coco
@@ -28,7 +29,10 @@ from .covid19_radiography import covid19_radiography
 from .csv_list import csv_list
 from .detection import detect
 from .dicom_folder import dicom_folder
+from .digestpath import digestpath
 from .epfl_mitochondria import epfl_mitochondria
+from .glas import glas
+from .gleason2019 import gleason2019
 from .ham10000 import ham10000
 from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
@@ -42,6 +46,7 @@ from .lits import lits
 from .luna16 import luna16
 from .mnms import mnms
 from .modality_folders import modality_folders
+from .monuseg import monuseg
 from .mosmed import mosmed
 from .msd import msd
 from .nifti_folder import nifti_folder
@@ -56,6 +61,7 @@ from .phantom_coloured_shapes import phantom_coloured_shapes
 from .phantom_connectome import phantom_connectome
 from .phantom_endoscopy import phantom_endoscopy
 from .phantom_ground_glass import phantom_ground_glass
+from .phantom_histology import phantom_histology
 from .phantom_left_atrium import phantom_left_atrium
 from .phantom_liver_ct import phantom_liver_ct
 from .phantom_lung_lesion import phantom_lung_lesion
@@ -79,13 +85,12 @@ from .wmh2017 import wmh2017
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, adaptor, boxes_folder, brats2019, cadtd, chaos, coco, connectome_folder, covid19_radiography, csv_list,
-        dicom_folder, epfl_mitochondria, ham10000, hvsmr2016, image_folder, image_pairs, image_visits, kits19, la2018,
-        landmark_list, lidc_idri, lits, luna16, mnms, modality_folders, mosmed, msd, nifti_folder, nlst, oasis,
-        paired_folder,
-        phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
-        phantom_coloured_shapes, phantom_connectome,
-        phantom_endoscopy, phantom_ground_glass, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
+        adam, adaptor, boxes_folder, brats2019, breastpathq, cadtd, chaos, coco, connectome_folder, covid19_radiography,
+        csv_list, dicom_folder, digestpath, epfl_mitochondria, glas, gleason2019, ham10000, hvsmr2016, image_folder,
+        image_pairs, image_visits, kits19, la2018, landmark_list, lidc_idri, lits, luna16, mnms, modality_folders,
+        monuseg, mosmed, msd, nifti_folder, nlst, oasis, paired_folder, phantom_brain_tumour, phantom_cardiac,
+        phantom_cell_pairs, phantom_chest_ct, phantom_coloured_shapes, phantom_connectome, phantom_endoscopy,
+        phantom_ground_glass, phantom_histology, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
         phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
         phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_textures, phantom_tof_mra,
         phantom_ultrasound, points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
