@@ -152,11 +152,19 @@ def latent_spaces(folder, notebook):
     assert pictures(notebook) == 4 and "relative cifc: " in printed(notebook)
 
 
+def choices(folder, notebook):
+    """Four runs: two strategies, an archive and a new task; their tables and pictures."""
+    assert sorted(run.name for run in (folder / "runs").iterdir()) == ["archive", "core_set", "glands", "random"]
+    assert (folder / "runs" / "archive" / "clusters.csv").is_file() and pictures(notebook) == 6
+    said = printed(notebook)
+    assert "trained: purity" in said and "random: purity" in said and "mIoU" in said
+
+
 PROMISES = {
     "quickstart": quickstart, "segmentation_few_labels": few_labels, "connectomes": connectomes,
     "generative_3d": generative_3d, "translation": translation, "weak_and_noisy_labels": weak_and_noisy_labels,
     "landmarks": landmarks, "detection": detection,
-    "latent_spaces": latent_spaces,
+    "latent_spaces": latent_spaces, "choices": choices,
 }  # fmt: skip
 
 
