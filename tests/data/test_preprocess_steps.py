@@ -156,7 +156,7 @@ MOVING = st.one_of(
         lambda chosen: CropForeground(margin=chosen[0], axes=chosen[1])
     ),
 )
-RESAMPLING = st.tuples(*[st.integers(1, 12)] * 3).map(lambda shape: Resample(shape=shape))
+RESAMPLING = st.tuples(st.integers(2, 12), *[st.integers(1, 12)] * 2).map(lambda shape: Resample(shape=shape))
 
 
 @given(st.lists(RESAMPLING, max_size=1), st.lists(MOVING, max_size=4), st.integers(0, 99))
@@ -450,3 +450,12 @@ def test_letterbox_keeps_proportions_places_and_values(shape):
     grid = step.graph_grid(grids.of_image(tf.constant(volume.array[..., None]), tf.constant(volume.affine)))
     np.testing.assert_allclose(grid.image[..., 0], found.array, atol=1e-3)
     np.testing.assert_allclose(grid.affine, found.affine, atol=1e-9)
+
+
+def test_slices_are_not_blended_into_one():
+    """A volume of several slices is no picture; the middle slice is cut out where that is said."""
+    step, volume = Resample(shape=(1, 4, 4)), image((3, 8, 8))
+    with pytest.raises(DataError, match="one slice of 3 would be a blend"):
+        step.apply(volume)
+    middle = run([Crop(shape=(1, None, None)), step], volume)
+    np.testing.assert_allclose(middle.array, step.apply(volume.replace(array=volume.array[1:2])).array)

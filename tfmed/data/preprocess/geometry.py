@@ -55,6 +55,11 @@ class Resample(Strict):
         return self
 
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
+        if self.shape and self.shape[0] == 1 < volume.shape[0]:
+            raise DataError(
+                f"resample: one slice of {volume.shape[0]} would be a blend of them; give its slices as files, or cut "
+                "one out before with {step: crop, shape: [1, null, null]}"
+            )
         spacing = self.spacing_mm or (1.0, 1.0, 1.0)  # one of the two is given
         shape = self.shape or tuple(
             max(1, round(count * old / (new or old)))
