@@ -56,6 +56,7 @@ RECORDED = {  # two values, mean and standard deviation, with the strengths that
     "noise": [3.17843, 5.75711, 2.94530, 2.02292],
     "blur": [3.66038, 3.36031, 2.95109, 0.81807],
     "bias_field": [3.11075, 5.23552, 2.72507, 1.85242],
+    "exposure": [3.66534, 6.36345, 3.33131, 2.27515],
 }
 
 
