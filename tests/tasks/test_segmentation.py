@@ -20,6 +20,7 @@ from tfmed.engine.lifecycle import fit
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.metrics import segmentation as overlap
 from tfmed.metrics import surface
+from tfmed.tasks.segmentation_settings import Classes
 
 pytestmark = pytest.mark.current
 
@@ -401,3 +402,15 @@ def test_settings_that_name_no_images_have_those_of_the_cases(tmp_path):
     assert kind.planned(said).model.modalities == ("t2",)
     own = tfmed.load_config(str(path), ["data={source: phantom_brain_tumour, options: {cases: 3}}"])
     assert kind.planned(own).model.modalities == MODALITIES
+
+
+@pytest.mark.one_stack
+def test_classes_keep_their_order_in_a_file_that_a_program_sorted():
+    """`label_values` beside `labels` tell it; numbers that are not theirs are refused."""
+    given = Classes(labels={"malignant": 1, "normal": [2, 5], "lymphocyte": 3})
+    again = Classes(**json.loads(json.dumps(given.model_dump(mode="json"), sort_keys=True)))
+    assert again == given and again.label_values == (0, 1, 2, 3)
+    assert list(again.labels) == ["malignant", "normal", "lymphocyte"]
+    for values in ([0, 1, 2], [0, 1, 2, 5], [1, 0, 2, 3], "0123"):
+        with pytest.raises(ValueError, match="labels make them"):
+            Classes(labels={"malignant": 1, "normal": [2, 5], "lymphocyte": 3}, label_values=values)

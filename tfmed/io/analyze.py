@@ -81,7 +81,7 @@ def _header(path: PathLike) -> tuple[tuple[int, ...], np.dtype, int, np.ndarray]
         )
     stored, offset = np.dtype({"little": "<", "big": ">"}[order] + _TYPES[code]), float(raw["vox_offset"])
     need = math.prod(sizes) * stored.itemsize
-    if offset not in range(2**31) or size != offset + need:
+    if not 0 <= offset < 2**31 or offset != int(offset) or size != offset + need:
         raise damage(
             voxels_of(path), f"it has {size} bytes where its header announces {need} from byte {offset:g}", _REPAIR
         )

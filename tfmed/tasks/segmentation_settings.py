@@ -24,6 +24,8 @@ class Classes(Strict):
         """`labels: {liver: 1, kidneys: [2, 3], lesions: any}` names the classes: numbers in files that count as one.
 
         All others are background. A class is written as the first of its numbers (any: 1), and scored by its name.
+        Classes are in the order in which they stand; in that of `label_values`, where a file that was written by a
+        program has both.
         """
         labels = values.get("labels") if isinstance(values, dict) else None
         if not isinstance(labels, dict) or not labels:
@@ -32,8 +34,13 @@ class Classes(Strict):
         first = [found[0] for found in numbers if found]
         if len(first) == len(numbers):
             given = values.get("label_values")
-            if given is not None and given not in ((0, *first), [0, *first]):
-                raise ValueError(f"label_values: labels make them {[0, *first]}; give labels alone")
+            if given is not None:
+                numbered = [*given[:1], *sorted(given[1:], key=repr)] if isinstance(given, list | tuple) else None
+                if numbered != [0, *sorted(first, key=repr)]:
+                    raise ValueError(f"label_values: labels make them {[0, *first]}; give labels alone")
+                order = {number: place for place, number in enumerate(given)}
+                labels = dict(sorted(labels.items(), key=lambda one: order[_numbers(one[1])[0]]))
+                values, first = values | {"labels": labels}, sorted(first, key=order.get)
             known = {"regions": {name: (one,) for name, one in zip(labels, first, strict=True)}}
             return known | values | {"label_values": (0, *first)}
         return values
