@@ -30,7 +30,7 @@ METHODS = tuple(f"{training} {shots}" for shots in SHOTS for training in TRAININ
 
 def method_of(seed, training, shots, steps):
     """The Method of an arm."""
-    words = (f"model.training={training}", f"model.shots={shots}", f"seed={seed}",
+    words = (f"model.training={training}", f"model.shots={shots or 'null'}", f"seed={seed}",
              f"train.steps={steps}", f"model.fine_tune_steps={FINE_TUNING}",
              "model.selection_steps=0", "train.early_stopping=null")  # fmt: skip
     settings = tfmed.load_config(CONFIG, words, profile="demo")
