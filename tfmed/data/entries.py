@@ -1,6 +1,8 @@
 """Arrays on disk that are trusted only after a look: each with its length and checksum in a note beside it."""
 
 import contextlib
+import functools
+import io
 import json
 import logging
 import pathlib
@@ -14,6 +16,7 @@ from tfmed.files import PathLike, atomic_path, plain_json, write_text
 
 log = logging.getLogger("tfmed")
 _CHUNK = 1 << 24  # bytes
+_MAGIC, _HEAD = b"\x93NUMPY\x01\x00", 1 << 12
 
 
 class _Damaged(Exception):
@@ -79,7 +82,7 @@ class Entries:
 
     def _arrays(self, key: str) -> tuple[dict[str, np.ndarray], Any]:
         names, note = self._sound[key]
-        return {name: np.load(self._path(key, name), mmap_mode="r", allow_pickle=False) for name in names}, note
+        return {name: _mapped(self._path(key, name)) for name in names}, note
 
     def _looked_at(self, key: str) -> Any:
         """The note of a group whose files have the lengths that it tells; None where there is none of this form."""
@@ -116,6 +119,30 @@ def _is_note(note: Any) -> bool:
         isinstance(entry, list) and len(entry) == 2 and all(isinstance(value, int) for value in entry)
         for entry in files.values()
     )
+
+
+def _mapped(path: pathlib.Path) -> np.ndarray:
+    """The array of a .npy as a read-only memory map, as `np.load` gives it; a header that is known is not parsed again,
+    which took a quarter of the time of a small picture.
+
+    Raises:
+        OSError: there is no such file; ValueError: it is no such array.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(_HEAD)
+        end = 10 + int.from_bytes(head[8:10], "little")
+        if head[:8] != _MAGIC or end > len(head):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, first_fastest, dtype = _parsed(head[:end])
+        return np.memmap(stream, dtype, "r", end, shape, "F" if first_fastest else "C")
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    shape, first_fastest, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(head[8:]))
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    return shape, first_fastest, dtype
 
 
 def _save(path: pathlib.Path, array: np.ndarray) -> list[int]:
