@@ -30,7 +30,7 @@ def test_reasons(tmp_path):
     layout, form = "not of the layout or the options of this source", "a format that is not read"
     assert unused(tmp_path, "nifti_folder") == {
         "extra/x.nii.gz": layout, "odd.nrrd": layout, "images/shot.png": layout, "images/p3.mgz": form,
-        "images/p4.hdr": form, "images/p4.img": form, "images/p5.dcm": "a link without content",
+        "images/p4.hdr": layout, "images/p4.img": layout, "images/p5.dcm": "a link without content",
         "images/p6.png": "no regular file",
     }  # fmt: skip
 

@@ -17,7 +17,8 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-PART = {".h5": "::image", ".hdf5": "::image", ".png": "::grey", ".jpg": "::grey", ".tif": "::grey"}
+PART = {".h5": "::image", ".hdf5": "::image", ".png": "::grey", ".jpg": "::grey", ".tif": "::grey",
+        ".bmp": "::grey"}  # fmt: skip
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".h5", ".png", ".jpg", ".tif", ".dcm")
 MATRICES = (".csv", ".tsv", ".txt", ".npy", ".mat", ".graphml")
 SHAPE = (4, 6, 8)  # (z, y, x)
@@ -387,6 +388,12 @@ def tiff_bytes(width=8, height=6, bits=8, next_page=0, count=48, data=None, page
     return struct.pack("<2sHI", b"II", 42, place) + data + bytes(body)
 
 
+def bmp_bytes(width=8, height=6, bits=8, compression=0, size=40, data=bytes(range(48))):
+    """A BMP of whatever its header says."""
+    head = struct.pack("<IiiHHIIiiII", size, width, height, 1, bits, compression, 0, 0, 0, 256, 0)
+    return struct.pack("<2sIHHI", b"BM", 54 + 1024 + len(data), 0, 0, 54 + 1024) + head + bytes(1024) + data
+
+
 def jpeg_bytes(width=None, height=None):
     """A JPEG whose header may tell another size."""
     stream = io.BytesIO()
@@ -399,7 +406,14 @@ def jpeg_bytes(width=None, height=None):
 
 
 def pictures():
-    """PNG, JPEG and TIFF of sizes beyond reason, of circles and bombs."""
+    """PNG, JPEG, TIFF and BMP of sizes beyond reason, of circles and bombs."""
+    for width, height in itertools.product((-8, 0, 1, 8, 2**16, 2**31 - 1), (-(2**31), -6, 0, 6, 2**16, 2**31 - 1)):
+        yield f"size {width} {height}.bmp", written(bmp_bytes(width, height))
+    for bits, compression in itertools.product((0, 1, 4, 8, 16, 24, 32, 65535), (0, 1, 3, 2**31)):
+        yield f"bits {bits} {compression}.bmp", written(bmp_bytes(bits=bits, compression=compression))
+    for size in (0, 12, 124, 2**32 - 1):
+        yield f"head {size}.bmp", written(bmp_bytes(size=size))
+    yield "torn.bmp", written(bmp_bytes()[:1090])
     for width, height in itertools.product((0, 1, 8, 2**16, 2**31 - 1, 2**31, 2**32 - 1), (0, 1, 6, 2**16, 2**31 - 1)):
         yield f"size {width} {height}.png", written(png_bytes(width, height))
         yield f"size {width} {height}.tif", written(tiff_bytes(width, height))

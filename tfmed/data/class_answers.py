@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
+from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.errors import DataError, RunError, nearest
 from tfmed.files import PathLike, safe_name, write_text
@@ -30,7 +31,7 @@ def write_query(path: PathLike, cases: Iterable[Case], scores: Mapping[str, floa
     for case in cases:
         image = next(iter(case.images.values()))
         score = f"{scores[case.id]:.6g}" if case.id in scores else ""
-        writer.writerow([case.id, image if image.startswith("phantom:") else file_of(image), score])
+        writer.writerow([case.id, image if phantoms.is_address(image) else file_of(image), score])
     write_text(path, text.getvalue())
 
 
@@ -99,5 +100,5 @@ def _in_folder(path: pathlib.Path, classes: Sequence[str]) -> list[tuple[str, st
 def _names(case: Case) -> set[str]:
     """What an answer's file may be called, without its ending."""
     image = next(iter(case.images.values()))
-    stem = set() if image.startswith("phantom:") else {pathlib.Path(file_of(image)).stem}
+    stem = set() if phantoms.is_address(image) else {pathlib.Path(file_of(image)).stem}
     return {case.id, safe_name(case.id)} | stem

@@ -102,7 +102,7 @@ def _train(run, method, strategy, worker, record, made_by):
     if chief and not method.split_record:
         record.write(run.path)
     method.records = Records(run.path / "records", writes=chief)
-    if made_by != method.records.recall("made_by", lambda: made_by):
+    if made_by and made_by != method.records.recall("made_by", lambda: made_by):
         raise RunError(
             f"{run.settings.data.augment_with.run}: has changed since it made training cases of this run; put it back, "
             "or train a new run"

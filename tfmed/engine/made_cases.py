@@ -1,5 +1,6 @@
 """Training cases that a trained run makes of others: scans in drawn styles, with filled holes, pictures of classes."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -32,11 +33,12 @@ _SETTING = "data.augment_with"
 def made_cases(method: Method, wish: AugmentWith) -> tuple[list[Case], str]:
     """(cases made of a method's training cases by a run, digest of that run).
 
+    Their images lie in the cache and are made where they are missing; an altered case has its original's patient and
+    label, a generated one is a patient of its own.
+
     Args:
         method: one that `takes_altered`, or `takes_generated`.
         wish: `data.augment_with` of its settings.
-
-    Their images lie in the cache and are made where they are missing; a made case has its original's patient and label.
 
     Raises:
         RunError: the run cannot make any, or was trained on a case that this method validates or tests with.
@@ -85,8 +87,8 @@ def _altered(
             except DataError as error:  # of one that does not know the file
                 raise DataError(f"{_SETTING}: {address}: {error}") from None
             _write(_in_own_type(found, image), path)
-        meta = {key: value for key, value in case.meta.items() if key != "series_uid"}
-        yield Case(f"{case.id}, altered {number}", case.group, {**case.images, name: str(path)}, case.label, meta)
+        images = {**case.images, name: str(path)}
+        yield dataclasses.replace(case, id=f"{case.id}, altered {number}", images=images)
 
 
 def _generated(
@@ -157,6 +159,9 @@ def _refuse_leak(run: Run, method: Method) -> None:
     """RunError where a run was trained on what a method validates or tests with: on its files, or on its patients."""
     record = SplitRecord.read(run.path)
     if record is None:
+        log.warning(
+            "%s: keeps no split, so that nobody can tell whether it was trained on cases to test with", run.path
+        )
         return
     own, theirs = method.settings.data, run.settings.data
     same = (own.source, own.root, own.options) == (theirs.source, theirs.root, theirs.options)

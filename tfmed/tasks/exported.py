@@ -204,8 +204,7 @@ def _landmarks(note):
 
 
 def _boxes(note):
-    modalities = _TEXTS.validate_python(note.get("modalities") or [note["modality"]])  # older ones have the latter
-    classes = _TEXTS.validate_python(note["classes"])
+    modalities, classes = _TEXTS.validate_python(note["modalities"]), _TEXTS.validate_python(note["classes"])
 
     def opened(folder, steps, signatures):
         run = signatures["serving_default"]

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
+from sklearn.decomposition import PCA
 
 from tfmed.errors import UserError
 
@@ -219,10 +220,8 @@ def _greedy(
 
 def reduced(embedding: np.ndarray, components: int) -> np.ndarray:
     """The first principal components of embeddings `(n, d)`, `(n, min(components, n, d))`."""
-    centred = np.asarray(embedding, np.float64)
-    centred = centred - centred.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    return centred @ axes[:components].T
+    count = min(components, *embedding.shape)
+    return PCA(count, svd_solver="full").fit_transform(np.asarray(embedding, np.float64))
 
 
 def class_counts(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:

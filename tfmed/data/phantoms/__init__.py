@@ -43,8 +43,7 @@ VERSION = 1  # raise it whenever the voxels of any address change: caches are ke
 _PHANTOMS = (
     brain_tumour, cardiac, cell_pairs, chest_ct, coloured_shape, connectome, endoscopy, ground_glass, histology,
     left_atrium, liver_ct, lung_lesion, mitochondria, panel, pelvis, plane_shape, plane_texture, radiograph,
-    stained_tissue, surgery,
-    temporal_bone, tof_mra, ultrasound,
+    stained_tissue, surgery, temporal_bone, tof_mra, ultrasound,
 )  # fmt: skip
 REGISTRY = {function.__name__: function for function in _PHANTOMS}
 _IMAGES = {

@@ -15,10 +15,10 @@ from tfmed.io.stack import SUFFIXES as PICTURES
 
 from .listing import VOLUMES, files_below
 
-_READ = (*VOLUMES, *HDF5, *PICTURES, ".dcm", ".ima")
+_READ = (*VOLUMES, *HDF5, *PICTURES, ".dcm", ".ima", ".hdr", ".img")
 _NOT_READ = (
-    ".nii.bz2", ".nii.xz", ".nii.zst", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mgh.gz", ".mnc", ".nrrd.gz",
-    ".mha.gz", ".dcm.gz", ".npz", ".bmp", ".gif", ".svs",
+    ".nii.bz2", ".nii.xz", ".nii.zst", ".nhdr", ".mgz", ".mgh", ".mgh.gz", ".mnc", ".nrrd.gz",
+    ".mha.gz", ".dcm.gz", ".npz", ".gif", ".svs",
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tfmed.data import phantoms
 from tfmed.data.case import Case
 from tfmed.errors import DataError
@@ -44,18 +46,29 @@ def phantom_cases(
 
 
 def of_classes(
-    source: str, cases: Sequence[Case], option: str, classes: Sequence[str], known: Collection[str]
+    source: str,
+    cases: Sequence[Case],
+    option: str,
+    classes: Sequence[str],
+    known: Collection[str],
+    shares: Sequence[float] = (),
 ) -> list[Case]:
     """The cases with classes in turn, in `meta["class"]` and as an option of their phantom.
 
+    With `shares` of the classes, each case is of that one of which most are missing up to it.
+
     Raises:
-        DataError: no class, one twice, or one that is not known.
+        DataError: no class, one twice, or one that is not known; shares are not one to a class, or not 1 in sum.
     """
     if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(known):
         raise DataError(f"source {source}: classes are some of {', '.join(known)}, each once; got {classes}")
-    found = []
+    if shares and (len(shares) != len(classes) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6):
+        raise DataError(f"source {source}: shares are {len(classes)} numbers that sum to 1; got {shares}")
+    found, dealt = [], np.zeros(len(classes))
     for number, case in enumerate(cases):
-        kind = classes[number % len(classes)]
+        place = int(np.argmax((number + 1) * np.asarray(shares) - dealt)) if shares else number % len(classes)
+        dealt[place] += 1
+        kind = classes[place]
         images = {name: f"{address}&{option}={kind}" for name, address in case.images.items()}
         found.append(dataclasses.replace(case, images=images, meta={**case.meta, "class": kind}))
     return found

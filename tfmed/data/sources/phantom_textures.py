@@ -1,12 +1,7 @@
 """Phantom pictures of textures, a class each, made when they are read."""
 
-import dataclasses
-
-import numpy as np
-
 from tfmed.data.case import Case
 from tfmed.data.phantoms.plane_texture import KINDS
-from tfmed.errors import DataError
 from tfmed.files import PathLike
 
 from .phantom_cases import of_classes, phantom_cases
@@ -37,22 +32,4 @@ def phantom_textures(
     """
     images = {"image": "image"}
     plain = phantom_cases("plane_texture", "texture", images, cases, seed, cases, shape=shape, noise=noise)
-    found = of_classes("phantom_textures", plain, "kind", classes, KINDS)
-    if not shares:
-        return found
-    if len(shares) != len(classes) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise DataError(f"source phantom_textures: shares are {len(classes)} numbers that sum to 1; got {shares}")
-    common = [dataclasses.replace(case, meta={**case.meta, "class": kind}) for case, kind in
-              zip(plain, dealt(classes, shares, len(plain)), strict=True)]  # fmt: skip
-    return [dataclasses.replace(case, images={"image": f"{case.images['image']}&kind={case.meta['class']}"})
-            for case in common]  # fmt: skip
-
-
-def dealt(classes: tuple[str, ...], shares: tuple[float, ...], count: int) -> list[str]:
-    """Classes of `count` items in turn: always that one of which most are missing."""
-    found, dealt_so_far = [], np.zeros(len(classes))
-    for number in range(count):
-        chosen = int(np.argmax((number + 1) * np.asarray(shares) - dealt_so_far))
-        dealt_so_far[chosen] += 1
-        found.append(classes[chosen])
-    return found
+    return of_classes("phantom_textures", plain, "kind", classes, KINDS, shares)
