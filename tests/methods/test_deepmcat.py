@@ -80,6 +80,9 @@ class TestHarness(MethodHarness):
         assert ways[0] == "trained" and ways[-1] == "random" and len(ways) == 5
         for row in found["evaluation"]:
             assert 6 / 11 - 1e-9 <= row["purity"] <= 1 and 0 <= row["NMI labels"] <= 1 and row["images"] == 11
+        one, two = (method.groupings(method.images, "train") for _ in range(2))
+        for name in one:  # whatever was drawn before
+            np.testing.assert_array_equal(one[name], two[name])
         trained = found["evaluation"][0]
         assert trained["NMI previous"] == pytest.approx(float(method.model.agreement.numpy()))
         assert trained["purity floor"] == 6 / 11 and [row["id"] for row in found["clusters"]] == [0, 1, 2, 3]

@@ -4,6 +4,7 @@ import functools
 import math
 from typing import Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 from pydantic import Field, PositiveInt, field_validator
@@ -327,6 +328,7 @@ class ClusteringMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
         pixels = np.stack([resized_view(self.clean(one)[..., 0], (0, 0, *[self.config.image_size] * 2), _PIXELS).ravel()
                            for one in images])  # fmt: skip
         pixels = (pixels - pixels.mean(1, keepdims=True)) / (pixels.std(1, keepdims=True) + 1e-6)
+        keras.utils.set_random_seed(seed)  # the weights that training began with, whatever was drawn before
         fresh = next(iter(self.stages())).model()
         offset, matrix = pseudo_labels.whitening(pixels, min(_COMPONENTS, len(images) - 1, pixels.shape[1]))
         compressed = ((pixels - offset) @ (matrix / np.linalg.norm(matrix, axis=0))).astype(np.float32)
