@@ -42,7 +42,12 @@ METHODS = {
     "dtc": {"architecture": {"name": "dtc"}},
     "gbdl": {},
     "gbdl_no_kl": {"lambda_kl": 0.0},
-    "latent": {},
+    "gbdl_floor": {"latent_floor": 0.1},
+    "floor_skip": {"latent_floor": 0.1, "image_skips": 1},
+    "floor_bottleneck": {"latent_floor": 0.1, "image_skips": 0},
+    "shared_floor": {"latent_floor": 0.1, "share_encoder": True},
+    "shared_skip": {"latent_floor": 0.1, "share_encoder": True, "image_skips": 1},
+    "shared_bottleneck": {"latent_floor": 0.1, "share_encoder": True, "image_skips": 0},
     "all labels": {"architecture": {"name": "supervised"}},
 }
 
@@ -88,7 +93,7 @@ def samples(seed, streams, labelled, with_distance):
 
 
 def train(name, seed, steps):
-    """The trained network of a method, after `steps` of each of its stages."""
+    """(segmenter, latent model or None) of a method, after `steps` of each of its stages."""
     config = Config(**SHARED, **METHODS[name])
     kind = config.architecture.name
     streams = Streams(4, 0 if kind == "supervised" else 4)
@@ -107,26 +112,50 @@ def train(name, seed, steps):
 
     if kind == "gbdl":
         latent = fit(LatentLearner, "latent")
-        return latent if name == "latent" else fit(Segmenter, pseudo_labels=latent.pseudo_labels)
+        return fit(Segmenter, pseudo_labels=latent.pseudo_labels), latent
     if kind == "supervised":
-        return fit(Segmenter)
+        return fit(Segmenter), None
     twin = {"twin": build_network(config, seed=seed + 1)} if kind == "mean_teacher" else {}
-    return fit(LEARNERS[kind], steps=steps, **twin)
+    return fit(LEARNERS[kind], steps=steps, **twin), None
 
 
-def scores(network):
-    """(Dice, its 5th percentile) over the test volumes."""
-    images, labels = map(np.stack, zip(*(toy_volume(900_000 + k) for k in range(TEST)), strict=True))
-    segment = tf.function(lambda x: tf.argmax(network(x, training=False), -1))
+def scores(segment, volumes):
+    """Dice of each of some (image, label)."""
+    images, labels = map(np.stack, zip(*volumes, strict=True))
+    segment = tf.function(segment)
     found = np.concatenate([segment(part).numpy() for part in np.array_split(images, 6)])
-    each = [dice(a == 1, b == 1) for a, b in zip(found, labels, strict=True)]
-    return np.mean(each), np.percentile(each, 5)
+    return [dice(a == 1, b == 1) for a, b in zip(found, labels, strict=True)]
+
+
+def pseudo_labels(latent, images):
+    """What a latent model teaches, class numbers."""
+    noise = tf.random.stateless_normal((len(images), 5, SHAPE[0], SHARED["latent_size"]), [0, 1])
+    return tf.argmax(latent.pseudo_labels(images, noise), -1)
+
+
+def weight_of_latent(latent, images):
+    """How far the logits move when the posterior's mean becomes 0, in units of their own spread."""
+    features = latent.x_encoder(images)
+    guide, mean = latent.guide(images, features), latent.posterior(features[-1])[0]
+    with_z, without = (latent.segment(guide, features, z).numpy() for z in (mean, tf.zeros_like(mean)))
+    return np.std(with_z - without) / np.std(with_z)
 
 
 def trained_and_scored(seed, name, steps):
-    """Both scores of a method."""
-    return scores(train(name, seed, steps))
+    """All scores of a method."""
+    network, latent = train(name, seed, steps)
+    unlabelled = [toy_volume(1000 * seed + k) for k in range(LABELLED, VOLUMES)]
+    tested = scores(lambda x: tf.argmax(network(x, training=False), -1), [toy_volume(900_000 + k) for k in range(TEST)])
+    images = np.stack([image for image, _ in unlabelled])
+    of_teacher = np.mean(scores(lambda x: pseudo_labels(latent, x), unlabelled)) if latent else np.nan
+    return (
+        np.mean(tested),
+        np.percentile(tested, 5),
+        of_teacher,
+        weight_of_latent(latent, images) if latent else np.nan,
+    )
 
 
+COLUMNS = ("Dice", "5th percentile", "Dice of pseudo labels", "weight of z")
 if __name__ == "__main__":
-    tables.make(__doc__, METHODS, 600, "toy_gbdl.csv", ("Dice", "5th percentile"), 3, trained_and_scored)
+    tables.make(__doc__, METHODS, 600, "toy_gbdl.csv", COLUMNS, 3, trained_and_scored)

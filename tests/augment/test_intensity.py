@@ -49,6 +49,25 @@ def test_a_pure_function_of_image_and_seed(operation, shape):
     assert (pairs[2] != changed[2]).any()
 
 
+def test_slices_change_by_factors_of_their_own():
+    """Brightness and contrast of each slice, within their bounds; a volume's norm does not undo it."""
+    volumes = pictures((6, 8, 9, 2))
+    changed = intensity.slices(volumes, SEEDS, 0.4).numpy()
+    alone = intensity.slices(volumes[1:2], SEEDS[1:2], 0.4).numpy()
+    np.testing.assert_allclose(alone[0], changed[1], atol=1e-6)
+    before, after = (v.mean((2, 3)) for v in (volumes, changed))
+    brightness = after / before
+    contrast = changed.std((2, 3)) / volumes.std((2, 3))
+    for factors in (brightness, contrast):
+        np.testing.assert_allclose(factors[..., 0], factors[..., 1], rtol=1e-4)  # channels change together
+        assert 0.6 <= factors.min() < 0.8 and 1.2 < factors.max() <= 1.4
+        assert np.ptp(factors[..., 0], axis=1).min() > 0.1
+    assert np.abs(np.corrcoef(brightness[..., 0].ravel(), contrast[..., 0].ravel())[0, 1]) < 0.6
+    np.testing.assert_array_equal(changed, intensity.slices(volumes, SEEDS, 0.4))
+    with pytest.raises(ValueError, match="volumes"):
+        intensity.slices(pictures(), SEEDS)
+
+
 RECORDED = {  # two values, mean and standard deviation, with the strengths that are the default
     "brightness": [3.15901, 5.55246, 2.86270, 2.01825],
     "gamma": [3.67756, 5.93985, 3.35755, 1.96628],

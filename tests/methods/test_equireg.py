@@ -16,6 +16,7 @@ from tfmed.data.streams import Streams
 from tfmed.engine.lifecycle import fit
 from tfmed.methods.equireg import Config, EquiReg, augmented_logits, build_network, moved_both_ways
 from tfmed.ops.warp import identity_grid, warp
+from tfmed.tasks.appearance import Appearance
 from tfmed.tasks.backbones import FCDenseNet, UNet
 
 pytestmark = pytest.mark.current
@@ -212,6 +213,37 @@ def test_lambda_zero_is_the_supervised_loss():
     p = tf.nn.log_softmax(network(data["image"][:1])).numpy()
     right = np.take_along_axis(p, data["label"][:1].numpy()[..., None], -1)
     np.testing.assert_allclose(loss, -right.mean(), rtol=1e-5)
+
+
+def test_lambda_grows_over_its_ramp():
+    data, network = batch(), pointwise()
+    for step, share in ((0, np.exp(-5)), (5, np.exp(-1.25)), (10, 1.0), (30, 1.0)):
+        later = data | {"index": data["index"] + 3 * step}
+        _, logs = model(network, weight=2.0, rampup_steps=10).network_loss(later)
+        expected = logs["supervised"] + 2 * share * logs["equivariance"]
+        np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+        assert float(logs["gradient_ratio"]) > 0
+
+
+def test_targets_are_of_images_as_they_are():
+    """The network sees labelled and moved images altered; the target is predicted from the plain one."""
+    seen = []
+
+    class Kept(keras.Model):
+        def call(self, images, training=False):
+            seen.append(images.numpy())
+            return tf.concat([images, images[..., :1]], -1)
+
+    data = batch()
+    made = model(Kept(), appearance=Appearance(gamma=(0.5, 2.0), noise=0.1))
+    made.network_loss(data)
+    labelled, plain, moved = seen[0][:1], seen[0][1:3], seen[0][3:]
+    np.testing.assert_array_equal(plain, data["image"][1:])
+    indices = data["index"]
+    np.testing.assert_array_equal(labelled, made.altered(data["image"][:1], indices[:1]))
+    augmented = warp(data["image"][1:], data["grid"][1:], order=1, fill=0.0)
+    np.testing.assert_array_equal(moved, made.altered(augmented, indices[1:]))
+    assert np.abs(moved - augmented).max() > 0.05 < np.abs(labelled - data["image"][:1]).max()
 
 
 def test_mse_and_dice_are_switches():

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
 from tfmed.compat import tensor_variable
+from tfmed.data.case import Case
+from tfmed.data.splits import few_labels
+from tfmed.data.splits import split as split_cases
 from tfmed.data.streams import Streams
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.lifecycle import fit
@@ -168,9 +171,26 @@ def test_the_baseline_has_one_stage_and_labels_alone():
         options("gbdl/supervised.yaml", "model.labelled_batch=2")
 
 
-@pytest.mark.parametrize("name", ["la2018", "paired_folder", "labels_8"])
+@pytest.mark.parametrize("name", ["la2018", "paired_folder"])
 def test_other_settings_are_valid(name):
     tfmed.load_config(REPOSITORY / "configs" / "gbdl" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name, cases, labelled, others", [
+    ("labels_8", 100, 8, 72), ("kits19", 210, 16, 144), ("kits19_4", 210, 4, 156), ("msd_liver", 131, 5, 95),
+])  # fmt: skip
+def test_a_stage_has_the_codes_epochs(name, cases, labelled, others):
+    """80 of labelled cases, repeated floor(unlabelled / labelled) + 1 times, and unlabelled ones, four to a batch.
+
+    `others` are the paper's, that has no validation cases.
+    """
+    loaded = tfmed.load_config(REPOSITORY / "configs" / "gbdl" / f"{name}.yaml")
+    items = labelled * (others // labelled + 1) + others
+    assert loaded.train.steps == 80 * math.ceil(items / 4)
+    made = [Case(f"c{i}", f"c{i}", {"ct": "x"}, "y", {}) for i in range(cases)]
+    train = split_cases(made, loaded.data.split, 0)["train"]
+    assert len(few_labels(train, loaded.data.labelled_share, 0)) == labelled
+    assert loaded.model.label_values == (0, 1) and len(loaded.model.scored) == 1
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -251,6 +271,24 @@ def test_a_slice_of_features_is_made_of_its_own_latent():
 def test_a_shared_encoder_is_one_encoder():
     own, shared = (build_network(small(share_encoder=flag), "latent") for flag in (False, True))
     assert parameters(own) - parameters(shared) == parameters(own.x_encoder)
+
+
+@pytest.mark.one_stack
+def test_an_images_decoder_without_skips_has_the_latent_alone():
+    """With none the reconstruction is a function of z; with one the deepest skip matters too, and never the finest."""
+    widths = (2, 4, 8)
+    for count, reached in ((None, [True, True]), (1, [False, True]), (0, [False, False])):
+        lrl = build_network(small(latent_widths=widths, image_skips=count), "latent", channels=1)
+        features = lrl.x_encoder(volumes((1, 4, 16, 16, 1)))
+        z = volumes((1, 4, 4), 3)
+        before = lrl.reconstruct(features, z)
+        assert before.shape == (1, 4, 16, 16, 1)
+        assert np.abs(lrl.reconstruct(features, z + 1) - before).max() > 0
+        for level, matters in enumerate(reached):
+            changed = [feature + (i == level) for i, feature in enumerate(features)]
+            assert bool(np.any(lrl.reconstruct(changed, z) != before)) == matters
+    with pytest.raises(ValueError, match="there are 2"):
+        small(latent_widths=widths, image_skips=3)
 
 
 def test_pseudo_labels_are_the_mean_over_latents():

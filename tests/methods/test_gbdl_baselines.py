@@ -16,6 +16,7 @@ from tfmed.data.streams import Streams
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.methods.gbdl import Config, build_network
+from tfmed.tasks.appearance import Appearance
 from tfmed.tasks.backbones import UNet
 from tfmed.tasks.semi_supervised_baselines import LEARNERS, Taught
 from tfmed.tasks.semi_supervised_baselines.sassnet import discriminator
@@ -106,7 +107,9 @@ def data(step=0, labelled=2, unlabelled=2):
 
 
 def loss(model, given):
-    return np.array([float(v) for v in tf.nest.flatten(model.network_loss(given))])
+    """The loss and what is logged but for the ratio of gradients, which is no mean over volumes."""
+    total, logs = model.network_loss(given)
+    return np.array([float(total), *(float(logs[name]) for name in sorted(logs) if name != "gradient_ratio")])
 
 
 @pytest.mark.one_stack
@@ -120,13 +123,14 @@ def test_what_reaches_the_loss(name):
     teacher = [] if model.teacher is None else [tensor_variable(v) for v in model.teacher.weights]
     with tf.GradientTape() as tape:
         tape.watch(teacher)
-        values = tf.nest.flatten(model.network_loss(whole))
-    assert all(gradient is None for gradient in tape.gradient(values[0], teacher))
+        total = model.network_loss(whole)[0]
+    assert all(gradient is None for gradient in tape.gradient(total, teacher))
+    values = loss(model, whole)
     other = {}
     for key in ("label", "distance"):
         labelled, unlabelled = model.streams.divide(whole[key])
         other[key] = model.streams.join(labelled, 1 - unlabelled)
-    np.testing.assert_array_equal(loss(model, whole | other), np.array(values))
+    np.testing.assert_array_equal(loss(model, whole | other), values)
     halves = [{key: value[part] for key, value in whole.items()} for part in (slice(0, 2), slice(2, 4))]
     np.testing.assert_allclose(values, np.mean([loss(model, half) for half in halves], 0), rtol=1e-4, atol=1e-6)
 
@@ -140,7 +144,9 @@ def test_a_step_lowers_the_loss_and_the_teacher_follows(name):
     before = float(model.network_loss(given)[0])
     train_step = tf.function(model.train_step) if name == "tripled_uncertainty" else model.train_step
     logs = {key: float(value) for key, value in train_step(given).items()}
-    assert all(np.isfinite(value) for value in logs.values()) and set(logs) == {"loss", "supervised", *model.terms}
+    assert all(np.isfinite(value) for value in logs.values()) and set(logs) == {
+        "loss", "supervised", "gradient_ratio", *model.terms
+    }  # fmt: skip
     assert float(model.network_loss(given)[0]) < before
     if old is not None:
         for was, now, own in zip(old, model.teacher.weights, model.student.weights, strict=True):
@@ -217,6 +223,36 @@ def test_the_loss_is_the_weighted_sum():
     np.testing.assert_allclose(logs["loss"], supervised + weight * float(logs["consistency"]), rtol=1e-4)
     squares = sum(float(np.square(w.numpy()).sum()) for w in model.network.trainable_weights)
     np.testing.assert_allclose(total - logs["loss"], 0.5e-3 * squares, rtol=1e-3)
+
+
+@pytest.mark.one_stack
+def test_how_loud_unlabelled_volumes_are_is_logged():
+    """The ratio of gradients grows as the weight does."""
+    given = data(STEPS)
+    none, some, more = (
+        float(learner("mean_teacher", weight=weight).network_loss(given)[1]["gradient_ratio"])
+        for weight in (0, 0.1, 0.3)
+    )
+    assert none == 0 < some
+    np.testing.assert_allclose(more, 3 * some, rtol=1e-4)
+
+
+@pytest.mark.one_stack
+def test_a_student_sees_strong_images_and_its_teacher_plain_ones():
+    model = learner("mean_teacher")
+    given = data(STEPS // 2)
+    plain = {name: float(value) for name, value in model.network_loss(given)[1].items()}
+    seen, twin = [], []
+    for kept, network in ((seen, model.student), (twin, model.teacher)):
+        call = network.call
+        network.call = lambda images, training=False, kept=kept, call=call: (
+            kept.append(images.numpy()), call(images, training=training))[1]  # fmt: skip
+    model.config = model.config.model_copy(update={"appearance": Appearance(gamma=(0.5, 2.0), slices=0.3, noise=0.2)})
+    strong = {name: float(value) for name, value in model.network_loss(given)[1].items()}
+    images = model.jittered(given)
+    np.testing.assert_array_equal(seen[0], model.altered(images, given))
+    assert np.abs(seen[0] - images).max() > 0.2 and strong["consistency"] != plain["consistency"]
+    assert np.abs(twin[0] - images).max() <= model.baseline.noise_limit + 1e-6  # the teacher's own noise alone
 
 
 def test_ramps():

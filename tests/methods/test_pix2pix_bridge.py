@@ -142,6 +142,15 @@ def test_pix2pixhd_has_its_published_settings():
     assert (loaded.train.batch_size, loaded.train.steps * 8) == (8, 16 * tfmed.load_config(CONFIG).train.steps)
 
 
+def test_the_baselines_of_table_3_go_the_other_way():
+    names = ("pix2pixhd_mrcat_mr", "pix2pix_cyclegan_c2m")
+    hd, cycle = (tfmed.load_config(f"configs/{name}.yaml").model for name in names)
+    assert (hd.source, hd.target, hd.uses_ct, hd.uses_pairs) == ("ct", "mr", False, True)
+    other_way = pix2pixhd(direction="c2m", coin=0.0)
+    assert (other_way.source, other_way.target) == ("mrcat", "mr")
+    assert (cycle.source, cycle.target, cycle.critic_layers, cycle.dropout) == ("ct", "mr", 4, 0)
+
+
 def test_the_paper_settings_are_published_ones():
     loaded = tfmed.load_config(CONFIG)
     c = loaded.model

@@ -54,6 +54,24 @@ def contrast(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0
     return tf.cast(mean + _uniform(seed, 2, factor, values) * (values - mean), image.dtype)
 
 
+def slices(image: tf.Tensor, seed: tf.Tensor, strength: float = 0.2) -> tf.Tensor:
+    """Change brightness and contrast of each slice of volumes `(batch, z, y, x, channel)` by factors of its own.
+
+    Both factors are uniform on 1 +- `strength`: `f * mean + g * (v - mean)`, with the mean of each slice and channel. A
+    norm over the volume does not undo this, as it undoes `exposure` and `contrast`.
+    """
+    values, seed = _checked(image, seed)
+    if values.shape.rank != 5:
+        raise ValueError(f"slices are those of volumes (batch, z, y, x, channel), got shape {values.shape}")
+    shape, bounds = (tf.shape(values)[1], 1, 1, 1), (1 - strength, 1 + strength)
+
+    def drawn(tag: int) -> tf.Tensor:
+        return _each(seed, lambda s: tf.random.stateless_uniform(shape, s + [0, tag], *bounds))
+
+    mean = tf.reduce_mean(values, (2, 3), keepdims=True)
+    return tf.cast(tf.ensure_shape(drawn(14) * mean + drawn(15) * (values - mean), values.shape), image.dtype)
+
+
 def saturation(image: tf.Tensor, seed: tf.Tensor, factor: tuple[float, float] = (0.8, 1.2)) -> tf.Tensor:
     """Stretch colours `(..., 3)` (red, green, blue) about their grey (ITU-R BT.601): `grey + f * (v - grey)`."""
     values, seed = _checked(image, seed)
@@ -138,7 +156,7 @@ def _checked(image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([seed, tf.zeros_like(seed)], axis=1)
     if seed.shape.rank != 2 or seed.shape[1] != 2:
         raise ValueError(f"seeds are integers (batch,) or (batch, 2), got shape {seed.shape}")
-    # The second number also tells the draws of the functions apart (1 to 13, see `tag`).
+    # The second number also tells the draws of the functions apart (1 to 15, see `tag`).
     return tf.cast(image, tf.float32), seed * [1, 16]
 
 

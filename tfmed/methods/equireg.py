@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from tfmed.augment.paired import STRONG, sample_grid
 from tfmed.data.readers import read_case
@@ -47,6 +47,7 @@ class Config(SemiSupervisedConfig):
     )
     network: Network = FCDenseNet()
     weight: float = Field(1.0, ge=0)  # lambda of the consistency term
+    rampup_steps: NonNegativeInt = 0  # steps over which it grows to that, by exp(-5 (1 - t)^2); 0: all of it at once
     consistency: Literal["kl", "mse"] = "kl"  # of target and prediction; mse: squared difference of probabilities
     mask: bool = True  # only pixels whose augmented input is not 0 in every channel, nor brought in from outside
     strong: Literal["strong", "weak"] = "strong"  # the transforms A
@@ -81,26 +82,41 @@ class EquiReg(SingleNetworkModel):
         self.config, self.streams = config, streams
         self.network = build_network(config, seed=self.noise_seed) if network is None else network
         optimizer = Adam(config.learning_rate if rate is None else rate)
-        logged = ["loss", "supervised", *(["equivariance"] if streams.unlabelled else [])]
+        logged = ["loss", "supervised", *(["equivariance", "gradient_ratio"] if streams.unlabelled else [])]
         self.finish_building({"network": (optimizer, [self.network])}, logged)
 
     def network_loss(self, batch):
         """L = L_sup + lambda L_ER, on one forward pass over labelled, unlabelled and augmented images."""
         labelled, unlabelled = self.streams.divide(batch["image"])
         labels, _ = self.streams.divide(batch["label"])
+        indices, others = self.streams.divide(batch["index"])
+        labelled = self.altered(labelled, indices)
         if not self.streams.unlabelled:
             supervised = self.supervised(self.network(labelled, training=True), labels)
             return supervised, {"loss": supervised, "supervised": supervised}
         _, grid = self.streams.divide(batch["grid"])
         augmented = warp(unlabelled, grid, order=1, fill=self.config.fill)
         # One pass: batch normalisation sees all three together.
-        together = self.network(tf.concat([labelled, unlabelled, augmented], 0), training=True)
+        seen = tf.concat([labelled, unlabelled, self.altered(augmented, others)], 0)
+        together = self.network(seen, training=True)
         first, second = tf.shape(labels)[0], tf.shape(labels)[0] + tf.shape(unlabelled)[0]
-        logits, plain, moved = together[:first], together[first:second], together[second:]
-        supervised = self.supervised(logits, labels)
-        equivariance = tf.reduce_mean(self.equivariance(plain, moved, augmented, grid))
-        loss = supervised + self.config.weight * equivariance
-        return loss, {"loss": loss, "supervised": supervised, "equivariance": equivariance}
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(together)
+            logits, plain, moved = together[:first], together[first:second], together[second:]
+            supervised = self.supervised(logits, labels)
+            equivariance = tf.reduce_mean(self.equivariance(plain, moved, augmented, grid))
+            weighted = self.weight(batch) * equivariance
+        loss = supervised + weighted
+        logs = {"loss": loss, "supervised": supervised, "equivariance": equivariance}
+        return loss, logs | {"gradient_ratio": self.gradient_ratio(tape, together, weighted, supervised)}
+
+    def altered(self, images, index):
+        """Images of the samples `index` as the network sees them: targets are predicted from images as they are."""
+        return self.config.appearance.altered(images, index, self.noise_seed)
+
+    def weight(self, batch):
+        """lambda at this step."""
+        return self.config.weight * losses.sigmoid_rampup(self.step_of(batch), self.config.rampup_steps)
 
     def supervised(self, logits, labels):
         """L_sup, a scalar."""

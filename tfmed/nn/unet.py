@@ -144,6 +144,7 @@ def unet_decoder(
     up_kernel: int = 0,
     activation_first: bool = False,
     conv_bias: bool = True,
+    without_skips: int = 0,
     **encoder_options: Any,
 ) -> keras.Model:
     """List of features -> logits `(n, *size, classes)`; with deep supervision a list of logits, from the finest.
@@ -159,6 +160,8 @@ def unet_decoder(
         decoder_convolutions: of convolution, norm, activation in each level on the way up, at least 1.
         up_kernel: size of a convolution to the width of the level above, with activation and norm, behind linear or
             nearest upsampling; 0 for none.
+        without_skips: so many of the finest levels are made from the level below alone; the decoder takes `features`
+            without theirs.
     """
     drawn = seeds(seed + 1)
     inputs = [keras.Input(feature.shape[1:]) for feature in features]
@@ -177,7 +180,7 @@ def unet_decoder(
             if up_kernel:
                 label = f"up{i}_reduced_"
                 x = _convolved(x, width, norm, affine, activation, label, up_kernel, activation_first, conv_bias)
-        x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x])
+        x = keras.layers.Concatenate(name=f"up{i}_joined")([skip, x]) if i >= without_skips else x
         x = Dropout(dropout, spatial_dropout, always, next(drawn), name=f"up{i}_dropout")(x)
         widths = (width,) * decoder_convolutions
         x = _level(x, widths, norm, affine, activation, residual, f"up{i}", activation_first, conv_bias)
@@ -185,7 +188,8 @@ def unet_decoder(
             y = CONV[rank](classes, head_kernel, padding="same", kernel_initializer="he_normal", name=f"head{i}")(x)
             outputs.insert(0, keras.layers.Activation("linear", dtype="float32", name=f"logits{i}")(y))
     outputs = outputs or [x]
-    return keras.Model(inputs, outputs if deep_supervision else outputs[0], name="decoder")
+    outputs = outputs if deep_supervision else outputs[0]
+    return keras.Model(inputs[without_skips:], outputs, name="decoder")
 
 
 @keras.utils.register_keras_serializable("tfmed")

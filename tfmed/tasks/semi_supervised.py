@@ -4,6 +4,7 @@ import functools
 from typing import Literal
 
 import numpy as np
+import pydantic
 from pydantic import PositiveInt
 
 from tfmed.augment.paired import sample_grid
@@ -12,6 +13,7 @@ from tfmed.data.sampling import Stream
 from tfmed.data.streams import Streams
 from tfmed.errors import DataError
 from tfmed.ops.warp import warp_array
+from tfmed.tasks.appearance import Appearance
 from tfmed.tasks.segmentation import SegmentationMethod
 from tfmed.tasks.segmentation_settings import SegmentationConfig
 
@@ -25,6 +27,13 @@ class SemiSupervisedConfig(SegmentationConfig):
     unlabelled_pool: Literal["all", "rest"] = "all"  # all training cases, or those whose labels are not used
     weak: Literal["weak", "strong", "none"] = "weak"  # transform of every sample, its label with it
     fill: float | Literal["edge"] = 0.0  # what transforms bring in from outside; edge: image and label go on
+    appearance: Appearance = Appearance()  # of what learns; what teaches sees images as they are
+
+    @pydantic.model_validator(mode="after")
+    def _slices_are_of_volumes(self) -> "SemiSupervisedConfig":
+        if self.appearance.slices and len(self.patch) == 2:
+            raise ValueError("appearance.slices: changes the slices of volumes, and patch is a slice; set it to 0")
+        return self
 
 
 class SemiSupervisedMethod(SegmentationMethod):

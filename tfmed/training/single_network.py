@@ -29,3 +29,23 @@ class SingleNetworkModel(TrainingModel):
     def network_loss(self, batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """(scalar mean loss, {name: scalar to log}) of a batch or micro-batch."""
         raise NotImplementedError
+
+    def gradient_ratio(
+        self, tape: tf.GradientTape, logits: tf.Tensor, further: tf.Tensor, supervised: tf.Tensor
+    ) -> tf.Tensor:
+        """How loud a part of a loss is beside another: |d further / d logits| / |d supervised / d logits|, a scalar.
+
+        Args:
+            tape: a persistent tape, finished, that watched the logits.
+            logits: of this replica's batch; the ratio is that of the global batch, or of a micro-batch by itself.
+            further: scalar, weighted as it stands in the loss.
+            supervised: scalar.
+        """
+
+        def squares(part: tf.Tensor) -> tf.Tensor:
+            pull = tape.gradient(part, logits, unconnected_gradients="zero")
+            own = tf.reduce_sum(tf.square(tf.cast(pull, tf.float32)))
+            # Replicas cannot meet within a loop over micro-batches.
+            return own if self.gradient_accumulation > 1 else self.mean_over_replicas(own)
+
+        return tf.sqrt(tf.math.divide_no_nan(squares(further), squares(supervised)))

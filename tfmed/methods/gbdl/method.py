@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pydantic
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tfmed.augment.paired import VolumePolicy
 from tfmed.config import Layers, Voxels
@@ -47,6 +47,7 @@ class Config(SemiSupervisedConfig):
     latent_size: PositiveInt = 256  # [code] D, of a slice
     latent_floor: float = Field(10.0, gt=0)  # [code] c in A = v v^T + c I
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
+    image_skips: NonNegativeInt | None = None  # deepest levels of E_x that D_x sees beside z; null: all [code]
     reconstruction: Literal["linear", "tanh"] = "linear"  # tanh: [code], for images in [-1, 1]
     lambda_ce: float = Field(1.0, ge=0)  # [P]
     lambda_dice: float = Field(2.0, ge=0)  # [P]
@@ -79,6 +80,8 @@ class Config(SemiSupervisedConfig):
                 f"patch: {wrong[0]} is no multiple of {multiple}, as a latent model of {len(self.latent_widths)} "
                 f"latent_widths needs; try {max(1, round(wrong[0] / multiple)) * multiple}"
             )
+        if self.image_skips is not None and self.image_skips >= len(self.latent_widths):
+            raise ValueError(f"image_skips: {self.image_skips}; there are {len(self.latent_widths) - 1}, lower it")
         if self.stride and any(step > side for step, side in zip(self.stride, self.patch, strict=True)):
             raise ValueError(f"stride: {list(self.stride)} is more than patch {list(self.patch)}; windows would gape")
         return self

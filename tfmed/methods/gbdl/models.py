@@ -19,7 +19,7 @@ class LatentLearner(Learner):
     def network_loss(self, batch):
         """Means over the labelled volumes (cross-entropy, Dice) and over all volumes (squared error, divergence)."""
         config, lrl = self.config, self.network
-        images = self.jittered(batch)
+        images = self.altered(self.jittered(batch), batch)
         features = lrl.x_encoder(images)
         mean, vector = lrl.posterior(features[-1])
         z = lrl.draw(mean, vector, self.noise(batch, (images.shape[1], config.latent_size), LATENT))
@@ -48,23 +48,27 @@ class Segmenter(Learner):
 
     def __init__(self, config, streams, network, rate, pseudo_labels=None, **kwargs):
         teaches = pseudo_labels is not None and streams.unlabelled > 0
-        logged = ["loss", "supervised", *(["pseudo"] if teaches else [])]
+        logged = ["loss", "supervised", *(["pseudo", "gradient_ratio"] if teaches else [])]
         super().__init__(config, streams, network, rate, config.decay, logged, config.optimizer, **kwargs)
         self.pseudo_labels = pseudo_labels if teaches else None
 
     def network_loss(self, batch):
         """The mean over the volumes of a batch."""
         images = self.jittered(batch)
-        labelled, unlabelled = self.streams.divide(self.network(images, training=True))
+        logits = self.network(self.altered(images, batch), training=True)
         labels, _ = self.streams.divide(batch["label"])
-        supervised = self.volume_loss(labelled, labels, labels)
         if self.pseudo_labels is None:
-            loss = tf.reduce_mean(supervised)
+            loss = tf.reduce_mean(self.volume_loss(self.streams.divide(logits)[0], labels, labels))
             return loss + self.penalty(), {"loss": loss, "supervised": loss}
-        pseudo = self.volume_loss(unlabelled, *self.targets(images, batch))
+        targets = self.targets(images, batch)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(logits)
+            labelled, unlabelled = self.streams.divide(logits)
+            supervised, pseudo = self.volume_loss(labelled, labels, labels), self.volume_loss(unlabelled, *targets)
+            parts = [tf.reduce_sum(pseudo), tf.reduce_sum(supervised)]
         loss = tf.reduce_mean(tf.concat([supervised, pseudo], 0))
         logs = {"loss": loss, "supervised": tf.reduce_mean(supervised), "pseudo": tf.reduce_mean(pseudo)}
-        return loss + self.penalty(), logs
+        return loss + self.penalty(), logs | {"gradient_ratio": self.gradient_ratio(tape, logits, *parts)}
 
     def targets(self, images, batch):
         """(most probable classes, for the cross-entropy; probabilities, for Dice) of the unlabelled images."""

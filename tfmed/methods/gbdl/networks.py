@@ -27,6 +27,8 @@ class LRL(keras.Model):
         super().__init__(name=name)
         self.kind, self.floor, self.shared = config.latent, config.latent_floor, config.share_encoder
         self.activation = config.reconstruction
+        skips = len(config.latent_widths) - 1
+        self.without_skips = 0 if config.image_skips is None else skips - config.image_skips
         size, units = (None, *config.patch[1:]), config.latent_size
         how = dict(factors=FACTORS, norm=norm, affine=False)
         self.x_encoder = _encoder(channels, size, config.latent_widths, how, "x_encoder")
@@ -36,7 +38,8 @@ class LRL(keras.Model):
         self.z_features = _to_features(deepest.shape[1:], units, "z_features")
         features = self.z_features.outputs[0]
         if config.lambda_mse:
-            self.x_decoder = unet_decoder([*skips, features], channels, head_kernel=3, **how)
+            image = dict(head_kernel=3, without_skips=self.without_skips, **how)
+            self.x_decoder = unet_decoder([*skips, features], channels, **image)
         if not self.shared:
             self.y_encoder = _encoder(channels, size, config.latent_widths, how, "y_encoder")
         self.y_vector = _per_slice(deepest.shape[1:], units, "y_vector")
@@ -76,7 +79,8 @@ class LRL(keras.Model):
 
     def reconstruct(self, features, z):
         """The image that a latent stands for, float32."""
-        values = self.x_decoder([*features[:-1], self._spread(z, features)])
+        skips = features[self.without_skips : -1]
+        values = self.x_decoder([*skips, self._spread(z, features)] if skips else self._spread(z, features))
         return tf.tanh(values) if self.activation == "tanh" else values
 
     def segment(self, guide, features, z):

@@ -59,7 +59,7 @@ class BaselineLearner(Learner):
 
     def __init__(self, config, streams, network, rate, steps, twin=None, **kwargs):
         student = Branched(network, self.branches(config))
-        logged = ["loss", "supervised", *self.terms]
+        logged = ["loss", "supervised", *self.terms, "gradient_ratio"]
         how = dict(optimizer=config.optimizer, student=student) | kwargs
         super().__init__(config, streams, network, rate, config.decay, logged, **how)
         self.baseline, self.steps = config.architecture, steps
@@ -82,14 +82,18 @@ class BaselineLearner(Learner):
     def network_loss(self, batch):
         """The mean of L_Seg over the labelled volumes, and the weighted further terms."""
         images = self.jittered(batch)
-        found = self.student(images, training=True)
-        logits, _ = self.streams.divide(found["logits"])
+        found = self.student(self.altered(images, batch), training=True)
         labels, _ = self.streams.divide(batch["label"])
-        supervised = tf.reduce_mean(self.volume_loss(logits, labels, labels))
-        further = self.further_terms(batch, images, found)
-        loss = tf.add_n([supervised, *(weight * term for weight, term in further.values())])
-        logs = {"loss": loss, "supervised": supervised} | {name: term for name, (_, term) in further.items()}
-        return loss + self.penalty(), logs
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(found["logits"])
+            logits, _ = self.streams.divide(found["logits"])
+            supervised = tf.reduce_mean(self.volume_loss(logits, labels, labels))
+            further = self.further_terms(batch, images, found)
+            weighted = tf.add_n([weight * term for weight, term in further.values()])
+        logs = {"loss": supervised + weighted, "supervised": supervised}
+        logs |= {name: term for name, (_, term) in further.items()}
+        logs["gradient_ratio"] = self.gradient_ratio(tape, found["logits"], weighted, supervised)
+        return supervised + weighted + self.penalty(), logs
 
     def further_terms(self, batch, images, found):
         """{name: (weight, scalar)} of what a paper adds to L_Seg.
@@ -97,7 +101,7 @@ class BaselineLearner(Learner):
         Args:
             batch: the batch, or a micro-batch of it.
             images: its images, jittered.
-            found: the student's outputs for them.
+            found: the student's outputs for them, with `appearance`'s changes.
         """
         raise NotImplementedError
 

@@ -54,6 +54,10 @@ class Learner(SingleNetworkModel):
         seeds = tf.stack([tf.fill(tf.shape(batch["index"]), tf.cast(self.noise_seed, tf.int64)), batch["index"]], 1)
         return intensity.contrast(brighter, seeds, (1.0 - strength, 1.0 + strength))
 
+    def altered(self, images, batch):
+        """What the network sees of jittered images in training: with `appearance`'s changes, which no target has."""
+        return self.config.appearance.altered(images, batch["index"], self.noise_seed)
+
     def volume_loss(self, logits, classes, probabilities, mask=None):
         """L_Seg = beta_1 L_CE + beta_2 L_Dice (Eq. 8) of each volume, `(b,)`; see `losses.segmentation`."""
         config = self.config
