@@ -95,6 +95,25 @@ def test_the_table_is_what_the_runs_say(tmp_path):
     assert rows[0]["p (Wilcoxon, Dice)"] == "" and rows[1]["p (Wilcoxon, Dice)"] == pytest.approx(expected)
 
 
+def test_the_table_says_how_much_of_the_gap_to_all_labels_is_closed(tmp_path):
+    means = {"supervised": (0.5, 0.6), "lambda_10": (0.6, 0.7), "supervised_100": (0.9, 0.8)}
+    configs = [*CONFIGS, str(REPOSITORY / "configs" / "equireg" / "supervised_100.yaml")]
+
+    def of_seed(name, repeat):
+        return {"run": "x", "case": ["a", "b"], "region": "whole", "Dice": [means[name][repeat.seed]] * 2}
+
+    found = Comparison(configs, tmp_path / "out", (0, 1), TINY, bridge="supervised_100")
+    ours = {row["method"]: row for row in done(found, of_seed).table()}
+    assert ours["lambda_10"]["bridging (Dice)"] == pytest.approx((0.65 - 0.55) / (0.85 - 0.55))
+    low, high = map(float, ours["lambda_10"]["bridging, 95 % interval"].split(" - "))
+    assert low <= 0.33 <= high and low < high
+    assert ours["supervised"]["bridging (Dice)"] == ours["supervised_100"]["bridging (Dice)"] == ""
+    assert "bridging (Dice)" not in Comparison(configs, tmp_path / "out", (0, 1), TINY).table()[0]
+    for wrong in ("supervised", "supervised_1"):
+        with pytest.raises(UserError, match="name one of them"):
+            Comparison(configs, tmp_path / "out", (0, 1), TINY, bridge=wrong)
+
+
 def test_methods_without_cases_are_compared_by_their_tables(tmp_path):
     def table(name, seed):
         return {"run": ["seed"] * 2, "model": ["real", "generated"], "distance": [1.0, 2.0 + seed + len(name)]}

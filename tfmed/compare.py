@@ -25,6 +25,9 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument(
         "--folds", type=cli.at_least(2, 1000), metavar="K", help="cross-validation: every case is tested once"
     )
+    parser.add_argument(
+        "--bridge", metavar="CONFIG", help="which of the files has all labels: how much of the gap to it each closes"
+    )
     parser.add_argument("--profile", default="paper", help="named set of changes, e.g. demo (default: paper)")
     parser.add_argument("--part", choices=("test", "validation", "train"), default="test", help="cases to score")
     cli.add_json(parser)
@@ -39,7 +42,8 @@ def main(argv: Sequence[str]) -> int | None:
     cli.start_tensorflow()
     from tfmed.engine.terminal import print_definitions, print_table
 
-    how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part, "folds": arguments.folds}
+    how = {"overrides": overrides, "profile": arguments.profile, "part": arguments.part}
+    how |= {"folds": arguments.folds, "bridge": arguments.bridge}
     comparison, failed = _trained(configs, arguments.out, arguments.seeds, **how)
     if comparison.scored():
         rows, files = comparison.table(), {"table": comparison.out / "comparison.csv", "report": comparison.write()}
@@ -76,7 +80,7 @@ def _compare(configs: Sequence[PathLike], out: PathLike, seeds: int | None = Non
         configs: settings files, or names of methods; the first is what the others are compared with.
         out: folder of runs, tables, pictures and report.
         seeds: how many, from 0; default 3, with `folds` 1.
-        how: `overrides`, `profile`, `part` and `folds`, as of `tfmed.engine.study.Comparison`.
+        how: `overrides`, `profile`, `part`, `folds` and `bridge`, as of `tfmed.engine.study.Comparison`.
 
     Returns:
         The rows of the table, which also stands in `out/comparison.csv`.

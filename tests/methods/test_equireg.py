@@ -343,7 +343,9 @@ def test_a_segmenter_that_knows_places_is_not_equivariant():
 def test_evaluation_has_equivariance_dice_for_every_region(tmp_path):
     run = fit(settings("train.steps=2", "train.tensorboard=false"), tmp_path / "run")
     tables = run.restored().evaluate({"run": run.restored()})
-    assert [row["region"] for row in tables["evaluation"]] == ["whole", "core", "enhancing"]
+    assert [row["region"] for row in tables["evaluation"]] == ["whole", "core", "enhancing", "mean of regions"]
+    collective = np.mean([row["Dice mean"] for row in tables["evaluation"][:3]])
+    np.testing.assert_allclose(tables["evaluation"][3]["Dice mean"], collective, rtol=1e-6)
     assert all(0 <= row["equivariance Dice mean"] <= 1 for row in tables["evaluation"])
     assert {row["case"] for row in tables["cases"]} == {case.id for case in run.method().cases["test"]}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfmed.tasks.segmentation_scores import summaries
+from tfmed.tasks.segmentation_scores import mean_of_regions, summaries
 
 
 def test_each_run_and_region_has_the_scores_of_its_own():
@@ -20,3 +20,9 @@ def test_a_score_that_a_case_lacks_is_a_mean_over_the_others():
     rows = [{"run": "ours", "case": name, "region": "whole", "Dice": 0.5} for name in "ab"]
     rows[1]["bias"] = 3.0
     assert summaries(rows, ["ours"], 0)[0]["bias mean"] == pytest.approx(3)
+
+
+def test_a_case_has_the_mean_of_its_regions_overlaps_and_of_nothing_else():
+    regions = [{"region": name, "Dice": dice, "equivariance Dice": 1.0, "HD95 mm": 3.0} for name, dice in
+               (("whole", 0.9), ("core", 0.6), ("enhancing", 0.0))]  # fmt: skip
+    assert mean_of_regions(regions) == {"region": "mean of regions", "Dice": 0.5, "equivariance Dice": 1.0}

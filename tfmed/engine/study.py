@@ -20,7 +20,8 @@ from tfmed.engine.run import load_run
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError, Stopped, UserError
 from tfmed.files import atomic_path, damage, expanded, own_csv, own_text, write_text
-from tfmed.metrics.aggregate import wilcoxon
+from tfmed.metrics.aggregate import bootstrap_interval, wilcoxon
+from tfmed.metrics.segmentation import bridging_coefficient
 
 _DONE = "scored.json"  # in a run directory: with which settings it was trained and which part of the split was scored
 _AGAIN = "remove {}, and the same command scores the run again"
@@ -76,22 +77,36 @@ class Comparison:
         overrides, profile: as for `load_config`, for all of them.
         part: "test", "validation" or "train": the cases that are scored.
         folds: of cross-validation, each run with every seed: every case is tested once for each seed.
+        bridge: which of `configs` has all labels: the table says how much of the gap between the first and it each
+            file closes (`metrics.segmentation.bridging_coefficient`).
 
     Raises:
         ConfigError: settings are wrong.
         RunError: a method has no evaluation, or the files do not have the same cases to score.
     """
 
-    def __init__(self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test", folds=None):
+    def __init__(
+        self, configs, out, seeds=(0, 1, 2), overrides=(), profile="paper", part="test", folds=None, bridge=None
+    ):
         self.out, self.seeds, self.part, self.profile = expanded(out), list(seeds), part, profile
         self.overrides, self.folds = list(overrides), folds
         self.configs = dict(zip(_names(configs), configs, strict=True))
+        self.bridge = self._bridge(bridge)
         self.repeats = [
             Repeat(seed, fold, folds) for seed in self.seeds for fold in (range(folds) if folds else [None])
         ]
         self.settings = {(name, repeat): self._load(name, repeat) for repeat in self.repeats for name in self.configs}
         for repeat in self.repeats:
             self._same_cases(repeat)
+
+    def _bridge(self, given):
+        """What tables call the file with all labels."""
+        if given is None:
+            return None
+        found = [name for name, config in self.configs.items() if str(given) in (str(config), name)]
+        if not found or found[0] == next(iter(self.configs)):
+            raise UserError(f"bridge: {given} is none of the compared settings files after the first; name one of them")
+        return found[0]
 
     @property
     def count(self):
@@ -190,7 +205,7 @@ class Comparison:
 
         A score's mean is the mean over cases of each repeat (seed, or seed and fold), averaged over the repeats; its
         std is that of these means. "p" is Wilcoxon's signed-rank test of the cases' Dice, each averaged over the seeds
-        that both files have.
+        that both files have. "bridging" is the coefficient, with its bootstrap interval over the repeats.
         """
         cases = self.cases()
         first = next(iter(self.configs))
@@ -205,12 +220,28 @@ class Comparison:
                 if "case" in found:
                     row["cases"] = found["case"].nunique()
                 means = found.replace([np.inf, -np.inf], np.nan).groupby(repeats)[scores].mean()
-                for key in scores:
+                for key in (key for key in scores if found[key].notna().any()):
                     row |= {f"{key} mean": means[key].mean(), f"{key} std": means[key].std(ddof=1)}
                 if "case" in found and "Dice" in scores:
                     row["p (Wilcoxon, Dice)"] = "" if name == first else _p_value(cases, first, name, group)
+                if self.bridge and "Dice" in scores:
+                    row |= self._bridging(cases, name, group, repeats)
                 rows.append(row)
         return rows
+
+    def _bridging(self, cases, name, group, repeats):
+        """How much of the gap between the first file and the one with all labels a file closes."""
+        first = next(iter(self.configs))
+        if name in (first, self.bridge):
+            return {"bridging (Dice)": "", "bridging, 95 % interval": ""}
+        here = _rows_of(cases, group)
+        dice = [here[here["method"] == one].groupby(repeats)["Dice"].mean() for one in (name, first, self.bridge)]
+        if not all(len(one) for one in dice):  # of a comparison that is not done
+            return {"bridging (Dice)": np.nan, "bridging, 95 % interval": ""}
+        interval = ""
+        if min(map(len, dice)) > 1:
+            interval = "{:.2f} - {:.2f}".format(*bootstrap_interval(bridging_coefficient, *dice))
+        return {"bridging (Dice)": bridging_coefficient(*dice), "bridging, 95 % interval": interval}
 
     def write(self):
         """Write comparison.csv, cases.csv, pictures and report.html below the folder; returns the report's path."""
@@ -244,6 +275,7 @@ class Comparison:
             chosen = cases if region is None else cases[cases["region"] == region]
             for axis, key in zip(row, keys, strict=True):
                 columns = [_per_case(chosen[chosen["method"] == name], key) for name in names]
+                axis.set_visible(any(map(len, columns)))
                 axis.boxplot(columns, orientation="horizontal", widths=0.6, medianprops={"color": "#c8642b"})
                 for place, values in enumerate(columns, 1):
                     axis.plot(values, np.full(len(values), place), ".", color="#27598c", alpha=0.6, markersize=5)
@@ -355,6 +387,13 @@ def _groups(rows, keys):
     return [(dict(zip(keys, values, strict=True)), group) for values, group in found]
 
 
+def _rows_of(cases, group):
+    """The rows with the values of a group of `_groups`."""
+    for key, value in group.items():
+        cases = cases[cases[key] == value]
+    return cases
+
+
 def _per_case(rows, key):
     values = rows.replace([np.inf, -np.inf], np.nan).groupby("case")[key].mean()
     return values.dropna().to_numpy()
@@ -362,9 +401,7 @@ def _per_case(rows, key):
 
 def _p_value(cases, first, name, group):
     """Of the hypothesis that two files' Dice differ by nothing, case by case, over the seeds that both have."""
-    here = cases
-    for key, value in group.items():
-        here = here[here[key] == value]
+    here = _rows_of(cases, group)
     ours, theirs = (here[here["method"] == method].set_index(["case", "seed"])["Dice"] for method in (name, first))
     both = ours.to_frame("ours").join(theirs.rename("theirs"), how="inner").groupby("case").mean()
     return wilcoxon(both["ours"], both["theirs"]).p if len(both) else ""

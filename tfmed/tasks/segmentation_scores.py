@@ -17,6 +17,8 @@ from tfmed.metrics.segmentation import dice, jaccard, relative_volume_error
 from tfmed.metrics.uncertainty import expected_calibration_error
 from tfmed.tasks.scored_cases import checked
 
+MEAN = "mean of regions"
+
 
 def evaluate(methods, part="test", seed=0):
     """{"evaluation": rows per run and region, "cases": rows per run, region and case}; see `SegmentationMethod`.
@@ -45,7 +47,7 @@ def evaluate(methods, part="test", seed=0):
 
 
 def case_rows(method, segmenter, case, seed=0, tolerance=None):
-    """A row of scores for each region of one case; distances in mm, of pictures in pixels (px).
+    """A row of scores for each region of one case, and of their mean; distances in mm, of pictures in pixels (px).
 
     Args:
         method: the Method, and `segmenter` its Segmenter.
@@ -77,7 +79,13 @@ def case_rows(method, segmenter, case, seed=0, tolerance=None):
             "calibration error": calibration,
         }
         rows.append(row | extra.get(name, {}))
-    return rows
+    return rows if len(rows) == 1 else [*rows, mean_of_regions(rows)]
+
+
+def mean_of_regions(rows):
+    """A case's further row: the means over its regions of the overlaps that all of them have (Dice is "collective")."""
+    overlaps = [key for key in rows[0] if key == "Jaccard" or key.endswith("Dice")]
+    return {"region": MEAN} | {key: float(np.mean([row[key] for row in rows])) for key in overlaps}
 
 
 def summaries(rows, runs, seed):
