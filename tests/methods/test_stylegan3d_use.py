@@ -168,6 +168,17 @@ def test_noise_is_standardised():
 
 
 @pytest.mark.one_stack
+def test_the_pooled_term_is_asked_for_in_the_settings(run, tmp_path):
+    """The paper's weight is 1; the default leaves the term out."""
+    path = brain(tmp_path / "brain.nii.gz")
+    method = tfmed.load_run(run).restored()
+    plain = method.project(path, steps=3)[0]
+    method.config = method.config.model_copy(update={"projection_pooled": 1.0})
+    pooled = method.project(path, steps=3)[0]
+    assert plain.losses[0] == pooled.losses[0] and plain.losses[2]["mse"] != pooled.losses[2]["mse"]
+
+
+@pytest.mark.one_stack
 @pytest.mark.parametrize("pooled", [1.0, 0.0])
 def test_a_generated_volume_is_found_again(pooled):
     """g(w*, n*) of a generator with noise: within 200 steps the error is a tenth of that of the mean w."""

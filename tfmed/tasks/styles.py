@@ -85,7 +85,9 @@ class StyleMethod(GenerationMethod, CanProject, CanMixStyles):
             target = self.scale.apply(placed).array
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-        found = Projector(self.model, target, steps, seed=seed).run(progress)
+        found = Projector(self.model, target, steps, pooled_weight=self.config.projection_pooled, seed=seed).run(
+            progress
+        )
         grey = placed.replace(array=to_unit(found.array).numpy() * np.float32(white))
         return found, onto_grid(grey, read.shape, read.affine), read
 

@@ -60,6 +60,8 @@ class Config(MethodConfig):
     epsilon: float = Field(1e-8, gt=0)  # [C]
     ema_half_life_images: PositiveFloat = 10_000.0  # [C] images after which half of the averaged weights is new
     w_average_decay: float = Field(0.995, ge=0, lt=1)  # [C] of the running mean w
+    # projection
+    projection_pooled: float = Field(0.0, ge=0)  # weight of the pooled squared error; [P] 1: errors rose with it
 
     @pydantic.model_validator(mode="after")
     def _fits(self):
