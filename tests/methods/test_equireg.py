@@ -1,5 +1,7 @@
 """EquiReg: the harness, and every item of its card's "What must hold"."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -11,10 +13,11 @@ import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
 from tfmed.augment.paired import Policy, sample_grid
 from tfmed.compat import tensor_variable
-from tfmed.data.splits import few_labels
+from tfmed.data.case import Case
+from tfmed.data.splits import few_labels, split
 from tfmed.data.streams import Streams
 from tfmed.engine.lifecycle import fit
-from tfmed.methods.equireg import Config, EquiReg, augmented_logits, build_network, moved_both_ways
+from tfmed.methods.equireg import Config, EquiReg, augmented_logits, build_network, moved_both_ways, transforms
 from tfmed.ops.warp import identity_grid, warp
 from tfmed.tasks.appearance import Appearance
 from tfmed.tasks.backbones import FCDenseNet, UNet
@@ -264,13 +267,32 @@ def test_mse_and_dice_are_switches():
 
 @pytest.mark.parametrize("percent, patients", [(1, 3), (5, 14), (10, 27), (100, 268)])
 def test_labelled_patients_of_268(percent, patients):
-    from tfmed.data.case import Case
-
     cases = [Case(f"{i}", f"{i}", {"t1": f"{i}.nii"}, f"{i}-seg.nii") for i in range(268)]
     chosen = few_labels(cases, percent / 100, seed=42)
     assert len(chosen) == patients
     assert {c.id for c in chosen} <= {c.id for c in few_labels(cases, 1.0, seed=42)}
     assert percent == 100 or chosen != few_labels(cases, percent / 100, seed=43)
+
+
+def test_the_papers_training_patients_and_others_to_test():
+    loaded = tfmed.load_config(REPOSITORY / "configs" / "equireg.yaml")
+    cases = [Case(f"{i}", f"{i}", {"t1": f"{i}.nii"}, f"{i}-seg.nii") for i in range(335)]
+    assert {part: len(found) for part, found in split(cases, loaded.data.split, 42).items()} == {
+        "train": 268, "validation": 33, "test": 34
+    }  # fmt: skip
+
+
+def test_the_elastic_strength_of_volumes_is_a_setting():
+    def moved(**changes):
+        config = Config(patch=(8, 32, 32), network=UNet(norm="instance"), regions={}, **changes)
+        policy = dataclasses.replace(transforms(config), chosen=None, flip=None, shift=None, rotate=None, shear=None)
+        return sample_grid(3, config.patch, dataclasses.replace(policy, scale=None)) - identity_grid(config.patch)
+
+    assert np.abs(moved(elastic_voxels=0.0)).max() < 1e-5
+    np.testing.assert_allclose(moved(elastic_voxels=3.0), moved() / 2, atol=1e-5)
+    assert np.abs(moved(elastic_knots=16.0) - moved()).max() > 0.1
+    with pytest.raises(ValueError, match=r"stay below 6\.4"):
+        moved(elastic_voxels=7.0, elastic_knots=16.0)
 
 
 def settings(*overrides):

@@ -23,10 +23,11 @@ import functools
 from typing import Literal
 
 import numpy as np
+import pydantic
 import tensorflow as tf
 from pydantic import Field, NonNegativeInt
 
-from tfmed.augment.paired import STRONG, sample_grid
+from tfmed.augment.paired import STRONG, STRONG_VOLUME, sample_grid
 from tfmed.data.readers import read_case
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.segmentation import equivariance_dice
@@ -53,8 +54,19 @@ class Config(SemiSupervisedConfig):
     strong: Literal["strong", "weak"] = "strong"  # the transforms A
     elastic_alpha: float = Field(720.0, ge=0)  # of strong transforms of slices, for slices of 224 pixels; see Policy
     elastic_sigma: float = Field(24.0, gt=0)  # pixels
+    elastic_voxels: float = Field(6.0, ge=0)  # of strong transforms of volumes: largest displacement of a control point
+    elastic_knots: float = Field(32.0, gt=0)  # voxels between control points; nothing folds below 0.4 of it
     supervised: Literal["cross_entropy", "dice", "both"] = "cross_entropy"  # Dice is proposed as future work
     learning_rate: float = Field(1e-3, gt=0)  # of Adam
+
+    @pydantic.model_validator(mode="after")
+    def _volumes_do_not_fold(self):
+        if self.elastic_voxels >= 0.4 * self.elastic_knots:
+            raise ValueError(
+                f"elastic_voxels: {self.elastic_voxels:g} folds volumes whose control points are "
+                f"{self.elastic_knots:g} voxels apart; stay below {0.4 * self.elastic_knots:g}"
+            )
+        return self
 
 
 def build_network(config, channels=None, classes=None, seed=0):
@@ -154,9 +166,11 @@ def augmented_logits(logits, grid):
 def transforms(config, kind=None):
     """The policy of A (or of the named kind) for slices or volumes, as `sample_grid` takes it."""
     kind = kind or config.strong
-    if kind == "strong" and len(config.patch) == 2:
+    if kind != "strong":
+        return kind
+    if len(config.patch) == 2:
         return dataclasses.replace(STRONG, alpha=config.elastic_alpha, sigma=config.elastic_sigma)
-    return kind
+    return dataclasses.replace(STRONG_VOLUME, elastic=config.elastic_voxels, knots=config.elastic_knots)
 
 
 class EquiRegMethod(SemiSupervisedMethod):
