@@ -341,7 +341,7 @@ def test_one_triangle_is_enough(tmp_path):
     np.testing.assert_array_equal(connectomes.checked(case, one_triangle=True), whole)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "no_classifier", "plain_convolutions", "noise_128", "mice"])
+@pytest.mark.parametrize("name", ["sigmoid", "no_classifier", "plain_convolutions", "noise_128", "noise_256", "mice"])
 def test_variants_are_valid_and_differ(name):
     found = tfmed.load_config(REPOSITORY / "configs" / "brainnetgan" / f"{name}.yaml")
     assert found.model != tfmed.load_config(REPOSITORY / "configs" / "brainnetgan.yaml").model

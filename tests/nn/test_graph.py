@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.nn.graph import GlobalTransform, GraphConv, GraphNetwork
+from tfmed.nn.graph import GlobalTransform, GraphConv, GraphNetwork, RegionFeatures
 
 pytestmark = pytest.mark.current
 RNG = np.random.default_rng(0)
@@ -75,3 +75,16 @@ def test_a_model_of_it_is_saved_and_loaded(tmp_path):
     model.layers[-1].head.bias.assign([1.0, 2.0])
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(FEATURES), model(FEATURES))
+
+
+def test_regions_have_their_row_their_strength_or_nothing_of_their_own():
+    matrices = tf.constant(RNG.random((3, 4, 4)), tf.float32)
+    assert np.array_equal(RegionFeatures()(matrices), matrices)
+    np.testing.assert_allclose(RegionFeatures("strength")(matrices)[..., 0], matrices.numpy().sum(2), rtol=1e-6)
+    assert np.array_equal(RegionFeatures("constant")(matrices), np.ones((3, 4, 1)))
+    inputs = keras.Input((4, 4))
+    for kind in ("row", "strength", "constant"):
+        again = RegionFeatures.from_config(RegionFeatures(kind).get_config())
+        assert again(inputs).shape[1:] == RegionFeatures(kind)(matrices).shape[1:] and again.kind == kind
+    with pytest.raises(ValueError, match="row, strength or constant"):
+        RegionFeatures("degree")

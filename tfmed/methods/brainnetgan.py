@@ -37,7 +37,7 @@ from tfmed.losses.adversarial import wasserstein_critic, wasserstein_generator
 from tfmed.losses.classification import chosen_class, cross_entropy, outputs_of
 from tfmed.nn.adam import Adam
 from tfmed.nn.connectome import connectome_critic
-from tfmed.nn.graph import GraphConv
+from tfmed.nn.graph import GraphConv, RegionFeatures
 from tfmed.ops import draws
 from tfmed.ops.triangle import size_of, to_matrix
 from tfmed.pictures.connectomes import Connectivity
@@ -78,6 +78,7 @@ class Config(ClassesConfig):
     # evaluation
     restarts: PositiveInt = 5  # [P] trainings of the graph network, averaged
     graph_filters: Layers = (64, 64, 64)
+    graph_features: Literal["row", "strength", "constant"] = "row"  # of a region: its connections, their sum, or 1
     graph_epochs: PositiveInt = 100  # [P] at most
     graph_patience: PositiveInt = 10  # epochs without a better validation loss
     graph_batch: PositiveInt = 16
@@ -212,9 +213,9 @@ def sampled(model, labels, seed):
 
 
 def graph_network(config):
-    """Matrices `(n, d, d)` -> class scores: graph convolutions on rows, mean over regions, two dense layers."""
+    """Matrices `(n, d, d)` -> class scores: graph convolutions on regions, mean over these, two dense layers."""
     inputs = keras.Input((config.regions, config.regions))
-    x = inputs
+    x = RegionFeatures(config.graph_features, name="features")(inputs)
     for i, width in enumerate(config.graph_filters, 1):
         x = keras.layers.ReLU()(GraphConv(width, name=f"graph{i}")([x, inputs]))
     x = keras.layers.GlobalAveragePooling1D()(x)

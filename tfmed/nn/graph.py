@@ -51,6 +51,37 @@ class GraphConv(keras.layers.Layer):
 
 
 @keras.utils.register_keras_serializable("tfmed")
+class RegionFeatures(keras.layers.Layer):
+    """Connectivity matrices `(n, d, d)` -> features of their regions `(n, d, k)`.
+
+    Args:
+        kind: "row": a region's connections (k = d); "strength": their sum (k = 1); "constant": 1 (k = 1), so that a
+            graph network sees the edges alone.
+    """
+
+    def __init__(self, kind: str = "row", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if kind not in ("row", "strength", "constant"):
+            raise ValueError(f"kind is {kind!r}; it may be row, strength or constant")
+        self.kind = kind
+
+    def call(self, matrices: tf.Tensor) -> tf.Tensor:
+        """The features."""
+        if self.kind == "row":
+            return matrices
+        strength = tf.reduce_sum(matrices, -1, keepdims=True)
+        return strength if self.kind == "strength" else tf.ones_like(strength)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """One feature, or as many as there are regions."""
+        return tuple(shape) if self.kind == "row" else (*shape[:-1], 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return super().get_config() | {"kind": self.kind}
+
+
+@keras.utils.register_keras_serializable("tfmed")
 class GraphNetwork(keras.layers.Layer):
     """Three graph convolutions with ReLU, the first one's answer added to the third's, a narrow one, and a head.
 
