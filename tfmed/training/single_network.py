@@ -33,7 +33,7 @@ class SingleNetworkModel(TrainingModel):
     def gradient_ratio(
         self, tape: tf.GradientTape, logits: tf.Tensor, further: tf.Tensor, supervised: tf.Tensor
     ) -> tf.Tensor:
-        """How loud a part of a loss is beside another: |d further / d logits| / |d supervised / d logits|, a scalar.
+        """How loud one loss is beside another: |d further / d logits| / |d supervised / d logits|, a scalar.
 
         Args:
             tape: a persistent tape, finished, that watched the logits.
@@ -42,8 +42,8 @@ class SingleNetworkModel(TrainingModel):
             supervised: scalar.
         """
 
-        def squares(part: tf.Tensor) -> tf.Tensor:
-            pull = tape.gradient(part, logits, unconnected_gradients="zero")
+        def squares(loss: tf.Tensor) -> tf.Tensor:
+            pull = tape.gradient(loss, logits, unconnected_gradients="zero")
             own = tf.reduce_sum(tf.square(tf.cast(pull, tf.float32)))
             # Replicas cannot meet within a loop over micro-batches.
             return own if self.gradient_accumulation > 1 else self.mean_over_replicas(own)
