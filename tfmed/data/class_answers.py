@@ -51,7 +51,7 @@ def read_answers(path: PathLike, classes: Sequence[str], asked: Iterable[Case]) 
     place, cases = pathlib.Path(path), list(asked)
     if place.is_dir():
         found = _in_folder(place, classes)
-        known = {name: case.id for case in cases for name in _names(case)}
+        known = {name: case.id for case in cases for name in names_of(case)}
     elif place.exists():
         found, known = _in_table(place), {case.id: case.id for case in cases}
     else:
@@ -97,7 +97,7 @@ def _in_folder(path: pathlib.Path, classes: Sequence[str]) -> list[tuple[str, st
     return found
 
 
-def _names(case: Case) -> set[str]:
+def names_of(case: Case) -> set[str]:
     """What an answer's file may be called, without its ending."""
     image = next(iter(case.images.values()))
     stem = set() if phantoms.is_address(image) else {pathlib.Path(file_of(image)).stem}

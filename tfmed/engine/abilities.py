@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
+from tfmed.data.desks import ClassDesk, SliceDesk
 from tfmed.engine.method import Method
 from tfmed.engine.options import Option
 from tfmed.files import PathLike
@@ -43,6 +44,18 @@ class CanPreview:
 
     def previews(self) -> dict[str, Any]:
         """{name: picture}."""
+        raise NotImplementedError
+
+
+class CanAsk:
+    """Asks a person, who may answer in a page."""
+
+    def desk_of(self, folder: pathlib.Path) -> SliceDesk | ClassDesk:
+        """The desk of a run's directory, of a Method that need not be trained.
+
+        Raises:
+            RunError: the run asks nobody.
+        """
         raise NotImplementedError
 
 
