@@ -18,7 +18,7 @@ from tfmed.io.label_tables import distinct_colours, read_itksnap_labels, write_i
 from tfmed.io.stack import write_picture
 from tfmed.pictures import layers, niivue
 
-HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=window.hacked=2>"
+HOSTILE = "</script x><!--<script>window.hacked = 1</script><img src=x onerror=window.hacked=2>"
 pytestmark = pytest.mark.current
 
 
@@ -62,6 +62,9 @@ def test_layers_of_files_are_found_by_names_and_grids(files, tmp_path):
     assert photo[0]["colour"] and [one["number"] for one in photo[1]["classes"]] == [3, 7]
     assert "Redistribution and use in source and binary forms" in text and "Niivue" in text  # the notice stays
 
+    raw = text[text.index('id="views">') : text.index('id="data0"')]
+    assert raw.count("<") == 2  # the end of its own script, and the next one
+
     image, label = ball()  # what stands in the page is what lay in the files, in their place
     kept = [nibabel.Nifti1Image.from_bytes(gzip.decompress(data[one["data"]])) for one in scan]
     np.testing.assert_array_equal(np.asarray(kept[0].dataobj).T, image.array)
@@ -69,6 +72,11 @@ def test_layers_of_files_are_found_by_names_and_grids(files, tmp_path):
     np.testing.assert_allclose(np.asarray(kept[2].dataobj).T, 0.75 * (label.array == 3), atol=1 / 255)
     for one in kept:
         np.testing.assert_allclose(one.affine, AFFINE, atol=1e-5)
+
+
+def test_code_cannot_end_its_script():
+    held = view_page._as_script('a = "</script>"; b = "<!--"')
+    assert held == 'a = "<\\/script>"; b = "<\\!--"'  # to JavaScript the same texts
 
 
 def test_values_with_fractions_keep_four_digits():
@@ -162,7 +170,7 @@ def test_a_browser_draws_scrolls_and_toggles(opened):
     first = seen(page)
     assert first.std() > 20 and np.ptp(first, axis=2).max() > 60  # neither black nor grey alone: labels are coloured
     place = page.locator(".place").first.text_content()
-    assert "scan_labels: </script>" in place and "mm: scan " in place
+    assert "scan_labels: </script x>" in place and "mm: scan " in place
 
     page.select_option("#way", "0")  # axial alone
     axial = seen(page)
@@ -186,6 +194,8 @@ def test_a_browser_draws_scrolls_and_toggles(opened):
     without = seen(page)
     coloured = [(np.ptp(one, axis=2) > 30).sum() for one in (before, without_shell, without)]
     assert coloured[0] > coloured[1] + 500 > coloured[2] + 1000
+    orange = [(one[..., 0] - one[..., 2] > 60).sum() for one in (before, without_shell)]
+    assert orange[1] > 0.9 * orange[0] > 500  # the other class stays
     page.select_option("#way", "4")
     assert seen(page).std() > 5
     assert page.evaluate("window.hacked") is None and wrong == [] and asked == [path.as_uri()]

@@ -71,8 +71,8 @@ def refuse(number: int, missing: Sequence[str], total: int, table: PathLike, ans
     """Raise the RunError that tells what is to be done."""
     raise RunError(
         f"{total - len(missing)} of {total} cases of round {number} are answered ({missing[0]} is not); they stand in "
-        f"{table}: write their classes to {answers} (columns id and class, or a folder per class), and go on with "
-        "--resume"
+        f"{table}: write their classes to {answers} (columns id and class, or a folder per class; or in a page: tfmed "
+        "annotate RUN), and go on with --resume"
     )
 
 

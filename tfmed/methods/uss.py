@@ -20,7 +20,7 @@ without dropout. Patches read real context and mirror only past a volume's borde
 cannot be mirrored).
 
 With `model.annotations=FOLDER` a person answers: a run writes the slices to annotate as NIfTI with draft labels, ends,
-and goes on with `--resume` once the corrected labels lie in the folder.
+and goes on with `--resume` once the corrected labels lie in the folder (`tfmed annotate RUN` is a page for that).
 """
 
 import copy
