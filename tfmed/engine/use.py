@@ -4,10 +4,9 @@ import csv
 import itertools
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from tfmed import registry
 from tfmed.engine import previews, report
@@ -15,8 +14,9 @@ from tfmed.engine.abilities import WITHOUT, CanEvaluate, CanPredict, CanSample, 
 from tfmed.engine.run import Run, load_run
 from tfmed.errors import RunError, UserError
 from tfmed.files import PathLike, atomic_path, expanded, write_error
-from tfmed.io import Volume
-from tfmed.pictures import layers
+from tfmed.io.read import READERS
+from tfmed.io.stack import SUFFIXES as PICTURES
+from tfmed.pictures import of_files
 from tfmed.pictures.layers import Panel, View
 
 
@@ -98,24 +98,20 @@ def views(
 
 
 def _of_samples(methods: Mapping[str, Any], count: int) -> Iterator[View]:
+    """Views of samples, as they are written, with the label maps that lie beside them."""
     made = [method.sample(count) for method in methods.values()]
     for number, items in enumerate(zip(*made, strict=True)):
         panels = []
-        for name, item in zip(methods, items, strict=True):
-            volume = _as_volume(item)
-            if volume is None:
-                raise RunError(f"{name}: its samples are no images; see its report.html")
-            panels.append(Panel(name, (layers.image(f"sample {number}", volume),)))
+        for (name, method), item in zip(methods.items(), items, strict=True):
+            with tempfile.TemporaryDirectory() as folder:
+                path = method.write_sample(item, pathlib.Path(folder), f"sample-{number:04d}")
+                if not path.name.endswith((*READERS, *PICTURES)):
+                    raise RunError(f"{name}: its samples are no images; see its report.html")
+                beside = sorted(str(one) for one in path.parent.glob(f"sample-{number:04d}_labels.*"))
+                (shown,) = of_files.views([str(path), *beside])
+            kind = "" if path.parent == pathlib.Path(folder) else f": {path.parent.name}"  # of classes, in folders
+            panels.append(Panel(f"{name}{kind}", shown.panels[0].layers))
         yield View(f"sample {number}", tuple(panels))
-
-
-def _as_volume(item: Any) -> Volume | None:
-    """A sample as a Volume, or None where it is neither a Volume nor a picture."""
-    if isinstance(item, Volume):
-        return item
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim in (2, 3):
-        return Volume(item[None], np.eye(4))
-    return None
 
 
 def predict(

@@ -8,6 +8,7 @@ import numpy as np
 from tfmed.data.preprocess import class_labels, onto_grid
 from tfmed.data.readers import read_address, read_case
 from tfmed.errors import RunError
+from tfmed.io.addresses import COLOURS
 from tfmed.io.geometry import same_grid
 from tfmed.metrics.segmentation import dice
 from tfmed.pictures import layers
@@ -32,13 +33,7 @@ def segmented(methods, part):
     segmenters = {name: method.segmenter() for name, method in methods.items()}
     for case in _cases(first, part):
         images, label = read_case(case, first.case_spec)
-        shown, *others = [layers.image(name, one) for name, one in zip(first.case_spec.images, images, strict=True)][
-            ::-1
-        ]
-        ground = (
-            shown,
-            *(dataclasses.replace(other, shown=False) for other in others),
-        )  # as previews show the last one
+        ground = _ground(first.case_spec.images, images)
         reference = None if label is None else class_labels(label, values)
         panels, said = [], []
         if reference is not None:
@@ -95,6 +90,17 @@ def translated(methods, part, source, target):
                 said = f"{name} - {target.upper()}"
                 panels.append(Panel(said, (layers.difference(made, real, largest, said),)))
         yield View(case.id, tuple(panels))
+
+
+def _ground(names, images):
+    """Layers of a case's images, the last one shown, as in previews; a picture of three colours is one."""
+    if set(names) == set(COLOURS) and images[0].shape[0] == 1:
+        planes = dict(zip(names, images, strict=True))
+        stack = np.stack([planes[name].array for name in COLOURS], -1)
+        if stack.min() >= 0 and stack.max() <= 255:
+            return (layers.image("picture", images[0].replace(array=np.rint(stack).astype(np.uint8))),)
+    found = [layers.image(name, one) for name, one in zip(names, images, strict=True)][::-1]
+    return (found[0], *(dataclasses.replace(other, shown=False) for other in found[1:]))
 
 
 def _probabilities(found, names):
