@@ -6,7 +6,7 @@ DEFAULT := $(shell $(PYTHON) -c 'import sys; print("addons" if sys.version_info 
 VENV := $(if $(filter $(STACK),$(DEFAULT)),.venv,.venv-$(STACK))
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := onnx$(comma)test$(comma)$(if $(filter addons,$(STACK)),addons,notebooks$(comma)mlflow$(comma)wandb)
+EXTRAS := onnx$(comma)test$(comma)view$(comma)$(if $(filter addons,$(STACK)),addons,notebooks$(comma)mlflow$(comma)wandb)
 MARKS ?= not long
 # Tests trace graphs for most of their time, on one core each; a worker comes to hold up to 4 GiB.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30; \

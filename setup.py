@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["tfmed", "tfmed.*"]), "tfmed.configs"],
     package_dir={"tfmed.configs": "configs"},
-    package_data={"tfmed": ["py.typed", "engine/templates/*.html"], "tfmed.configs": ["*.yaml", "*/*.yaml"]},
+    package_data={
+        "tfmed": ["py.typed", "engine/templates/*.html", "engine/templates/*.js"],
+        "tfmed.configs": ["*.yaml", "*/*.yaml"],
+    },
 )

@@ -60,7 +60,7 @@ def test_help_of_each_verb(tfmed_command, verb):
 
 @pytest.mark.parametrize("verb, fix", [
     ("fti", "did you mean 'fit'?"), ("evalute", "did you mean 'evaluate'?"), ("catalogue", "did you mean 'catalog'?"),
-    ("zzz", "known: catalog, compare"), ("", "known: "), ("../fit", "no verb '../fit'"),
+    ("zzz", "known: annotate, catalog"), ("", "known: "), ("../fit", "no verb '../fit'"),
 ])  # fmt: skip
 def test_unknown_verb(tfmed_command, verb, fix):
     assert_refused(tfmed_command(verb), f"no verb {verb!r}", fix)

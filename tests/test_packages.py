@@ -95,7 +95,7 @@ def third_party(files):
 def test_everything_that_the_package_imports_is_declared():
     imported = third_party((REPOSITORY / "tfmed").rglob("*.py")) - {"mpl_toolkits"}  # a part of matplotlib
     assert {"tensorflow", "keras", "numpy", "yaml"} <= imported
-    extras = ("onnx", "mlflow", "wandb", "completion")  # whose absence is told where they are asked for
+    extras = ("onnx", "mlflow", "wandb", "completion", "view")  # whose absence is told where they are asked for
     assert imported - DECLARED["base"].union(*(DECLARED[extra] for extra in extras)) == set()
 
 

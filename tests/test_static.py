@@ -243,7 +243,7 @@ def test_one_spelling_for_both_stacks():
 SPLIT = (  # where `part` is the training, validation or test part of a split, as behind `--part`
     "tfmed.methods.", "tfmed.tasks.", "tfmed.data.sources.", "tfmed.data.splits", "tfmed.data.classes",
     "tfmed.engine.method", "tfmed.engine.made_cases", "tfmed.engine.split_record", "tfmed.engine.study",
-    "tfmed.engine.lifecycle", "tfmed.prepare",
+    "tfmed.engine.lifecycle", "tfmed.engine.abilities", "tfmed.engine.use", "tfmed.prepare", "tfmed.view",
     "tfmed.data.phantoms",  # the option `part` of phantom addresses, which stand in settings and in records of runs
 )  # fmt: skip
 LAMBDAS = ("tfmed.data.splits",)  # elsewhere a lambda's `part` was a micro-batch

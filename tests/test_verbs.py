@@ -10,7 +10,8 @@ import pytest
 
 import tfmed
 from tests.support import toy
-from tfmed import catalog, cli, evaluate, export, fit, prepare, sample
+from tests.support.view_pages import views_of
+from tfmed import catalog, cli, evaluate, export, fit, prepare, sample, view
 from tfmed.errors import RunError, UserError
 from tfmed.io import read_volume
 
@@ -143,3 +144,22 @@ def test_from_python(runs):
     (volume,) = run.sample(1, seed=2)
     assert volume.shape == (8, 8, 8)
     assert list(run.metrics().columns[:3]) == ["stage", "step", "split"]
+
+
+def test_samples_of_a_generator_are_viewed_beside_those_of_another_run(runs, tmp_path):
+    arguments = [str(runs / "ours"), str(runs / "small"), "-n", "2", "--out", str(tmp_path / "page.html")]
+    assert cli.run(view.main, arguments) == 0
+    shown = views_of(tmp_path / "page.html")
+    assert [one["title"] for one in shown] == ["sample 0", "sample 1"]
+    assert [panel["title"] for panel in shown[0]["panels"]] == ["ours", "small"]
+    assert not (runs / "ours" / "view.html").exists()
+
+
+def test_runs_that_cannot_be_viewed_are_told(runs, tmp_path, capsys):
+    settings = tfmed.load_config("active_learning_cls")
+    (tmp_path / "config.yaml").write_text(json.dumps(settings.model_dump(mode="json")), encoding="utf-8")
+    for words, said in (([str(tmp_path)], "no images to look at"), ([str(runs / "ours"), __file__], "not both"),
+                        ([str(runs / "ours"), str(tmp_path)], "like with like")):  # fmt: skip
+        assert cli.run(view.main, words) == 2
+        line = capsys.readouterr().err
+        assert said in line and line.count("\n") == 1

@@ -23,7 +23,7 @@ from tfmed.files import check_text, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "catalog", "configs", "settings", "completion",
+    "view", "annotate", "catalog", "configs", "settings", "completion",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
+from tests.support.view_pages import views_of
 from tfmed.augment.paired import Policy, sample_grid
 from tfmed.compat import tensor_variable
 from tfmed.data.case import Case
@@ -46,6 +47,19 @@ class TestHarness(MethodHarness):
     tiny = TINY
     bad = ("model.patch=[30, 32]", "multiple of 4")
 
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Reference, prediction and errors of a test case stand side by side; the report links to the page."""
+        assert tfmed.view(run, count=1) == run.path / "view.html"
+        (shown,) = views_of(run.path / "view.html")
+        assert [panel["title"] for panel in shown["panels"]] == ["reference", "prediction", "errors"]
+        names = [layer["name"] for layer in shown["panels"][1]["layers"]]
+        assert names[:5] == ["t2", "t1ce", "t1", "flair", "prediction"] and names[-1] == "entropy (bits)"
+        data = [[layer["data"] for layer in panel["layers"][:4]] for panel in shown["panels"]]
+        assert data[0] == data[1] == data[2]  # images are there once
+        assert '<a href="view.html">' in (run.path / "report.html").read_text(encoding="utf-8")
+        assert shown["note"].startswith("Dice ")
+
     def parity(self, run):
         """Odd shapes: smaller than a window, larger, and neither a multiple of anything."""
         method = run.restored()
@@ -70,7 +84,7 @@ class TestVolumesHarness(TestHarness):
     bad = ("model.network={name: fc_densenet}", "2-D")
     # of what these ask, nothing depends on the number of axes
     test_two_replicas_equal_one = test_same_seed_same_numbers = test_mixed_precision = test_exact_resume = None
-    test_save_and_load = None
+    test_save_and_load = test_view = None
 
 
 @pytest.mark.one_stack

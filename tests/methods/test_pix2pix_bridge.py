@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import tfmed
 from tests.support.harness import MethodHarness, assert_same_weights, killed_before
+from tests.support.view_pages import views_of
 from tfmed import cli, evaluate, predict
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
@@ -54,6 +55,12 @@ class TestHarness(MethodHarness):
     config = "configs/pix2pix_bridge.yaml"
     tiny = (*TINY, *C2M)
     bad = ("model.size=18", "cannot be halved 2 times")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Made MRs stand beside the real ones; none is subtracted, as each scan has a scale of its own."""
+        (shown,) = views_of(tfmed.view(run, count=1))
+        assert [panel["title"] for panel in shown["panels"]] == ["MRCAT", "MR", "translation"]
 
     def parity(self, run):
         method = run.restored()

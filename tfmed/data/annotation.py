@@ -49,7 +49,7 @@ class Folder:
 
     Of each slice (`<case>_z0123`), or of a whole volume (`<case>`), `todo` has an image per modality, as the network
     sees it, and `..._label.nii.gz`, which holds the network's own outline: open both in any viewer, correct the label,
-    save it to `done` under the same name (any of `ENDINGS`).
+    save it to `done` under the same name (any of `ENDINGS`). In a page, `tfmed.data.desks` does that.
 
     Args:
         path: the folder.
@@ -118,7 +118,7 @@ class Folder:
         raise RunError(
             f"{total - len(missing)} of {total} annotations of round {number} are finished ({missing[0]} is not); "
             f"correct the labels of {self.path / f'round{number}' / 'todo'}, save them to "
-            f"{self.path / f'round{number}' / 'done'}, and go on with --resume"
+            f"{self.path / f'round{number}' / 'done'} (or draw in a page: tfmed annotate RUN), and go on with --resume"
         )
 
     def _found(self, number: int, name: str) -> pathlib.Path | None:

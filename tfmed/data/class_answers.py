@@ -51,7 +51,7 @@ def read_answers(path: PathLike, classes: Sequence[str], asked: Iterable[Case]) 
     place, cases = pathlib.Path(path), list(asked)
     if place.is_dir():
         found = _in_folder(place, classes)
-        known = {name: case.id for case in cases for name in _names(case)}
+        known = {name: case.id for case in cases for name in names_of(case)}
     elif place.exists():
         found, known = _in_table(place), {case.id: case.id for case in cases}
     else:
@@ -71,8 +71,8 @@ def refuse(number: int, missing: Sequence[str], total: int, table: PathLike, ans
     """Raise the RunError that tells what is to be done."""
     raise RunError(
         f"{total - len(missing)} of {total} cases of round {number} are answered ({missing[0]} is not); they stand in "
-        f"{table}: write their classes to {answers} (columns id and class, or a folder per class), and go on with "
-        "--resume"
+        f"{table}: write their classes to {answers} (columns id and class, or a folder per class; or in a page: tfmed "
+        "annotate RUN), and go on with --resume"
     )
 
 
@@ -97,7 +97,7 @@ def _in_folder(path: pathlib.Path, classes: Sequence[str]) -> list[tuple[str, st
     return found
 
 
-def _names(case: Case) -> set[str]:
+def names_of(case: Case) -> set[str]:
     """What an answer's file may be called, without its ending."""
     image = next(iter(case.images.values()))
     stem = set() if phantoms.is_address(image) else {pathlib.Path(file_of(image)).stem}

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
+from tfmed.data.desks import ClassDesk, SliceDesk
 from tfmed.engine.method import Method
 from tfmed.engine.options import Option
 from tfmed.files import PathLike
 from tfmed.io import Volume, write_volume
+from tfmed.pictures.layers import View
 
 Split = Annotated[Literal["test", "validation", "train"], Option("part", "cases to score")]
 Seed = Annotated[NonNegativeInt, Option("seed", "of random choices")]
@@ -42,6 +44,31 @@ class CanPreview:
 
     def previews(self) -> dict[str, Any]:
         """{name: picture}."""
+        raise NotImplementedError
+
+
+class CanAsk:
+    """Asks a person, who may answer in a page."""
+
+    def desk_of(self, folder: pathlib.Path) -> SliceDesk | ClassDesk:
+        """The desk of a run's directory, of a Method that need not be trained.
+
+        Raises:
+            RunError: the run asks nobody.
+        """
+        raise NotImplementedError
+
+
+class CanView:
+    """Has images of cases to look at, with what it makes of them."""
+
+    def views(self, methods: Mapping[str, Method], part: str = "test") -> Iterator[View]:
+        """A View of each case of a part of the split.
+
+        Args:
+            methods: name of the run -> its Method, this one first; what each makes of a case stands side by side.
+            part: "test", "validation" or "train".
+        """
         raise NotImplementedError
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import os
-import pathlib
 import re
 import typing
 
@@ -12,12 +11,14 @@ import yaml
 
 from tfmed import registry
 from tfmed.engine.log import TIMING, Table, read_metrics
+from tfmed.engine.templating import template
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError
 from tfmed.files import damage, own_bytes, own_csv, own_text, write_text
 from tfmed.metrics import definitions
 from tfmed.pictures.style import ON_WHITE, panels
 
+VIEW = "view.html"  # of a run, which `tfmed view` writes
 _MOST_PICTURES = 6  # of the end, and as many of the way there
 _LARGEST_PICTURE = 1 << 26  # bytes
 
@@ -30,9 +31,10 @@ def write(run):
     series = _read(read_metrics, run.path / "metrics.csv", {})
     final, way = _chosen_pictures(run.path / "previews")
     columns, scores = _read(own_csv, run.path / "evaluation.csv", ([], []))
-    text = _template("report.html").render(
+    text = template("report.html").render(
         info=registry.info(run.method_name),
         run=run,
+        view=VIEW if (run.path / VIEW).is_file() else None,
         settings=run.settings,
         final=[_shown(*item) for item in final],
         way=[_shown(*item) for item in way],
@@ -65,7 +67,7 @@ def write_comparison(comparison, rows, pictures):
         data = base64.b64encode(buffer.getvalue()).decode()
         shown.append({"title": title.capitalize(), "caption": caption, "data": data})
     done = comparison.scored()
-    text = _template("comparison.html").render(
+    text = template("comparison.html").render(
         comparison=comparison,
         first=next(iter(comparison.configs)),
         rows=[joined({key: _plain(value) for key, value in row.items()}) for row in rows],
@@ -79,14 +81,6 @@ def write_comparison(comparison, rows, pictures):
     path = comparison.out / "report.html"
     write_text(path, text)
     return path
-
-
-def _template(name):
-    import jinja2
-
-    folder = pathlib.Path(__file__).parent / "templates"
-    loader = jinja2.FileSystemLoader(folder)
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template(name)
 
 
 def _plain(value):

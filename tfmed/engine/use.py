@@ -1,17 +1,23 @@
 """What is done with a trained run: scores, predictions, samples; the verbs of these names and the methods of `Run`."""
 
 import csv
+import itertools
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfmed import registry
 from tfmed.engine import previews, report
-from tfmed.engine.abilities import WITHOUT, CanEvaluate, CanPredict, CanSample, Evaluation
+from tfmed.engine.abilities import WITHOUT, CanEvaluate, CanPredict, CanSample, CanView, Evaluation
 from tfmed.engine.run import Run, load_run
 from tfmed.errors import RunError, UserError
 from tfmed.files import PathLike, atomic_path, expanded, write_error
+from tfmed.io.read import READERS
+from tfmed.io.stack import SUFFIXES as PICTURES
+from tfmed.pictures import of_files
+from tfmed.pictures.layers import Panel, View
 
 
 def opened(run: "Run | PathLike", ability: type) -> Run:
@@ -59,6 +65,53 @@ def evaluate_method(
     previews.write(found.pictures, run.path, None)
     report.write(run)
     return found
+
+
+def views(
+    runs: Sequence["Run | PathLike"], part: str = "test", count: int | None = None
+) -> tuple[list[Run], Iterator[View]]:
+    """(the Runs, a View of each case of the first one's part); of runs that generate, of samples.
+
+    Args:
+        runs: Runs of one method, or their directories; what each makes of a case stands side by side.
+        part: "test", "validation" or "train".
+        count: of views at most; default all cases, or four samples.
+
+    Raises:
+        RunError: the runs are of different methods, or of one whose cases are no images.
+    """
+    opened_runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    first = opened_runs[0]
+    kind = registry.method_class(first.method_name)
+    if not issubclass(kind, (CanView, CanSample)):
+        raise RunError(f"{first.path}: method {first.method_name!r} has no images to look at; see its report.html, or "
+                       "predict images and give their files")  # fmt: skip
+    for other in opened_runs[1:]:
+        if other.method_name != first.method_name:
+            raise RunError(
+                f"{other.path}: is a run of {other.method_name}, not {first.method_name}; view like with like"
+            )
+    names = _names([run.path for run in opened_runs])
+    methods: dict[str, Any] = {name: run.restored() for name, run in zip(names, opened_runs, strict=True)}
+    found = methods[names[0]].views(methods, part) if issubclass(kind, CanView) else _of_samples(methods, count or 4)
+    return opened_runs, itertools.islice(found, count)
+
+
+def _of_samples(methods: Mapping[str, Any], count: int) -> Iterator[View]:
+    """Views of samples, as they are written, with the label maps that lie beside them."""
+    made = [method.sample(count) for method in methods.values()]
+    for number, items in enumerate(zip(*made, strict=True)):
+        panels = []
+        for (name, method), item in zip(methods.items(), items, strict=True):
+            with tempfile.TemporaryDirectory() as folder:
+                path = method.write_sample(item, pathlib.Path(folder), f"sample-{number:04d}")
+                if not path.name.endswith((*READERS, *PICTURES)):
+                    raise RunError(f"{name}: its samples are no images; see its report.html")
+                beside = sorted(str(one) for one in path.parent.glob(f"sample-{number:04d}_labels.*"))
+                (shown,) = of_files.views([str(path), *beside])
+            kind = "" if path.parent == pathlib.Path(folder) else f": {path.parent.name}"  # of classes, in folders
+            panels.append(Panel(f"{name}{kind}", shown.panels[0].layers))
+        yield View(f"sample {number}", tuple(panels))
 
 
 def predict(

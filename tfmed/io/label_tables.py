@@ -8,7 +8,8 @@ opacity (0 to 1), visible (0 or 1), visible as mesh (0 or 1), name in quotes. Li
 import colorsys
 from collections.abc import Mapping
 
-from tfmed.files import PathLike, write_text
+from tfmed.files import PathLike, own_text, write_text
+from tfmed.io.errors import damage
 
 _GOLDEN = 0.618034  # of the circle of hues between two colours, so that few of them are alike, however many there are
 _SHADES = ((0.85, 0.95), (0.55, 1.0), (0.9, 0.65))  # (saturation, value), in turn
@@ -47,6 +48,27 @@ def write_itksnap_labels(names: Mapping[int, str], path: PathLike) -> None:
         quoted = " ".join(name.split()).replace('"', "'")
         lines.append(f'{number} {red} {green} {blue} 1 1 1 "{quoted}"')
     write_text(path, "\n".join(lines) + "\n")
+
+
+def read_itksnap_labels(path: PathLike) -> dict[int, tuple[str, tuple[int, int, int]]]:
+    """{number: (name, (red, green, blue))} of a label description file of ITK-SNAP, without the background.
+
+    Raises:
+        ImageIntegrityError: it is none.
+    """
+    found = {}
+    try:
+        for line in own_text(path, 1 << 22).splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                fields, name = line.split(maxsplit=7)[:7], line.split(maxsplit=7)[7]
+                number, *colour = (int(word) for word in fields[:4])
+                if not all(0 <= one <= 255 for one in colour):
+                    raise ValueError(line)
+                found[number] = name.strip().strip('"'), (colour[0], colour[1], colour[2])
+    except (OSError, ValueError, IndexError):
+        raise damage(path, "it is no label description file of ITK-SNAP", "repair or remove it") from None
+    found.pop(0, None)
+    return found
 
 
 def _coloured(names: Mapping[int, str]) -> list[tuple[tuple[int, str], tuple[int, int, int]]]:

@@ -20,7 +20,7 @@ without dropout. Patches read real context and mirror only past a volume's borde
 cannot be mirrored).
 
 With `model.annotations=FOLDER` a person answers: a run writes the slices to annotate as NIfTI with draft labels, ends,
-and goes on with `--resume` once the corrected labels lie in the folder.
+and goes on with `--resume` once the corrected labels lie in the folder (`tfmed annotate RUN` is a page for that).
 """
 
 import copy
@@ -37,9 +37,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tfmed.config import PathText, Voxels
 from tfmed.data.acquisition import slices as acquisition
 from tfmed.data.annotation import Folder, SparseLabel
+from tfmed.data.desks import SliceDesk
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream
-from tfmed.engine.abilities import Evaluation, Seed, Split
+from tfmed.engine.abilities import CanAsk, Evaluation, Seed, Split
 from tfmed.engine.records import Records
 from tfmed.errors import DataError, RunError
 from tfmed.losses import segmentation as losses
@@ -120,7 +121,7 @@ class USS(SingleNetworkModel):
         return loss, {"loss": loss}
 
 
-class USSMethod(SegmentationMethod):
+class USSMethod(SegmentationMethod, CanAsk):
     """Rounds of training, asking and annotating. What is annotated is a pool, see `tfmed.data.acquisition.slices`."""
 
     Config = Config
@@ -342,6 +343,13 @@ class USSMethod(SegmentationMethod):
             for case, slices in found:
                 answer = self.desk.answer(number, case, slices, super().open(case))
                 self.answers[case.id] = self.answers.get(case.id, {}) | answer
+
+    def desk_of(self, folder):
+        """The desk at which a person answers in a page."""
+        c = self.config
+        if not c.annotations:
+            raise RunError(f"{folder}: asks nobody, its labels answer; train one with model.annotations=FOLDER")
+        return SliceDesk(c.annotations, c.modalities, c.label_values, c.class_names)
 
     def draft(self):
         """This method with the last model that is trained: the newest one has just been made."""

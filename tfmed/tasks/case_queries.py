@@ -12,10 +12,11 @@ from tfmed.config import PathText
 from tfmed.data import class_answers, sources, splits
 from tfmed.data.acquisition import cases as acquisition
 from tfmed.data.classes import by_class, numbers_of
+from tfmed.data.desks import ClassDesk
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
-from tfmed.engine.abilities import Evaluation, Split
-from tfmed.errors import DataError
+from tfmed.engine.abilities import CanAsk, Evaluation, Split
+from tfmed.errors import DataError, RunError
 from tfmed.tasks import query_tables
 from tfmed.tasks.classification import ClassesConfig, ClassificationMethod
 
@@ -54,7 +55,7 @@ class CaseQueriesConfig(ClassesConfig):
         return self
 
 
-class CaseQueryMethod(ClassificationMethod):
+class CaseQueryMethod(ClassificationMethod, CanAsk):
     """Base of methods that ask for the classes of cases; its config is a `CaseQueriesConfig`.
 
     A subclass gives `model_made`, `view` and `chosen`. What was asked for is a list of lists of ids: the first cases,
@@ -255,6 +256,14 @@ class CaseQueryMethod(ClassificationMethod):
         if missing := [one for one in wanted if one not in found]:
             class_answers.refuse(number, missing, len(wanted), self._table(number), path)
         return {one: found[one] for one in wanted}
+
+    def desk_of(self, folder):
+        """The desk at which a person answers in a page."""
+        c = self.config
+        if not c.answers:
+            raise RunError(f"{folder}: asks nobody, its labels answer; train one with model.answers=TABLE")
+        return ClassDesk(folder / "queries", c.answers, c.classes,
+                         lambda number: (folder / "records" / f"answers{number}.json").exists())  # fmt: skip
 
     # --- what verbs ask for -------------------------------------------------------------------------------------------
 

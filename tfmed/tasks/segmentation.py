@@ -10,12 +10,12 @@ from tfmed.data.checks import CaseSpec
 from tfmed.data.patches import Patches, check_sizes
 from tfmed.data.readers import read_case
 from tfmed.data.trained_on import TrainedOn, is_note
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Seed, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Seed, Split
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError
 from tfmed.nn import dropout
 from tfmed.ops.sliding_window import sliding_window
-from tfmed.tasks import segmentation_export
+from tfmed.tasks import segmentation_export, views
 from tfmed.tasks.few_labels import FewLabels
 from tfmed.tasks.prediction import OUTPUTS, Segmenter, classes_of
 from tfmed.tasks.segmentation_settings import SegmentationConfig
@@ -23,7 +23,7 @@ from tfmed.tasks.segmentation_settings import SegmentationConfig
 SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
 
 
-class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExport):
+class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of segmentation methods; a subclass gives `stages`, and `network` once it is trained."""
 
     Config = SegmentationConfig
@@ -260,6 +260,10 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExpo
         return (
             {"segmentation": Overlay(tuple(shown), self.config.label_values, self.config.class_names)} if shown else {}
         )
+
+    def views(self, methods, part="test"):
+        """Reference, predictions and errors of each case; see `tasks.views`."""
+        return views.segmented(methods, part)
 
     def volume_graphs(self):
         """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors."""

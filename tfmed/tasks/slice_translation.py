@@ -171,6 +171,11 @@ class SliceTranslationMethod(TranslationMethod):
 
         return self.records.recall("mr_white", make, lambda found: isinstance(found, float)) or make()
 
+    @property
+    def direction(self):
+        """(name of the images that are translated, name of those of the other modality that are aligned with them)."""
+        return self.aligned if self.config.source == "mr" else self.aligned[::-1]
+
     def translator(self):
         """An MR's CT in int16 HU, or a CT's MR in float32 on the scale of the training MRs."""
         c, steps = self.config, self.preprocessing()

@@ -7,11 +7,11 @@ import numpy as np
 
 from tfmed.data import preprocess
 from tfmed.data.readers import read_address
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView
 from tfmed.engine.method import Method
 from tfmed.errors import DataError
 from tfmed.io import write_volume
-from tfmed.tasks import prediction
+from tfmed.tasks import prediction, views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ class VolumeTranslator:
         }
 
 
-class TranslationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class TranslationMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that translate between modalities; a subclass says how, by `translator`."""
 
     def translator(self):
@@ -115,6 +115,15 @@ class TranslationMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
     def predict(self, words, out, outputs=None):
         """Write `<name>_<output>.nii.gz` of each input, one path at a time; see `VolumeTranslator.predict`."""
         return self.translator().predict(words, out, outputs)
+
+    @property
+    def direction(self):
+        """(name of the images that are translated, name of the real ones on their grids)."""
+        return "mr", "ct"
+
+    def views(self, methods, part="test"):
+        """Source, target, translations and differences of each pair; see `tasks.views`."""
+        return views.translated(methods, part, *self.direction)
 
 
 def article(word):

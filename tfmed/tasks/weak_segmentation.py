@@ -19,12 +19,12 @@ from tfmed.data.classes import numbers_of
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess import Window
 from tfmed.data.sampling import Stream, shuffled
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Split
 from tfmed.errors import DataError
 from tfmed.metrics.segmentation import dice, hard_bce, precision, recall
 from tfmed.ops.warp import warp_array
 from tfmed.pictures.images import ImageGrid
-from tfmed.tasks import segmentation_export
+from tfmed.tasks import segmentation_export, views
 from tfmed.tasks.classification import ClassifiedCases
 from tfmed.tasks.prediction import FURTHER_PICTURES, OUTPUTS, Segmenter
 from tfmed.tasks.segmentation_settings import Classes
@@ -86,7 +86,7 @@ class PatternSegmenter(Segmenter):
         return np.rint(255 * np.clip(self.pictured(stack[0])[kind], 0, 1)).astype(np.uint8)
 
 
-class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPreview, CanEvaluate, CanExport):
+class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that learn a pattern from the classes of images; its config is a `WeakSegmentationConfig`.
 
     A subclass gives `stages`, `network`, a keras.Model of images `(n, y, x, channel)` in [0, 1] -> logits
@@ -218,6 +218,10 @@ class WeakSegmentationMethod(WeakBaselines, ClassifiedCases, CanPredict, CanPrev
         )
         made.pictured = self.pictured
         return made
+
+    def views(self, methods, part="test"):
+        """Reference, predictions and errors of each picture; see `tasks.views`."""
+        return views.segmented(methods, part)
 
     def volume_graphs(self):
         """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors."""
