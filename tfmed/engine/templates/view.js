@@ -22,7 +22,7 @@ class VolumePanel {
   }
   async open(way, at) {
     this.niivue = new globalThis.Niivue({
-      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.75, 0, 0.7], crosshairWidth: 1, crosshairWidthUnit: "percent", multiplanarShowRender: 1, isRadiologicalConvention: true,
+      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.75, 0, 0.7], crosshairWidth: 0.3, crosshairWidthUnit: "percent", multiplanarShowRender: 1, isRadiologicalConvention: true,
       show3Dcrosshair: true, isColorbar: false, showLegend: false, dragAndDropEnabled: false, isResizeCanvas: true, logLevel: "error",
     });
     await this.niivue.attachToCanvas(this.canvas);
