@@ -22,8 +22,8 @@ from tfmed.errors import Stopped, UserError, nearest, one_line
 from tfmed.files import check_text, expanded
 
 VERBS = (
-    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "view", "annotate", "catalog", "configs", "settings", "completion",
+    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "verify", "prepare",
+    "plan", "view", "annotate", "catalog", "configs", "settings", "completion",
 )  # fmt: skip
 
 
@@ -282,7 +282,7 @@ def trained(
 
 
 def _is_run(word: str) -> bool:
-    return os.path.isfile(os.path.join(word, "config.yaml"))
+    return any(os.path.isfile(os.path.join(word, name)) for name in ("config.yaml", "bundle.json"))
 
 
 def callable_module(name: str, function: Callable[..., Any]) -> None:

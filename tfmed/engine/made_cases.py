@@ -17,7 +17,6 @@ from tfmed.data.readers import read_address
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.data.settings import AugmentWith
 from tfmed.engine.abilities import CanAlter, CanGenerateClasses
-from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.method import Method
 from tfmed.engine.run import Run, load_run
 from tfmed.engine.split_record import SplitRecord
@@ -147,7 +146,7 @@ def _identity(run: Run) -> str:
     Raises:
         RunError: it has no checkpoint.
     """
-    found = Checkpoints(run.path / "checkpoints", method=run.method_name).latest(best=True)
+    found = run.checkpoints.latest(best=True)
     if found is None:
         raise RunError(
             f"{_SETTING}: {run.path} has no checkpoint; train it first: python -m tfmed.fit {run.path} --resume"
