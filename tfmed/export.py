@@ -20,14 +20,14 @@ def main(argv: Sequence[str]) -> None:
     parser = cli.parser("export", "Write a trained model as a SavedModel that works without tfmed.")
     parser.add_argument("run", help="run directory")
     parser.add_argument(
-        "--out", help="folder, of ONNX the file, to write (default: RUN/export, RUN/model.onnx, RUN/bundle)"
+        "--out", help="folder, of ONNX the file, to write (default: export, model.onnx or bundle in RUN)"
     )
     parser.add_argument(
         "--format",
         choices=NAMES,
         default="savedmodel",
-        help="onnx: the network alone, on what has been prepared; needs pip install 'tfmed[onnx]'. bundle: the SavedModel, "
-        "settings, weights, a model card, hashes and an example, to pass on",
+        help="onnx: the network alone, on what has been prepared; needs pip install 'tfmed[onnx]'. bundle: the "
+        "SavedModel, settings, weights, a model card, hashes and an example, to pass on",
     )
     parser.add_argument(
         "--example",
@@ -58,10 +58,10 @@ def _export(
     Args:
         run: Run, or its directory.
         out: folder, or ONNX file, to write; default `export`, `model.onnx` or `bundle` in the run's directory.
-        format: "savedmodel"; "onnx" for the network alone, on what has been prepared; or "bundle" for a folder with all
-            that belongs to the model, which can be verified, used as a run, and trained from.
-        example: of a bundle: "made" from a seed, or of a "case" that the run tests or validates with; None: a case where
-            all are built-in phantoms.
+        format: "savedmodel"; "onnx" for the network alone, on what has been prepared; or "bundle" for a folder with
+            all that belongs to the model, which can be verified, used as a run, and trained from.
+        example: of a bundle: "made" from a seed, or of a "case" that the run tests or validates with; None: a case
+            where all are built-in phantoms.
         licence: of a bundle: what its model card says.
 
     Returns:

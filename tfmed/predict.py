@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> None:
         "words",
         nargs="+",
         metavar="model [model ...] input",
-        help="run directories, or SavedModels or bundles that 'tfmed export' wrote (of several segmenters the probabilities are "
-        "averaged), then volumes: files, folders of DICOM series; for several modalities t1=FILE,t2=FILE, or a folder "
-        "with files that end in _t1, _t2",
+        help="run directories, or SavedModels or bundles that 'tfmed export' wrote (of several segmenters the "
+        "probabilities are averaged), then volumes: files, folders of DICOM series; for several modalities "
+        "t1=FILE,t2=FILE, or a folder with files that end in _t1, _t2",
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
@@ -116,8 +116,8 @@ def _predict(
     """Apply a trained model to images, and write what it makes of each below a folder.
 
     Args:
-        model: Run, its directory, or a SavedModel or bundle that `tfmed.export` wrote; of several segmenters the probabilities
-            are averaged.
+        model: Run, its directory, or a SavedModel or bundle that `tfmed.export` wrote; of several segmenters the
+            probabilities are averaged.
         inputs: a file or folder of a DICOM series, or several; `t1=FILE,t2=FILE` for several modalities.
         out: folder to write.
         outputs: which of the method's outputs; None: the usual ones.

@@ -10,8 +10,8 @@ from tfmed.files import PathLike
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser(
         "verify",
-        "See that bundles of 'tfmed export --format bundle' are as they were made: every file by its hash, and the model "
-        "by the example that lies beside it.",
+        "See that bundles of 'tfmed export --format bundle' are as they were made: every file by its hash, and the "
+        "model by the example that lies beside it.",
     )
     parser.add_argument("bundles", nargs="+", metavar="bundle", help="its folder")
     arguments = parser.parse_args(argv)

@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 import tensorflow as tf
 
-from tfmed import compat, registry, startup
+from tfmed import compat, startup
 from tfmed import config as configuration
 from tfmed.config import PathText
 from tfmed.data import phantoms
@@ -107,12 +107,11 @@ class _Writer:
     def write(self, module: Any, given: Given, kind: Kind | None, licence: str | None) -> None:
         """Write all files, the manifest last."""
         exporting.save(module, self.folder / bundle.MODEL)
+        (self.folder / bundle.MODEL / "assets").rmdir()  # empty folders get lost when a bundle is passed on
         try:
             saved_model.check(self.folder / bundle.MODEL)
         except ValueError as error:
-            raise RunError(
-                f"{self.run.path}: cannot be passed on as a bundle ({error}); export it as a SavedModel"
-            ) from None
+            raise RunError(f"{self.run.path}: cannot become a bundle ({error}); export a SavedModel") from None
         settings = self.portable(self.run.settings)
         self._text(bundle.SETTINGS, as_yaml(settings))
         self._text(bundle.ENVIRONMENT, json.dumps(environment(), indent=1))
@@ -120,8 +119,16 @@ class _Writer:
         left_out = self._records()
         self._weights()
         used = self._example(module, given, kind)
-        about = {"tfmed_bundle": bundle.FORMAT, "tfmed": startup.VERSION, "method": self.run.method_name,
-                 "stack": compat.STACK, "example": used.model_dump(), "left_out": left_out, "needs_data": None, "files": {}}  # fmt: skip
+        about = {
+            "tfmed_bundle": bundle.FORMAT,
+            "tfmed": startup.VERSION,
+            "method": self.run.method_name,
+            "stack": compat.STACK,
+            "example": used.model_dump(),
+            "left_out": left_out,
+            "needs_data": None,
+            "files": {},
+        }
         manifest = bundle.Manifest.model_validate(about)
         manifest.needs_data = self._needs_data(settings, manifest)
         self._text(bundle.CARD, model_card.text(self.run, settings, module, used, manifest.needs_data, self, licence))
@@ -139,9 +146,7 @@ class _Writer:
         """Settings without paths, names of cases, and what else is on the machine of the training alone."""
         values = settings.model_dump(mode="json")
         values["data"]["augment_with"] = values["train"]["start_from"] = None
-        changed = settings.model_copy(deep=True)
-        changed.data.augment_with = changed.train.start_from = None
-        values = self._nameless(_without_paths(changed, values))
+        values = self._nameless(_without_paths(settings, values))
         return configuration.validate(values, {}, pathlib.Path(bundle.SETTINGS))
 
     def _nameless(self, values: Any) -> Any:
@@ -157,12 +162,12 @@ class _Writer:
     def _records(self) -> list[str]:
         """Copy what the run decided between its stages; returns the names of what stays because it names cases."""
         left_out = []
-        (self.folder / bundle.RECORDS).mkdir()
         for path in sorted((self.run.path / "records").glob("*.json")):
             values = plain_json(path)
             if self.tells(values) or self.tells(path.stem):
                 left_out.append(path.stem)
             else:
+                (self.folder / bundle.RECORDS).mkdir(exist_ok=True)
                 self._text(f"{bundle.RECORDS}/{path.name}", json.dumps(values))
         names = self.run.path / "clusters.csv"  # by which a person called clusters
         if names.is_file():
@@ -276,7 +281,7 @@ def _without_paths(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
         value = getattr(settings, name)
         if PathText in typing.get_args(field.annotation):
             values[name] = None
-        elif isinstance(value, pydantic.BaseModel):
+        elif isinstance(value, pydantic.BaseModel) and values[name] is not None:
             _without_paths(value, values[name])
         elif isinstance(value, (list, tuple, dict)):
             keys = value if isinstance(value, dict) else range(len(value))

@@ -246,7 +246,7 @@ def read_weights(model, path, state, without=()):
     """Give a model the weights of a checkpoint, whichever stack it is of.
 
     Args:
-        model, path, state: the model, and what `Checkpoints.latest` gave; they have as many weights, of the same shapes.
+        model, path, state: the model, and what `Checkpoints.latest` gave, with as many weights of the same shapes.
         without: names of weights that keep the values that they have, as `other_weights` tells them.
 
     Raises:

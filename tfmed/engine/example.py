@@ -116,18 +116,16 @@ def repeated(found: bundle.Bundle) -> list[str]:
                            for kind, names in (("input", told.inputs), ("answer", told.answers)))  # fmt: skip
         call = tf.saved_model.load(str(found.model)).signatures[told.signature]
         specs = call.structured_input_signature[1]
-        if {name: (spec.dtype.as_numpy_dtype, spec.shape.is_compatible_with(inputs[name].shape))
-            for name, spec in specs.items()} != {name: (array.dtype.type, True) for name, array in inputs.items()}:  # fmt: skip
+        wanted = {name: (spec.dtype.as_numpy_dtype, len(spec.shape)) for name, spec in specs.items()}
+        if wanted != {name: (array.dtype.type, array.ndim) for name, array in inputs.items()}:
             raise ValueError("its example is none of what its signature takes")
         now = answer(call, inputs)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{found.path}: {error.strerror if isinstance(error, OSError) else error}; do not use it"
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{found.path}: {why}; do not use it") from None
     except Exception as error:  # TensorFlow and protobuf have no common one
-        raise RunError(
-            f"{found.path}: its SavedModel cannot be loaded and run ({type(error).__name__}); do not use it"
-        ) from None
+        why = type(error).__name__
+        raise RunError(f"{found.path}: its SavedModel cannot be loaded and run ({why}); do not use it") from None
     return [_compared(found.path, name, now.get(name), before) for name, before in answers.items()]
 
 

@@ -1,5 +1,6 @@
 """MODEL_CARD.md of a bundle: what the model is, what it learnt from, how good it is, and what it is not for."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,13 +23,14 @@ _USE = (
     "it was trained on (below). It is no medical device, and nobody has tested whether its answers are safe to act on."
 )
 _LIMITS = (
-    "The scores below are of one data set; scanners, protocols, populations and diseases that it does not hold can make "
-    "the model worse, without a sign. Score it on your own data first.",
-    "Weights can reveal something of the cases that a model learnt from, of generative models above all. Names and paths "
-    "are left out; digests (SHA-256) of the images are kept, so that the model is not scored on what it has seen.",
+    "The scores below are of one data set. Scanners, protocols, populations and diseases that it lacks can make "
+    "the model worse without a sign; score it on your own data first.",
+    "Weights can reveal something of the cases that a model learnt from, those of generators above all. Names and "
+    "paths are left out; digests (SHA-256) of the images are kept, so that the model is not scored on what it has seen.",
     "A SavedModel is a program. This one was looked through for operations that reach files, processes or Python, and "
     "had none; load only those that 'tfmed verify' accepts.",
 )
+_NO_LICENCE = "(to be filled in: `tfmed export RUN --format bundle --licence TEXT` writes it here)"
 
 
 def text(
@@ -45,38 +47,42 @@ def text(
         licence: a line, or None for a field to fill in.
     """
     info, said = registry.info(run.method_name), registry.described(run.method_name)
-    parts = [
-        [f"# {info.title}: model card", f"A model of method `{run.method_name}` of tfmed {startup.VERSION}."],
-        ["## Method", f"- Task: {said.get('Task') or info.task}", f"- Paper: {said.get('Paper') or info.paper}",
-         *(f"- {name}: {said[name]}" for name in ("Idea", "Deviates") if said.get(name))],  # fmt: skip
-        ["## Intended use", _USE],
-        ["## Limits", *(f"- {line}" for line in _limits(settings, told))],
-        ["## What it takes and gives", *_signatures(module)],
-        ["## Data", *_data(settings, told, (module.note or {}).get("trained_on"))],
-        ["## Training", *_training(run, settings, told.states)],
-        ["## Scores", *_scores(told.scores())],
-        ["## Licence", one_line(licence) if licence else "To be filled in: `tfmed export RUN --format bundle --licence TEXT` writes it here."],
-        ["## Example", *_example(used)],
-        ["## Versions", *(f"- {name} {value}" for name, value in environment()["packages"].items())],
-        ["## Use", *_use(run, used, needs_data)],
-    ]  # fmt: skip
-    return "\n\n".join(_block(part) for part in parts) + "\n"
+    about = {name: said[name] for name in ("Idea", "Deviates") if said.get(name)}
+    parts = {
+        f"# {info.title}: model card": [f"A model of method `{run.method_name}` of tfmed {startup.VERSION}."],
+        "## Method": _items({"Task": said.get("Task") or info.task, "Paper": said.get("Paper") or info.paper} | about),
+        "## Intended use": [_USE],
+        "## Limits": [f"- {line}" for line in _limits(told)],
+        "## What it takes and gives": _signatures(module),
+        "## Data": _data(settings, told, (module.note or {}).get("trained_on")),
+        "## Training": _training(run, settings, told.states),
+        "## Scores": _scores(told.scores()),
+        "## Licence": [one_line(licence) if licence else _NO_LICENCE],
+        "## Example": _example(used),
+        "## Versions": _items(environment()["packages"]),
+        "## Use": _use(run, used, needs_data),
+    }
+    return "\n\n".join(_block([title, *lines]) for title, lines in parts.items()) + "\n"
+
+
+def _items(values: Mapping[str, Any]) -> Iterable[str]:
+    return (f"- {name}: {value}" for name, value in values.items())
 
 
 def _block(lines: Sequence[str]) -> str:
     """Lines as Markdown: an empty one between those that are no items of a list, nor rows of a table."""
     found = lines[0]
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         together = any(before.startswith(mark) and line.startswith(mark) for mark in ("- ", "|", "    "))
         found += ("\n" if together else "\n\n") + line
     return found
 
 
-def _limits(settings: Any, told: Any) -> Iterable[str]:
+def _limits(told: Any) -> Iterable[str]:
     if told.phantoms:
         yield (
-            "It learnt from built-in phantoms, which are made from a seed: it has never seen a patient, and its scores say "
-            "nothing about patients."
+            "It learnt from built-in phantoms, which are made from a seed: it has never seen a patient, and its scores "
+            "say nothing about patients."
         )
     yield from _LIMITS
 
@@ -140,12 +146,12 @@ def _row(cells: Iterable[Any]) -> str:
 
 def _example(used: Any) -> Iterable[str]:
     yield (
-        f"`example/` holds an input of the signature `{used.signature}` ({', '.join(used.inputs)}) and the model's answer "
-        f"({', '.join(used.answers)}): {_EXAMPLES[used.kind]}."
+        f"`example/` holds an input of the signature `{used.signature}` ({', '.join(used.inputs)}) and the model's "
+        f"answer ({', '.join(used.answers)}): {_EXAMPLES[used.kind]}."
     )
     yield (
-        f"`tfmed verify` repeats it. Every real number may be off by {example.TOLERANCE:g} of the range of the answer, and "
-        f"{1 - example.SHARE:.0%} of whole numbers (class numbers, grey values) by more."
+        f"`tfmed verify` repeats it. Each number may be off by {example.TOLERANCE:g} of the range of the answer; of "
+        f"whole numbers (class numbers, grey values) {1 - example.SHARE:.0%} may be off by more."
     )
 
 
