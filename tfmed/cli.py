@@ -250,7 +250,11 @@ def number(word: str) -> float:
 
 
 def trained(
-    parser: Parser, argv: Sequence[str], ability: str, functions: Sequence[str] = ()
+    parser: Parser,
+    argv: Sequence[str],
+    ability: str,
+    functions: Sequence[str] = (),
+    as_used: Callable[[argparse.Namespace, Any], Any] = lambda arguments, run: run,
 ) -> tuple[argparse.Namespace, Any, Any, list[dict[str, Any]]]:
     """(arguments, run, its Method with the trained weights, [{argument: value} of each function's options]) of a verb.
 
@@ -261,6 +265,7 @@ def trained(
         argv: the words.
         ability: name of a class of `tfmed.engine.abilities`.
         functions: names of its functions whose options the verb takes.
+        as_used: function of the arguments and the run, before its weights are read -> the run as the verb uses it.
 
     Raises:
         UserError: an option that the method does not have, or a value that it does not take.
@@ -279,6 +284,7 @@ def trained(
     arguments = options.parse(parser, argv, found, run.method_name)
     given = [options.given(arguments, function) for function in found]
     run = run if arguments.run == path else use.opened(arguments.run, getattr(abilities, ability))
+    run = as_used(arguments, run)
     return arguments, run, run.restored(), given
 
 

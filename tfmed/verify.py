@@ -37,6 +37,7 @@ def _verify(bundle: PathLike) -> list[str]:
     from tfmed.engine.bundle import opened
 
     found = opened(bundle)
+    found.run()  # its settings are of its method
     manifest = found.manifest
     return [
         f"{found.path}: {len(manifest.files)} files of {manifest.method} are as they were made on stack "

@@ -25,6 +25,7 @@ _MAY_HOLD = re.compile(
     rf"{MODEL}/(saved_model\.pb|fingerprint\.pb|tfmed\.json|variables/{_VARIABLES})|"
     rf"{WEIGHTS}/{_PART}/(state\.json|{_VARIABLES})|{EXAMPLE}/(input|answer)\.\w{{1,100}}\.npy"
 )
+_SEEN = pydantic.TypeAdapter(dict[Literal["train", "validation"], list[str]])
 _Name = Annotated[str, pydantic.Field(pattern=r"^\w{1,100}$")]
 _Line = Annotated[str, pydantic.Field(max_length=2000)]
 
@@ -112,16 +113,14 @@ class BundledRun(Run):
 
         return Checkpoints(self.path / WEIGHTS, method=self.method_name)
 
-    def learnt(self) -> frozenset[str]:
-        """Digests of the images that it has learnt from."""
+    def learnt(self) -> dict[str, frozenset[str]]:
+        """{"train", "validation": digests of the images that it has seen}."""
         path = self.path / SEEN
         try:
-            found = plain_json(path)
-            if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-                raise ValueError("of another form")
+            found = _SEEN.validate_python(plain_json(path))
         except (OSError, ValueError) as error:
             raise RunError(damage(path, error)) from None
-        return frozenset(found)
+        return {part: frozenset(digests) for part, digests in found.items()}
 
     def check_writable(self, way_on: str) -> None:
         """RunError: nothing is written into a bundle; `way_on` says what to do instead."""

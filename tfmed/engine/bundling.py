@@ -114,8 +114,9 @@ class _Writer:
             raise RunError(f"{self.run.path}: cannot become a bundle ({error}); export a SavedModel") from None
         settings = self.portable(self.run.settings)
         self._text(bundle.SETTINGS, as_yaml(settings))
-        self._text(bundle.ENVIRONMENT, json.dumps(environment(), indent=1))
-        self._text(bundle.SEEN, json.dumps(sorted(learnt(self.kinds)), indent=0))
+        self._text(bundle.ENVIRONMENT, json.dumps(self.environment(), indent=1))
+        seen = learnt(self.kinds)
+        self._text(bundle.SEEN, json.dumps({part: sorted(found) for part, found in seen.items()}, indent=0))
         left_out = self._records()
         self._weights()
         used = self._example(module, given, kind)
@@ -246,6 +247,12 @@ class _Writer:
             {"kind": kind, "part": part, "cases": len(cases), "patients": len({case["patient"] for case in cases})}
             for kind, parts in self.kinds.items() for part, cases in parts.items()
         ]  # fmt: skip
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine of the training, without names of people or hosts."""
+        path = self.run.path / bundle.ENVIRONMENT
+        found = plain_json(path) if path.is_file() else environment()
+        return found if isinstance(found, dict) and isinstance(found.get("packages"), dict) else environment()
 
     def scores(self) -> list[dict[str, str]]:
         """The run's own rows of its newest evaluation, of any that names no case; [] where there is none."""

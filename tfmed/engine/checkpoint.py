@@ -133,6 +133,10 @@ class Checkpoints:
             self._tell(path, f"{problem}; skipped, the one before it is used")
         return self.latest(stage) if best else None
 
+    def all(self):
+        """(folder, state) of each checkpoint whose state can be read."""
+        return list(self._listed())
+
     def restore(self, model, path, state, weights_only=False):
         """Put a checkpoint's values into a model.
 

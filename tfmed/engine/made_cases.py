@@ -157,15 +157,16 @@ def _identity(run: Run) -> str:
 def _refuse_leak(run: Run, method: Method) -> None:
     """RunError where a run was trained on what a method validates or tests with: on its files, or on its patients."""
     record = SplitRecord.read(run.path)
-    if record is None:
+    known = run.learnt().get("train", frozenset())
+    if record is None and not known:
         log.warning(
             "%s: keeps no split, so that nobody can tell whether it was trained on cases to test with", run.path
         )
         return
     own, theirs = method.settings.data, run.settings.data
     same = (own.source, own.root, own.options) == (theirs.source, theirs.root, theirs.options)
-    seen = [entry for parts in record.kinds.values() for entry in parts["train"]]
-    files = {digest for entry in seen for digest in entry["sha256"]}
+    seen = [entry for parts in record.kinds.values() for entry in parts["train"]] if record else []
+    files = known | {digest for entry in seen for digest in entry["sha256"]}
     patients = {entry["patient"] for entry in seen} if same else set()
     kinds = (method.split_record or method.record_split()).kinds
     for part in ("validation", "test"):

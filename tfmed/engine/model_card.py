@@ -9,7 +9,6 @@ from tfmed import registry, startup
 from tfmed.engine import example
 from tfmed.engine.abilities import CanEvaluate, CanPredict
 from tfmed.engine.report import joined
-from tfmed.engine.run import environment
 from tfmed.errors import one_line
 from tfmed.metrics import definitions
 
@@ -26,7 +25,7 @@ _LIMITS = (
     "The scores below are of one data set. Scanners, protocols, populations and diseases that it lacks can make "
     "the model worse without a sign; score it on your own data first.",
     "Weights can reveal something of the cases that a model learnt from, those of generators above all. Names and "
-    "paths are left out; digests (SHA-256) of the images are kept, so that the model is not scored on what it has seen.",
+    "paths are left out; digests (SHA-256) of the images stay, so that the model is not scored on what it has seen.",
     "A SavedModel is a program. This one was looked through for operations that reach files, processes or Python, and "
     "had none; load only those that 'tfmed verify' accepts.",
 )
@@ -43,11 +42,12 @@ def text(
         module: the ExportModule.
         used: the bundle's Example.
         needs_data: of the Manifest.
-        told: has `counts()`, `scores()`, the `states` of the weights, and whether all cases are `phantoms`.
+        told: has `counts()`, `scores()`, `environment()`, the `states` of weights, and whether all are `phantoms`.
         licence: a line, or None for a field to fill in.
     """
     info, said = registry.info(run.method_name), registry.described(run.method_name)
     about = {name: said[name] for name in ("Idea", "Deviates") if said.get(name)}
+    seen = told.environment()
     parts = {
         f"# {info.title}: model card": [f"A model of method `{run.method_name}` of tfmed {startup.VERSION}."],
         "## Method": _items({"Task": said.get("Task") or info.task, "Paper": said.get("Paper") or info.paper} | about),
@@ -59,7 +59,7 @@ def text(
         "## Scores": _scores(told.scores()),
         "## Licence": [one_line(licence) if licence else _NO_LICENCE],
         "## Example": _example(used),
-        "## Versions": _items(environment()["packages"]),
+        "## Versions, of the training": _items({"python": seen["python"], **seen["packages"]}),
         "## Use": _use(run, used, needs_data),
     }
     return "\n\n".join(_block([title, *lines]) for title, lines in parts.items()) + "\n"

@@ -63,10 +63,10 @@ class Run:
 
         return Checkpoints(self.path / "checkpoints", method=self.method_name)
 
-    def learnt(self) -> frozenset[str]:
-        """Digests of the images that it has learnt from; none are known of a run that kept no split."""
+    def learnt(self) -> dict[str, frozenset[str]]:
+        """{"train", "validation": digests of the images that it has seen}; none are known of a run without a split."""
         record = SplitRecord.read(self.path)
-        return frozenset() if record is None else learnt(record.kinds)
+        return learnt({} if record is None else record.kinds)
 
     def check_writable(self, way_on: str) -> None:
         """RunError where nothing may be written into the directory; `way_on` says what to do instead."""
@@ -93,7 +93,7 @@ class Run:
         """A fresh Method for this run's settings and split; its models are not restored yet."""
         method = registry.method_class(self.settings.method)(self.settings)
         if self.elsewhere:
-            method.learnt = self.learnt()
+            method.learnt = frozenset().union(*self.learnt().values())
             return method
         method.split_record = SplitRecord.read(self.path)
         if method.split_record is None and (self.path / "checkpoints").is_dir():

@@ -86,14 +86,19 @@ class SplitRecord:
         return Parts(parts, check)
 
 
-def learnt(kinds: Mapping[str, Any]) -> frozenset[str]:
-    """Digests of the images that a run has learnt from, those that it validated with among them.
+LEARNT = ("train", "validation")  # what a run has seen while it learnt
 
-    Args:
-        kinds: of a `SplitRecord`.
-    """
-    found = (entry for parts in kinds.values() for part in PARTS[:-1] for entry in parts.get(part, []))
-    return frozenset(digest for entry in found for digest in entry["sha256"][: len(entry["images"])])
+
+def learnt(kinds: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """{part of `LEARNT`: digests of the images in it} of the kinds of a `SplitRecord`."""
+    entries_of = {part: [entry for parts in kinds.values() for entry in parts.get(part, [])] for part in LEARNT}
+    return {part: frozenset(digest for entry in found for digest in digests_of_images(entry))
+            for part, found in entries_of.items()}  # fmt: skip
+
+
+def digests_of_images(entry: Mapping[str, Any]) -> list[str]:
+    """Of an entry of a `SplitRecord`; its label is left out, for empty ones are all alike."""
+    return entry["sha256"][: len(entry["images"])]
 
 
 def unseen(cases: Sequence[Case], seen: frozenset[str], content: Callable[[str], str]) -> Parts:
