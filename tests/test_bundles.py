@@ -124,7 +124,8 @@ def test_other_classes_start_anew_where_that_is_asked_for(segmenter, tmp_path, c
     _, bundle = segmenter
     scans(tmp_path / "new", [f"p{k}" for k in range(4)], seed=70, values=(1,))
     words = [*QUICK, "data.source=nifti_folder", f"data.root={tmp_path / 'new'}",
-             "data.split={validation: 0, test: 0.25}", "model.modalities=[ct]", "model.label_values=[0, 1]", "model.regions={all: [1]}"]  # fmt: skip
+             "data.split={validation: 0, test: 0.25}", "model.modalities=[ct]",
+             "model.label_values=[0, 1]", "model.regions={all: [1]}"]  # fmt: skip
     line = refused(capsys, fit.main, [CONFIG, *words, f"train.start_from={bundle}", "--run-dir", tmp_path / "run"],
                    "2 of ", "3] there", "2] here")  # fmt: skip
     assert line.count("] there") == 2 and not (tmp_path / "run").exists()

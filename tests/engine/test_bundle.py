@@ -88,6 +88,7 @@ def test_what_would_write_into_a_bundle_is_refused(made, tmp_path, capsys):
     assert snapshot(made) == before and not (tmp_path / "b").exists()
 
 
+@pytest.mark.one_stack
 def test_a_bundle_is_replaced_and_nothing_else(unbroken, copied, tmp_path, capsys):
     words = [unbroken.path, "--format", "bundle", "--out"]
     (copied / "MODEL_CARD.md").write_text("changed", encoding="utf-8")
@@ -313,6 +314,7 @@ def test_what_does_not_fit_is_named(made, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.one_stack
 def test_a_run_serves_as_a_bundle_does(unbroken, tmp_path):
     words = "data.split.seed=0", f"train.start_from={unbroken.path}", "train.steps=1"
     found = train(toy.settings(*words), tmp_path / "run")

@@ -162,7 +162,7 @@ def _use(run: Any, used: Any, needs_data: str | None) -> Iterable[str]:
         yield "    tfmed predict BUNDLE INPUT --out DIR"
     if needs_data is None and issubclass(kind, CanEvaluate):
         yield "    tfmed evaluate BUNDLE data.source=SOURCE data.root=FOLDER --out DIR"
-    yield f"    tfmed fit CONFIG train.start_from=BUNDLE    # a config of {run.method_name}"
+    yield "    tfmed fit BUNDLE/settings.yaml data.source=SOURCE data.root=FOLDER train.start_from=BUNDLE"
     if needs_data is not None:
         yield f"It cannot be evaluated as a run: {needs_data}."
     inputs = ", ".join(f"{name}=tf.constant(...)" for name in used.inputs)

@@ -42,7 +42,7 @@ class Start:
         if others is None:
             raise RunError(
                 f"{_SETTING}: {self.wish.run} has {len(state['weights'])} weights in stage {stage!r}, another network "
-                "than the settings ask for; set model as it was there"
+                "than the settings ask for; set model as it was there (a bundle's settings.yaml has it)"
             )
         if len(others) == len(state["weights"]):
             raise RunError(
