@@ -19,11 +19,11 @@ MODEL, WEIGHTS, EXAMPLE, RECORDS = "saved_model", "weights", "example", "records
 FORMAT = 1
 _LONGEST = 1 << 24  # bytes of a manifest
 _VARIABLES = r"variables\.(index|data-\d+-of-\d+)"
-_PART = r"[^/\\\0-\x1f.][^/\\\0-\x1f]*"
+_INSIDE = r"[^/\\\0-\x1f.][^/\\\0-\x1f]*"
 _MAY_HOLD = re.compile(
-    rf"{re.escape(CARD)}|{SETTINGS}|{ENVIRONMENT}|{SEEN}|clusters\.csv|{RECORDS}/{_PART}\.json|"
+    rf"{re.escape(CARD)}|{SETTINGS}|{ENVIRONMENT}|{SEEN}|clusters\.csv|{RECORDS}/{_INSIDE}\.json|"
     rf"{MODEL}/(saved_model\.pb|fingerprint\.pb|tfmed\.json|variables/{_VARIABLES})|"
-    rf"{WEIGHTS}/{_PART}/(state\.json|{_VARIABLES})|{EXAMPLE}/(input|answer)\.\w{{1,100}}\.npy"
+    rf"{WEIGHTS}/{_INSIDE}/(state\.json|{_VARIABLES})|{EXAMPLE}/(input|answer)\.\w{{1,100}}\.npy"
 )
 _SEEN = pydantic.TypeAdapter(dict[Literal["train", "validation"], list[str]])
 _Name = Annotated[str, pydantic.Field(pattern=r"^\w{1,100}$")]
@@ -120,7 +120,7 @@ class BundledRun(Run):
             found = _SEEN.validate_python(plain_json(path))
         except (OSError, ValueError) as error:
             raise RunError(damage(path, error)) from None
-        return {part: frozenset(digests) for part, digests in found.items()}
+        return {role: frozenset(digests) for role, digests in found.items()}
 
     def check_writable(self, way_on: str) -> None:
         """RunError: nothing is written into a bundle; `way_on` says what to do instead."""

@@ -100,7 +100,7 @@ class _Writer:
         if record is None:  # of a tfmed that kept no split
             record = method.cases and method.record_split()
         self.kinds: Mapping[str, Any] = record.kinds
-        self.entries = [entry for parts in self.kinds.values() for cases in parts.values() for entry in cases]
+        self.entries = [entry for split in self.kinds.values() for cases in split.values() for entry in cases]
         self.phantoms = bool(self.entries) and all(map(_is_phantom, self.entries))
         self.names = set() if self.phantoms else set(_names(self.entries))
 
@@ -116,7 +116,7 @@ class _Writer:
         self._text(bundle.SETTINGS, as_yaml(settings))
         self._text(bundle.ENVIRONMENT, json.dumps(self.environment(), indent=1))
         seen = learnt(self.kinds)
-        self._text(bundle.SEEN, json.dumps({part: sorted(found) for part, found in seen.items()}, indent=0))
+        self._text(bundle.SEEN, json.dumps({role: sorted(found) for role, found in seen.items()}, indent=0))
         left_out = self._records()
         self._weights()
         used = self._example(module, given, kind)
@@ -229,7 +229,7 @@ class _Writer:
         note = module.note or {}
         wanted = set(note.get("modalities") or [note.get("modality")])
         try:
-            cases = [case for part in ("test", "validation") for case in self.method.cases[part]
+            cases = [case for role in ("test", "validation") for case in self.method.cases[role]
                      if wanted <= set(case.images)]  # fmt: skip
             if not cases:
                 raise UserError("no test or validation case has the images that the model takes")
@@ -244,8 +244,8 @@ class _Writer:
     def counts(self) -> list[dict[str, Any]]:
         """How many cases and patients are in each part of the split; a row per kind of case and part."""
         return [
-            {"kind": kind, "part": part, "cases": len(cases), "patients": len({case["patient"] for case in cases})}
-            for kind, parts in self.kinds.items() for part, cases in parts.items()
+            {"kind": kind, "part": role, "cases": len(cases), "patients": len({case["patient"] for case in cases})}
+            for kind, split in self.kinds.items() for role, cases in split.items()
         ]  # fmt: skip
 
     def environment(self) -> dict[str, Any]:

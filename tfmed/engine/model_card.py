@@ -48,7 +48,7 @@ def text(
     info, said = registry.info(run.method_name), registry.described(run.method_name)
     about = {name: said[name] for name in ("Idea", "Deviates") if said.get(name)}
     seen = told.environment()
-    parts = {
+    sections = {
         f"# {info.title}: model card": [f"A model of method `{run.method_name}` of tfmed {startup.VERSION}."],
         "## Method": _items({"Task": said.get("Task") or info.task, "Paper": said.get("Paper") or info.paper} | about),
         "## Intended use": [_USE],
@@ -62,7 +62,7 @@ def text(
         "## Versions, of the training": _items({"python": seen["python"], **seen["packages"]}),
         "## Use": _use(run, used, needs_data),
     }
-    return "\n\n".join(_block([title, *lines]) for title, lines in parts.items()) + "\n"
+    return "\n\n".join(_block([title, *lines]) for title, lines in sections.items()) + "\n"
 
 
 def _items(values: Mapping[str, Any]) -> Iterable[str]:

@@ -167,10 +167,10 @@ def _refuse_leak(source: Run, method: Method) -> None:
     learnt = source.learnt()
     train, both = learnt.get("train", frozenset()), frozenset().union(*learnt.values())
     kinds = (method.split_record or method.record_split()).kinds
-    for part, seen in (("validation", train), ("test", both)):
-        for entry in (entry for parts in kinds.values() for entry in parts[part]):
+    for role, seen in (("validation", train), ("test", both)):
+        for entry in (entry for split in kinds.values() for entry in split[role]):
             if seen & set(digests_of_images(entry)):
                 raise RunError(
-                    f"{_SETTING}: {source.path} has learnt from {entry['id']}, a {part} case here; train on the same "
+                    f"{_SETTING}: {source.path} has learnt from {entry['id']}, a {role} case here; train on the same "
                     "data with the same data.split.seed, or leave the case out"
                 )
