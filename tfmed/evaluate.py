@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--compare", nargs="*", default=[], metavar="RUN", help="further runs, such as a baseline's")
     cli.add_json(parser)
     data = [word for word in argv if word.startswith("data.") and "=" in word]
-    words = [word for word in argv if word not in data]  # wherever they stand, also behind --compare
+    words = [word for word in argv if word not in data] if data else argv  # wherever they stand, also behind --compare
 
     def as_used(arguments: Any, run: Any) -> Any:
         from tfmed.engine import use
