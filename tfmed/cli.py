@@ -23,7 +23,6 @@ from tfmed.files import check_text, expanded
 
 VERBS = (
     "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "verify", "prepare",
-    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "verify", "prepare",
     "plan", "view", "annotate", "catalog", "configs", "settings", "completion",
 )  # fmt: skip
 
