@@ -296,7 +296,7 @@ def test_what_does_not_fit_is_named(made, tmp_path, capsys):
     """Before there is a run's directory."""
     out = ["--run-dir", tmp_path / "run"]
     refused(capsys, fit.main, [*started(made, "model.units=5"), *out], "of 6 weights of stage 'gan' have other shapes",
-            "kernel [4, 3] there, [4, 5] here", "other_shapes=anew")  # fmt: skip
+            "kernel [4, 3] there, [4, 5] here", "other_shapes: anew}")  # fmt: skip
     refused(
         capsys,
         fit.main,

@@ -53,7 +53,8 @@ class Start:
             more = f" and {len(others) - 4} more" if len(others) > 4 else ""
             raise RunError(
                 f"{_SETTING}: {len(others)} of {len(state['weights'])} weights of stage {stage!r} have other shapes in "
-                f"{self.wish.run}: {shown}{more}; set model as it was there, or {_SETTING}.other_shapes=anew to let "
+                f"{self.wish.run}: {shown}{more}; set model as it was there, or {_SETTING}={{run: {self.wish.run}, "
+                "other_shapes: anew} to let "
                 "them start anew"
             )
         return list(others)
