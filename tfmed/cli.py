@@ -22,8 +22,8 @@ from tfmed.errors import Stopped, UserError, nearest, one_line
 from tfmed.files import check_text, expanded
 
 VERBS = (
-    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "prepare", "plan",
-    "view", "annotate", "catalog", "configs", "settings", "completion",
+    "fit", "evaluate", "compare", "predict", "sample", "mix", "interpolate", "project", "export", "verify", "prepare",
+    "plan", "view", "annotate", "catalog", "configs", "settings", "completion",
 )  # fmt: skip
 
 
@@ -249,7 +249,11 @@ def number(word: str) -> float:
 
 
 def trained(
-    parser: Parser, argv: Sequence[str], ability: str, functions: Sequence[str] = ()
+    parser: Parser,
+    argv: Sequence[str],
+    ability: str,
+    functions: Sequence[str] = (),
+    as_used: Callable[[argparse.Namespace, Any], Any] = lambda arguments, run: run,
 ) -> tuple[argparse.Namespace, Any, Any, list[dict[str, Any]]]:
     """(arguments, run, its Method with the trained weights, [{argument: value} of each function's options]) of a verb.
 
@@ -260,6 +264,7 @@ def trained(
         argv: the words.
         ability: name of a class of `tfmed.engine.abilities`.
         functions: names of its functions whose options the verb takes.
+        as_used: function of the arguments and the run, before its weights are read -> the run as the verb uses it.
 
     Raises:
         UserError: an option that the method does not have, or a value that it does not take.
@@ -278,11 +283,12 @@ def trained(
     arguments = options.parse(parser, argv, found, run.method_name)
     given = [options.given(arguments, function) for function in found]
     run = run if arguments.run == path else use.opened(arguments.run, getattr(abilities, ability))
+    run = as_used(arguments, run)
     return arguments, run, run.restored(), given
 
 
 def _is_run(word: str) -> bool:
-    return os.path.isfile(os.path.join(word, "config.yaml"))
+    return any(os.path.isfile(os.path.join(word, name)) for name in ("config.yaml", "bundle.json"))
 
 
 def callable_module(name: str, function: Callable[..., Any]) -> None:

@@ -11,7 +11,20 @@ from typing import Any
 from tfmed import cli
 from tfmed.errors import UserError
 
-_FILES = ("config", "run", "inputs", "volume", "words", "folder", "out", "run_dir", "compare", "rows", "columns")
+_FILES = (
+    "bundles",
+    "config",
+    "run",
+    "inputs",
+    "volume",
+    "words",
+    "folder",
+    "out",
+    "run_dir",
+    "compare",
+    "rows",
+    "columns",
+)
 
 
 def main(argv: Sequence[str]) -> None:

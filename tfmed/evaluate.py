@@ -1,5 +1,6 @@
-"""python -m tfmed.evaluate RUN [--compare RUN ...]: score a trained model; writes RUN/evaluation.csv and the report."""
+"""python -m tfmed.evaluate RUN [data.root=FOLDER ... --out DIR] [--compare RUN ...]: score a trained model."""
 
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,31 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("evaluate", "Score a trained model; 'tfmed evaluate RUN --help' shows a run's options.")
-    parser.add_argument("run", help="run directory")
+    parser.add_argument("run", help="run directory, or a bundle")
+    parser.add_argument(
+        "data",
+        nargs="*",
+        metavar="data.key=value",
+        help="other data, all of whose cases test: data.source, data.root, data.options; needs --out",
+    )
+    parser.add_argument("--out", help="folder to write to (default: the run directory)")
     parser.add_argument("--compare", nargs="*", default=[], metavar="RUN", help="further runs, such as a baseline's")
     cli.add_json(parser)
-    arguments, run, method, (options,) = cli.trained(parser, argv, "CanEvaluate", ("evaluate",))
+    data = [word for word in argv if word.startswith("data.") and "=" in word]
+    words = [word for word in argv if word not in data] if data else argv  # wherever they stand, also behind --compare
+
+    def as_used(arguments: Any, run: Any) -> Any:
+        from tfmed.engine import use
+
+        return use.to_be_scored(run, arguments.out, data)
+
+    arguments, run, method, (options,) = cli.trained(parser, words, "CanEvaluate", ("evaluate",), as_used)
     from tfmed.engine import report, use
     from tfmed.engine.terminal import print_definitions, print_table
 
-    found = use.evaluate_method(run, method, arguments.compare, options)
-    files = {"table": run.path / "evaluation.csv", "report": run.path / "report.html"}
+    found = use.evaluate_method(run, method, arguments.compare, options, arguments.out, data)
+    folder = pathlib.Path(arguments.out or run.path)
+    files = {"table": folder / "evaluation.csv", "report": folder / "report.html"}
     if arguments.json:
         cli.print_json({**found, **files})
         return
@@ -32,12 +49,20 @@ def main(argv: Sequence[str]) -> None:
         print(f"{name}: {path}")
 
 
-def _evaluate(run: "Run | PathLike", compare: Sequence["Run | PathLike"] = (), **options: Any) -> "Evaluation":
+def _evaluate(
+    run: "Run | PathLike",
+    compare: Sequence["Run | PathLike"] = (),
+    out: PathLike | None = None,
+    data: Sequence[str] = (),
+    **options: Any,
+) -> "Evaluation":
     """Score a trained run; the same as `tfmed.engine.use.evaluate`.
 
     Args:
-        run: Run, or its directory.
+        run: Run, its directory, or a bundle's.
         compare: further runs of the same method, such as a baseline's, for the same tables.
+        out: another folder to write to; a bundle, and scores on other data, need one.
+        data: `key=value` that say where other data lie: `data.source`, `data.root`, `data.options`; all cases test.
         options: those of the method, such as `part="validation"`; see `tfmed evaluate RUN --help`.
 
     Returns:
@@ -45,7 +70,7 @@ def _evaluate(run: "Run | PathLike", compare: Sequence["Run | PathLike"] = (), *
     """
     from tfmed.engine import use
 
-    return use.evaluate(run, compare, **options)
+    return use.evaluate(run, compare, out, data, **options)
 
 
 if __name__ == "__main__":

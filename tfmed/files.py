@@ -214,6 +214,15 @@ def own_csv(
     return columns, rows
 
 
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal; OSError where it cannot be read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def damage(path: PathLike, error: Exception) -> str:
     """What is wrong with a file of ours, with its path in front, from the error that reading it raised."""
     if isinstance(error, OSError):

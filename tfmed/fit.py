@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
 
     config, run_dir = arguments.config, arguments.run_dir
     if os.path.isdir(config) and arguments.resume:
-        run_dir, config = config, load_run(config).path / "config.yaml"
+        run = load_run(config)
+        run.check_writable("start a training from it: train.start_from")
+        run_dir, config = config, run.path / "config.yaml"
     options = {"overrides": arguments.overrides, "profile": arguments.profile}
     try:
         run = fit(config, run_dir, arguments.resume, **options)

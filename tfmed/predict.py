@@ -1,4 +1,4 @@
-"""python -m tfmed.predict RUN_OR_SAVEDMODEL... INPUT... --out DIR: apply a trained model to volumes."""
+"""python -m tfmed.predict MODEL... INPUT... --out DIR: apply a trained model to volumes."""
 
 import itertools
 import pathlib
@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> None:
         "words",
         nargs="+",
         metavar="model [model ...] input",
-        help="run directories, or SavedModels that 'tfmed export' wrote (of several segmenters the probabilities are "
-        "averaged), then volumes: files, folders of DICOM series; for several modalities t1=FILE,t2=FILE, or a folder "
-        "with files that end in _t1, _t2",
+        help="run directories, or SavedModels or bundles that 'tfmed export' wrote (of several segmenters the "
+        "probabilities are averaged), then volumes: files, folders of DICOM series; for several modalities "
+        "t1=FILE,t2=FILE, or a folder with files that end in _t1, _t2",
     )
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _is_model(word: PathLike) -> bool:
     folder = expanded(word)
-    return any((folder / name).is_file() for name in ("config.yaml", "saved_model.pb"))
+    return any((folder / name).is_file() for name in ("config.yaml", "bundle.json", "saved_model.pb"))
 
 
 def _paths(
@@ -66,6 +66,7 @@ def _paths(
     from tfmed import registry
     from tfmed.engine import use
     from tfmed.engine.abilities import CanPredict
+    from tfmed.engine.bundle import BundledRun
     from tfmed.engine.run import Run
     from tfmed.tasks import exported
     from tfmed.tasks.prediction import Ensemble, Segmenter
@@ -78,7 +79,10 @@ def _paths(
         else:
             run = use.opened(model, CanPredict)
             chosen = _chosen(outputs, registry.method_class(run.method_name).outputs, form)
-            predictor = run.restored()
+            if isinstance(run, BundledRun) and run.bundle.manifest.needs_data is not None:
+                predictor = exported.open_bundled(run.bundle)
+            else:
+                predictor = run.restored()
         predictors.append(predictor)
     if len(predictors) > 1:
         members = [one.segmenter() if hasattr(one, "segmenter") else one for one in predictors]
@@ -112,8 +116,8 @@ def _predict(
     """Apply a trained model to images, and write what it makes of each below a folder.
 
     Args:
-        model: Run, its directory, or a SavedModel that `tfmed.export` wrote; of several segmenters the probabilities
-            are averaged.
+        model: Run, its directory, or a SavedModel or bundle that `tfmed.export` wrote; of several segmenters the
+            probabilities are averaged.
         inputs: a file or folder of a DICOM series, or several; `t1=FILE,t2=FILE` for several modalities.
         out: folder to write.
         outputs: which of the method's outputs; None: the usual ones.

@@ -42,7 +42,7 @@ class AugmentWith(Strict):
     seed: int = pydantic.Field(0, ge=0, lt=2**31)  # of what is made
 
 
-def _as_run(found: Any) -> Any:
+def as_run(found: Any) -> Any:
     """A run's directory alone stands for a section."""
     return {"run": str(found)} if isinstance(found, (str, os.PathLike)) else found
 
@@ -56,7 +56,7 @@ class DataConfig(Strict):
     split: SplitConfig = SplitConfig()
     labelled_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training patients, whose labels are used
     labelled_seed: int | None = pydantic.Field(None, ge=0)  # of the choice of these; null: the run's seed
-    augment_with: Annotated[AugmentWith | None, pydantic.BeforeValidator(_as_run)] = None
+    augment_with: Annotated[AugmentWith | None, pydantic.BeforeValidator(as_run)] = None
     preprocess: tuple[Step, ...] = ()  # steps before the method's own
     cache_dtype: Literal["float32", "float16"] = "float32"  # of cached images; labels keep theirs
     cache_dir: PathText | None = None  # default: $TFMED_CACHE, else ~/.cache/tfmed

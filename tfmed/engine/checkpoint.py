@@ -1,6 +1,5 @@
 """Checkpoints: all variables of a stage, written aside and renamed, verified when they are read."""
 
-import hashlib
 import json
 import logging
 import os
@@ -13,8 +12,19 @@ import pydantic
 import tensorflow as tf
 
 from tfmed import compat
+from tfmed.engine import saved_model
 from tfmed.errors import RunError
-from tfmed.files import damage, folder_aside, own_text, put_in_place, stranger_in, sync, write_error, write_text
+from tfmed.files import (
+    damage,
+    folder_aside,
+    own_text,
+    put_in_place,
+    sha256_of,
+    stranger_in,
+    sync,
+    write_error,
+    write_text,
+)
 
 log = logging.getLogger("tfmed")
 _STATE = "state.json"
@@ -31,7 +41,7 @@ class _Best(pydantic.BaseModel):
 
 
 class _State(pydantic.BaseModel):
-    """What state.json must hold for its checkpoint to be used; "weights" and "stack" came later."""
+    """What state.json must hold for its checkpoint to be used; "weights", "stack" and "only_weights" came later."""
 
     stage: str
     stage_index: _Count
@@ -44,6 +54,13 @@ class _State(pydantic.BaseModel):
     stack: str = ""
     method: str | None = None
     best: bool = False
+    only_weights: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _weights_are_variables(self):
+        if max(self.weights, default=-1) >= len(self.variables):
+            raise ValueError("a weight is none of the variables")
+        return self
 
 
 def state_variables(model):
@@ -116,6 +133,10 @@ class Checkpoints:
             self._tell(path, f"{problem}; skipped, the one before it is used")
         return self.latest(stage) if best else None
 
+    def all(self):
+        """(folder, state) of each checkpoint whose state can be read."""
+        return list(self._listed())
+
     def restore(self, model, path, state, weights_only=False):
         """Put a checkpoint's values into a model.
 
@@ -128,6 +149,10 @@ class Checkpoints:
             RunError: the checkpoint is of another model, or of the other stack.
         """
         there = state.get("stack", compat.STACK)
+        if state.get("only_weights") and not weights_only:
+            raise RunError(f"{path}: holds weights alone; train a new run from them with train.start_from")
+        if state.get("only_weights"):
+            return self._restore_weights(model, path, state)
         if there != compat.STACK:
             if weights_only:
                 return self._restore_weights(model, path, state)
@@ -145,16 +170,13 @@ class Checkpoints:
         tf.train.Checkpoint(**_named(variables)).read(str(path / "variables")).assert_consumed()
 
     def _restore_weights(self, model, path, state):
-        variables = [compat.tensor_variable(variable) for variable in compat.weights(model)]
         places = state.get("weights", [])
-        shapes = [[list(v.shape), v.dtype.name] for v in variables]
-        if shapes != [state["variables"][place] for place in places]:
+        if (others := other_weights(model, state)) is None or others:
             raise RunError(
-                f"{path}: was written by another model ({len(places)} weights, here {len(shapes)}, or their shapes "
-                "differ); use it with the settings that it was made with"
+                f"{path}: was written by another model ({len(places)} weights, here {len(compat.weights(model))}, or "
+                "their shapes differ); use it with the settings that it was made with"
             )
-        named = {f"v{place:05d}": variable for place, variable in zip(places, variables, strict=True)}
-        tf.train.Checkpoint(**named).read(str(path / "variables")).assert_existing_objects_matched().expect_partial()
+        read_weights(model, path, state)
 
     def mark_best(self, stage, step):
         """Say that a saved checkpoint is the best of its stage so far."""
@@ -207,6 +229,79 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def other_weights(model, state):
+    """{name of a weight of a model: (its shape in a checkpoint, its shape here)} of those that differ; None where there
+    is another number of weights.
+
+    Args:
+        model, state: the model, and the state that `Checkpoints.latest` gave.
+    """
+    weights, places = compat.weights(model), state.get("weights", [])
+    if len(weights) != len(places):
+        return None
+    return {
+        getattr(weight, "path", weight.name).removesuffix(":0"): (there[0], list(weight.shape))
+        for weight, there in zip(weights, (state["variables"][place] for place in places), strict=True)
+        if [list(weight.shape), compat.tensor_variable(weight).dtype.name] != there
+    }
+
+
+def read_weights(model, path, state, without=()):
+    """Give a model the weights of a checkpoint, whichever stack it is of.
+
+    Args:
+        model, path, state: the model, and what `Checkpoints.latest` gave, with as many weights of the same shapes.
+        without: names of weights that keep the values that they have, as `other_weights` tells them.
+
+    Raises:
+        RunError: the files do not hold what the state says.
+    """
+    named = {
+        f"v{place:05d}": compat.tensor_variable(weight)
+        for place, weight in zip(state["weights"], compat.weights(model), strict=True)
+        if getattr(weight, "path", weight.name).removesuffix(":0") not in without
+    }
+    _check_stored(path, state)
+    tf.train.Checkpoint(**named).read(str(path / "variables")).assert_existing_objects_matched().expect_partial()
+
+
+def write_weights(folder, weights, state):
+    """Write weights alone as a checkpoint, into a folder that is there; it serves both stacks.
+
+    Args:
+        folder: the folder, `<stage>-<step>`.
+        weights: `tf.Variable`s, in the order of `compat.weights`.
+        state: what `Checkpoints.latest` gave for them.
+    """
+    kept = {key: state[key] for key in ("stage", "stage_index", "step", "finished", "best_so_far")}
+    kept |= {"method": state.get("method"), "best": True, "only_weights": True}
+    _write_variables(pathlib.Path(folder), weights, kept, list(range(len(weights))))
+
+
+def copy_weights(path, state, folder):
+    """As `write_weights`, of the weights in a checkpoint.
+
+    Raises:
+        RunError: the files do not hold what the state says.
+    """
+    _check_stored(path, state)
+    reader = tf.train.load_checkpoint(str(path / "variables"))
+    names = [f"v{place:05d}/.ATTRIBUTES/VARIABLE_VALUE" for place in state["weights"]]
+    write_weights(folder, [tf.Variable(reader.get_tensor(name), trainable=False) for name in names], state)
+
+
+def _check_stored(path, state):
+    """RunError where a checkpoint's files hold other weights than its state says, or tell of more than they have."""
+    try:
+        found = saved_model.check_sizes(path / "variables")
+        wanted = {f"v{place:05d}/.ATTRIBUTES/VARIABLE_VALUE": state["variables"][place] for place in state["weights"]}
+        for name, (shape, dtype) in wanted.items():
+            if found.get(name) != (tuple(shape), dtype):
+                raise ValueError("its state tells of other weights than its index")
+    except (ValueError, IndexError) as error:
+        raise RunError(f"{path}: is damaged ({error}); put a copy of it back") from None
+
+
 def _read_state(path):
     """The state of the checkpoint in a folder.
 
@@ -230,6 +325,10 @@ def _write(folder, model, state):
     variables = state_variables(model)
     places = {id(variable): place for place, variable in enumerate(variables)}
     weights = [places[id(compat.tensor_variable(variable))] for variable in compat.weights(model)]
+    _write_variables(folder, variables, state, weights)
+
+
+def _write_variables(folder, variables, state, weights):
     tf.train.Checkpoint(**_named(variables)).write(str(folder / "variables"))
     files = sorted(path for path in folder.iterdir() if path.is_file())
     shapes = [[list(v.shape), v.dtype.name] for v in variables]
@@ -237,7 +336,7 @@ def _write(folder, model, state):
         "stack": compat.STACK,
         "variables": shapes,
         "weights": weights,
-        "sha256": {path.name: _digest(path) for path in files},
+        "sha256": {path.name: sha256_of(path) for path in files},
     }
     (folder / _STATE).write_text(json.dumps(record), encoding="utf-8")
     for path in (*files, folder / _STATE):
@@ -255,21 +354,13 @@ def _damage(path, state):
         try:
             if not file.is_file():
                 return f"{name} is missing"
-            if _digest(file) != digest:
+            if sha256_of(file) != digest:
                 return f"{name} is damaged"
         except PermissionError as error:
             raise RunError(damage(file, error)) from None
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
     return None if "variables.index" in state["sha256"] else "it lists no files"
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _as_write_error(path, error):

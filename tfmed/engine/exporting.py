@@ -94,18 +94,23 @@ def export(run: Run, out: PathLike) -> pathlib.Path:
     except OSError as error:
         raise write_error(out, error) from error
     try:
-        tf.saved_model.save(module, str(temporary / "model"), signatures=module.signatures())
-        note = {"tfmed": startup.VERSION} | (module.note or {})
-        (temporary / "model" / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        save(module, temporary / "model")
         for path in (path for path in sorted((temporary / "model").rglob("*")) if path.is_file()):
             sync(path)
         _check_replaceable(out, target, run)  # saving took a while
         put_in_place(temporary / "model", target, lambda path: None)
     except (OSError, tf.errors.OpError) as error:
-        raise _refusal(out, error) from error
+        raise refusal(out, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def save(module: ExportModule, folder: pathlib.Path) -> None:
+    """Write an ExportModule as a SavedModel with its note."""
+    tf.saved_model.save(module, str(folder), signatures=module.signatures())
+    note = {"tfmed": startup.VERSION} | (module.note or {})
+    (folder / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
 
 
 def _check_replaceable(out: pathlib.Path, target: pathlib.Path, run: Run) -> None:
@@ -137,7 +142,8 @@ def _stranger(folder: pathlib.Path, inside: str = "") -> pathlib.Path | None:
     return None
 
 
-def _refusal(out: pathlib.Path, error: Any) -> RunError:
+def refusal(out: pathlib.Path, error: Any) -> RunError:
+    """What is told where an export could not be written, from the OSError or the error of TensorFlow."""
     if isinstance(error, OSError):
         return write_error(out, error)
     if isinstance(error, tf.errors.ResourceExhaustedError):

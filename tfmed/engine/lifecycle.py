@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfmed import compat, registry
 from tfmed import config as configuration
 from tfmed.data import sources
-from tfmed.engine import lock, loggers, placement, previews, report
+from tfmed.engine import lock, loggers, placement, previews, report, starting
 from tfmed.engine import run as runs
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.log import METRICS, TIMING, Table
@@ -85,19 +85,23 @@ def fit(
         _repeatable(settings)  # the other run had its own precision, and drew numbers
     method.prepared("train", progress)
     record = method.split_record or method.record_split()
+    start = starting.start(settings, run_dir if resume else None, method)
+    if start and start.origin:
+        with bounded_weights(settings.method):
+            starting.check(start, method)
     if not resume:
         _tell_unused(method)
     with contextlib.ExitStack() as until_the_end:
         run = _open(settings, run_dir, resume, worker[0] == 0, until_the_end)
         try:
-            _train(run, method, strategy, worker, record, made_by)
+            _train(run, method, strategy, worker, record, made_by, start)
         except KeyboardInterrupt as stop:
             way_on = f"go on after the last checkpoint with: python -m tfmed.fit {run.path} --resume"
             raise Stopped(getattr(stop, "signum", signal.SIGINT), way_on) from None
     return run
 
 
-def _train(run, method, strategy, worker, record, made_by):
+def _train(run, method, strategy, worker, record, made_by, start):
     chief = worker[0] == 0
     if chief and not method.split_record:
         record.write(run.path)
@@ -107,6 +111,10 @@ def _train(run, method, strategy, worker, record, made_by):
             f"{run.settings.data.augment_with.run}: has changed since it made training cases of this run; put it back, "
             "or train a new run"
         )
+    if start and start.origin:
+        method.records.recall(starting.RECORD, lambda: start.origin)
+        if chief:
+            start.keep(run)
     log.info("run directory: %s", run.path)
     if not tf.config.list_physical_devices("GPU"):
         _advise_on_cpus(run.settings.train.precision)
@@ -114,7 +122,7 @@ def _train(run, method, strategy, worker, record, made_by):
     shown = functools.partial(_preview, run, method, chief, drawn)
     try:
         with loggers.opened(run, drawn) if chief else contextlib.nullcontext([]) as others:
-            _train_stages(run, method, strategy, worker, [shown, *others])
+            _train_stages(run, method, strategy, worker, [shown, *others], start)
     except Interrupted:
         if chief:
             report.write(run)  # of what there is so far
@@ -200,7 +208,7 @@ def _open(settings, run_dir, resume, chief, until_the_end):
     return run
 
 
-def _train_stages(run, method, strategy, worker, observers):
+def _train_stages(run, method, strategy, worker, observers, start):
     chief = worker[0] == 0
     keep = run.settings.train.keep_checkpoints
     checkpoints = Checkpoints(run.path / "checkpoints", keep, writes=chief, method=run.method_name)
@@ -235,6 +243,8 @@ def _train_stages(run, method, strategy, worker, observers):
         found = checkpoints.latest(stage.name) if index <= begun else None
         if found:
             loop.resume(*found)
+        elif start:
+            start.give(stage.name, model)
         if not (found and found[1]["finished"] and (found[1]["step"] >= stage.steps or loop.out_of_patience)):
             if found:
                 log.info("%s: going on after step %d", stage.name, loop.step)

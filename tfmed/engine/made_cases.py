@@ -17,7 +17,6 @@ from tfmed.data.readers import read_address
 from tfmed.data.sampling import Stream, shuffled
 from tfmed.data.settings import AugmentWith
 from tfmed.engine.abilities import CanAlter, CanGenerateClasses
-from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.method import Method
 from tfmed.engine.run import Run, load_run
 from tfmed.engine.split_record import SplitRecord
@@ -147,7 +146,7 @@ def _identity(run: Run) -> str:
     Raises:
         RunError: it has no checkpoint.
     """
-    found = Checkpoints(run.path / "checkpoints", method=run.method_name).latest(best=True)
+    found = run.checkpoints.latest(best=True)
     if found is None:
         raise RunError(
             f"{_SETTING}: {run.path} has no checkpoint; train it first: python -m tfmed.fit {run.path} --resume"
@@ -158,15 +157,16 @@ def _identity(run: Run) -> str:
 def _refuse_leak(run: Run, method: Method) -> None:
     """RunError where a run was trained on what a method validates or tests with: on its files, or on its patients."""
     record = SplitRecord.read(run.path)
-    if record is None:
+    known = run.learnt().get("train", frozenset())
+    if record is None and not known:
         log.warning(
             "%s: keeps no split, so that nobody can tell whether it was trained on cases to test with", run.path
         )
         return
     own, theirs = method.settings.data, run.settings.data
     same = (own.source, own.root, own.options) == (theirs.source, theirs.root, theirs.options)
-    seen = [entry for parts in record.kinds.values() for entry in parts["train"]]
-    files = {digest for entry in seen for digest in entry["sha256"]}
+    seen = [entry for parts in record.kinds.values() for entry in parts["train"]] if record else []
+    files = known | {digest for entry in seen for digest in entry["sha256"]}
     patients = {entry["patient"] for entry in seen} if same else set()
     kinds = (method.split_record or method.record_split()).kinds
     for part in ("validation", "test"):

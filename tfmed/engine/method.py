@@ -17,7 +17,7 @@ from tfmed.data.checks import CaseSpec
 from tfmed.data.pipeline import Samples
 from tfmed.engine.records import Records
 from tfmed.engine.settings import Settings
-from tfmed.engine.split_record import SplitRecord, entries
+from tfmed.engine.split_record import SplitRecord, entries, unseen
 from tfmed.errors import RunError
 from tfmed.training.schedules import learning_rate
 
@@ -82,6 +82,7 @@ class Method:
         self.models: dict[str, keras.Model] = {}  # stage name -> model, filled as stages are trained or restored
         self.records = Records()  # what is decided between stages; a run's lie in its directory
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
+        self.learnt: frozenset[str] | None = None  # digests of images learnt from, where it is tested on other data
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
         self.made: list[Case] = []  # training cases that another run has made, beside those of the split
         self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
@@ -219,6 +220,8 @@ class Method:
             DataError: as `splits.split`.
         """
         data = self.settings.data
+        if self.learnt is not None:
+            return {kind: unseen(cases, self.learnt, self.cache.content) for kind, cases in kinds.items()}
         if self.split_record:
             return {kind: self.split_record.parts(kind, cases, data.root, self.cache.content)
                     for kind, cases in kinds.items()}  # fmt: skip

@@ -1,5 +1,6 @@
 """Run: a run directory, and what can be done with a trained run."""
 
+import copy
 import datetime
 import importlib.metadata
 import json
@@ -16,16 +17,19 @@ from tfmed import config as configuration
 from tfmed import registry, startup
 from tfmed.engine import lock
 from tfmed.engine.log import METRICS, Table
-from tfmed.engine.split_record import SplitRecord
+from tfmed.engine.split_record import SplitRecord, learnt
 from tfmed.engine.terminal import log
-from tfmed.errors import RunError
+from tfmed.errors import RunError, UserError
 from tfmed.files import ASIDE, PathLike, expanded, write_error, write_text
 
 if TYPE_CHECKING:
     from tfmed.engine.abilities import Evaluation
+    from tfmed.engine.checkpoint import Checkpoints
     from tfmed.engine.method import Method
     from tfmed.engine.settings import Settings
 
+MANIFEST = "bundle.json"  # of a bundle
+OTHER_DATA = ("data.source", "data.root", "data.options", "data.cache_dir")  # what `on_other_data` may change
 _ENVIRONMENT = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-addons", "tensorflow-gan", "keras-cv", "nibabel", "SimpleITK")
 
@@ -38,9 +42,12 @@ class Run:
         settings: the resolved settings, as written to its config.yaml.
     """
 
+    settings_file = "config.yaml"
+
     def __init__(self, path: PathLike, settings: "Settings") -> None:
         self.path = pathlib.Path(path)
         self.settings = settings
+        self.elsewhere = False  # whether it is to be tested on other data than it was made with
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -49,9 +56,45 @@ class Run:
     def method_name(self) -> str:
         return self.settings.method
 
+    @property
+    def checkpoints(self) -> "Checkpoints":
+        """Where its trained weights lie."""
+        from tfmed.engine.checkpoint import Checkpoints
+
+        return Checkpoints(self.path / "checkpoints", method=self.method_name)
+
+    def learnt(self) -> dict[str, frozenset[str]]:
+        """{"train", "validation": digests of the images that it has seen}; none are known of a run without a split."""
+        record = SplitRecord.read(self.path)
+        return learnt({} if record is None else record.kinds)
+
+    def check_writable(self, way_on: str) -> None:
+        """RunError where nothing may be written into the directory; `way_on` says what to do instead."""
+
+    def on_other_data(self, overrides: Sequence[str]) -> "Run":
+        """This run with other data, all of whose cases test; those that it has learnt from are left out, with a word.
+
+        Args:
+            overrides: `key=value` of `OTHER_DATA`.
+
+        Raises:
+            UserError: another setting is named, or a value is wrong.
+        """
+        for word in overrides:
+            if not word.startswith(tuple(f"{key}{end}" for key in OTHER_DATA for end in ("=", "."))):
+                known = ", ".join(OTHER_DATA)
+                raise UserError(f"{word}: only where the data lie can be other than in training: {known}")
+        found = copy.copy(self)
+        found.settings = configuration.load_config(self.path / self.settings_file, overrides)
+        found.elsewhere = True
+        return found
+
     def method(self) -> "Method":
         """A fresh Method for this run's settings and split; its models are not restored yet."""
         method = registry.method_class(self.settings.method)(self.settings)
+        if self.elsewhere:
+            method.learnt = frozenset().union(*self.learnt().values())
+            return method
         method.split_record = SplitRecord.read(self.path)
         if method.split_record is None and (self.path / "checkpoints").is_dir():
             log.warning("%s: is of a tfmed that kept no split; it is drawn anew from what lies there now", self.path)
@@ -64,14 +107,13 @@ class Run:
             RunError: a stage has no checkpoint.
         """
         from tfmed import compat
-        from tfmed.engine.checkpoint import Checkpoints
         from tfmed.engine.memory import bounded_weights
         from tfmed.engine.records import Records
 
         compat.set_precision(self.settings.train.precision)
         method = self.method()
         method.records = Records(self.path / "records", frozen=True)
-        checkpoints = Checkpoints(self.path / "checkpoints", method=self.method_name)
+        checkpoints = self.checkpoints
         for stage in method.stages():
             found = checkpoints.latest(stage.name, best=best)
             if found is None:
@@ -131,17 +173,23 @@ class Run:
         """Write the trained model as a SavedModel, by default to `export` in the directory; returns the folder."""
         from tfmed.engine.exporting import export
 
+        if out is None:
+            self.check_writable("give the folder to export to")
         return export(self, out or self.path / "export")
 
 
 def load_run(path: PathLike) -> Run:
-    """Open a run directory.
+    """Open a run directory, or a bundle of one, whose files are checked.
 
     Raises:
         RunError: it is not one.
         ConfigError: its config.yaml is damaged.
     """
     path = expanded(path)
+    if os.path.lexists(path / MANIFEST):
+        from tfmed.engine import bundle
+
+        return bundle.opened(path).run()
     if not path.is_dir():
         raise RunError(f"{path}: no such run directory; give one that 'tfmed fit' wrote")
     if not (path / "config.yaml").is_file():
@@ -183,7 +231,7 @@ def start(settings: "Settings", path: PathLike) -> Run:
         RunError: somebody was quicker, or the directory cannot be written.
     """
     path = vacant(settings.method, path)
-    write_text(path / "config.yaml", _as_yaml(settings))  # first: from here on it is a run, which can be resumed
+    write_text(path / "config.yaml", as_yaml(settings))  # first: from here on it is a run, which can be resumed
     write_text(path / _ENVIRONMENT, json.dumps(environment(), indent=1))
     return Run(path, settings)
 
@@ -224,12 +272,13 @@ def reopen(run_dir: PathLike, settings: "Settings") -> Run:
 def renew(run: Run) -> None:
     """Write the settings of a reopened run, if they are others than before."""
     if load_run(run.path).settings != run.settings:
-        write_text(run.path / "config.yaml", _as_yaml(run.settings))
+        write_text(run.path / "config.yaml", as_yaml(run.settings))
     if not os.path.lexists(run.path / _ENVIRONMENT):  # killed before it was written
         write_text(run.path / _ENVIRONMENT, json.dumps(environment(), indent=1))
 
 
-def _as_yaml(settings: "Settings") -> str:
+def as_yaml(settings: "Settings") -> str:
+    """Settings as the text of a settings file."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 

@@ -1,13 +1,13 @@
 """The sections of a settings file that every method shares: `train`, and the whole of a run's settings."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
 from tfmed import registry
-from tfmed.config import MethodConfig, Strict
-from tfmed.data.settings import DataConfig
+from tfmed.config import MethodConfig, PathText, Strict
+from tfmed.data.settings import DataConfig, as_run
 
 
 class ScheduleConfig(Strict):
@@ -30,10 +30,18 @@ class EarlyStoppingConfig(Strict):
     patience: int = Field(10, gt=0)
 
 
+class StartFrom(Strict):
+    """Weights that a training starts from: those of a trained run of the same method, or of a bundle."""
+
+    run: PathText  # its directory, or the bundle's
+    other_shapes: Literal["refuse", "anew"] = "refuse"  # weights of other shapes here, such as for other classes
+
+
 class TrainConfig(Strict):
     """How a run is carried out."""
 
     steps: int = Field(1000, gt=0)  # training steps of a stage
+    start_from: Annotated[StartFrom | None, pydantic.BeforeValidator(as_run)] = None  # a run, or a bundle; null: seed
     batch_size: int = Field(4, gt=0, le=2**16)  # over all replicas
     gradient_accumulation: int = Field(1, gt=0, le=2**16)  # micro-batches of a batch; memory is that of one
     schedule: ScheduleConfig = ScheduleConfig()

@@ -86,6 +86,50 @@ class SplitRecord:
         return Parts(parts, check)
 
 
+LEARNT = ("train", "validation")  # what a run has seen while it learnt
+
+
+def learnt(kinds: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """{part of `LEARNT`: digests of the images in it} of the kinds of a `SplitRecord`."""
+    entries_of = {part: [entry for parts in kinds.values() for entry in parts.get(part, [])] for part in LEARNT}
+    return {part: frozenset(digest for entry in found for digest in digests_of_images(entry))
+            for part, found in entries_of.items()}  # fmt: skip
+
+
+def digests_of_images(entry: Mapping[str, Any]) -> list[str]:
+    """Of an entry of a `SplitRecord`; its label is left out, for empty ones are all alike."""
+    return entry["sha256"][: len(entry["images"])]
+
+
+def unseen(cases: Sequence[Case], seen: frozenset[str], content: Callable[[str], str]) -> Parts:
+    """`Parts` of other data, all of whose cases test, but for those that the run has learnt from.
+
+    Args:
+        cases: list of Case.
+        seen: digests of what the run has learnt from, as `learnt` gives them.
+        content: function of an address -> digest of what it holds.
+
+    Raises:
+        DataError: the run has learnt from all of them, or a file is missing.
+    """
+    known = [case for case in cases if any(_content(address, content) in seen for address in case.images.values())]
+    if known and len(known) == len(cases):
+        raise DataError(f"the model has learnt from all {len(cases)} cases, such as {known[0].id}; score it on others")
+    if known:
+        more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+        log.warning(
+            "left out, because the model has learnt from them: %s%s (%d of %d cases)",
+            ", ".join(case.id for case in known[:3]), more, len(known), len(cases),
+        )  # fmt: skip
+    left = [case for case in cases if case not in known]
+
+    def check(part: str) -> None:
+        if part == "train":
+            raise RunError("this asks for training cases, and other data only tests; score it on the data of its run")
+
+    return Parts({part: left if part == "test" else [] for part in PARTS}, check)
+
+
 def entries(parts: Mapping[str, Sequence[Case]], root: str | None, content: Callable[[str], str]) -> dict[str, Any]:
     """{part: list of plain values} of {part: list of Case}: what a record keeps of them.
 

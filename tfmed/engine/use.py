@@ -32,26 +32,48 @@ def opened(run: "Run | PathLike", ability: type) -> Run:
     return run
 
 
-def evaluate(run: "Run | PathLike", compare: Sequence["Run | PathLike"] = (), **options: Any) -> Evaluation:
+def evaluate(
+    run: "Run | PathLike",
+    compare: Sequence["Run | PathLike"] = (),
+    out: PathLike | None = None,
+    data: Sequence[str] = (),
+    **options: Any,
+) -> Evaluation:
     """Score a trained run, and write its tables, pictures and report into its directory.
 
     Args:
-        run: Run, or its directory.
+        run: Run, its directory, or a bundle's.
         compare: further runs of the same method, such as a baseline's, for the same tables.
+        out: another folder to write to; a bundle, and scores on other data, need one.
+        data: `key=value` that say where other data lie, as `Run.on_other_data` takes them: all cases then test.
         options: those of the method, such as `part="validation"`; see `tfmed evaluate RUN --help`.
 
     Returns:
         {name of a table: list of rows}, "evaluation" first.
     """
-    run = opened(run, CanEvaluate)
-    return evaluate_method(run, run.restored(), compare, options)
+    run = to_be_scored(opened(run, CanEvaluate), out, data)
+    return evaluate_method(run, run.restored(), compare, options, out, data)
+
+
+def to_be_scored(run: Run, out: PathLike | None, data: Sequence[str]) -> Run:
+    """A Run with the data that it is to be scored on.
+
+    Raises:
+        UserError: there is no place to write to, or `data` says something else than where other data lie.
+    """
+    if out is None:
+        run.check_writable("say where to write by --out")
+    if data and out is None:
+        raise UserError("scores on other data are none of the run's own; say where to write them by --out")
+    return run.on_other_data(data) if data else run
 
 
 def evaluate_method(
-    run: Run, method: Any, compare: Sequence["Run | PathLike"], options: Mapping[str, Any]
-) -> Evaluation:
-    """As `evaluate`, of a Run whose Method is restored already."""
-    others = [opened(other, CanEvaluate) for other in compare]
+    run: Run, method: Any, compare: Sequence["Run | PathLike"], options: Mapping[str, Any],
+    out: PathLike | None = None, data: Sequence[str] = (),
+) -> Evaluation:  # fmt: skip
+    """As `evaluate`, of a Run that `to_be_scored` gave, and whose Method is restored already."""
+    others = [to_be_scored(opened(other, CanEvaluate), out or run.path, data) for other in compare]
     for other in others:
         if other.method_name != run.method_name:
             raise RunError(
@@ -60,10 +82,11 @@ def evaluate_method(
     names = _names([run.path, *(other.path for other in others)])
     methods = [method, *(other.restored() for other in others)]
     found = method.evaluate(dict(zip(names, methods, strict=True)), **options)
+    place = run if out is None else Run(new_folder(out), run.settings)
     for name, rows in found.items():
-        _write(run.path / f"{name}.csv", rows)
-    previews.write(found.pictures, run.path, None)
-    report.write(run)
+        _write(place.path / f"{name}.csv", rows)
+    previews.write(found.pictures, place.path, None)
+    report.write(place)
     return found
 
 

@@ -1,6 +1,7 @@
 """SavedModels that `tfmed export` wrote, opened again: what predicts with them, whatever their task."""
 
 import pathlib
+import tempfile
 from typing import Annotated
 
 import numpy as np
@@ -9,11 +10,16 @@ import tensorflow as tf
 
 from tfmed.config import Interval
 from tfmed.data import preprocess
+from tfmed.data.census import is_picture
 from tfmed.data.instances import instances
+from tfmed.data.readers import read_address
 from tfmed.data.trained_on import TrainedOn
+from tfmed.engine import saved_model
 from tfmed.engine.exporting import NOTE
 from tfmed.errors import UserError
 from tfmed.files import plain_json
+from tfmed.io import write_volume
+from tfmed.io.stack import write_picture
 from tfmed.tasks.box_finder import BoxFinder
 from tfmed.tasks.classification import CaseClassifier
 from tfmed.tasks.completion import Completer
@@ -50,8 +56,64 @@ _STEPS = pydantic.TypeAdapter(tuple[preprocess.Step, ...])
 _OUTPUT = pydantic.TypeAdapter(Output)
 
 
-def open_model(folder):
+def given(folder, images):
+    """(name of a signature, {name of an argument: array}): what a SavedModel is first given when it predicts a case.
+
+    Args:
+        folder: of the SavedModel.
+        images: {name of an image: address} of the case, of which it takes what it needs.
+
+    Raises:
+        UserError: it takes no images, or cannot predict the case.
+    """
+    note, calls = plain_json(pathlib.Path(folder) / NOTE), []
+    wanted = note.get("modalities") or [note.get("modality")]
+    if None in wanted or not set(wanted) <= set(images):
+        raise UserError(f"{folder}: takes no image of a case alone")
+    predictor = open_model(folder, lambda signatures: _Heard(signatures, calls))
+    with tempfile.TemporaryDirectory() as place:
+        files = [f"{name}={_as_file(images[name], pathlib.Path(place) / name)}" for name in wanted]
+        for _ in predictor.predict([",".join(files)], pathlib.Path(place) / "out"):
+            break
+    if not calls:
+        raise UserError(f"{folder}: does not look at the images of a case")
+    return calls[0]
+
+
+def _as_file(address, stem):
+    """The image at an address as a file of its own, which a word of the command can name."""
+    volume = read_address(address)
+    path = stem.with_name(f"{stem.name}{'.png' if is_picture(address) else '.nii.gz'}")
+    if is_picture(address):
+        write_picture(volume.array[0], path)
+    else:
+        write_volume(volume, path)
+    return path
+
+
+class _Heard(dict):
+    """Signatures that note what they are called with, in a list."""
+
+    def __init__(self, signatures, calls):
+        super().__init__({name: _heard(name, call, calls) for name, call in signatures.items()})
+
+
+def _heard(name, call, calls):
+    def heard(**arguments):
+        calls.append((name, {key: np.asarray(value) for key, value in arguments.items()}))
+        return call(**arguments)
+
+    heard.structured_input_signature = call.structured_input_signature
+    heard.structured_outputs = call.structured_outputs
+    return heard
+
+
+def open_model(folder, listening=lambda signatures: signatures):
     """What predicts with a SavedModel: it has `outputs` and `predict(words, out, outputs)`.
+
+    Args:
+        folder: of the SavedModel.
+        listening: function of its signatures -> those that are used in their place.
 
     Raises:
         UserError: the folder is not one, or its files are damaged or do not belong together.
@@ -68,11 +130,24 @@ def open_model(folder):
         ) from None
     try:
         model = tf.saved_model.load(str(folder))
-        return of_task(folder, steps, model.signatures)
+        return of_task(folder, steps, listening(model.signatures))
     except UserError:
         raise
     except Exception as error:  # TensorFlow and protobuf have no common one
         raise UserError(f"{folder}: cannot be loaded ({type(error).__name__}); export the run again") from None
+
+
+def open_bundled(found):
+    """As `open_model`, of a Bundle, whose SavedModel is looked at before it is loaded.
+
+    Raises:
+        UserError: it is damaged, or does what a model should not.
+    """
+    try:
+        saved_model.check(found.model)
+    except ValueError as error:
+        raise UserError(f"{found.path}: {error}; do not use it") from None
+    return open_model(found.model)
 
 
 class ExportedSegmenter(Segmenter):

@@ -227,9 +227,16 @@ class CTSGANMethod(GenerationMethod):
 
     def geometry(self, shape):
         """RAS affine that gives a generated volume the field of view of the first training case."""
-        prepared = self.real(self.cases["train"][0])
-        spacing = np.array(prepared.spacing) * np.array(prepared.shape) / np.array((prepared.shape[0], *shape[1:]))
+        *view, slices = (
+            self.records.recall("view", self._view, lambda found: len(found) == 4) or self._view()
+        )  # needs no case after training
+        spacing = np.array(view) / np.array((slices, *shape[1:]))
         return np.diag([*spacing[::-1], 1.0])
+
+    def _view(self):
+        """[mm along z, y, x; slices] of the first training case."""
+        prepared = self.real(self.cases["train"][0])
+        return [*map(float, np.array(prepared.spacing) * np.array(prepared.shape)), prepared.shape[0]]
 
     def previews(self):
         """Two generated volumes and two training volumes, lung window."""
