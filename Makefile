@@ -82,3 +82,12 @@ $(STAMP): setup.cfg pyproject.toml constraints/$(STACK).txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(STACK).txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -c "$$COMPILE"
 	@touch $@
+
+# Wheel and sdist, installed and tried in fresh environments: PYTHONS="3.11 3.13" KINDS=wheel TAG=v0.2.0 choose.
+release-check: .venv-release/.installed
+	.venv-release/bin/python .ci/release_check.py $(if $(PYTHONS),--pythons $(PYTHONS)) $(if $(KINDS),--kinds $(KINDS)) $(if $(TAG),--tag $(TAG))
+
+.venv-release/.installed:
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python -m pip install --quiet --disable-pip-version-check build
+	@touch $@

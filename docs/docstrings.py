@@ -4,13 +4,19 @@ import re
 
 import griffe
 
-SEVERAL = re.compile(r"^( +)(\w+(?:, \w+)+)(?=:)", re.MULTILINE)
+# `mean, std, median: ...` of a list of arguments or attributes, with the lines that go on below it.
+SEVERAL = re.compile(r"^(?P<indent> +)(?P<names>\w+(?:, \w+)+):(?P<text>.*(?:\n(?P=indent) +\S.*)*)", re.MULTILINE)
 
 
 class SeveralNames(griffe.Extension):
-    """`mean, std, median: ...` is one entry of three names, not a name and its type."""
+    """An entry of several names is one of each, so that each is shown with its own type."""
 
     def on_object(self, *, obj, **_):
-        """Bind the names of such entries together with spaces that do not break."""
+        """Repeat such entries for each of their names."""
         if obj.docstring:
-            obj.docstring.value = SEVERAL.sub(lambda found: found[0].replace(", ", ",\u00a0"), obj.docstring.value)
+            obj.docstring.value = SEVERAL.sub(repeated, obj.docstring.value)
+
+
+def repeated(found):
+    """An entry for each name."""
+    return "\n".join(f"{found['indent']}{name}:{found['text']}" for name in found["names"].split(", "))

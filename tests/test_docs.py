@@ -7,6 +7,8 @@ import io
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -216,3 +218,24 @@ def after_exporting():
 
 
 LEFT = {"tour": after_the_tour, "how-to/resume": after_resuming, "how-to/export": after_exporting}
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize(
+    "html, loads",
+    [
+        ('<script src="https://cdn.example/a.js"></script>', True),
+        ("<link rel=stylesheet href=//fonts.example/b.css>", True),
+        ("@font-face { src: url(https://fonts.example/c.woff) }", True),
+        ('<a href="https://example.org/">read</a> <img src="../gallery/x.jpg"> <script src="assets/a.js">', False),
+    ],
+)
+def test_what_a_page_would_load_from_a_network_is_found(html, loads, tmp_path):
+    (tmp_path / "page.html").write_text(html, encoding="utf-8")
+    done = subprocess.run([sys.executable, REPOSITORY / "docs" / "offline.py", tmp_path], capture_output=True)
+    assert done.returncode == loads
+
+
+def test_pictures_are_small():
+    heavy = {path.name: path.stat().st_size for path in (REPOSITORY / "docs" / "gallery").iterdir()}
+    assert len(heavy) > 10 and max(heavy.values()) <= 60_000
