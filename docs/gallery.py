@@ -22,8 +22,19 @@ from tfmed.files import atomic_path  # noqa: E402
 GALLERY = ROOT / "docs" / "gallery"
 MOST_BYTES = 60_000
 SIDES = (1000, 840, 700, 580, 480, 400)  # pixels of the longer side, tried from the largest
-# Curves and tables say less at a glance than pictures of what is made: they are taken where there is nothing else.
-CHARTS = ("classes", "cluster_sizes", "confusion", "errors", "froc", "latents", "learning", "precision", "success")
+# Curves, tables and single rows say less at a glance than pictures of what is made: they are taken where there is nothing else.
+CHARTS = (
+    "classes",
+    "cluster_sizes",
+    "confusion",
+    "errors",
+    "froc",
+    "interpolation",
+    "latents",
+    "learning",
+    "precision",
+    "success",
+)
 
 
 def main(words):
