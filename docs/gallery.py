@@ -22,7 +22,7 @@ from tfmed.files import atomic_path  # noqa: E402
 GALLERY = ROOT / "docs" / "gallery"
 MOST_BYTES = 60_000
 SIDES = (1000, 840, 700, 580, 480, 400)  # pixels of the longer side, tried from the largest
-# Curves, tables and single rows say less at a glance than pictures of what is made: they are for where there is no other.
+# Curves, tables and single rows say less at a glance than pictures of what is made: only where there is no other.
 CHARTS = (
     "classes",
     "cluster_sizes",
