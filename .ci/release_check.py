@@ -120,7 +120,7 @@ def outcome(python, archive, folder):
         return "passed", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in tried(found, python, archive, folder))
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or error.stdout or "").strip().splitlines()
-        said = [line for line in lines if "WARNING" not in line][-8:]
+        said = [line for line in lines if "WARNING" not in line][-12:]
         shown = " ".join(str(word) for word in error.cmd)[:300]
         return "failed", "\n  ".join([f"{shown}: exit status {error.returncode}", *said])
     finally:
@@ -149,7 +149,7 @@ def tried(found, python, archive, folder):
     pip = [tool / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     yield timed(
         f"installed ({stack})",
-        [found, "-m", "venv", folder / "venv"],
+        [found, "-m", "venv", "--upgrade-deps", folder / "venv"],  # pip of 2023 names no reasons for conflicts
         [*pip, "-c", ROOT / "constraints" / f"{stack}.txt", wanted],
         [tool / "python", "-c", INSTALLED, version()],
     )
