@@ -20,7 +20,7 @@ for name in "tensorflow keras numpy scipy pandas matplotlib nibabel pydantic pyd
 endef
 export COMPILE
 
-.PHONY: demo test test-current test-all lint docs setup check-python
+.PHONY: demo test test-current test-all lint docs site gallery release-check setup check-python
 
 # Its own time-stamped run directory, so that it can be repeated.
 demo: RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -47,9 +47,25 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-# What README and the pages of methods take from the source.
+# What README, the pages of methods and the glossary take from the source; then the site, from site/index.html on.
 docs: setup
 	$(BIN)/python docs/generate.py
+	$(MAKE) site
+
+# The site alone, in an environment of its own.
+site: export NO_MKDOCS_2_WARNING := 1
+site: .venv-docs/.installed
+	.venv-docs/bin/python -m mkdocs build --strict --quiet
+	@.venv-docs/bin/python docs/offline.py site
+
+.venv-docs/.installed: constraints/docs.txt
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r constraints/docs.txt
+	@touch $@
+
+# A picture of each method for its page, by its demo run: minutes each, hours in all; goes on where it was stopped.
+gallery: setup
+	$(BIN)/python docs/gallery.py $(METHODS)
 
 setup: check-python $(STAMP)
 
@@ -65,4 +81,13 @@ $(STAMP): setup.cfg pyproject.toml constraints/$(STACK).txt
 	@# are compiled below, 20 s, because a process that may not write them compiles them for itself, 5 s each time
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(STACK).txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -c "$$COMPILE"
+	@touch $@
+
+# Wheel and sdist, installed and tried in fresh environments: PYTHONS="3.11 3.13" KINDS=wheel TAG=v0.2.0 choose.
+release-check: .venv-release/.installed
+	.venv-release/bin/python .ci/release_check.py $(if $(PYTHONS),--pythons $(PYTHONS)) $(if $(KINDS),--kinds $(KINDS)) $(if $(TAG),--tag $(TAG))
+
+.venv-release/.installed:
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python -m pip install --quiet --disable-pip-version-check build
 	@touch $@

@@ -7,7 +7,9 @@ from tfmed import cli
 
 def main(argv):
     parser = cli.parser("plan", "Look at a folder of scans and label maps, and say how a segmenter for it would be.")
-    parser.add_argument("folder", help="images and label maps; see README for the layouts that are found")
+    parser.add_argument(
+        "folder", help="images and label maps; see docs/how-to/own-data.md for the layouts that are found"
+    )
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings that are to stay so")
     parser.add_argument("--minutes", type=cli.number, default=20, help="of training (default: 20)")
     parser.add_argument("--out", help="write the settings as a file for `tfmed fit`")
