@@ -231,7 +231,7 @@ def page(row):
     config = f"configs/{row.name}.yaml"
     lines = [f"# {row.title}", "", said[""], "", f"- task: {task_of(row)}", f"- paper: {row.paper}"]
     lines += [f"- train: `tfmed fit {row.name} --profile demo`"]
-    lines += [f"- settings: [{config}](../../{config})", f"- source: [{link}](../../{link})"]
+    lines += [f"- settings: [`{config}`](../../{config})", f"- source: [`{link}`](../../{link})"]
     if picture(row.name).exists():
         lines += [
             "",

@@ -65,7 +65,6 @@ GBDL = {
     "latent_widths": [8, 16, 32],
     "latent_size": 16,
     "latent_learning_rate": 2e-3,
-    "latent_floor": 0.1,
     "stride": None,
     "schedule_stretch": 1.0,
     "beta_ce": 1.0,

@@ -42,12 +42,12 @@ METHODS = {
     "dtc": {"architecture": {"name": "dtc"}},
     "gbdl": {},
     "gbdl_no_kl": {"lambda_kl": 0.0},
-    "gbdl_floor": {"latent_floor": 0.1},
-    "floor_skip": {"latent_floor": 0.1, "image_skips": 1},
-    "floor_bottleneck": {"latent_floor": 0.1, "image_skips": 0},
-    "shared_floor": {"latent_floor": 0.1, "share_encoder": True},
-    "shared_skip": {"latent_floor": 0.1, "share_encoder": True, "image_skips": 1},
-    "shared_bottleneck": {"latent_floor": 0.1, "share_encoder": True, "image_skips": 0},
+    "floor_10": {"latent_floor": 10.0},
+    "skip": {"image_skips": 1},
+    "bottleneck": {"image_skips": 0},
+    "shared": {"share_encoder": True},
+    "shared_skip": {"share_encoder": True, "image_skips": 1},
+    "shared_bottleneck": {"share_encoder": True, "image_skips": 0},
     "all labels": {"architecture": {"name": "supervised"}},
 }
 

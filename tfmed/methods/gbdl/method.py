@@ -45,7 +45,7 @@ class Config(SemiSupervisedConfig):
     )
     latent_widths: Layers = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
     latent_size: PositiveInt = 256  # [code] D, of a slice
-    latent_floor: float = Field(10.0, gt=0)  # [code] c in A = v v^T + c I
+    latent_floor: float = Field(0.1, gt=0)  # c in A = v v^T + c I; [code] 10, whose noise drowns what a latent says
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
     image_skips: NonNegativeInt | None = None  # deepest levels of E_x that D_x sees beside z; null: all [code]
     reconstruction: Literal["linear", "tanh"] = "linear"  # tanh: [code], for images in [-1, 1]
