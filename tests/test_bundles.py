@@ -44,10 +44,10 @@ def bundled(run, out, *words):
 
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory):
-    """(a run on scans of patients; its bundle)."""
+    """(a run on scans of patients, of a network with dropout; its bundle)."""
     folder = tmp_path_factory.mktemp("Hospital")
     place = ("data.source=nifti_folder", f"data.root={scans(folder / 'scans', CASES)}")
-    split = ("data.split={validation: 0.2, test: 0.2}", "model.modalities=[ct]", *ONE[1:])
+    split = ("data.split={validation: 0.2, test: 0.2}", "model.modalities=[ct]", *ONE[1:], "model.network.dropout=0.2")
     found = train(tfmed.load_config(CONFIG, [*QUICK, *place, *split]), folder / "run")
     return found, bundled(found, folder / "bundle")
 
