@@ -332,7 +332,9 @@ def test_tumours_count_as_liver_unless_they_are_kept_apart():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return fit(settings("model.rounds=2"), tmp_path_factory.mktemp("uss") / "run")
+    """Two rounds; the one class is scored by two names, as several classes would be."""
+    words = ("model.rounds=2", "model.regions={liver: [1], organ: [1]}")
+    return fit(settings(*words), tmp_path_factory.mktemp("uss") / "run")
 
 
 def asked_of(run, number):
@@ -554,8 +556,9 @@ def test_files_that_are_no_label_of_their_slice_are_named(tmp_path, wrong, words
 def test_evaluation_tells_rounds_tests_and_quantiles(run, tmp_path):
     method = run.restored()
     found = method.evaluate({"one": method, "two": method})
-    assert [row["stage"] for row in found["rounds"]] == ["initial", "round1", "round2"] * 2
-    assert [row["slices"] for row in found["rounds"]][:3] == [16, 19, 22]
+    told = [(row["stage"], row["region"]) for row in found["rounds"]]
+    assert told == 2 * [(s, r) for s in ("initial", "round1", "round2") for r in ("liver", "organ")]
+    assert [row["slices"] for row in found["rounds"]][:6:2] == [16, 19, 22]
     for row in found["rounds"]:
         assert 0 <= row["Dice"] <= 1 and "HD mm, 95 %" in row and "effort" in row
     assert {row["p"] for row in found["wilcoxon"]} == {1.0}  # a run equals itself

@@ -37,6 +37,7 @@ def all_tables(methods, last_rows, part, seed=0):
                 rows += [{"run": run, "stage": name, "case": case.id} | row for row in found]
         rows += [{"stage": names[-1]} | row for row in last_rows if row["run"] == run]
         effort |= {(run, name): method.records.recall(f"effort_{name}") or {} for name in names}
+    rows = [row for row in rows if row["region"] != segmentation_scores.MEAN]  # which has no distances
     strategies = {run: method.config.strategy for run, method in methods.items()}
     found = {
         "rounds": round_rows(rows, effort),
