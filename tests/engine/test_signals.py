@@ -44,7 +44,7 @@ MOMENTS = {  # of a training: what is patched, in which call the signal comes, a
     "the last checkpoint": (checkpoint, "_write", 4, INT),
     "a picture": (previews, "save", 1, INT),
     "the last picture": (previews, "digest", 3, TERM),
-    "the report": (report, "_template", 1, INT),
+    "the report": (report, "template", 1, INT),
     "the settings": (files, "sync", 1, TERM),
 }
 

@@ -73,7 +73,7 @@ class TestHarness(MethodHarness):
         monkeypatch.setattr("tfmed.tasks.several_sets.OpenSet.cases", property(never))
         method = run.restored()
         rows = method.evaluate({"run": method})["cases"]
-        assert {row["region"] for row in rows} == {"myocardium", "blood pool"}
+        assert {row["region"] for row in rows} == {"myocardium", "blood pool", "mean of regions"}
         assert method.previews()["segmentation"]
         assert method.export_module()
         assert set(np.unique(method.labels(np.random.default_rng(0).normal(0, 1, (5, 20, 20, 1))))) <= {0, 1, 2}

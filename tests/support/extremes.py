@@ -16,7 +16,7 @@ OTHERS = ("", "no such choice", True, None, [], {}, [[]], {"x": 1}, [1] * 9, ["x
 NEEDED = {"crop": {"shape": [8, 8, 8]}, "resample": {"spacing_mm": [1, 1, 1]},
           "letterbox": {"size": [64, 64]},
           "EarlyStoppingConfig": {"metric": "loss"},
-          "AugmentWith": {"run": "runs/none"},
+          "AugmentWith": {"run": "runs/none"}, "StartFrom": {"run": "runs/none"},
           "MoreCases": {"source": "phantom_chest_ct"}}  # fmt: skip
 TAGS = ("name", "step")  # what tells the members of a union of settings apart
 

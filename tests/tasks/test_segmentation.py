@@ -254,7 +254,7 @@ def evaluated(run):
 def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
     cases = evaluated[1]
     tested = {case.id: case for case in method.cases["test"]}
-    assert len(cases) == 3 * len(tested) == 6
+    assert len(cases) == 4 * len(tested) == 8
     segmenter = method.segmenter()
     for case_id, rows in cases.groupby("case"):
         images, label = read_case(tested[case_id], method.case_spec)
@@ -262,7 +262,10 @@ def test_the_table_of_cases_equals_direct_computation(run, method, evaluated):
         values = np.array([0, 1, 2, 4])[found.labels.array]
         np.testing.assert_array_equal(found.labels.affine, images[0].affine)
         assert class_labels(label, (0, 1, 2, 4)).shape == found.labels.shape
-        for _, row in rows.iterrows():
+        *regions, mean = (row for _, row in rows.iterrows())
+        assert mean["region"] == "mean of regions" and np.isnan(mean["HD95 mm"])
+        assert mean["Dice"] == pytest.approx(np.mean([row["Dice"] for row in regions]))
+        for row in regions:
             region = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}[row["region"]]
             ours, theirs = np.isin(values, region), np.isin(label.array, region)
             both, total = (ours & theirs).sum(), ours.sum() + theirs.sum()
@@ -291,7 +294,7 @@ def test_tables_and_reports_name_the_definition_of_each_distance(run, evaluated,
 @ONE_KIND
 def test_the_table_of_regions_is_the_mean_over_cases(evaluated):
     table, cases = evaluated
-    assert list(table["region"]) == ["whole", "core", "enhancing"]
+    assert list(table["region"]) == ["whole", "core", "enhancing", "mean of regions"]
     for _, line in table.iterrows():
         values = cases[cases["region"] == line["region"]]["Dice"]
         assert line["cases"] == len(values)
@@ -321,9 +324,9 @@ def test_comparing_runs_of_one_name(run, evaluated, other):
     twin = other("elsewhere/run")
     assert cli.run(evaluate.main, [str(run.path), "--compare", str(twin)]) == 0
     table = pandas.read_csv(run.path / "evaluation.csv")
-    assert list(table["run"]) == [str(run.path.resolve())] * 3 + [str(twin.resolve())] * 3
-    assert list(table["Dice mean"][:3]) == list(table["Dice mean"][3:]) == list(evaluated[0]["Dice mean"])
-    assert list(table["p (Wilcoxon, Dice)"][3:]) == [1] * 3
+    assert list(table["run"]) == [str(run.path.resolve())] * 4 + [str(twin.resolve())] * 4
+    assert list(table["Dice mean"][:4]) == list(table["Dice mean"][4:]) == list(evaluated[0]["Dice mean"])
+    assert list(table["p (Wilcoxon, Dice)"][4:]) == [1] * 4
 
 
 def refused(capsys, *argv):

@@ -82,7 +82,7 @@ class Method:
         self.models: dict[str, keras.Model] = {}  # stage name -> model, filled as stages are trained or restored
         self.records = Records()  # what is decided between stages; a run's lie in its directory
         self.split_record: SplitRecord | None = None  # of the run that this method belongs to, once it is drawn
-        self.learnt: frozenset[str] | None = None  # digests of images learnt from, where it is tested on other data
+        self.seen_images: frozenset[str] | None = None  # digests of images, where other data are tested
         self.drawn_split: dict[str, dict[str, list[Case]]] = {}  # kind of case -> its parts, as drawn here
         self.made: list[Case] = []  # training cases that another run has made, beside those of the split
         self.roots: dict[str, str | None] = {}  # kind of case -> folder of its data set, where it is not data.root
@@ -220,8 +220,8 @@ class Method:
             DataError: as `splits.split`.
         """
         data = self.settings.data
-        if self.learnt is not None:
-            return {kind: unseen(cases, self.learnt, self.cache.content) for kind, cases in kinds.items()}
+        if self.seen_images is not None:
+            return {kind: unseen(cases, self.seen_images, self.cache.content) for kind, cases in kinds.items()}
         if self.split_record:
             return {kind: self.split_record.parts(kind, cases, data.root, self.cache.content)
                     for kind, cases in kinds.items()}  # fmt: skip

@@ -93,7 +93,7 @@ class Run:
         """A fresh Method for this run's settings and split; its models are not restored yet."""
         method = registry.method_class(self.settings.method)(self.settings)
         if self.elsewhere:
-            method.learnt = frozenset().union(*self.learnt().values())
+            method.seen_images = frozenset().union(*self.learnt().values())
             return method
         method.split_record = SplitRecord.read(self.path)
         if method.split_record is None and (self.path / "checkpoints").is_dir():

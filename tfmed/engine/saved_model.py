@@ -37,13 +37,13 @@ def check(folder: PathLike) -> None:
     Raises:
         OSError, ValueError: it cannot be read, is damaged, or holds something else; the message has no path in front.
     """
-    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     folder, found = pathlib.Path(folder), saved_model_pb2.SavedModel()
+    stored = own_bytes(folder / "saved_model.pb", _LARGEST)
     try:
-        found.ParseFromString(own_bytes(folder / "saved_model.pb", _LARGEST))
-    except DecodeError:
+        found.ParseFromString(stored)
+    except Exception:  # DecodeError of protobuf, a package that TensorFlow brings
         raise ValueError("saved_model.pb is damaged") from None
     if len(found.meta_graphs) != 1:
         raise ValueError(f"saved_model.pb holds {len(found.meta_graphs)} graphs, and should hold one")
