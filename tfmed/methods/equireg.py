@@ -63,8 +63,8 @@ class Config(SemiSupervisedConfig):
     def _volumes_do_not_fold(self):
         if self.elastic_voxels >= 0.4 * self.elastic_knots:
             raise ValueError(
-                f"elastic_voxels: {self.elastic_voxels:g} folds volumes with elastic_knots {self.elastic_knots:g}; stay "
-                f"below {0.4 * self.elastic_knots:g}"
+                f"elastic_voxels: {self.elastic_voxels:g} folds volumes with elastic_knots {self.elastic_knots:g}; "
+                f"stay below {0.4 * self.elastic_knots:g}"
             )
         return self
 
