@@ -12,9 +12,9 @@ import urllib.request
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import tfmed
+from tests.methods.test_active_learning_cls import pictures_that_wait
 from tests.support import browser
 from tfmed import annotate, cli
 from tfmed.data.class_answers import read_answers, write_query
@@ -175,11 +175,7 @@ def test_a_damaged_draft_is_told_and_an_answer_of_another_program_is_shown(asked
 @pytest.fixture
 def waiting(tmp_path):
     """(method of classes, ids that its first round asks for, the run's directory)."""
-    for k in range(18):
-        kind = "unlabelled" if k >= 10 else ("disc", "ring")[k % 2]
-        (tmp_path / "images" / kind).mkdir(parents=True, exist_ok=True)
-        picture = np.random.default_rng(k).integers(0, 255, (16, 16)).astype(np.uint8)
-        Image.fromarray(picture).save(tmp_path / "images" / kind / f"picture{k}.png")
+    pictures_that_wait(tmp_path / "images")
     settings = tfmed.load_config("active_learning_cls", (
         "data.source=image_folder", f"data.root={tmp_path / 'images'}", "data.split={validation: 0.2, test: 0.2}",
         "model.classes=[disc, ring]", f"model.answers={tmp_path / 'answers.csv'}", "model.size=[16, 16]",

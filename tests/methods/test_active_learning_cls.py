@@ -284,14 +284,19 @@ def test_the_last_trainings_are_averaged_and_rounds_have_rows():
 # --- a person answers -------------------------------------------------------------------------------------------------
 
 
+def pictures_that_wait(folder):
+    """Write ten labelled pictures and eight that await an answer."""
+    for k in range(18):
+        kind = "unlabelled" if k >= 10 else ("disc", "ring")[k % 2]
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(k).integers(0, 255, (16, 16)).astype(np.uint8)
+        Image.fromarray(picture).save(folder / kind / f"picture{k}.png")
+
+
 @pytest.fixture
 def waiting(tmp_path):
     """A folder of ten labelled pictures and eight that await an answer."""
-    for k in range(18):
-        kind = "unlabelled" if k >= 10 else ("disc", "ring")[k % 2]
-        (tmp_path / "images" / kind).mkdir(parents=True, exist_ok=True)
-        picture = np.random.default_rng(k).integers(0, 255, (16, 16)).astype(np.uint8)
-        Image.fromarray(picture).save(tmp_path / "images" / kind / f"picture{k}.png")
+    pictures_that_wait(tmp_path / "images")
     data = ("data.source=image_folder", f"data.root={tmp_path / 'images'}")
     split = ("data.split={validation: 0.2, test: 0.2}", "model.repeats=1")
     return (*data, *split, "model.classes=[disc, ring]", f"model.answers={tmp_path / 'answers.csv'}")

@@ -17,13 +17,12 @@ from tfmed import config as configuration
 from tfmed.config import PathText
 from tfmed.data import phantoms
 from tfmed.engine import bundle, example, exporting, model_card, saved_model
-from tfmed.engine.abilities import WITHOUT, CanExport
 from tfmed.engine.checkpoint import write_weights
 from tfmed.engine.run import Run, as_yaml, environment
 from tfmed.engine.split_record import SplitRecord, learnt
 from tfmed.engine.terminal import log
 from tfmed.errors import RunError, UserError
-from tfmed.files import PathLike, expanded, folder_aside, own_csv, plain_json, put_in_place, sync, write_error
+from tfmed.files import PathLike, expanded, own_csv, plain_json
 
 Kind = Literal["made", "case"]
 # What a SavedModel (its folder) is given of a case: (name of a signature, {name of an argument: array}).
@@ -51,26 +50,13 @@ def write(run: Run, out: PathLike, given: Given, kind: Kind | None = None, licen
     target = out.resolve()  # behind a link the link stays
     run.check_writable("copy its folder as it is")
     _check_replaceable(out, target)
-    method: Any = run.restored()
-    if not isinstance(method, CanExport):
-        raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[CanExport]}")
+    method = exporting.exportable(run)
     module = method.export_module()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder_aside(target.parent)
-    except OSError as error:
-        raise write_error(out, error) from error
-    try:
-        new = temporary / "bundle"
-        _Writer(run, method, new).write(module, given, kind, licence)
-        for name in bundle.listed(new):
-            sync(new / name)
-        _check_replaceable(out, target)  # writing took a while
-        put_in_place(new, target, lambda path: None)
-    except (OSError, tf.errors.OpError) as error:
-        raise exporting.refusal(out, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    def all_files(folder: pathlib.Path) -> None:
+        _Writer(run, method, folder).write(module, given, kind, licence)
+
+    exporting.put_folder(out, all_files, lambda: _check_replaceable(out, target))
     return out
 
 

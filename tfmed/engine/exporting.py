@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,26 +84,51 @@ def export(run: Run, out: PathLike) -> pathlib.Path:
     out = expanded(out)
     target = out.resolve()  # behind a link the link stays
     _check_replaceable(out, target, run)
+    module = exportable(run).export_module()
+    put_folder(out, lambda folder: save(module, folder), lambda: _check_replaceable(out, target, run))
+    return out
+
+
+def exportable(run: Run) -> Any:
+    """The Method of a run with its trained models.
+
+    Raises:
+        RunError: it exports nothing, or has no trained models.
+    """
     method = run.restored()
     if not isinstance(method, CanExport):
         raise RunError(f"{run.path}: method {run.method_name!r} {WITHOUT[CanExport]}")
-    module = method.export_module()
+    return method
+
+
+def put_folder(out: pathlib.Path, write: Callable[[pathlib.Path], None], check: Callable[[], None]) -> None:
+    """Write a folder aside and put it in place in one step; behind a link at `out` the link stays.
+
+    Args:
+        out: the folder, which may be replaced.
+        write: makes the folder that it is given, which is not there yet.
+        check: raises where `out` may not be replaced, once more after the writing, which takes a while.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    target = out.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = folder_aside(target.parent)
     except OSError as error:
         raise write_error(out, error) from error
     try:
-        save(module, temporary / "model")
-        for path in (path for path in sorted((temporary / "model").rglob("*")) if path.is_file()):
+        new = temporary / "new"
+        write(new)
+        for path in (path for path in sorted(new.rglob("*")) if path.is_file()):
             sync(path)
-        _check_replaceable(out, target, run)  # saving took a while
-        put_in_place(temporary / "model", target, lambda path: None)
+        check()
+        put_in_place(new, target, lambda path: None)
     except (OSError, tf.errors.OpError) as error:
         raise refusal(out, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return out
 
 
 def save(module: ExportModule, folder: pathlib.Path) -> None:
