@@ -60,7 +60,7 @@ def main():
         scores = rows["test accuracy mean"]
         print(f"| {name} | {scores.mean():.3f} ± {scores.std():.3f} |")
     frame = pandas.DataFrame(tables["similarity"])
-    measures = [column for column in frame.columns if column.endswith((" KL", " MMD"))]
+    measures = [column for column in frame.columns if column.endswith((" KL", " MMD", " MMD of graphs"))]
     print(f"\n| source | {' | '.join(measures)} |\n|---|{'---|' * len(measures)}")
     for name, rows in frame.groupby("source", sort=False):
         print(f"| {name} | {' | '.join(f'{rows[column].mean():.3g}' for column in measures)} |")

@@ -64,6 +64,8 @@ class TestHarness(MethodHarness):
         rows = {(row["source"], row["class"]): row for row in tables["similarity"]}
         assert {("run", "CN"), ("run", "AD"), ("SMOTE", "AD"), ("real (two halves)", "CN")} <= set(rows)
         assert all(row["node strength KL"] >= 0 and row["global efficiency MMD"] >= 0 for row in rows.values())
+        method.cases["test"] = []  # all subjects train: Table 1 alone
+        assert dict(method.evaluate({"run": method})) == {"evaluation": tables["similarity"]}
         made = method.sample(3, seed=1)
         paths = [method.write_sample(item, tmp_path, f"sample-{k}") for k, item in enumerate(made)]
         assert [path.parent.name for path in paths] == ["CN", "AD", "CN"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.peers import graph_measures as peers
 from tfmed.metrics import graph
+from tfmed.metrics.generative import mmd
 
 pytestmark = pytest.mark.current
 
@@ -92,7 +93,7 @@ def test_similarity_is_the_divergence_of_the_reference_from_what_is_judged():
     q, p = (np.ravel(graph.MEASURES["edge weight"](one)) for one in (ours, theirs))
     span = min(p.min(), q.min()), max(p.max(), q.max())
     p, q = (np.histogram(values, 50, span)[0] / len(values) + 1e-10 for values in (p, q))
-    found = graph.similarity(ours, theirs)["edge weight"][0]
+    found = graph.similarity(ours, theirs)["edge weight"].kl
     assert found == pytest.approx(scipy.stats.entropy(p, q), rel=1e-6)
     assert abs(found - scipy.stats.entropy(q, p)) > 0.1
 
@@ -107,12 +108,27 @@ def test_histogram_kl():
         graph.histogram_kl([], values)
 
 
+def test_histogram_mmd_is_the_mmd_of_the_numbers():
+    """Against all pairs; a bin is a thousandth of the range, by which the median distance may be off."""
+    draw = np.random.default_rng(0)
+    for q, p in (
+        (draw.normal(0, 1, 400), draw.normal(0.5, 2, 300)),
+        (draw.exponential(1, 300), draw.exponential(3, 400)),
+        (np.zeros(30), np.r_[np.zeros(20), draw.random(10)]),  # most alike
+    ):
+        expected = mmd(q[:, None], p[:, None], biased=True)
+        assert expected > 0.01 and graph.histogram_mmd(q, p) == pytest.approx(expected, rel=0.02)
+        assert graph.histogram_mmd(q, q) == pytest.approx(0, abs=1e-12)
+    assert graph.histogram_mmd(np.full(9, 0.1 + 0.2), np.full(7, 0.3)) == 0
+    assert graph.histogram_mmd(draw.random(10**6), draw.random(10**6)) < 1e-5  # no matrix of 10^12 pairs
+
+
 def test_similarity_is_zero_for_one_set_and_grows():
     ours = np.stack([weighted(8, seed) for seed in range(10)])
     same, other = graph.similarity(ours, ours), graph.similarity(0.5 * ours, ours)
     for name in graph.MEASURES:
-        assert same[name] == pytest.approx((0, 0), abs=1e-9)
-        assert other[name][0] > 0.1 and other[name][1] > 0.01
+        assert same[name] == pytest.approx((0, 0, 0), abs=1e-9)
+        assert other[name].kl > 0.1 and other[name].mmd > 0.01 and other[name].graph_mmd > 0.01
 
 
 @pytest.mark.parametrize("matrices, message", [
@@ -129,15 +145,15 @@ def test_a_constant_measure_is_not_apart():
     trees = np.zeros((6, 5, 5))
     trees[:, 0, 1:] = trees[:, 1:, 0] = np.linspace(0.1, 0.9, 24).reshape(6, 4)
     found = graph.similarity(trees[:3], trees[3:])
-    assert found["local efficiency"] == (0, 0) and found["edge weight"][0] > 0.1 and found["edge weight"][1] > 0
+    assert found["local efficiency"] == (0, 0, 0) and min(found["edge weight"]) > 0
     rounded = np.full(10, 0.1 + 0.2), np.full(10, 0.3)
     assert graph.histogram_kl(*rounded) == 0
     full = np.ones((3, 4, 4))
-    assert set(graph.similarity(full, full[:2]).values()) == {(0, 0)}
+    assert set(graph.similarity(full, full[:2]).values()) == {(0, 0, 0)}
 
 
 def test_a_collapsed_set_is_apart():
     """Most pairs of samples are alike, so that the median distance is 0: that of the other pairs is taken."""
     one, many = np.stack([weighted(6, 0)] * 12), np.stack([weighted(6, seed) for seed in range(3)])
-    for kl, distance in graph.similarity(one, many).values():
-        assert np.isfinite([kl, distance]).all() and distance > 0.1
+    for apart in graph.similarity(one, many).values():
+        assert np.isfinite(apart).all() and apart.graph_mmd > 0.1

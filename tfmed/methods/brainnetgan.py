@@ -280,7 +280,7 @@ class BrainNetGANMethod(ConnectomeCases, GenerationMethod):
 
     def evaluate(self, methods, seed: Seed = 0):
         """{"evaluation": how well a graph network does that was trained on real, generated or all matrices (Table 2),
-        "similarity": distances of generated from real graphs (Table 1)}.
+        "similarity": distances of generated from real graphs (Table 1)}; where all subjects train, Table 1 alone.
 
         Args:
             methods: name of the run -> its Method, this one among them; all see this one's subjects.
@@ -290,8 +290,10 @@ class BrainNetGANMethod(ConnectomeCases, GenerationMethod):
         made = {kind.upper(): oversampled(real, kind, seed) for kind in ("smote", "adasyn")}
         made |= {name: method.like(real, seed) for name, method in methods.items()}
         made = {name: found for name, found in made.items() if found is not None}
-        tables = {"evaluation": self._augmentation(real, made, seed), "similarity": self.similarity_rows(made, seed)}
-        return Evaluation(tables)
+        similarity = self.similarity_rows(made, seed)
+        if not (self.cases["validation"] and self.cases["test"]):
+            return Evaluation({"evaluation": similarity})
+        return Evaluation({"evaluation": self._augmentation(real, made, seed), "similarity": similarity})
 
     def _augmentation(self, real, made, seed):
         """Rows per training set: mean and std of accuracy, precision and recall over restarts."""
