@@ -154,7 +154,7 @@ def trained_a_step(settings):
 
 
 @pytest.mark.one_stack
-@pytest.mark.parametrize("name", ["volume_lrl", "ic_lrl", "no_mse", "no_kl", "shared_encoder"])
+@pytest.mark.parametrize("name", ["volume_lrl", "ic_lrl", "no_mse", "no_kl", "shared_encoder", "shared_decoder"])
 def test_variants_train_through_both_stages(name):
     settings = options(f"gbdl/{name}.yaml")
     assert settings.model != options("gbdl.yaml").model
@@ -271,6 +271,23 @@ def test_a_slice_of_features_is_made_of_its_own_latent():
 def test_a_shared_encoder_is_one_encoder():
     own, shared = (build_network(small(share_encoder=flag), "latent") for flag in (False, True))
     assert parameters(own) - parameters(shared) == parameters(own.x_encoder)
+
+
+@pytest.mark.one_stack
+def test_a_shared_decoder_gives_both_with_one_set_of_weights():
+    own, shared = (build_network(small(share_decoder=flag), "latent", channels=1) for flag in (False, True))
+    head = shared.y_decoder.output_shape[-1] - own.y_decoder.output_shape[-1]  # of the image, 1 x 1 x 1
+    width = own.x_encoder.outputs[0].shape[-1]
+    assert parameters(own) - parameters(shared) == parameters(own.x_decoder) - head * (width + 1) and head == 1
+    images = volumes((1, 4, 16, 16, 1))
+    features = shared.x_encoder(images)
+    z = volumes((1, 4, 4), 3)
+    logits, image = shared.decode(images, features, z)
+    guide = shared.guide(images, features)
+    np.testing.assert_allclose(shared.segment(guide, features, z), logits, atol=1e-6)
+    assert image.shape == images.shape and np.abs(shared.decode(images, features, z + 1)[1] - image).max() > 0
+    with pytest.raises(ValueError, match="share_decoder: needs"):
+        small(share_decoder=True, lambda_mse=0.0)
 
 
 @pytest.mark.one_stack

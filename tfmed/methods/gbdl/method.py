@@ -47,6 +47,7 @@ class Config(SemiSupervisedConfig):
     latent_size: PositiveInt = 256  # [code] D, of a slice
     latent_floor: float = Field(0.1, gt=0)  # c in A = v v^T + c I; [code] 10, whose noise drowns what a latent says
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
+    share_decoder: bool = False  # [P] true is an ablation: D_y gives the image too, by further outputs
     image_skips: NonNegativeInt | None = None  # deepest levels of E_x that D_x sees beside z; null: all [code]
     reconstruction: Literal["linear", "tanh"] = "linear"  # tanh: [code], for images in [-1, 1]
     lambda_ce: float = Field(1.0, ge=0)  # [P]
@@ -82,6 +83,10 @@ class Config(SemiSupervisedConfig):
             )
         if self.image_skips is not None and self.image_skips >= len(self.latent_widths):
             raise ValueError(f"image_skips: {self.image_skips}; there are {len(self.latent_widths) - 1}, lower it")
+        if self.share_decoder and (self.image_skips is not None or not self.lambda_mse):
+            raise ValueError(
+                "share_decoder: needs lambda_mse above 0 and image_skips: null, for it reconstructs with all"
+            )
         if self.stride and any(step > side for step, side in zip(self.stride, self.patch, strict=True)):
             raise ValueError(f"stride: {list(self.stride)} is more than patch {list(self.patch)}; windows would gape")
         return self

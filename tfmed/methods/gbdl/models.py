@@ -23,7 +23,8 @@ class LatentLearner(Learner):
         features = lrl.x_encoder(images)
         mean, vector = lrl.posterior(features[-1])
         z = lrl.draw(mean, vector, self.noise(batch, (images.shape[1], config.latent_size), LATENT))
-        logits, _ = self.streams.divide(lrl.segment(lrl.guide(images, features), features, z))
+        logits, image = lrl.decode(images, features, z)
+        logits, _ = self.streams.divide(logits)
         labels, _ = self.streams.divide(batch["label"])
         terms = {
             "cross_entropy": mean_or_zero(losses.cross_entropy(logits, labels)),
@@ -31,8 +32,8 @@ class LatentLearner(Learner):
             "kl": tf.reduce_mean(lrl.divergence(mean, vector)),
         }
         weights = {"cross_entropy": config.lambda_ce, "dice": config.lambda_dice, "kl": config.lambda_kl}
-        if config.lambda_mse:
-            error = tf.square(lrl.reconstruct(features, z) - tf.cast(images, tf.float32))
+        if image is not None:
+            error = tf.square(image - tf.cast(images, tf.float32))
             terms["mse"] = tf.reduce_mean(tf.reduce_sum(error, -1))
             weights["mse"] = config.lambda_mse
         loss = tf.add_n([weights[name] * term for name, term in terms.items()])

@@ -26,7 +26,7 @@ class LRL(keras.Model):
     def __init__(self, config, channels, classes, norm="instance", name="lrl"):
         super().__init__(name=name)
         self.kind, self.floor, self.shared = config.latent, config.latent_floor, config.share_encoder
-        self.activation = config.reconstruction
+        self.activation, self.classes = config.reconstruction, classes
         skips = len(config.latent_widths) - 1
         self.without_skips = 0 if config.image_skips is None else skips - config.image_skips
         size, units = (None, *config.patch[1:]), config.latent_size
@@ -37,7 +37,8 @@ class LRL(keras.Model):
         self.vector = _per_slice(deepest.shape[1:], units, "vector")
         self.z_features = _to_features(deepest.shape[1:], units, "z_features")
         features = self.z_features.outputs[0]
-        if config.lambda_mse:
+        self.reconstructs, self.one_decoder = config.lambda_mse > 0, config.share_decoder
+        if self.reconstructs and not self.one_decoder:
             image = dict(head_kernel=3, without_skips=self.without_skips, **how)
             self.x_decoder = unet_decoder([*skips, features], channels, **image)
         if not self.shared:
@@ -45,7 +46,7 @@ class LRL(keras.Model):
         self.y_vector = _per_slice(deepest.shape[1:], units, "y_vector")
         self.y_features = _to_features(deepest.shape[1:], units, "y_features")
         both = keras.Input((*features.shape[1:-1], 2 * features.shape[-1]))
-        self.y_decoder = unet_decoder([*skips, both], classes, **how)
+        self.y_decoder = unet_decoder([*skips, both], classes + (channels if self.one_decoder else 0), **how)
         self.built = True
 
     def posterior(self, deepest):
@@ -77,16 +78,31 @@ class LRL(keras.Model):
         *skips, deepest = features if self.shared else self.y_encoder(images)
         return skips, self.y_features(self.y_vector(deepest))
 
+    def decode(self, images, features, z):
+        """(logits of the label, the image float32 or None) that a latent stands for; one decoder may give both."""
+        guide = self.guide(images, features)
+        if not self.one_decoder:
+            return self.segment(guide, features, z), self.reconstruct(features, z) if self.reconstructs else None
+        logits, values = tf.split(self._from_both(guide, features, z), [self.classes, -1], -1)
+        return logits, self._activated(values)
+
     def reconstruct(self, features, z):
         """The image that a latent stands for, float32."""
         skips = features[self.without_skips : -1]
         values = self.x_decoder([*skips, self._spread(z, features)] if skips else self._spread(z, features))
-        return tf.tanh(values) if self.activation == "tanh" else values
+        return self._activated(values)
 
     def segment(self, guide, features, z):
         """Logits of the label that a latent stands for, `(b, n, height, width, classes)` float32."""
+        return self._from_both(guide, features, z)[..., : self.classes]
+
+    def _from_both(self, guide, features, z):
+        """What D_y makes of F_x and F_z."""
         skips, f_x = guide
         return self.y_decoder([*skips, tf.concat([f_x, self._spread(z, features)], -1)])
+
+    def _activated(self, values):
+        return tf.tanh(values) if self.activation == "tanh" else values
 
     def _spread(self, z, features):
         """F_z: slice i of it is made of z_i alone."""
