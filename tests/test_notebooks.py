@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import runpy
 import subprocess
 import sys
 
@@ -36,7 +38,8 @@ def printed(notebook):
 
 
 def pictures(notebook):
-    return sum("image/png" in o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", ()))
+    shown = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", ())]
+    return sum("image/png" in data or "image/jpeg" in data for data in shown)
 
 
 def test_there_are_notebooks():
@@ -44,13 +47,36 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_kept_without_outputs(path):
-    """Valid, small, and free of what one person's run left in them."""
+def test_notebooks_are_kept_with_what_they_showed(path):
+    """Valid, run once from top to bottom, small, and free of the place where that was."""
     notebook = opened(path)
     pytest.importorskip("nbformat").validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
-    assert path.stat().st_size < 100_000
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(output.get("name") != "stderr" and output.output_type != "error" for c in code for output in c.outputs)
+    assert not re.search(r"/(tmp|home|root|work|Users|content)/", printed(notebook))
+    assert pictures(notebook) > 0 and path.stat().st_size < 600_000
+
+
+def test_an_address_is_written_into_every_notebook_and_its_badge(tmp_path, monkeypatch):
+    """The same address twice leaves the same file; another one takes the first one's place."""
+    pytest.importorskip("nbclient", reason="needs the extra 'notebooks' (stack current has it)")
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    script = runpy.run_path(str(REPOSITORY / "docs" / "notebooks.py"))
+    notebook = opened(REPOSITORY / "notebooks" / "quickstart.ipynb")
+    said = []
+    for owner in ("first", "second", "second"):
+        script["lead_to"](notebook, f"https://github.com/{owner}/tfmed", "quickstart")
+        said.append("\n".join(cell.source for cell in notebook.cells))
+    assert said[1] == said[2] and "first" not in said[1]
+    assert 'PACKAGE = "git+https://github.com/second/tfmed"' in said[1]
+    title, badge = notebook.cells[0].source.split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert badge.endswith(
+        "(https://colab.research.google.com/github/second/tfmed/blob/main/notebooks/quickstart.ipynb)"
+    )
+    with pytest.raises(SystemExit):
+        script["main"](["--address", "git@example.org:tfmed"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -58,7 +84,7 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     """Without an error; and it leaves what it promises."""
     notebook = executed(path, tmp_path, monkeypatch)
     assert "Traceback" not in printed(notebook)
-    assert not (tmp_path / "tfmed-checkout").exists()  # nothing to install here
+    assert pictures(notebook) == pictures(opened(path))  # what is stored is of this notebook
     if path.stem in PROMISES:
         PROMISES[path.stem](tmp_path, notebook)
 
@@ -175,4 +201,4 @@ def test_quickstart_says_what_is_missing_where_tfmed_is_not_installed(tmp_path):
     plain = "\n".join(line for line in source.splitlines() if not line.strip().startswith(("!", "%")))
     code = "import sys\nsys.modules['tfmed'] = None\n" + plain
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, encoding="utf-8", cwd=tmp_path)
-    assert done.returncode == 1 and "REPOSITORY" in done.stderr
+    assert done.returncode == 1 and "PACKAGE" in done.stderr

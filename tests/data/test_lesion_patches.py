@@ -9,6 +9,7 @@ from tfmed.data import lesion_patches as patches
 from tfmed.data import phantoms
 from tfmed.data.lesion_patches import Move
 from tfmed.data.spheres import Sphere, draw
+from tfmed.io.geometry import spacing_of
 
 SHAPE = (24, 24, 24)
 SPACING = (0.8, 0.8, 0.8)
@@ -26,7 +27,7 @@ def scan():
 def plan_of(scan, seed=0, **options):
     image, affine, _, spheres = scan
     where = {name: options.pop(name) for name in ("least_mm", "metric", "allowed") if name in options}
-    room = patches.Room(image.shape, patches.spacing_of(affine), spheres, SHAPE, **{"least_mm": 8.0} | where)
+    room = patches.Room(image.shape, spacing_of(affine), spheres, SHAPE, **{"least_mm": 8.0} | where)
     return patches.guided(room, image, np.random.default_rng(seed), **{"vessels": 12, "others": 12} | options)
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import tfmed
 from tests.support.harness import MethodHarness
 from tfmed import cli, evaluate, predict
+from tfmed.augment.paired import VolumePolicy, sample_grid
 from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import DataError, RunError
@@ -28,6 +29,7 @@ from tfmed.methods.fsmr2ct import METHOD, Config, Synthesizer, build_network
 from tfmed.methods.fsmr2ct.method import PairTargets, in_hu, lowpass
 from tfmed.methods.fsmr2ct.networks import Decomposition, refinement
 from tfmed.tasks.ct_scores import edges, scores
+from tfmed.tasks.ct_synthesis import turned_reach
 
 pytestmark = pytest.mark.current
 
@@ -338,6 +340,17 @@ def test_crops_are_rotated_about_the_body_axis():
         moved = method.rotated(np.stack([z, x], -1).astype("float32"), np.eye(4), index)
         np.testing.assert_allclose(moved[..., 0], np.broadcast_to(np.arange(8)[:, None, None], (8, 12, 12)), atol=1e-4)
         assert np.abs(np.diff(moved[..., 1], axis=1)).max() > 1e-3
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (3.0, 1.0)])
+def test_the_margin_is_as_far_as_a_turned_crop_goes(spacing):
+    """In voxels of pixels that are no squares: the extremes of grids that were turned."""
+    policy = VolumePolicy(flip=None, shift=None, rotate=((-30, 30), (0, 0), (0, 0)), spacing=(1.0, *spacing))
+    grids = np.stack([sample_grid(seed, (2, 12, 20), policy) for seed in range(300)])
+    places = grids[..., 1:].reshape(-1, 2)
+    beyond = np.maximum(-places.min(0), places.max(0) - (11, 19))
+    reach = turned_reach((12, 20), 30, spacing)
+    assert np.all(beyond <= reach) and np.all(beyond > 0.9 * reach - 1)
 
 
 def test_crops_are_rotated_as_often_as_said():

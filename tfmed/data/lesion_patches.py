@@ -18,6 +18,7 @@ from tfmed.augment import lattice
 from tfmed.data.far_points import FarPoints, Metric
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.spheres import Sphere
+from tfmed.io.geometry import spacing_of
 from tfmed.ops.warp import warp_array
 
 log = logging.getLogger("tfmed")
@@ -53,11 +54,6 @@ def placed(spheres: Sequence[Sphere], affine: np.ndarray) -> tuple[Sphere, ...]:
     """Spheres on the axes of a grid: centres are voxels (z, y, x) times their size, in mm."""
     spacing = spacing_of(affine)
     return tuple(Sphere(tuple(one.centre_zyx(affine) * spacing), one.radius_mm) for one in spheres)
-
-
-def spacing_of(affine: np.ndarray) -> np.ndarray:
-    """Voxel size (z, y, x) in mm, float64."""
-    return np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
 
 
 class Room:

@@ -37,8 +37,13 @@ class Geometry:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along `(z, y, x)`."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        z, y, x = spacing_of(self.affine)
         return float(z), float(y), float(x)
+
+
+def spacing_of(affine: ArrayLike) -> np.ndarray:
+    """Voxel size in mm along `(z, y, x)` of an affine, float64 `(3,)`."""
+    return np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
 
 
 def check_affine(affine: ArrayLike, path: PathLike) -> np.ndarray:

@@ -32,6 +32,7 @@ from tfmed.data import lesion_patches as patches
 from tfmed.data.far_points import Metric
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
+from tfmed.io.geometry import spacing_of
 from tfmed.losses import segmentation as losses
 from tfmed.metrics.agreement import cohen_kappa
 from tfmed.nn.adam import Adam
@@ -140,7 +141,7 @@ class AneurysmMethod(LesionMethod):
         prepared = self.open(case)
         return (
             prepared.image,
-            patches.spacing_of(prepared.affine),
+            spacing_of(prepared.affine),
             patches.placed(self.lesions(case), prepared.affine),
         )
 

@@ -36,11 +36,12 @@ from tfmed.data.sampling import Stream, shuffled
 from tfmed.data.turned_patches import TurnedPatch
 from tfmed.engine.exporting import ExportModule
 from tfmed.errors import DataError
+from tfmed.io.geometry import spacing_of
 from tfmed.nn.adam import Adam
 from tfmed.nn.blocks import norm_layer
 from tfmed.ops import moments as axes_of
 from tfmed.ops.three_views import LEAST, Combine, centre_of_mass, combined, view_maps
-from tfmed.tasks.one_reference import WAYS, Locator, spacing_of
+from tfmed.tasks.one_reference import WAYS, Locator
 from tfmed.tasks.volume_landmarks import FULL, VolumeLandmarkMethod, VolumeLandmarksConfig, to_voxels
 from tfmed.training.single_network import SingleNetworkModel
 

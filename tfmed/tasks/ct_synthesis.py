@@ -12,6 +12,7 @@ from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream
 from tfmed.engine.abilities import Evaluation, Split
 from tfmed.io import Volume
+from tfmed.io.geometry import spacing_of
 from tfmed.ops.warp import warp_array
 from tfmed.tasks import ct_scores
 from tfmed.tasks.translation import TranslationMethod
@@ -19,6 +20,14 @@ from tfmed.tasks.translation import TranslationMethod
 _ROTATIONS = Stream("ct_synthesis.rotations", 0xF5)
 
 MR, CT, LOW = range(3)  # channels of a prepared pair
+
+
+def turned_reach(shape, degrees, spacing_mm):
+    """Pixels (y, x) by which a crop, turned in its plane about its centre by 0 to `degrees` (90), leaves its sides."""
+    angles = np.deg2rad(np.linspace(0, degrees, 181))
+    half = (np.array(shape) - 1) / 2 * spacing_mm
+    reach = [np.max(a * np.cos(angles) + b * np.sin(angles)) - a for a, b in (half, half[::-1])]
+    return np.ceil(np.divide(reach, spacing_mm)).astype(int)
 
 
 class CTSynthesisMethod(TranslationMethod):
@@ -51,14 +60,12 @@ class CTSynthesisMethod(TranslationMethod):
 
     @functools.cached_property
     def margin(self):
-        """Voxels (z, y, x) around a crop that its rotation may bring in."""
+        """Voxels (z, y, x) around a crop that its rotation may bring in, in any training case."""
         c = self.config
         if not c.rotate_degrees or not c.rotate_chance:
             return (0, 0, 0)
-        angles = np.deg2rad(np.linspace(0, c.rotate_degrees, 181))
-        half = [(side - 1) / 2 for side in c.patch[1:]]
-        reach = [np.max(a * np.cos(angles) + b * np.sin(angles)) - a for a, b in (half, half[::-1])]
-        return (0, *(int(np.ceil(more)) for more in reach))
+        pixels = {tuple(spacing_of(self.open(case).affine)[1:]) for case in self.prepared("train")}
+        return (0, *np.max([turned_reach(c.patch[1:], c.rotate_degrees, pixel) for pixel in pixels], 0).tolist())
 
     def rotated(self, image, affine, index):
         """A crop without its margin; as often as the settings say rotated first."""
@@ -66,7 +73,7 @@ class CTSynthesisMethod(TranslationMethod):
         draw = _ROTATIONS(self.settings.seed, index)
         if not any(self.margin) or draw.random() >= c.rotate_chance:
             return boxed_array(image, self.margin, c.patch)
-        spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist())
+        spacing = tuple(spacing_of(affine).tolist())
         turn = ((-c.rotate_degrees, c.rotate_degrees), (0, 0), (0, 0))
         policy = VolumePolicy(flip=None, shift=None, rotate=turn, spacing=spacing)
         grid = sample_grid(int(draw.integers(2**31)), c.patch, policy) + np.float32(self.margin)

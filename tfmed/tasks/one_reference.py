@@ -13,6 +13,7 @@ import numpy as np
 from tfmed.data.deformable import correlation, register
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.turned_patches import TurnedPatch
+from tfmed.io.geometry import spacing_of
 from tfmed.ops import moments as axes_of
 from tfmed.ops.three_views import LEAST, centred_box
 from tfmed.tasks.volume_landmarks import Located, to_mm, to_voxels
@@ -181,8 +182,3 @@ class Locator:
         config = self.config
         return register(fixed, moving, spacing, moving_spacing, iterations=config.demons_iterations,
                         smoothing=config.smoothing, match=config.match_histograms)  # fmt: skip
-
-
-def spacing_of(affine):
-    """Size of voxels (z, y, x) in mm, float64 `(3,)`."""
-    return np.linalg.norm(affine[:3, :3], axis=0)[::-1]
