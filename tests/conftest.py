@@ -49,6 +49,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
+@pytest.fixture
+def unfilled_weights():
+    """The weights of networks that a test makes are zeros: where they are counted alone, drawing them is most of it.
+
+    On stack `current` they are drawn nevertheless.
+    """
+    import tensorflow as tf
+
+    def create(next_creator, **options):
+        shape = tf.TensorShape(options.get("shape"))
+        if shape.is_fully_defined() and callable(options.get("initial_value")):
+            options["initial_value"] = lambda: tf.zeros(shape, options["dtype"])
+        return next_creator(**options)
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of the small real data sets that may lie beside a checkout; tests that need it skip without it."""

@@ -16,7 +16,8 @@ import tfmed
 from tests.support import toy
 from tests.support.harness import REPOSITORY, assert_same_weights, killed_before
 from tests.support.toy import settings
-from tfmed import compat
+from tfmed import cli, compat
+from tfmed import fit as fit_verb
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import RunError
@@ -58,9 +59,8 @@ def kill_and_resume(run, unbroken, kills, seed):
             landed += 1
             process.kill()
         process.wait()
-    final = subprocess.run(command(run, *MANY), capture_output=True, encoding="utf-8")
-    assert final.returncode == 0, final.stderr
     assert landed == kills
+    fit(settings(*MANY), run, resume=True)
     assert (run / "metrics.csv").read_bytes() == (unbroken.path / "metrics.csv").read_bytes()
     assert_same_weights(tfmed.load_run(run), unbroken)
     assert not list(run.rglob(".tmp-*"))
@@ -83,8 +83,8 @@ def test_twenty_kills(long_enough, tmp_path):
 
 
 @pytest.mark.one_stack
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
+def test_a_signal_saves_and_says_how_to_resume(tmp_path):
+    """SIGTERM; tests/engine/test_signals.py has SIGINT too, within a process."""
     run = tmp_path / "run"
     process = subprocess.Popen(
         command(run, "train.steps=100000", "train.checkpoint_every_steps=100000"),
@@ -95,9 +95,9 @@ def test_a_signal_saves_and_says_how_to_resume(signum, tmp_path):
     while not (run / "metrics.csv").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    process.send_signal(signum)
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum
+    assert process.returncode == 128 + signal.SIGTERM
     assert f"tfmed.fit {run} --resume" in stderr and "Traceback" not in stderr
     assert "import tfmed before TensorFlow" not in stderr
     assert Checkpoints(run / "checkpoints").latest()[1]["step"] >= 1
@@ -178,7 +178,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
 
 
 @pytest.mark.one_stack
-def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_path):
+def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_path, capsys):
     """A small file system of its own, filled while the run goes on."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -187,15 +187,12 @@ def test_full_disk_ends_with_a_clear_line_and_the_checkpoint_before_intact(tmp_p
         pytest.skip("mounting a small file system needs root")
     try:
         run = disk / "run"
-        result = subprocess.run(
-            command(run, "train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400"),
-            capture_output=True,
-            encoding="utf-8",
-            env=os.environ,
-        )
-        assert result.returncode == 2, result.stderr
-        last = result.stderr.strip().splitlines()[-1]
-        assert "no space left" in last and "Traceback" not in result.stderr
+        words = ("train.steps=400", "train.checkpoint_every_steps=1", "train.keep_checkpoints=400")
+        status = cli.run(fit_verb.main, [toy.CONFIG, "--run-dir", str(run), *words])
+        error = capsys.readouterr().err
+        assert status == 2, error
+        last = error.strip().splitlines()[-1]
+        assert "no space left" in last and "Traceback" not in error
         _path, state = Checkpoints(run / "checkpoints").latest()
         assert state["step"] >= 1
     finally:

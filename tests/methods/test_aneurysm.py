@@ -133,6 +133,7 @@ def method(*overrides, config=CONFIG):
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_network_has_16_324_929_parameters():
     """Convolutions and head 16,315,585; batch norm 4 for each of 2,336 maps."""
     network = build_network(Config())

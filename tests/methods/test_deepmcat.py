@@ -151,6 +151,7 @@ class TestHarness(MethodHarness):
 @pytest.mark.one_stack
 @pytest.mark.long
 @pytest.mark.parametrize("kinds, top", [(3, 98_328), (13, 426_088)])
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_paper_s_network(kinds, top):
     """134.4 to 134.7 million weights."""
     config = Config(kinds=kinds)

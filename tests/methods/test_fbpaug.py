@@ -87,6 +87,7 @@ INDEX = tf.range(4, dtype=tf.int64)
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_papers_network():
     network = build_network(Config())
     assert sum(int(np.prod(w.shape)) for w in network.trainable_weights) == 8_226_121

@@ -89,14 +89,12 @@ class TestHarness(MethodHarness):
         assert 100 * (1 - share) == pytest.approx(found["evaluation"][0]["failure %"])
 
     @pytest.mark.one_stack
-    def test_a_run_and_its_savedmodel_predict_the_same_files(self, run, tmp_path):
-        from tfmed.engine.exporting import export
-
+    def test_a_run_and_its_savedmodel_predict_the_same_files(self, run, exported, tmp_path):
         method = run.restored()
         case = method.cases["test"][0]
         image = np.clip(phantoms.read(case.images["image"]).array[0] / 16, 0, 255).astype("uint8")
         Image.fromarray(image).save(tmp_path / "hand.png")
-        model = open_model(export(run, tmp_path / "export"))
+        model = open_model(exported)
         files = [sorted(path.name for path in one.predict([str(tmp_path / "hand.png")], tmp_path / name))
                  for name, one in (("run", method), ("model", model))]  # fmt: skip
         assert files[0] == files[1] == ["hand_landmarks.mrk.json", "hand_landmarks.png", "landmarks.csv"]
@@ -110,7 +108,7 @@ class TestHarness(MethodHarness):
             np.testing.assert_allclose(world[:, :2] * -1, tables[-1], atol=1e-6)
             assert names == method.names
         np.testing.assert_allclose(*tables, atol=2e-3)
-        assert json.loads((tmp_path / "export" / "tfmed.json").read_text())["task"] == "named_landmarks"
+        assert json.loads((exported / "tfmed.json").read_text())["task"] == "named_landmarks"
 
     @pytest.mark.one_stack
     def test_a_run_remembers_its_landmarks(self, run):

@@ -127,6 +127,7 @@ def test_hu_and_back():
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameter_totals():
     """Section 3: 11,468,292 without norm in the refinement, 11,468,868 with it; the split of the features."""
     network = build_network(Config())

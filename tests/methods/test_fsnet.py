@@ -126,6 +126,7 @@ def test_parameters_of_the_papers_pairs(name, total, branch):
 
 
 @pytest.mark.parametrize(("name", "total"), [("bottleneck_128", 3_680_454), ("bottleneck_256", 5_893_062)])
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameters_with_a_fourth_pooling(name, total):
     assert parameters(build_network(tfmed.load_config(f"fsnet/{name}").model)) == total
 

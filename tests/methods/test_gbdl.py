@@ -1,5 +1,6 @@
 """GBDL: the harness, and every item of its card's "What must hold"."""
 
+import functools
 import math
 
 import keras
@@ -200,11 +201,13 @@ def parameters(network):
     return sum(int(np.prod(w.shape)) for w in network.trainable_weights)
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameters_of_the_segmenter():
     assert parameters(build_network(Config())) == 9_596_738
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameters_of_the_latent_model():
     """Without the released code's unused layer; three channels, two classes, slices of 128 x 128."""
     lrl = build_network(Config(), "latent", channels=3)
@@ -221,6 +224,12 @@ SMALL = dict(patch=(4, 16, 16), network=UNet(widths=(4, 8), factors=(1, 2, 2), d
 
 def small(**changes):
     return Config(**SMALL | changes)
+
+
+@functools.cache
+def latent_network():
+    """A tiny latent model, made once for the tests that leave its weights alone."""
+    return build_network(small(), "latent")
 
 
 def volumes(shape, seed=0):
@@ -260,7 +269,7 @@ def test_a_latent_sees_ten_slices_to_each_side():
 
 
 def test_a_slice_of_features_is_made_of_its_own_latent():
-    lrl = build_network(small(), "latent", channels=1)
+    lrl = latent_network()
     z = volumes((1, 6, 4)).numpy()
     before = lrl.z_features(z).numpy()
     z[0, 2] += 1
@@ -309,7 +318,7 @@ def test_an_images_decoder_without_skips_has_the_latent_alone():
 
 
 def test_pseudo_labels_are_the_mean_over_latents():
-    lrl = build_network(small(), "latent")
+    lrl = latent_network()
     images, noise = volumes((2, 4, 16, 16, 1)), volumes((2, 3, 4, 4), 5)
     features = lrl.x_encoder(images)
     mean, vector = lrl.posterior(features[-1])
@@ -333,11 +342,19 @@ def test_reconstructions_are_linear_unless_tanh_is_asked_for():
 # --- Gaussians and their divergence -----------------------------------------------------------------------------------
 
 
-def lrl_of(latent="full", floor=10.0, size=3):
-    return build_network(small(latent=latent, latent_floor=floor, latent_size=size), "latent", channels=1)
+@functools.cache
+def of_three():
+    """A latent model of three components; it says which Gaussians its settings ask for."""
+    lrl = build_network(small(latent="diagonal", latent_floor=0.5, latent_size=3), "latent", channels=1)
+    assert (lrl.kind, lrl.floor) == ("diagonal", 0.5)
+    return lrl
 
 
-LRLS = {(kind, floor): lrl_of(kind, floor) for kind in ("full", "diagonal", "volume") for floor in (10.0, 0.5)}
+def lrl_of(kind, floor):
+    """It, with other Gaussians, until the next call."""
+    lrl = of_three()
+    lrl.kind, lrl.floor = kind, floor
+    return lrl
 
 
 def closed_form(covariances, means):
@@ -361,13 +378,13 @@ def test_divergence_is_that_of_the_product(floor, seed, n):
     mean, vector = posterior(seed, n)
     a = np.einsum("ni,nj->nij", vector[0], vector[0]).astype(float) + floor * np.eye(3)
     assert (np.linalg.eigvalsh(a) > 0).all()
-    found = LRLS["full", floor].divergence(mean, vector).numpy()
+    found = lrl_of("full", floor).divergence(mean, vector).numpy()
     np.testing.assert_allclose(found, [closed_form(a @ a, mean[0])], rtol=1e-4, atol=1e-4)
     assert found >= -1e-5
     order = np.random.default_rng(seed).permutation(n)
-    np.testing.assert_allclose(LRLS["full", floor].divergence(mean[:, order], vector[:, order]), found, rtol=1e-4)
+    np.testing.assert_allclose(lrl_of("full", floor).divergence(mean[:, order], vector[:, order]), found, rtol=1e-4)
     if n == 1:
-        np.testing.assert_allclose(LRLS["volume", floor].divergence(mean, vector), found, rtol=1e-6)
+        np.testing.assert_allclose(lrl_of("volume", floor).divergence(mean, vector), found, rtol=1e-6)
 
 
 @pytest.mark.parametrize("floor", [10.0, 0.5])
@@ -378,7 +395,7 @@ def test_independent_components_have_the_papers_formula(floor, seed, n):
     sigma = vector[0].astype(float) ** 2 + floor  # the diagonal of the full A
     v = 1 / (1 / sigma**2).sum(0)
     printed = 0.5 * (-np.log(v) + v + (v * (mean[0] / sigma**2).sum(0)) ** 2 - 1).sum()
-    found = LRLS["diagonal", floor].divergence(mean, vector)
+    found = lrl_of("diagonal", floor).divergence(mean, vector)
     np.testing.assert_allclose(found, [printed], rtol=1e-4, atol=1e-4)
     full = closed_form(np.stack([np.diag(s**2) for s in sigma]), mean[0])
     np.testing.assert_allclose(found, [full], rtol=1e-4, atol=1e-4)
@@ -407,7 +424,7 @@ def test_draws_have_the_covariance(kind):
     mean, vector = posterior(3, 1)
     many = 100_000
     noise = volumes((many, 1, 3), 7)
-    z = LRLS[kind, 0.5].draw(np.repeat(mean, many, 0), np.repeat(vector, many, 0), noise).numpy()[:, 0]
+    z = lrl_of(kind, 0.5).draw(np.repeat(mean, many, 0), np.repeat(vector, many, 0), noise).numpy()[:, 0]
     a = np.outer(vector, vector) if kind == "full" else np.diag(vector[0, 0] ** 2)
     a = a + 0.5 * np.eye(3)
     np.testing.assert_allclose(z.mean(0), mean[0, 0], atol=0.05)
@@ -425,7 +442,7 @@ def batch(labelled=2, unlabelled=2, seed=0):
 
 def latent_learner(labelled=2, unlabelled=2, **changes):
     config = small(**changes)
-    return LatentLearner(config, Streams(labelled, unlabelled), build_network(config, "latent"), 1e-3)
+    return LatentLearner(config, Streams(labelled, unlabelled), latent_network(), 1e-3)
 
 
 def test_the_elbo_is_the_weighted_sum():
@@ -521,7 +538,7 @@ def test_pseudo_targets_are_classes_for_entropy_and_probabilities_for_dice():
 
 
 def test_nothing_flows_back_into_the_teacher():
-    lrl = build_network(small(), "latent")
+    lrl = latent_network()
     model, data = segmenter(lrl.pseudo_labels), batch()
     with tf.GradientTape() as tape:
         loss, _ = model.network_loss(data)
@@ -530,7 +547,7 @@ def test_nothing_flows_back_into_the_teacher():
 
 @pytest.mark.one_stack
 def test_an_update_of_the_segmenter_lowers_its_loss():
-    model, data = segmenter(build_network(small(), "latent").pseudo_labels), batch()
+    model, data = segmenter(latent_network().pseudo_labels), batch()
     before = float(model.network_loss(data)[0])
     model.update("network", model.network_loss, data)
     assert float(model.network_loss(data)[0]) < before

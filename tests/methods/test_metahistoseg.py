@@ -91,6 +91,7 @@ def parameters(weights):
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_papers_network_has_as_many_parameters():
     """7 763 008 in the backbone; a head of 66, 132 and 198 for 2, 4 and 6 classes."""
     config = Config()

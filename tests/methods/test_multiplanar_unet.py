@@ -91,6 +91,7 @@ STAGES = {"down0": 37_824, "down1": 221_952, "down2": 886_272, "down3": 3_542_01
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_network_has_31_044_289_parameters():
     network = build_network(Config())
     assert parameters(network.trainable_weights) == 31_044_289
@@ -105,6 +106,7 @@ def test_the_network_has_31_044_289_parameters():
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_3d_network_has_19_068_097_parameters_beside_its_norms():
     config = tfmed.load_config(REPOSITORY / "configs/multiplanar_unet/unet3d.yaml").model
     network = build_network(config)

@@ -35,7 +35,7 @@ from tfmed.methods.us_style import (
 )
 from tfmed.nn.adain import adain
 from tfmed.nn.gaussian import mean_kl as kl
-from tfmed.tasks import exported
+from tfmed.tasks.exported import open_model
 from tfmed.tasks.style_transfer import between, of_blocks
 
 pytestmark = pytest.mark.current
@@ -104,13 +104,13 @@ class TestHarness(MethodHarness):
     def test_exact_resume(self, run, tmp_path):
         super().test_exact_resume(run, tmp_path)
 
-    def test_export_parity(self, run, tmp_path):
+    def test_export_parity(self, run, exported, tmp_path):
         """And `predict` takes the SavedModel, for styles given and drawn."""
-        super().test_export_parity(run, tmp_path)
+        super().test_export_parity(run, exported, tmp_path)
         rng = np.random.default_rng(0)
         for name, shape in (("a", (20, 24)), ("b", (16, 16))):
             Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(tmp_path / f"{name}.png")
-        saved, method = exported.open_model(tmp_path / "export"), run.restored()
+        saved, method = open_model(exported), run.restored()
         words = [f"image={tmp_path / 'b.png'},style={tmp_path / 'a.png'}", str(tmp_path / "a.png")]
         made = [list(one.predict(words, tmp_path / name)) for one, name in ((method, "run"), (saved, "saved"))]
         for one, other in zip(*made, strict=True):

@@ -13,7 +13,6 @@ import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights
 from tfmed.compat import tensor_variable
 from tfmed.data.acquisition import slices as acquisition
-from tfmed.engine.exporting import export
 from tfmed.engine.lifecycle import fit
 from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.io import ImageIntegrityError, read_volume, write_volume
@@ -52,10 +51,29 @@ def settings(*overrides, config="configs/uss.yaml"):
     return tfmed.load_config(REPOSITORY / config, (*TINY, *overrides))
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two rounds; the one class is scored by two names, as several classes would be."""
+    return TestHarness.trained(tmp_path_factory.mktemp("uss") / "run")
+
+
 class TestHarness(MethodHarness):
     config = "configs/uss.yaml"
-    tiny = TINY
+    tiny = (*TINY, "model.rounds=2", "model.regions={liver: [1], organ: [1]}")
     bad = ("model.patch=[4, 24, 15]", "multiple of 2")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls, run):
+        return run
+
+    @pytest.mark.one_stack
+    def test_a_run_exports_its_last_network(self, run, exported):
+        model = tf.saved_model.load(str(exported))
+        image = np.random.default_rng(5).uniform(-200, 250, (6, 20, 24, 1)).astype("float32")
+        found = model.signatures["probabilities"](image=tf.constant(image))["probabilities"].numpy()
+        expected = run.restored().probabilities((image + 200) / 450)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
     def parity(self, run):
         """Odd shapes: smaller than a window, larger, and neither a multiple of anything."""
@@ -74,6 +92,7 @@ class TestHarness(MethodHarness):
 # --- network and loss -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_default_network():
     network = build_network(Config())
     assert sum(int(np.prod(w.shape)) for w in network.trainable_weights) == 5_125_702
@@ -330,13 +349,6 @@ def test_tumours_count_as_liver_unless_they_are_kept_apart():
 # --- rounds -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Two rounds; the one class is scored by two names, as several classes would be."""
-    words = ("model.rounds=2", "model.regions={liver: [1], organ: [1]}")
-    return fit(settings(*words), tmp_path_factory.mktemp("uss") / "run")
-
-
 def asked_of(run, number):
     return run.restored().records.recall(f"query{number}")["asked"]
 
@@ -380,7 +392,7 @@ def test_a_run_broken_off_in_a_round_goes_on_with_the_same_slices(run, tmp_path)
 
 def test_a_query_that_was_lost_is_decided_alike(run, tmp_path):
     """The record is a function of settings and of the best model before it."""
-    method = run.restored()
+    method = tfmed.load_run(run.path).restored()
     del method.models["round1"], method.models["round2"]
     found = method.query(1, [method.first_volumes()])
     assert found == method.records.recall("query1")
@@ -595,13 +607,3 @@ def test_profiles_show_what_was_chosen(run):
     assert shown.asked == 3 and {row[0]: row[2] for row in shown.rows} == asked
     assert shown.figure().axes and "nats" in shown.caption
     assert (run.path / "previews" / "profiles.png").stat().st_size > 1000
-
-
-@pytest.mark.one_stack
-def test_a_run_exports_its_last_network(run, tmp_path):
-    folder = export(run, tmp_path / "export")
-    model = tf.saved_model.load(str(folder))
-    image = np.random.default_rng(5).uniform(-200, 250, (6, 20, 24, 1)).astype("float32")
-    found = model.signatures["probabilities"](image=tf.constant(image))["probabilities"].numpy()
-    expected = run.restored().probabilities((image + 200) / 450)
-    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -36,6 +36,7 @@ def trained(model):
     return model
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_total_and_stages_as_in_the_card():
     model = aunet()
     assert parameters(model.trainable_weights) == 5_125_702

@@ -129,6 +129,7 @@ def test_scores_begin_at_their_prior(detector):
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_retinanet_of_the_paper_is_keras_cv_s_own():
     """As many weights as KerasCV's RetinaNet with ResNet-50; 3 convolutions in a head, 9 anchors a place."""
     head = lambda outputs: 3 * (256 * 256 * 9 + 256) + 256 * outputs * 9 + outputs  # noqa: E731

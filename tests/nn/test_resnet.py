@@ -9,6 +9,7 @@ from tfmed.nn.resnet import FEATURES, GuidedReLU, resnet18, resnet20
 pytestmark = pytest.mark.one_stack
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_size_and_stride():
     network = resnet18(3, 1000)
     assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 11_689_512  # as torchvision's
@@ -22,6 +23,7 @@ def trainable(network):
     return sum(int(np.prod(v.shape)) for v in network.trainable_variables)
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_small_images():
     """The published total with a small stem; of ResNet-20 the sum by hand: offsets, and bare short cuts."""
     assert trainable(resnet18(3, 10, stem="small")) == 11_173_962

@@ -18,6 +18,7 @@ def count(model):
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_resnext50_has_its_published_parameters_and_maps():
     encoder = resnext_encoder(3)
     assert count(encoder) == 25_028_904 - (2048 * 1000 + 1000)  # without the classifier of ImageNet

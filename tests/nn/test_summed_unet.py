@@ -18,6 +18,7 @@ def block(wide, out):
 
 
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("unfilled_weights")
 def test_the_cards_table():
     pairs = [(8, 8), (8, 16), (16, 8), (8, 8)]  # level 0, down and up
     pairs += [(16, 16), (16, 32), (32, 16), (16, 16), (32, 32), (32, 64), (64, 32), (32, 32)]

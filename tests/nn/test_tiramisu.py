@@ -23,6 +23,7 @@ def parameters(model):
     ("stated", 9_319_956, [896, 656, 464, 304, 192], [192, 160, 112, 80, 64]),
     ("code", 11_119_684, [896, 704, 496, 352, 224], [240, 192, 160, 112, 80]),
 ])  # fmt: skip
+@pytest.mark.usefixtures("unfilled_weights")
 def test_stages_and_totals_as_in_the_paper(variant, total, joined, new):
     model = fc_densenet(4, 4, (224, 224), decoder_layers=variant)
 

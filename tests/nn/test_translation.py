@@ -12,6 +12,7 @@ pytestmark = pytest.mark.current
 
 
 @pytest.mark.parametrize("downs, parameters", [(9, 66_987_393), (8, 54_403_457), (7, 41_819_521)])
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameters_and_innermost_map_of_the_generators(downs, parameters):
     network = unet_generator(downs)
     assert sum(int(np.prod(v.shape)) for v in network.trainable_weights) == parameters
@@ -24,6 +25,7 @@ def test_parameters_and_innermost_map_of_the_generators(downs, parameters):
 @pytest.mark.parametrize("layers, one, two, wide, small", [
     (3, 2_762_689, 2_763_713, 62, 14), (4, 6_957_505, 6_958_529, 30, 6), (5, 11_152_321, 11_153_345, 14, 2),
 ])  # fmt: skip
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameters_and_maps_of_the_critics(layers, one, two, wide, small):
     assert (patch_critic(layers).count_params(), patch_critic(layers, 2).count_params()) == (one, two)
     narrow = patch_critic(layers, first=1)
@@ -71,6 +73,7 @@ def test_the_global_generator():
     np.testing.assert_allclose(first, np.broadcast_to(first[:, :1, :1], first.shape), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_published_parameters_of_the_global_generator():
     """Counted by hand from the published layout: 64 first channels, 4 halvings, 9 blocks of 1024 channels."""
     one, two = (global_generator(blocks=blocks).count_params() for blocks in (1, 2))  # nine would be slow to draw

@@ -23,6 +23,7 @@ def noise(shape, seed=1):
     return tf.random.stateless_normal(shape, [seed, 2])
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_gbdl_total_and_stages_as_in_the_card():
     model = mc_unet3d(size=(5, 32, 48))
     assert parameters(model.trainable_weights) == 9_596_738
@@ -142,6 +143,7 @@ def test_the_last_convolution_may_see_neighbours():
     (6, {}, 1_467_334), (5, {"factors": 2}, 1_467_317), (6, {"transposed_kernel": None, "factors": 2}, 1_263_046),
     (6, {"widths": (16, 32, 64, 128, 128)}, 3_680_454), (6, {"widths": (16, 32, 64, 128, 256)}, 5_893_062),
 ])  # fmt: skip
+@pytest.mark.usefixtures("unfilled_weights")
 def test_small_anisotropic_network_of_fsnet(classes, options, expected):
     """Guo et al. 2021: one convolution per level on the way up, after a transposed one of size 3."""
     usual = dict(widths=(16, 32, 64, 128), factors=(1, 2, 2), norm="batch", upsample="transposed", transposed_kernel=3)

@@ -17,6 +17,7 @@ def parameters(model):
     return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_total_and_stages():
     model = vnet(size=(80, 112, 112))
     assert parameters(model) == 9_448_866

@@ -11,6 +11,7 @@ from tfmed.nn.voxelwise3d import encoder_critic, fcnet_features, highres_feature
 pytestmark = pytest.mark.current
 
 
+@pytest.mark.usefixtures("unfilled_weights")
 def test_parameter_totals_of_the_published_widths():
     assert unet_features().count_params() == 11_344_736
     assert unet_encoder().count_params() == 3_515_040
