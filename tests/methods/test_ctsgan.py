@@ -1,15 +1,18 @@
 """CT-SGAN: the harness, and every item of its card's "What must hold"."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.support.harness import MethodHarness
-from tfmed import cli, sample
+from tfmed import cli, load_config, sample
+from tfmed.data.nodules import nodules_of
 from tfmed.io import read_volume
 from tfmed.losses.adversarial import r1
-from tfmed.methods.ctsgan import CTSGAN, Config, build_network
+from tfmed.methods.ctsgan import CTSGAN, METHOD, Config, build_network
 from tfmed.methods.ctsgan.model import assemble, draw_slab, position_channel, positions, thin_slices
 
 pytestmark = pytest.mark.current
@@ -102,6 +105,21 @@ class TestBaselineHarness(TestHarness):
     test_the_command_samples_as_it_is_told = None
     test_samples_are_in_hu_and_as_large_as_patients = None
     test_same_seed_same_numbers = test_exact_resume = test_save_and_load = None
+
+
+@pytest.mark.one_stack
+def test_both_data_sets_train_and_one_is_free_of_nodules(tmp_path):
+    small = {"cases": 4, "shape": [8, 48, 48]}
+    parts = {"lidc": {"options": {"folder": str(tmp_path), "options": small}}, "nlst": {"options": small}}
+    shares = ("data.split.validation=0.25", "data.split.test=0.25")
+    settings = load_config("ctsgan/two_data_sets", [f"data.options.parts={json.dumps(parts)}", *shares], "demo")
+    method = METHOD(settings)
+    for part, count in (("train", 2), ("validation", 1), ("test", 1)):
+        sets = [case.meta["data_set"] for case in method.cases[part]]
+        assert (sets.count("lidc"), sets.count("nlst")) == (count, count)
+    copied = {case.id for cases in method.cases.values() for case in cases if "made_from" in case.meta}
+    assert copied == {f"lidc-chest-{k:07d}" for k in range(4)}
+    assert not any(nodules_of(case) for cases in method.cases.values() for case in cases)
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------
