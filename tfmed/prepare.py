@@ -61,7 +61,8 @@ def _prepared(config, overrides, profile, out):
         raise UserError(f"--out: {settings.method} has no images of which slices could be shown; leave it out")
     cases = sources.open(data.source, data.root, **data.options)
     found = _looked_at(method, cases, progress)
-    found["unused"] = sources.unused(data.root, cases)
+    roots = sources.roots_of(data.source, data.root, data.options)
+    found["unused"] = [file for root in roots for file in sources.unused(root, cases)]
     if out:
         found["sheets"] = _sheets(method, cases, found, use.new_folder(out), progress)
     return method, cases, found

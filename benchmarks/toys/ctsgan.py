@@ -60,14 +60,15 @@ def samples(config, seed):
         return {"slab": volume[start - 1 : start + config.slab_length + 1], "start": start, "chosen": chosen}
 
     slab = ((config.slab_length + 2, *SHAPE[1:]), "float32")
-    return Samples(read, {"slab": slab, "start": ((), "int32"), "chosen": ((config.slices_per_slab,), "int32")}, BATCH)
+    spec = {"slab": slab, "start": ((), "int32"), "chosen": ((config.slices_per_slab,), "int32")}
+    return Samples(read, spec, BATCH * config.critic_steps)
 
 
 def train(seed, steps, **changes):
     """A CTSGAN trained for `steps` steps on the toy volumes."""
     keras.utils.set_random_seed(seed)
     config = Config(**NETWORKS | changes)
-    model = CTSGAN(config, seed=seed, per_step=BATCH)
+    model = CTSGAN(config, seed=seed, per_step=BATCH * config.critic_steps)
     step = tf.function(model.train_step)
     for batch in samples(config, seed).batches(0, steps):
         step(batch)

@@ -1,16 +1,20 @@
 """CT-SGAN: the harness, and every item of its card's "What must hold"."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from tests.support.harness import MethodHarness
-from tfmed import cli, sample
+from tfmed import cli, load_config, sample
+from tfmed.data.nodules import nodules_of
 from tfmed.io import read_volume
 from tfmed.losses.adversarial import r1
-from tfmed.methods.ctsgan import CTSGAN, Config, build_network
-from tfmed.methods.ctsgan.model import assemble, draw_slab, position_channel, positions, thin_slices
+from tfmed.methods.ctsgan import CTSGAN, METHOD, Config, build_network
+from tfmed.methods.ctsgan.model import SliceSequence, assemble, draw_slab, position_channel, positions, thin_slices
 
 pytestmark = pytest.mark.current
 
@@ -104,6 +108,21 @@ class TestBaselineHarness(TestHarness):
     test_same_seed_same_numbers = test_exact_resume = test_save_and_load = None
 
 
+@pytest.mark.one_stack
+def test_both_data_sets_train_and_one_is_free_of_nodules(tmp_path):
+    small = {"cases": 4, "shape": [8, 48, 48]}
+    parts = {"lidc": {"options": {"folder": str(tmp_path), "options": small}}, "nlst": {"options": small}}
+    shares = ("data.split.validation=0.25", "data.split.test=0.25")
+    settings = load_config("ctsgan/two_data_sets", [f"data.options.parts={json.dumps(parts)}", *shares], "demo")
+    method = METHOD(settings)
+    for part, count in (("train", 2), ("validation", 1), ("test", 1)):
+        sets = [case.meta["data_set"] for case in method.cases[part]]
+        assert (sets.count("lidc"), sets.count("nlst")) == (count, count)
+    copied = {case.id for cases in method.cases.values() for case in cases if "made_from" in case.meta}
+    assert copied == {f"lidc-chest-{k:07d}" for k in range(4)}
+    assert not any(nodules_of(case) for cases in method.cases.values() for case in cases)
+
+
 # --- shapes -------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +214,43 @@ def test_one_direction_and_independent_cells_look_no_further():
         changed = noise + tf.reshape([0.0] * 4 + [1.0], (1, 5, 1))
         first = [m.slice_sequence(n, state).numpy()[0, 0] for n in (noise, changed)]
         np.testing.assert_array_equal(*first)
+
+
+def biases_of(memory, units=500):
+    """[(input, forget, cell, output) biases of each direction] of a BiLSTM."""
+    layer = SliceSequence(units, memory=memory)
+    layer(tf.zeros((1, 2, 3)), tf.zeros((1, 4 * units)))
+    return [np.split(v.numpy(), 4) for v in layer.trainable_variables if len(v.shape) == 1]
+
+
+def test_chrono_initialisation_of_both_directions():
+    """Tallec & Ollivier 2018, Eq. 16: forget ~ log U(1, T - 1), input its negative; no two directions alike."""
+    both = biases_of(40)
+    for put, forget, cell, output in both:
+        np.testing.assert_array_equal(put, -forget)
+        assert not cell.any() and not output.any()
+        steps = np.exp(forget)
+        assert steps.min() > 0.999 and 38 < steps.max() < 39.001
+        assert stats.kstest(steps, stats.uniform(1, 38).cdf).pvalue > 1e-3
+    assert (both[0][1] != both[1][1]).any()
+    for put, forget, _, _ in biases_of(None, 5):  # Keras' own
+        assert not put.any() and (forget == 1).all()
+
+
+def test_memory_is_that_of_the_cells():
+    """Without weights a cell keeps sigmoid(b) of its state per slice: u / (u + 1) with b = log u, at most 1 - 1 / T."""
+    layer = SliceSequence(6, memory=40)
+    state = tf.random.stateless_uniform((1, 24), (0, 0), -0.5, 0.5)
+    layer(tf.zeros((1, 1, 3)), state)
+    for weights in layer.trainable_variables:
+        if len(weights.shape) == 2:
+            weights.assign(tf.zeros_like(weights))
+    _, forward, _, backward = tf.split(state, 4, axis=1)
+    cell = np.arctanh(2 * layer(tf.zeros((1, 1, 3)), state).numpy()[0, 0])  # the output gate is half open
+    kept = cell / tf.concat([forward, backward], 1).numpy()[0]
+    u = np.exp(np.concatenate([v.numpy()[6:12] for v in layer.trainable_variables if len(v.shape) == 1]))
+    np.testing.assert_allclose(kept, u / (u + 1), rtol=1e-4)
+    assert kept.min() >= 0.5 - 1e-4 and kept.max() <= 1 - 1 / 40 + 1e-4
 
 
 @pytest.mark.one_stack

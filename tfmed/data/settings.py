@@ -19,6 +19,7 @@ class SplitConfig(Strict):
     folds: int | None = pydantic.Field(None, ge=2)  # cross-validation: `fold` is tested, `test` does not count
     fold: pydantic.NonNegativeInt = 0  # which one, from 0
     balanced: bool = False  # folds alike in the size of their patients' lesions; of methods that know lesions
+    by_data_set: bool = False  # of source joined: each data set is split by itself, so that all parts hold all sets
     seed: int | None = pydantic.Field(None, ge=0)  # null: the run's; set it to train several runs on one split
 
     @pydantic.model_validator(mode="after")

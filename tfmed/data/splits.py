@@ -61,6 +61,8 @@ def split(
     Raises:
         DataError: too few groups, none with labels, no sizes, or the data set does not name its parts.
     """
+    if config.by_data_set:
+        return _split_by_data_set(cases, config, seed, labelled, sizes)
     seed = seed if config.seed is None else config.seed
     unlabelled = _without_labels(cases, labelled == "some") if labelled else set()
     drawn = [case for case in cases if case.group not in unlabelled]
@@ -78,6 +80,19 @@ def split(
         parts = by_group(drawn, config.validation, config.test, seed)
     held = {case.group for name in ("validation", "test") for case in parts[name]}
     return parts | {"train": [case for case in cases if case.group not in held]}
+
+
+def _split_by_data_set(
+    cases: Sequence[Case], config: SplitConfig, seed: int, labelled: Labelled, sizes: Sizes | None
+) -> dict[str, list[Case]]:
+    """Each data set of a joined source split by itself, so that every part has its share of each."""
+    by_set: dict[str, list[Case]] = {}
+    for case in cases:
+        if "data_set" not in case.meta:
+            raise DataError("data.split.by_data_set: this source has one data set; set it to false, or join several")
+        by_set.setdefault(case.meta["data_set"], []).append(case)
+    found = split_each(by_set, config.model_copy(update={"by_data_set": False}), seed, labelled, sizes)
+    return {part: [case for parts in found.values() for case in parts[part]] for part in PARTS}
 
 
 def _without_labels(cases: Sequence[Case], some: bool) -> set[str]:

@@ -1,9 +1,11 @@
 """Sources: one function per dataset layout that lists its cases (paths only; nothing is decoded).
 
 A new source is one file with one function `name(root=None, ...) -> list[Case]`, and one line in `_SOURCES`. Its keyword
-arguments are its options, so a misspelt one is noticed before any file is touched.
+arguments are its options, so a misspelt one is noticed before any file is touched. A source of sources takes `open`
+first, and stands in `_OF_OTHERS`.
 """
 
+import functools
 import inspect
 import os
 from collections.abc import Sequence
@@ -38,6 +40,7 @@ from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
 from .image_visits import image_visits
+from .joined import joined, roots_of
 from .kits19 import kits19
 from .la2018 import la2018
 from .landmark_list import landmark_list
@@ -51,6 +54,7 @@ from .mosmed import mosmed
 from .msd import msd
 from .nifti_folder import nifti_folder
 from .nlst import nlst
+from .nodules_erased import nodules_erased
 from .oasis import oasis
 from .paired_folder import paired_folder
 from .phantom_brain_tumour import phantom_brain_tumour
@@ -96,9 +100,10 @@ _SOURCES = {
         phantom_ultrasound, points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
     )
 }  # fmt: skip
+_OF_OTHERS = (joined, nodules_erased)
 
 
-__all__ = ["detect", "names", "open", "unused"]
+__all__ = ["detect", "names", "open", "roots_of", "unused"]
 
 
 def names() -> list[str]:
@@ -139,6 +144,9 @@ def open(name: str, root: PathLike | None = None, **options: Any) -> list[Case]:
     cases = sorted(_SOURCES[name](root, **options), key=lambda case: case.id)
     _refuse_shared_files(cases)
     return cases
+
+
+_SOURCES |= {function.__name__: functools.partial(function, open) for function in _OF_OTHERS}
 
 
 def _refuse_shared_files(cases: Sequence[Case]) -> None:

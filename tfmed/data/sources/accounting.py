@@ -49,7 +49,7 @@ def _used(cases: Sequence[Case]) -> tuple[set[str], set[str]]:
     """(files, folders of slices) of cases, absolute."""
     files, folders = set[str](), set[str]()
     for case in cases:
-        addresses = [*case.images.values(), *([case.label] if case.label else [])]
+        addresses = [*case.images.values(), *([case.label] if case.label else []), *case.meta.get("made_from", ())]
         for address in (address for address in addresses if not phantoms.is_address(address)):
             for place in (file_of(address), *companions_of(address)):
                 place = os.path.abspath(place)

@@ -1,6 +1,7 @@
 """What the sources share: checked roots, who is a patient, ids, files of volumes, folders with DICOM slices."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import re
@@ -37,6 +38,17 @@ def folder(root: PathLike | None, source: str, layout: str) -> pathlib.Path:
 def nothing(root: object, source: str, layout: str) -> DataError:
     """The error for a folder in which nothing was found."""
     return DataError(f"{root}: holds no case; source {source} expects {layout}")
+
+
+@contextlib.contextmanager
+def speaking_of(root: str, options: str) -> Iterator[None]:
+    """What a source says of `data.root` and `data.options`, it says of these settings: for sources of sources."""
+    try:
+        yield
+    except DataError as error:
+        settings = {"root": root, "options": options}
+        text = re.sub(r"\bdata\.(root|options)\b", lambda found: settings[found[1]], str(error))
+        raise DataError(text) from None
 
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")

@@ -12,8 +12,10 @@ Reproduces: Table 1 (IS 2.37 +- 0.19, FID 145 +- 26 against 131 +- 31 between ha
 100,000 steps take days on one GPU; the authors name no hardware.
 
 Deviates: layers, optimiser, learning rate, batch size and number of steps are not given in the paper; the defaults of
-`Config` follow MoCoGAN, the design that the paper builds on. The generator loss is the non-saturating form. Published
-inception scores need Inception weights (`evaluate --features inception:FILE`).
+`Config` follow MoCoGAN, the design that the paper builds on. How the BiLSTM begins is open as well: its biases are
+those of the chrono initialisation (`lstm_memory`, in slices; null: Keras' own). Scans keep their nodules unless the
+source is `nodules_erased`, which fills in other lung tissue where the paper has a network do it. The generator loss is
+the non-saturating form. Published inception scores need Inception weights (`evaluate --features inception:FILE`).
 """
 
 from tfmed.methods.ctsgan.method import Config
