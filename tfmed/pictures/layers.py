@@ -28,6 +28,7 @@ class Layer:
         classes: {number: (name, (red, green, blue))} of labels.
         opacity: from 0 to 1.
         shown: whether it is seen at first.
+        written: numbers of the classes whose names stand beside them in pictures.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Layer:
     classes: Mapping[int, tuple[str, Colour]] = dataclasses.field(default_factory=dict)
     opacity: float = 1.0
     shown: bool = True
+    written: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
