@@ -132,7 +132,9 @@ def _numbers(answers, note):
     """What small answers are, in words."""
     for name in _TOLD:
         if name in answers and answers[name].ndim == 1:
-            names = note.get("classes") if name == "probabilities" else None
-            values = [f"{value:.3g}" for value in answers[name][:_MOST_TOLD]]
-            told = [f"{one} {value}" for one, value in zip(names, values, strict=False)] if names else values
+            values = answers[name][:_MOST_TOLD]
+            if name == "probabilities" and note.get("classes"):
+                told = [f"{one} {value:.1%}" for one, value in zip(note["classes"], values, strict=False)]
+            else:
+                told = [f"{value:.3g}" for value in values]
             yield f"{name}: {', '.join(told)}"

@@ -42,8 +42,9 @@ def pointed(methods, part):
             over = [layers.probability("heatmap", heat)]
             if "points" in case.meta:
                 true = as_points(case.meta["points"])
-                over += _matched(images[0], found, true, match(found, true, radius))
-                said.append(_told(methods, run, f"{_hits(found, true, radius)} within {radius:g} px"))
+                matching = match(found, true, radius)
+                over += _matched(images[0], found, true, matching)
+                said.append(_told(methods, run, _hits(matching, radius)))
             else:
                 names = [str(k) for k in range(1, len(found) + 1)]
                 over.append(marks.points("found", images[0], _in_plane(found), names, np.ones(len(found), bool)))
@@ -66,11 +67,12 @@ def _matched(ground, found, true, matching):
             marks.points("found", ground, _in_plane(found), names, hit, towards=towards)]  # fmt: skip
 
 
-def _hits(found, true, radius):
+def _hits(matching, radius):
     """How many points were found, in words."""
-    one = match(found, true, radius)
-    mean = f", mean error {one.distances.mean():.1f} px" if len(one.distances) else ""
-    return f"{len(one.pairs)} of {len(true)} points found, {len(found) - len(one.pairs)} more that are none{mean},"
+    counts, away = matching.counts, matching.distances
+    hit, all_ = counts.true_positives, counts.true_positives + counts.false_negatives
+    mean = f"; mean error {away.mean():.1f} px" if len(away) else ""
+    return f"{hit} of {all_} points found within {radius:g} px, {counts.false_positives} more that are none{mean}"
 
 
 def named(methods, part):

@@ -114,12 +114,12 @@ def outlined(methods, part):
         (image,), label = read_case(case, first.case_spec)
         ground, panels, said = ground_of((kind,), [image]), [], []
         if label is not None:
-            panels.append(Panel("reference", (*ground, _objects("reference", label, kind))))
+            panels.append(Panel("reference", (*ground, _objects("reference", label))))
         for run, finder in finders.items():
             found, end = finder(image), "" if len(methods) == 1 else f" of {run}"
             labels = image.replace(array=found["labels"][None])
             maps = [layers.probability(name, image.replace(array=found[name][None])) for name in finder.outputs[1:]]
-            panels.append(Panel(f"prediction{end}", (*ground, _objects("prediction", labels, kind), *maps)))
+            panels.append(Panel(f"prediction{end}", (*ground, _objects("prediction", labels), *maps)))
             if label is not None:
                 masks = [one.replace(array=(one.array > 0).astype(np.uint8)) for one in (labels, label)]
                 panels.append(Panel(f"errors{end}", (*ground, layers.errors(*masks))))
@@ -141,16 +141,17 @@ def classified(methods, part):
     classifiers = {run: method.classifier() for run, method in methods.items()}
     for case in cases_of(first, part):
         images, _ = read_case(case, first.case_spec)
-        true, said, wrong = case.meta.get("class"), [], False
+        true = case.meta.get("class")
+        known, said, wrong = "no reference" if true is None else f"reference: {true}", [], False
         for run, classifier in classifiers.items():
             found = classifier.compute(methods[run].prepared_array(case))
-            order = np.argsort(-found, kind="stable")
+            order, who = np.argsort(-found, kind="stable"), "prediction" if len(methods) == 1 else run
             wrong |= true in classifier.classes and true != classifier.classes[order[0]]
             chances = ", ".join(f"{classifier.classes[k]} {found[k]:.1%}" for k in order[:_MOST_PROBABILITIES])
-            said.append(f"prediction{'' if len(methods) == 1 else f' of {run}'}: {chances}")
-        known = "no reference" if true is None else f"reference: {true}"
+            known += f", {who}: {classifier.classes[order[0]]}"
+            said.append(f"{who}: {chances}")
         panel = Panel(known, ground_of(first.case_spec.images, images))
-        yield View(f"{case.id}: wrong" if wrong else case.id, (panel,), "; ".join([known, *said]))
+        yield View(f"{case.id}: wrong" if wrong else case.id, (panel,), "; ".join(said))
 
 
 def completed(methods, part):
@@ -191,10 +192,10 @@ def _plane(array):
     return Volume(np.asarray(array)[None], LPS_RAS)
 
 
-def _objects(name, volume, kind):
+def _objects(name, volume):
     """The Layer of an instance map, a colour for each object."""
     numbers = np.unique(np.rint(volume.array).astype(np.int64))
-    return layers.labels(name, volume, {int(k): f"{kind} {k}" for k in numbers if k})
+    return layers.labels(name, volume, {int(k): f"object {k}" for k in numbers if k})
 
 
 def _counted(scores, kind, end):
