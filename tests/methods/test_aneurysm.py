@@ -66,9 +66,7 @@ class TestHarness(MethodHarness):
             assert len(reference["classes"]) == row["lesions"] and chance["name"] == "probability of a lesion"
             missed = [k for k in reference["classes"] if k["name"].endswith(": missed")]
             assert len(missed) == row["lesions"] - row["found"]
-            told = (
-                f"{row['found']} of {row['lesions']} lesions found, {row['false positives']} detections that are none"
-            )
+            told = f"{row['found']} of {row['lesions']} lesions found, {row['false positives']} false"
             assert one["note"].startswith(told) and len(found["classes"]) >= row["false positives"]
 
     def parity(self, run):

@@ -61,7 +61,7 @@ class TestHarness(MethodHarness):
             assert [panel["title"] for panel in one["panels"]] == ["reference", "prediction", "errors"]
             cells = one["panels"][0]["layers"][1]["classes"]
             assert len({tuple(k["colour"]) for k in cells}) == len({k["name"] for k in cells}) == row["cells"]
-            told = f"{row['cells'] - row['missed']} of {row['cells']} cells found, {row['extra']} more"
+            told = f"{row['cells'] - row['missed']} of {row['cells']} cells found, {row['extra']} false"
             assert one["note"].startswith(f"prediction: {told}")
 
     def parity(self, run):

@@ -60,7 +60,7 @@ class TestHarness(MethodHarness):
             _, reference, found = one["panels"][0]["layers"]
             assert (one["title"], len(reference["classes"])) == (row["case"], row["boxes"])
             assert len(found["classes"]) == len(found["written"]) == row["found"]
-            told = f"{row['right']} of {row['boxes']} objects found, {row['found'] - row['right']} more"
+            told = f"{row['right']} of {row['boxes']} objects found, {row['found'] - row['right']} false"
             assert one["note"].startswith(told)
         assert '<a href="view.html">' in (run.path / "report.html").read_text(encoding="utf-8")
 

@@ -72,7 +72,7 @@ def _hits(matching, radius):
     counts, away = matching.counts, matching.distances
     hit, all_ = counts.true_positives, counts.true_positives + counts.false_negatives
     mean = f"; mean error {away.mean():.1f} px" if len(away) else ""
-    return f"{hit} of {all_} points found within {radius:g} px, {counts.false_positives} more that are none{mean}"
+    return f"{hit} of {all_} points found within {radius:g} px, {counts.false_positives} false{mean}"
 
 
 def named(methods, part):
@@ -175,7 +175,7 @@ def boxed(methods, part):
                 hits, seen = rows >= 0, np.isin(np.arange(len(true.names)), rows)
                 names = [name if one else f"{name}: missed" for name, one in zip(true.names, seen, strict=True)]
                 over.append(marks.boxes("reference", images[0], true.boxes, names, seen, reference=True))
-                told = f"{seen.sum()} of {len(seen)} objects found, {(~hits).sum()} more that are none"
+                told = f"{seen.sum()} of {len(seen)} objects found, {(~hits).sum()} false"
             names = [f"{name} {score:.2f}" for name, score in zip(found.names, found.scores, strict=True)]
             over.append(marks.boxes("found", images[0], found.boxes, names, hits))
             ground = ground_of(method.config.modalities, images)
@@ -209,7 +209,7 @@ def lesions_of(methods, part):
                 one = Scored.of(first, case, images, label, found)
                 hits = ~one.match.false
                 over.append(_lesions(first.truth(case, label, images[0]), images[0], one, first.config.connectivity))
-                told = f"{one.match.tp} of {one.match.lesions} lesions found, {one.match.fp} detections that are none"
+                told = f"{one.match.tp} of {one.match.lesions} lesions found, {one.match.fp} false"
             names = [f"detection of {row['diameter_mm']:.1f} mm, {row['score']:.2f}" for row in rows]
             mask = lesions.numbered(found.labels.array > 0, method.config.connectivity)
             over.append(marks.regions("detections", found.labels.replace(array=mask), names, hits))

@@ -202,7 +202,7 @@ def _counted(scores, kind, end):
     """`InstanceScores` in words."""
     count, missed = len(scores.reference), int(scores.missed.sum())
     mean = f", mean Dice {scores.dice.mean():.2f}" if count else ""
-    return f"prediction{end}: {count - missed} of {count} {kind} found, {scores.extra} more that are none{mean}"
+    return f"prediction{end}: {count - missed} of {count} {kind} found, {scores.extra} false{mean}"
 
 
 def ground_of(names, images):

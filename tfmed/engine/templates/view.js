@@ -94,7 +94,7 @@ class PicturePanel {
     Object.assign(this.frame.style, { aspectRatio: `${width} / ${height}`, width: `min(100cqw, ${100 * width / height}cqh)` });
     this.state.forEach((_, number) => this.colour(number));
     this.state.forEach((_, number) => this.name(number));
-    apart(this.state.flatMap((one) => one.names.map(({ text }) => text)));
+    apart(this.state.flatMap((one) => one.names.map(({ text }) => text)), this.frame);
     this.canvas.addEventListener("pointermove", (event) => this.tell(event));
     this.draw();
   }
@@ -155,11 +155,11 @@ class PicturePanel {
   close() {}
 }
 
-function apart(texts) {  // texts that would cover each other are moved up or down
-  const taken = [];
+function apart(texts, frame) {  // texts that would cover each other are moved up or down
+  const taken = [], least = frame.getBoundingClientRect().top;
   for (const text of texts) {
     const { left, right, top, height } = text.getBoundingClientRect();
-    const free = (y) => taken.every((one) => right < one.left || left > one.right || y + height <= one.top || y >= one.top + one.height);
+    const free = (y) => y >= least && taken.every((one) => right < one.left || left > one.right || y + height <= one.top || y >= one.top + one.height);
     const steps = Array.from({ length: 30 }, (_, k) => (k % 2 ? -1 : 1) * Math.ceil(k / 2));
     const down = height * (steps.find((one) => free(top + one * height)) ?? 0);
     text.style.marginTop = `${down}px`;
