@@ -233,7 +233,8 @@ def marked_views():
     objects = layers.labels("cells", Volume(many, AFFINE), {k: f"cell {k}" for k in range(1, 301)})
     yield layers.View("objects", (layers.Panel("objects", (grey, objects)),))
     ground = layers.image("scan", ball()[0])
-    point = marks.points("found", ground.volume, np.array([[6.0, 8.0, 9.0]]), ["apex 1.2 mm"], np.ones(1, bool))
+    point = marks.points("found", ground.volume, np.array([[6.0, 8.0, 9.0], [2.0, 4.0, 3.0]]), ["apex", "base"],
+                         np.ones(2, bool))  # fmt: skip
     yield layers.View("volume", (layers.Panel("volume", (ground, point)),))
 
 
@@ -283,5 +284,7 @@ def test_a_browser_shows_marks_with_their_names(chromium, tmp_path):
     choose(3)
     shown = seen(page)
     assert (np.abs(shown - [255, 176, 0]).sum(-1) < 60).sum() > 20
-    assert "found: apex 1.2 mm" in page.locator(".place").text_content()
+    for name in ("base", "apex"):
+        page.get_by_title(f"go to {name}").click()
+        assert f"found: {name}" in page.locator(".place").text_content() and page.get_by_label(name).is_checked()
     assert wrong == [] and asked == [(tmp_path / "page.html").as_uri()]

@@ -59,7 +59,7 @@ class TestHarness(MethodHarness):
         """True and found points, as many as the table of cases says, and the heatmap."""
         shown, method = views_of(tfmed.view(run)), run.restored()
         for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
-            _, heatmap, reference, found = one["panels"][0]["layers"]
+            _, heatmap, found, reference = one["panels"][0]["layers"]
             assert heatmap["kind"] == "map" and [len(reference["classes"]), len(found["classes"])] == [
                 row["points"], row["found"]]  # fmt: skip
             missed = [k for k in reference["classes"] if k["name"].endswith("missed")]

@@ -58,7 +58,7 @@ class TestHarness(MethodHarness):
         shown, method = views_of(tfmed.view(run)), run.restored()
         rows = [row for row in method.evaluate({"one": method})["cases"] if row["network"] == "teacher"]
         for one, row in zip(shown, rows, strict=True):
-            _, reference, found = one["panels"][0]["layers"]
+            _, found, reference = one["panels"][0]["layers"]
             assert [k["name"] for k in reference["classes"]] == list(method.names)
             away = [float(k["name"].split()[-2]) for k in found["classes"] if k["name"].endswith(" mm")]
             assert np.mean(away) == pytest.approx(row["error mm mean"], abs=0.06) and len(away) == row["landmarks"]

@@ -58,7 +58,7 @@ class TestHarness(MethodHarness):
         for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
             layers = one["panels"][0]["layers"]
             assert one["panels"][0]["kind"] == "volume" and one["at"] and layers[0]["window"] == [-1000, 3000]
-            names = [k["name"] for k in layers[-1]["classes"]]
+            names = [k["name"] for k in layers[1]["classes"]]
             away = {name: row[f"{name} mm"] for name in method.names}
             assert names == [name if np.isnan(mm) else f"{name} {mm:.1f} mm" for name, mm in away.items()]
 

@@ -9,7 +9,7 @@ from tfmed.pictures.layers import Colour, Layer
 from tfmed.pictures.points import FOUND, TRUE, WRONG
 from tfmed.pictures.style import LABELS
 
-_RADIUS = 0.01  # of a point, as a share of the longest side
+_RADIUS, _RADIUS_3D = 0.01, 0.015  # of a point in a picture, in a volume, as a share of the longest side
 _RING = (1.4, 2.2)  # radii of the ring around a true point
 _LINE = 0.004  # width of an outline, as a share of the longest side
 _FINE = 512  # pixels that the longest side of a picture's marks has at least, so that they are smooth on small pictures
@@ -38,7 +38,8 @@ def points(
     grid, finer = _fine(ground)
     array = np.asarray(grid.array)
     unit = np.array(grid.spacing) if grid.shape[0] > 1 else np.ones(3)
-    radius = max(_RADIUS * float((np.array(grid.shape) * unit).max()), 0.8 * float(unit.max()))
+    share = _RADIUS_3D if grid.shape[0] > 1 else _RADIUS
+    radius = max(share * float((np.array(grid.shape) * unit).max()), 0.8 * float(unit.max()))
     places, ends = (
         _moved(one, finer) for one in (places, np.full_like(places, np.nan) if towards is None else towards)
     )

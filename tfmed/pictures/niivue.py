@@ -15,6 +15,7 @@ import numpy as np
 
 from tfmed.errors import UserError
 from tfmed.files import own_text
+from tfmed.pictures import layers
 from tfmed.pictures.layers import Layer, Panel
 
 PACKAGE = "ipyniivue"
@@ -68,7 +69,7 @@ def _stored(layer: Layer) -> tuple[np.ndarray, float, float]:
     array = np.asarray(layer.volume.array)
     if layer.kind == "labels":
         known = np.array(sorted(layer.classes), np.int64)
-        return places(array, known), 1.0, 0.0
+        return layers.places(array, known), 1.0, 0.0
     if array.ndim == 4:
         return array.astype(np.uint8), 1.0, 0.0
     if layer.kind == "map":
@@ -82,14 +83,6 @@ def _stored(layer: Layer) -> tuple[np.ndarray, float, float]:
     slope = (high - low) / 65534 or 1.0
     whole = np.rint((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / slope) - 32767
     return whole.astype(np.int16), slope, low + 32767 * slope
-
-
-def places(array: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Places of class numbers among the sorted known ones, from 1; 0 for all others."""
-    if not len(known):
-        return np.zeros(array.shape, np.uint8)
-    at = np.minimum(np.searchsorted(known, array), len(known) - 1)
-    return np.where(known[at] == array, at + 1, 0).astype(np.uint8 if len(known) < 256 else np.int16)
 
 
 def bytes_of(array: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -63,8 +63,8 @@ def _matched(ground, found, true, matching):
     towards = np.array([places[whose[k]] if k in whose else _NOWHERE for k in range(len(found))]).reshape(-1, 3)
     seen = np.isin(np.arange(len(true)), list(whose.values()))
     told = [f"{k}" if one else f"{k}: missed" for k, one in enumerate(seen, 1)]
-    return [marks.points("reference", ground, places, told, seen, reference=True),
-            marks.points("found", ground, _in_plane(found), names, hit, towards=towards)]  # fmt: skip
+    return [marks.points("found", ground, _in_plane(found), names, hit, towards=towards),
+            marks.points("reference", ground, places, told, seen, reference=True)]  # fmt: skip
 
 
 def _hits(matching, radius):
@@ -147,8 +147,10 @@ def _landmarks(ground, names, found, true, away, far, unit):
     gone = np.isnan(found).any(-1)
     told = [name if np.isnan(error) else f"{name} {error:.1f} {unit}" for name, error in zip(names, away, strict=True)]
     missed = [f"{name}: missed" if one else name for name, one in zip(names, gone, strict=True)]
-    made = [] if np.isnan(true).all() else [marks.points("reference", ground, true, missed, ~gone, reference=True)]
-    return [*made, marks.points("found", ground, found, told, ~far, towards=true)]
+    made = [marks.points("found", ground, found, told, ~far, towards=true)]
+    if not np.isnan(true).all():
+        made.append(marks.points("reference", ground, true, missed, ~gone, reference=True))
+    return made
 
 
 def boxed(methods, part):

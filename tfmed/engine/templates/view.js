@@ -205,6 +205,13 @@ function controls(shown, layer, number) {
     });
     const patch = element("i");
     patch.style.background = `rgb(${one.colour.join(",")})`;
+    if (one.at) {
+      Object.assign(patch, { className: "go", title: `go to ${one.name}` });
+      patch.addEventListener("click", (event) => {
+        event.preventDefault();  // the class stays shown
+        for (const each of open) each.position = each.niivue.mm2frac(one.at);
+      });
+    }
     classes.append(element("label", {}, tick, patch, one.name));
   });
   if (layer.classes.length <= MOST_TICKS) return [row, classes];
