@@ -57,13 +57,13 @@ def _note(found):
 def _volume(name, array, note):
     """An array as a Volume `(z, y, x[, channel])`, of several items the first; None where it is no image."""
     task = note.get("task")
-    if task in _PICTURES and array.ndim == 2:
-        array = array[None]
-    elif task in _PICTURES and name != "maps":  # one after another
-        array = array[:1]
-    elif task is None and array.ndim > 2:  # what generators give, one after another
+    if name in _NUMBERS or array.ndim < 2 or not array.size:
+        return None
+    if task in _PICTURES:  # one after another
+        array = array[None] if array.ndim == 2 else array[:1]
+    elif task is None and array.ndim > 2:  # what generators give, likewise
         array = array[0] if array.ndim == 5 or (array.ndim == 4 and array.shape[-1] > 3) else array[:1]
-    if name in _NUMBERS or array.ndim not in (3, 4) or not array.size:
+    if array.ndim not in (3, 4):
         return None
     return Volume(array, LPS_RAS)
 
