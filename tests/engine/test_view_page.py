@@ -141,9 +141,11 @@ def test_names_of_labels_are_read_back(tmp_path):
 
 def test_a_widget_for_notebooks(files):
     scan, label = read_volume(files / "scan.nii.gz"), read_volume(files / "scan_labels.nii.gz")
-    shown = niivue.widget(layers.Panel("scan", (layers.image("ct", scan), layers.labels("organs", label))))
-    assert [volume.name for volume in shown.volumes] == ["ct.nii.gz", "organs.nii.gz"]
-    assert shown.volumes[1].opacity == pytest.approx(0.6)
+    chance = layers.probability("chance", scan)
+    shown = niivue.widget(layers.Panel("scan", (layers.image("ct", scan), layers.labels("organs", label), chance)))
+    assert [volume.name for volume in shown.volumes] == ["ct.nii.gz", "organs.nii.gz", "chance.nii.gz"]
+    assert shown.volumes[1].opacity == pytest.approx(0.6) and shown.opts.is_radiological_convention
+    assert [volume.colormap for volume in shown.volumes][::2] == ["gray", "inferno"]  # saved notebooks keep their names
 
 
 @pytest.fixture(scope="module")
