@@ -49,7 +49,7 @@ def points(
         if not np.isnan(end).any():
             _draw_line(array, place, end, number)
         _draw_ball(array, place, unit, radius, reference, number)
-    return regions(name, grid, names, good, reference)
+    return regions(name, grid, names, good, reference, opacity=1.0)
 
 
 def boxes(
@@ -77,15 +77,17 @@ def boxes(
         edge[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
         edge[max(y0 + width, 0) : max(y1 - width, 0), max(x0 + width, 0) : max(x1 - width, 0)] = False
         array[edge] = number
-    return regions(name, grid, names, good, reference)
+    return regions(name, grid, names, good, reference, opacity=1.0)
 
 
-def regions(name: str, numbers: Volume, names: Sequence[str], good: np.ndarray, reference: bool = False) -> Layer:
-    """The Layer of regions that are numbered from 1; arguments as of `points`."""
+def regions(
+    name: str, numbers: Volume, names: Sequence[str], good: np.ndarray, reference: bool = False, opacity: float = 0.6
+) -> Layer:
+    """The Layer of regions that are numbered from 1; other arguments as of `points`."""
     right, wrong = (_rgb(LABELS[one]) for one in (TRUE if reference else FOUND, WRONG))
     classes = {k: (text, right if fine else wrong) for k, (text, fine) in enumerate(zip(names, good, strict=True), 1)}
     written = tuple(k for k, fine in enumerate(good, 1) if not (reference and fine))
-    return Layer(name, numbers, "labels", classes=classes, written=written)
+    return Layer(name, numbers, "labels", classes=classes, opacity=opacity, written=written)
 
 
 def _fine(ground: Volume) -> tuple[Volume, int]:
