@@ -14,9 +14,10 @@ import tfmed
 from tests.methods.test_pix2pix_bridge import TINY as TRANSLATOR
 from tests.support import other_stack
 from tests.support.refusals import refused
+from tests.support.view_pages import views_of
 from tests.test_bad_input import nifti, snapshot
 from tests.test_bad_input_segmentation import CONFIG, ONE, QUICK, image, label
-from tfmed import cli, compat, evaluate, export, fit, predict, verify
+from tfmed import cli, compat, evaluate, export, fit, predict, verify, view
 from tfmed.engine import starting
 from tfmed.engine.example import of_case
 from tfmed.engine.lifecycle import fit as train
@@ -75,6 +76,18 @@ def test_its_example_is_made(segmenter):
     large = {"image": np.arange(40 * 9 * 130, dtype=np.float32).reshape(40, 9, 130, 1)}
     (cut,) = of_case(large, [tf.TensorSpec((None, None, None, 1), tf.float32, "image")]).values()
     np.testing.assert_array_equal(cut, large["image"][4:36, :, 1:129])
+
+
+def test_its_example_is_viewed(segmenter, tmp_path, capsys):
+    """Input and answer of each bundle; nothing is written into it, and it is not mixed with runs."""
+    found, bundle = segmenter
+    before = snapshot(bundle)
+    assert cli.run(view.main, [str(bundle), "--out", str(tmp_path / "page.html")]) == 0
+    (shown,) = views_of(tmp_path / "page.html")
+    assert [panel["title"] for panel in shown["panels"]] == ["input", "answer"] and shown["title"] == bundle.name
+    assert [layer["kind"] for layer in shown["panels"][1]["layers"]][:2] == ["image", "labels"]
+    refused(capsys, view.main, [bundle, found.path, "--out", tmp_path / "page.html"], "runs or bundles, not both")
+    assert snapshot(bundle) == before
 
 
 def test_a_bundle_predicts_as_its_run(segmenter, tmp_path):

@@ -156,9 +156,9 @@ def test_samples_of_a_generator_are_viewed_beside_those_of_another_run(runs, tmp
 
 
 def test_runs_that_cannot_be_viewed_are_told(runs, tmp_path, capsys):
-    settings = tfmed.load_config("active_learning_cls")
+    settings = tfmed.load_config("deepmcat")
     (tmp_path / "config.yaml").write_text(json.dumps(settings.model_dump(mode="json")), encoding="utf-8")
-    for words, said in (([str(tmp_path)], "no images to look at"), ([str(runs / "ours"), __file__], "not both"),
+    for words, said in (([str(tmp_path)], "no cases to look at"), ([str(runs / "ours"), __file__], "not both"),
                         ([str(runs / "ours"), str(tmp_path)], "like with like")):  # fmt: skip
         assert cli.run(view.main, words) == 2
         line = capsys.readouterr().err

@@ -16,7 +16,7 @@ from tfmed.errors import UserError
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.io.label_tables import distinct_colours, read_itksnap_labels, write_itksnap_labels
 from tfmed.io.stack import write_picture
-from tfmed.pictures import layers, niivue
+from tfmed.pictures import layers, marks, niivue
 
 HOSTILE = "</script x><!--<script>window.hacked = 1</script><img src=x onerror=window.hacked=2>"
 pytestmark = pytest.mark.current
@@ -141,22 +141,29 @@ def test_names_of_labels_are_read_back(tmp_path):
 
 def test_a_widget_for_notebooks(files):
     scan, label = read_volume(files / "scan.nii.gz"), read_volume(files / "scan_labels.nii.gz")
-    shown = niivue.widget(layers.Panel("scan", (layers.image("ct", scan), layers.labels("organs", label))))
-    assert [volume.name for volume in shown.volumes] == ["ct.nii.gz", "organs.nii.gz"]
-    assert shown.volumes[1].opacity == pytest.approx(0.6)
+    chance = layers.probability("chance", scan)
+    shown = niivue.widget(layers.Panel("scan", (layers.image("ct", scan), layers.labels("organs", label), chance)))
+    assert [volume.name for volume in shown.volumes] == ["ct.nii.gz", "organs.nii.gz", "chance.nii.gz"]
+    assert shown.volumes[1].opacity == pytest.approx(0.6) and shown.opts.is_radiological_convention
+    assert [volume.colormap for volume in shown.volumes][::2] == ["gray", "inferno"]  # saved notebooks keep their names
 
 
 @pytest.fixture(scope="module")
-def opened(files, tmp_path_factory):
+def chromium():
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, files, tmp_path_factory):
     """(page that shows the files, what went wrong, what it asked for)."""
     path = tmp_path_factory.mktemp("page") / "a & <b>.html"
     words = [str(files / name) for name in ("scan.nii.gz", "scan_labels.nii.gz", "photo.png", "photo_labels.png")]
     assert cli.run(view.main, [*words, "--out", str(path)]) == 0
-    with browser.chromium() as chromium:
-        page, wrong, asked = browser.page(chromium)
-        page.goto(path.as_uri())
-        page.evaluate("viewer.ready")
-        yield page, wrong, asked, path
+    page, wrong, asked = browser.page(chromium)
+    page.goto(path.as_uri())
+    page.evaluate("viewer.ready")
+    return page, wrong, asked, path
 
 
 def seen(page):
@@ -212,3 +219,74 @@ def test_a_browser_shows_pictures(opened):
     bare = seen(page)[shown.shape[0] // 2, shown.shape[1] // 2]
     assert bare.tolist() == [200, 120, 40] and np.abs(middle - bare).max() > 20
     assert wrong == [] and asked == [path.as_uri()]
+
+
+def marked_views():
+    """A picture with points, one with a box, one with 300 objects, and a volume with a point."""
+    grey = layers.image("grey", Volume(np.full((1, 30, 40), 100, np.uint8), AFFINE), (0, 255))
+    there = np.array([[0.0, 9.0, 30.0], [0.0, 20.0, 12.0]])
+    true = marks.points("reference", grey.volume, there, ["tip", "base: missed"], np.array([True, False]), True)
+    found = marks.points("found", grey.volume, there[:1], ["tip 0.0 px"], np.ones(1, bool), towards=there[:1])
+    yield layers.View("points", (layers.Panel("points", (grey, true, found)),))
+    box = marks.boxes("found", grey.volume, np.array([[4.0, 10.0, 16.0, 26.0]]), ["knife 0.91"], np.ones(1, bool))
+    yield layers.View("boxes", (layers.Panel("boxes", (grey, box)),))
+    many = np.zeros((1, 30, 40), np.int16)
+    many.reshape(-1)[:1200] = np.arange(1200) // 4 + 1
+    objects = layers.labels("cells", Volume(many, AFFINE), {k: f"cell {k}" for k in range(1, 301)})
+    yield layers.View("objects", (layers.Panel("objects", (grey, objects)),))
+    ground = layers.image("scan", ball()[0])
+    point = marks.points("found", ground.volume, np.array([[6.0, 8.0, 9.0], [2.0, 4.0, 3.0]]), ["apex", "base"],
+                         np.ones(2, bool))  # fmt: skip
+    yield layers.View("volume", (layers.Panel("volume", (ground, point)),))
+
+
+@pytest.mark.one_stack
+def test_a_browser_shows_marks_with_their_names(chromium, tmp_path):
+    view_page.write(marked_views(), tmp_path / "page.html", "marks")
+    page, wrong, asked = browser.page(chromium)
+    page.goto((tmp_path / "page.html").as_uri())
+    page.evaluate("viewer.ready")
+
+    def choose(number):
+        page.select_option("#case", str(number))
+        page.evaluate("viewer.ready")
+
+    def place(row, column):
+        """(y, x) of the middle of a pixel of the picture, within the panel."""
+        inner, outer = page.locator(".frame").bounding_box(), page.locator(".stage").bounding_box()
+        return (int(inner["y"] - outer["y"] + (row + 0.5) * inner["height"] / 30),
+                int(inner["x"] - outer["x"] + (column + 0.5) * inner["width"] / 40))  # fmt: skip
+
+    shown = seen(page)
+    assert page.locator(".name:visible").all_text_contents() == ["base: missed", "tip 0.0 px"]
+    assert shown[place(9, 30)].tolist() == [255, 176, 0]  # a found point in the ring of the true one
+    np.testing.assert_allclose([shown[place(20, 12)], shown[place(15, 20)]], 100, atol=2)  # within a ring, beside it
+    page.get_by_label("tip 0.0 px").uncheck()
+    np.testing.assert_allclose(seen(page)[place(9, 30)], 100, atol=2)
+    page.get_by_label("reference", exact=True).uncheck()
+    assert page.locator(".name:visible").count() == 0
+
+    choose(1)
+    shown, (row, column) = seen(page), place(18, 3.55)
+    orange = (np.abs(shown[row] - [255, 176, 0]).sum(-1) < 30).nonzero()[0]
+    assert (
+        column - 2 < orange.min() < column + 6
+        and np.ptp(orange) > 0.25 * page.locator(".frame").bounding_box()["width"]
+    )
+
+    choose(2)
+    outer, (row, column) = page.locator(".stage").bounding_box(), place(29, 38)
+    page.mouse.move(outer["x"] + column, outer["y"] + row)
+    assert page.locator(".place").text_content() == "row 29, column 38: grey 100; cells: cell 300"
+    assert (
+        page.locator("summary", has_text="300 parts").is_visible()
+        and page.get_by_label("cell 7", exact=True).is_hidden()
+    )
+
+    choose(3)
+    shown = seen(page)
+    assert (np.abs(shown - [255, 176, 0]).sum(-1) < 60).sum() > 20
+    for name in ("base", "apex"):
+        page.get_by_title(f"go to {name}").click()
+        assert f"found: {name}" in page.locator(".place").text_content() and page.get_by_label(name).is_checked()
+    assert wrong == [] and asked == [(tmp_path / "page.html").as_uri()]

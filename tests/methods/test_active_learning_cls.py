@@ -12,6 +12,7 @@ from PIL import Image
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
+from tests.support.view_pages import views_of
 from tfmed import compat
 from tfmed.data.acquisition import cases as acquisition
 from tfmed.data.readers import read_address
@@ -58,6 +59,17 @@ class TestHarness(MethodHarness):
     config = CONFIG
     tiny = TINY
     bad = ("model.query_share=0.9", "more than the whole pool")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Each image has its class and what it is taken for, as the table of cases has them; wrong ones are marked."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        rows = method.evaluate({"one": method})["cases"]
+        assert len({row["training"] for row in rows}) == 1
+        for one, row in zip(shown, rows, strict=True):
+            assert one["title"] == row["case"] + (": wrong" if row["chosen"] != row["class"] else "")
+            assert one["panels"][0]["title"] == f"reference: {row['class']}, prediction: {row['chosen']}"
+            assert one["note"].startswith(f"prediction: {row['chosen']} {row[row['chosen']]:.1%}, ")
 
     def parity(self, run):
         """As large as what is cut out, and larger."""

@@ -10,6 +10,7 @@ from PIL import Image
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
 from tests.support.refusals import refused_fit
+from tests.support.view_pages import views_of
 from tfmed import registry
 from tfmed.data import phantoms
 from tfmed.data.points import as_points
@@ -52,6 +53,18 @@ class TestHarness(MethodHarness):
     tiny = TINY
     replica_tolerance = 1e-3
     bad = ("model.sigma=0", "sigma")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """True and found points, as many as the table of cases says, and the heatmap."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
+            _, heatmap, found, reference = one["panels"][0]["layers"]
+            assert heatmap["kind"] == "map" and [len(reference["classes"]), len(found["classes"])] == [
+                row["points"], row["found"]]  # fmt: skip
+            missed = [k for k in reference["classes"] if k["name"].endswith("missed")]
+            assert len(missed) == len(reference["written"]) == row["points"] - row["matched"]
+            assert one["note"].startswith(f"{row['matched']} of {row['points']} points found within")
 
     def parity(self, run):
         """Sides that are no multiples of what the network needs, and values as in files."""

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
 from tests.support.refusals import refused
+from tests.support.view_pages import views_of
 from tfmed import registry
 from tfmed.data.spheres import draw
 from tfmed.errors import DataError
@@ -55,6 +56,18 @@ class TestHarness(MethodHarness):
     tiny = TINY
     replica_tolerance = 1e-3
     bad = ("model.stride=9", "stride")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Lesions and detections, each a region of its own, as many as the table of cases says."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
+            _, reference, found, chance = one["panels"][0]["layers"]
+            assert len(reference["classes"]) == row["lesions"] and chance["name"] == "probability of a lesion"
+            missed = [k for k in reference["classes"] if k["name"].endswith(": missed")]
+            assert len(missed) == row["lesions"] - row["found"]
+            told = f"{row['found']} of {row['lesions']} lesions found, {row['false positives']} false"
+            assert one["note"].startswith(told) and len(found["classes"]) >= row["false positives"]
 
     def parity(self, run):
         """Odd shapes, and raw grey values: the graph scales them; some voxels lie on each side of the threshold."""

@@ -13,6 +13,7 @@ from PIL import Image
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
 from tests.support.refusals import refused_fit
+from tests.support.view_pages import views_of
 from tfmed import registry
 from tfmed.data import phantoms
 from tfmed.data.streams import BatchTurns
@@ -50,6 +51,18 @@ class TestHarness(MethodHarness):
     tiny = TINY
     replica_tolerance = 1e-3
     bad = ("model.mode=mean_teacher", "mode")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Each landmark by its name, with its error in mm, as the table of cases has them."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        rows = [row for row in method.evaluate({"one": method})["cases"] if row["network"] == "teacher"]
+        for one, row in zip(shown, rows, strict=True):
+            _, found, reference = one["panels"][0]["layers"]
+            assert [k["name"] for k in reference["classes"]] == list(method.names)
+            away = [float(k["name"].split()[-2]) for k in found["classes"] if k["name"].endswith(" mm")]
+            assert np.mean(away) == pytest.approx(row["error mm mean"], abs=0.06) and len(away) == row["landmarks"]
+            assert f"{row['error mm mean']:.1f} mm" in one["note"]
 
     def parity(self, run):
         """Images of another size and proportion, and values as in files, get places in their own pixels."""

@@ -15,6 +15,7 @@ from scipy import stats
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness, assert_same_weights, killed_before
+from tests.support.view_pages import views_of
 from tfmed import registry
 from tfmed.data import phantoms
 from tfmed.data.instances import maps_of, packed, unpacked
@@ -51,6 +52,17 @@ class TestHarness(MethodHarness):
     tiny = TINY
     replica_tolerance = 2e-3
     bad = ("model.patch=[32, 33]", "multiple of 2")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Every cell of the reference has a colour of its own; counts are those of the table of cases."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
+            assert [panel["title"] for panel in one["panels"]] == ["reference", "prediction", "errors"]
+            cells = one["panels"][0]["layers"][1]["classes"]
+            assert len({tuple(k["colour"]) for k in cells}) == len({k["name"] for k in cells}) == row["cells"]
+            told = f"{row['cells'] - row['missed']} of {row['cells']} cells found, {row['extra']} false"
+            assert one["note"].startswith(f"prediction: {told}")
 
     def parity(self, run):
         """Odd sizes, raw grey values, several images one after another."""

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
+from tests.support.view_pages import views_of
 from tfmed import registry
 from tfmed.data import phantoms
 from tfmed.errors import ConfigError, DataError
@@ -50,13 +51,24 @@ class TestHarness(MethodHarness):
     tiny = TINY
     bad = ("model.side=15", "even")
 
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Landmarks of volumes with their errors, as the table of cases has them; what is missing is said."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        for one, row in zip(shown, method.evaluate({"one": method})["cases"], strict=True):
+            layers = one["panels"][0]["layers"]
+            assert one["panels"][0]["kind"] == "volume" and one["at"] and layers[0]["window"] == [-1000, 3000]
+            names = [k["name"] for k in layers[1]["classes"]]
+            away = {name: row[f"{name} mm"] for name in method.names}
+            assert names == [name if np.isnan(mm) else f"{name} {mm:.1f} mm" for name, mm in away.items()]
+
     def parity(self, run):
         """Values as in files: the graph scales them."""
         raw = np.random.default_rng(0).uniform(-1200, 3200, (16, 16, 16)).astype("float32")
         method = run.restored()
         scaled = np.clip((raw + 1000) / 4000, 0, 1)
         product, centre, mass, _ = method.looking("product")(tf.constant(scaled))
-        np.testing.assert_allclose(product, method.views(method.model.network)(scaled).numpy().prod(0), rtol=1e-4)
+        np.testing.assert_allclose(product, method.along_axes(method.model.network)(scaled).numpy().prod(0), rtol=1e-4)
         assert float(mass) == pytest.approx(float(np.sum(product)), rel=1e-4) and centre.shape == (3,)
         return [product.numpy()], [{"patch": raw}]
 

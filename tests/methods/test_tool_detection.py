@@ -10,6 +10,7 @@ from PIL import Image
 import tfmed
 from tests.support.harness import REPOSITORY, MethodHarness
 from tests.support.refusals import refused_fit
+from tests.support.view_pages import views_of
 from tfmed import compat, registry
 from tfmed.data import phantoms
 from tfmed.data.objects import of_case
@@ -49,6 +50,19 @@ class TestHarness(MethodHarness):
     tiny = TINY
     replica_tolerance = 1e-3
     bad = ("model.size=[60, 64]", "no multiple of 32; try 64")
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """Each image has its true and its found boxes, as many as the table of cases says; the report has a link."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        rows = method.evaluate({"one": method})["cases"]
+        for one, row in zip(shown, rows, strict=True):
+            _, reference, found = one["panels"][0]["layers"]
+            assert (one["title"], len(reference["classes"])) == (row["case"], row["boxes"])
+            assert len(found["classes"]) == len(found["written"]) == row["found"]
+            told = f"{row['right']} of {row['boxes']} objects found, {row['found'] - row['right']} false"
+            assert one["note"].startswith(told)
+        assert '<a href="view.html">' in (run.path / "report.html").read_text(encoding="utf-8")
 
     def parity(self, run):
         image = np.random.default_rng(0).uniform(0, 255, (2, 32, 64, 3)).astype("float32")

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfmed
 from tests.support.harness import MethodHarness
+from tests.support.view_pages import views_of
 from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.losses.pyramid import pyramid_loss
@@ -89,6 +91,20 @@ class TestHarness(MethodHarness):
     @pytest.mark.long
     def test_two_replicas_equal_one(self):
         super().test_two_replicas_equal_one()
+
+    @pytest.mark.one_stack
+    def test_view(self, run):
+        """A picture, its hole, all completions and their spread; scores are those of the table of cases."""
+        shown, method = views_of(tfmed.view(run)), run.restored()
+        rows = [row for row in method.evaluate({"one": method})["cases"] if row["run"] == "one"]
+        for one, row in zip(shown, rows, strict=True):
+            titles = [panel["title"] for panel in one["panels"]]
+            assert titles == ["picture", "what is seen", "completions", "spread of the completions"]
+            made = one["panels"][2]["layers"]
+            assert [layer["shown"] for layer in made] == [True] + [False] * (method.config.completions + 1)
+            assert (
+                f"first completion {row['PSNR']:.1f} dB" in one["note"] and f"spread {row['spread']:.3f}" in one["note"]
+            )
 
     def parity(self, run):
         method = run.restored()

@@ -12,6 +12,7 @@ from tfmed.data.sampling import Stream
 from tfmed.data.trained_on import TrainedOn
 from tfmed.engine import bundle, saved_model
 from tfmed.errors import RunError
+from tfmed.files import damage
 from tfmed.io import npy
 
 # Of the range of an answer. Stacks, processors and numbers of threads differ by 1e-6 to 1e-4.
@@ -112,8 +113,7 @@ def repeated(found: bundle.Bundle) -> list[str]:
     told = found.manifest.example
     try:
         saved_model.check(found.model)
-        inputs, answers = ({name: _read(found.path / bundle.EXAMPLE / f"{kind}.{name}.npy") for name in names}
-                           for kind, names in (("input", told.inputs), ("answer", told.answers)))  # fmt: skip
+        inputs, answers = _arrays(found)
         call = tf.saved_model.load(str(found.model)).signatures[told.signature]
         specs = call.structured_input_signature[1]
         wanted = {name: (spec.dtype.as_numpy_dtype, len(spec.shape)) for name, spec in specs.items()}
@@ -127,6 +127,25 @@ def repeated(found: bundle.Bundle) -> list[str]:
         why = type(error).__name__
         raise RunError(f"{found.path}: its SavedModel cannot be loaded and run ({why}); do not use it") from None
     return [_compared(found.path, name, now.get(name), before) for name, before in answers.items()]
+
+
+def arrays(found: bundle.Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """({name: array} of the inputs of a Bundle's example, of its answers).
+
+    Raises:
+        RunError: they are damaged.
+    """
+    try:
+        return _arrays(found)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{damage(found.path / bundle.EXAMPLE, error)}; copy the bundle anew") from None
+
+
+def _arrays(found: bundle.Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    told = found.manifest.example
+    inputs, answers = ({name: _read(found.path / bundle.EXAMPLE / f"{kind}.{name}.npy") for name in names}
+                       for kind, names in (("input", told.inputs), ("answer", told.answers)))  # fmt: skip
+    return inputs, answers
 
 
 def _read(path: pathlib.Path) -> np.ndarray:

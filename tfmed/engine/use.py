@@ -107,8 +107,8 @@ def views(
     first = opened_runs[0]
     kind = registry.method_class(first.method_name)
     if not issubclass(kind, (CanView, CanSample)):
-        raise RunError(f"{first.path}: method {first.method_name!r} has no images to look at; see its report.html, or "
-                       "predict images and give their files")  # fmt: skip
+        raise RunError(f"{first.path}: method {first.method_name!r} has no cases to look at one by one; see its "
+                       "report.html, or predict images and give their files")  # fmt: skip
     for other in opened_runs[1:]:
         if other.method_name != first.method_name:
             raise RunError(

@@ -95,17 +95,21 @@ def _layer(layer: layers.Layer, data: _Data, flat: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"name": layer.name, "kind": layer.kind, "data": data.add(layer, flat)}
     found |= {"window": list(layer.window), "opacity": layer.opacity, "shown": layer.shown}
     if layer.kind == "labels":
-        classes = [{"number": k, "name": layer.classes[k][0], "colour": list(layer.classes[k][1])}
+        at = {} if flat else layers.middles(layer)
+        classes = [{"number": k, "name": layer.classes[k][0], "colour": list(layer.classes[k][1]), "at": at.get(k)}
                    for k in sorted(layer.classes)]  # fmt: skip
-        return found | {"classes": classes, "table": niivue.label_table(layer)}
+        written = [k for k, one in enumerate(sorted(layer.classes)) if one in layer.written]
+        return found | {"classes": classes, "table": niivue.label_table(layer), "written": written}
     return found | {"colour": layer.volume.array.ndim == 4, "map": niivue.colour_map(layer)}
 
 
 def _picture(layer: layers.Layer) -> bytes:
-    """A layer of one slice as PNG: numbers of classes, grey from the window's low end to its high one, or colour."""
+    """A layer of one slice as PNG: grey from the window's low end to its high one, or colour; places of classes have
+    their low byte in red, the high one in green, as browsers read 8 bits of a colour."""
     array = np.asarray(layer.volume.array)[0]
     if layer.kind == "labels":
-        return niivue.png(niivue.places(array, np.array(sorted(layer.classes), np.int64)).astype(np.uint8))
+        found = layers.places(array, np.array(sorted(layer.classes), np.int64)).astype(np.int64)
+        return niivue.png(np.stack([found & 255, found >> 8, np.zeros_like(found)], -1).astype(np.uint8))
     return niivue.png(array.astype(np.uint8) if array.ndim == 3 else niivue.bytes_of(array, layer.window))
 
 

@@ -240,14 +240,14 @@ class OneShotLandmarkMethod(VolumeLandmarkMethod):
             patch = self.patch_of(made)
             image = np.asarray(made.image[..., 0], np.float32)
             mask = patch.read(np.asarray(made.label), order=0) > 0
-            views = self.views(model.network)(patch.read(image, fill=float(image.min()))).numpy()
+            views = self.along_axes(model.network)(patch.read(image, fill=float(image.min()))).numpy()
             likely = np.clip(np.where(mask, views, 1 - views), 1e-7, 1).astype(np.float64)
             losses.append(-(np.where(mask, self.config.positive_weight, 1.0) * np.log(likely)).mean())
         return {"loss": float(np.mean(losses))} if losses else {}
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
-    def views(self, network):
+    def along_axes(self, network):
         """Function of a cube -> its probabilities along three axes `(3, side, side, side)`."""
         spec = [tf.TensorSpec((self.config.side,) * 3, tf.float32)]
         call = functools.partial(_views, network, batch=self.config.slices)
@@ -255,7 +255,7 @@ class OneShotLandmarkMethod(VolumeLandmarkMethod):
 
     def looking(self, combine):
         """`views` of a Locator, with the trained network."""
-        views = self.views(self.model.network)
+        views = self.along_axes(self.model.network)
 
         def look(cube):
             found = views(cube)

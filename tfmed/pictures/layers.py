@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from tfmed.errors import DataError
 from tfmed.io.label_tables import distinct_colours
@@ -28,6 +29,7 @@ class Layer:
         classes: {number: (name, (red, green, blue))} of labels.
         opacity: from 0 to 1.
         shown: whether it is seen at first.
+        written: numbers of the classes whose names stand beside them in pictures.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Layer:
     classes: Mapping[int, tuple[str, Colour]] = dataclasses.field(default_factory=dict)
     opacity: float = 1.0
     shown: bool = True
+    written: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +140,30 @@ def place(panels: Sequence[Panel]) -> tuple[float, float, float] | None:
             continue
         z = int(inside.sum(axis=(1, 2)).argmax())
         y = int(inside[z].sum(axis=1).argmax())
-        x = round(float(np.flatnonzero(inside[z, y]).mean()))
-        found = (layer.volume.affine @ [x, y, z, 1.0])[:3].tolist()
-        return found[0], found[1], found[2]
+        columns = np.flatnonzero(inside[z, y])
+        return _to_mm(layer.volume, z, y, columns[np.abs(columns - columns.mean()).argmin()])
     return None
+
+
+def middles(layer: Layer) -> dict[int, tuple[float, float, float]]:
+    """{class number: middle of the box around its voxels, mm in RAS+} of the classes that a layer of labels shows."""
+    numbers = sorted(layer.classes)
+    boxes = scipy.ndimage.find_objects(places(layer.volume.array, np.array(numbers, np.int64)), len(numbers))
+    return {number: _to_mm(layer.volume, *((side.start + side.stop - 1) / 2 for side in box))
+            for number, box in zip(numbers, boxes, strict=True) if box}  # fmt: skip
+
+
+def places(array: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Places of class numbers among the sorted known ones, from 1; 0 for all others."""
+    if not len(known):
+        return np.zeros(array.shape, np.uint8)
+    at = np.minimum(np.searchsorted(known, array), len(known) - 1)
+    return np.where(known[at] == array, at + 1, 0).astype(np.uint8 if len(known) < 256 else np.int16)
+
+
+def _to_mm(volume: Volume, z: float, y: float, x: float) -> tuple[float, float, float]:
+    found = (volume.affine @ [x, y, z, 1.0])[:3].tolist()
+    return found[0], found[1], found[2]
 
 
 def is_flat(panels: Sequence[Panel]) -> bool:

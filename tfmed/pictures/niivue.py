@@ -15,12 +15,16 @@ import numpy as np
 
 from tfmed.errors import UserError
 from tfmed.files import own_text
+from tfmed.pictures import layers
 from tfmed.pictures.layers import Layer, Panel
 
 PACKAGE = "ipyniivue"
 _CLASS = re.compile(r'"Creating new Niivue instance"\);.{0,200}?=new ([\w$]+)\(')
 _EXPORT = re.compile(r"export\s*\{\s*[\w$]+ as default\s*\};?\s*$")
 _STEPS = 16  # entries of a colour map
+_KNOWN = ("gray", "inferno")  # that NiiVue has itself, and so a notebook that was saved: what is sent to it is not kept
+_LOOK = {"is_radiological_convention": True, "crosshair_width": 0.3, "crosshair_width_unit": "percent",
+         "crosshair_color": (1.0, 0.75, 0.0, 0.7)}  # fmt: skip
 
 
 def bundle() -> tuple[str, str]:
@@ -68,7 +72,7 @@ def _stored(layer: Layer) -> tuple[np.ndarray, float, float]:
     array = np.asarray(layer.volume.array)
     if layer.kind == "labels":
         known = np.array(sorted(layer.classes), np.int64)
-        return places(array, known), 1.0, 0.0
+        return layers.places(array, known), 1.0, 0.0
     if array.ndim == 4:
         return array.astype(np.uint8), 1.0, 0.0
     if layer.kind == "map":
@@ -82,14 +86,6 @@ def _stored(layer: Layer) -> tuple[np.ndarray, float, float]:
     slope = (high - low) / 65534 or 1.0
     whole = np.rint((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / slope) - 32767
     return whole.astype(np.int16), slope, low + 32767 * slope
-
-
-def places(array: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Places of class numbers among the sorted known ones, from 1; 0 for all others."""
-    if not len(known):
-        return np.zeros(array.shape, np.uint8)
-    at = np.minimum(np.searchsorted(known, array), len(known) - 1)
-    return np.where(known[at] == array, at + 1, 0).astype(np.uint8 if len(known) < 256 else np.int16)
 
 
 def bytes_of(array: np.ndarray, window: tuple[float, float]) -> np.ndarray:
@@ -142,7 +138,7 @@ def widget(panel: Panel, height: int = 400) -> Any:
         from ipyniivue import NiiVue
     except ImportError:
         raise UserError(f"the widget needs {PACKAGE}: pip install 'tfmed[view]'") from None
-    shown, volumes = NiiVue(height=height), []
+    shown, volumes = NiiVue(height=height, **_LOOK), []
     shown.files = tempfile.TemporaryDirectory(prefix="tfmed-widget-")  # they are read late, and go with the widget
     for number, layer in enumerate(panel.layers):
         path = pathlib.Path(shown.files.name) / f"{number}.nii.gz"
@@ -150,8 +146,11 @@ def widget(panel: Panel, height: int = 400) -> Any:
         volume: dict[str, Any] = {"path": path, "name": f"{layer.name}.nii.gz"}
         volume["opacity"] = layer.opacity if layer.shown else 0.0
         if layer.kind != "labels" and layer.volume.array.ndim == 3:
-            shown.add_colormap(f"layer{number}", colour_map(layer))
-            volume |= {"colormap": f"layer{number}", "cal_min": layer.window[0], "cal_max": layer.window[1]}
+            known = layer.colours in _KNOWN
+            if not known:
+                shown.add_colormap(f"layer{number}", colour_map(layer))
+            name = layer.colours if known else f"layer{number}"
+            volume |= {"colormap": name, "cal_min": layer.window[0], "cal_max": layer.window[1]}
         volumes.append(volume)
     shown.load_volumes(volumes)
     for layer, loaded in zip(panel.layers, shown.volumes, strict=True):

@@ -15,7 +15,7 @@ from tfmed.data.classes import by_class, numbers_of
 from tfmed.data.pipeline import Samples
 from tfmed.data.readers import read_address
 from tfmed.data.sampling import shuffled
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError, RunError
@@ -24,6 +24,7 @@ from tfmed.losses import classification as losses
 from tfmed.metrics import classification as metrics
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.pictures.charts import Confusion
+from tfmed.tasks import views
 from tfmed.tasks.prediction import check_grids, inputs
 from tfmed.tasks.scored_cases import refuse_leak
 
@@ -108,7 +109,7 @@ class CaseClassifier:
                 "steps": steps}  # fmt: skip
 
 
-class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate, CanExport):
+class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that classify images or volumes; its config is a `ClassesConfig`.
 
     A subclass gives `stages`, of `training.classifier.ClassifierModel`s: one, or several (seeds, folds), over which
@@ -233,6 +234,10 @@ class ClassificationMethod(ClassifiedCases, CanPredict, CanPreview, CanEvaluate,
         chosen = self.probabilities(self.model, cases).argmax(-1)
         counts = metrics.confusion(labels, chosen, len(self.config.classes))
         return {"confusion": Confusion({f"{part} cases": counts}, self.config.classes)}
+
+    def views(self, methods, part="test"):
+        """Each case with its class, and the one that it is taken for; see `tasks.views`."""
+        return views.classified(methods, part)
 
     # --- using trained models -----------------------------------------------------------------------------------------
 

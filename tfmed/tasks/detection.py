@@ -19,14 +19,14 @@ from tfmed.data.objects import annotated, between_images, numbers_of, of_case, p
 from tfmed.data.preprocess import Letterbox
 from tfmed.data.readers import read_address
 from tfmed.data.splits import Parts
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError
 from tfmed.metrics.detection import Boxes, average_precision
 from tfmed.nn.detectors import check_size
 from tfmed.pictures.objects import BoxedImages
-from tfmed.tasks import detection_scores
+from tfmed.tasks import detection_scores, mark_views
 from tfmed.tasks.box_finder import OUTPUTS, USUAL, BoxFinder
 from tfmed.tasks.detection_scores import boxed_image
 from tfmed.tasks.detectors import Detector, RetinaNet
@@ -60,7 +60,7 @@ class DetectionConfig(MethodConfig):
         return self
 
 
-class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class DetectionMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that find objects; a subclass gives `stages`.
 
     Each of its models has a `detector`, a `tfmed.nn.detectors.Detector`.
@@ -255,6 +255,10 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             volumes = self.volumes(case)
             images.append(boxed_image(case, volumes, finder(volumes), self.config.shown_score))
         return {"objects": BoxedImages(tuple(images))} if images else {}
+
+    def views(self, methods, part="test"):
+        """True and found boxes of each image; see `tasks.mark_views`."""
+        return mark_views.boxed(methods, part)
 
     def export_module(self):
         """Of images `image` `(n, y, x, 3)` float32 in [0, 255], of the detector's size, it gives their boxes.

@@ -49,7 +49,7 @@ def evaluate(methods, part="test"):
                 found.append(finder(opened))
                 if len(images) < _SHOWN:
                     images.append(boxed_image(case, opened, found[-1], method.config.shown_score))
-                more.append(method.measured(_above(found[-1], method.config.shown_score), of_case(case)))
+                more.append(method.measured(above(found[-1], method.config.shown_score), of_case(case)))
                 if model is method.model:
                     counts = _counts(case, found[-1], method.config.shown_score)
                     tables["cases"].append({"run": run, "case": case.id} | counts | more[-1])
@@ -68,24 +68,26 @@ def evaluate(methods, part="test"):
 def boxed_image(case, volumes, found, least):
     """A case as a `BoxedImage`, with the boxes that were found of scores of `least` or more."""
     true = of_case(case) if "objects" in case.meta else None
-    found = _above(found, least)
-    right = None if true is None else _right(found, true)
+    found = above(found, least)
+    right = None if true is None else matched(found, true) >= 0
     return BoxedImage(case.id, shown([volume.array for volume in volumes]), found, true, right)
 
 
-def _above(found, least):
+def above(found, least):
+    """The `Objects` whose scores are `least` or more."""
     rows = np.flatnonzero(found.scores >= least)
     return Objects(found.boxes[rows], tuple(found.names[row] for row in rows), found.scores[rows])
 
 
-def _right(found, true):
-    """Whether each found object finds a true one of its class."""
-    right = np.zeros(len(found.names), bool)
+def matched(found, true):
+    """Which true object of its class each found one finds, rows int64; -1: none."""
+    rows = np.full(len(found.names), -1)
     for name in set(found.names):
         ours = np.array([one == name for one in found.names])
-        theirs = np.array([one == name for one in true.names], bool)
-        right[ours] = match(found.boxes[ours], found.scores[ours], true.boxes[theirs], _OVERLAP) >= 0
-    return right
+        theirs = np.flatnonzero([one == name for one in true.names])
+        which = match(found.boxes[ours], found.scores[ours], true.boxes[theirs], _OVERLAP)
+        rows[ours] = np.where(which < 0, -1, np.append(theirs, -1)[which])
+    return rows
 
 
 def _least(method):
@@ -135,8 +137,8 @@ def _class_rows(one, classes, true):
 
 
 def _counts(case, found, least):
-    true, found = of_case(case), _above(found, least)
-    return {"boxes": len(true.names), "found": len(found.names), "right": int(_right(found, true).sum())}
+    true, found = of_case(case), above(found, least)
+    return {"boxes": len(true.names), "found": len(found.names), "right": int((matched(found, true) >= 0).sum())}
 
 
 def _curves(one, classes):

@@ -19,6 +19,7 @@ from tfmed.engine.abilities import (
     CanExport,
     CanPredict,
     CanPreview,
+    CanView,
     Evaluation,
     Seed,
     Split,
@@ -30,7 +31,7 @@ from tfmed.losses.perceptual import gram
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.image_quality import patch_scores
 from tfmed.pictures.images import ImageGrid
-from tfmed.tasks import completion
+from tfmed.tasks import completion, views
 from tfmed.tasks.generation import sized_picture
 
 _MASKS, _SCORED = Stream("inpainting.masks"), Stream("inpainting.scored_masks")
@@ -71,7 +72,7 @@ class InpaintingConfig(MethodConfig):
         return self
 
 
-class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport, CanAlter):
+class InpaintingMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport, CanAlter):
     """Base of methods that fill holes of pictures; its config is an `InpaintingConfig`.
 
     A subclass gives `stages` and `complete`, and says by `multiple` what sides its network takes, by `seen_stays`
@@ -284,6 +285,10 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport, C
         for case, truth, seen, mask in self.scored(part)[:_SHOWN]:
             shown[case.id] = truth, mask, self.filled(seen, mask, seed=self.settings.seed)
         return {"completed": _grid(shown)}
+
+    def views(self, methods, part="test"):
+        """Each picture with its hole, and completions; see `tasks.views`."""
+        return views.completed(methods, part)
 
     def export_module(self):
         """Its `complete` takes `image` `(y, x)` float32 in the pictures' values, `mask` `(y, x)` float32 (1 missing),

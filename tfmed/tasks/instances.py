@@ -14,7 +14,7 @@ from tfmed.data.checks import CaseSpec
 from tfmed.data.instances import instances, maps_of
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import Stream, shuffled
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.errors import DataError
 from tfmed.metrics.instances import instance_scores
@@ -22,6 +22,7 @@ from tfmed.metrics.segmentation import dice
 from tfmed.ops import grids
 from tfmed.ops.reflect import to_multiple
 from tfmed.tasks import instance_scores as scoring
+from tfmed.tasks import views
 from tfmed.tasks.backbones import UNet
 from tfmed.tasks.few_labels import FewLabels
 from tfmed.tasks.instance_prediction import OUTPUTS, Finder
@@ -60,7 +61,7 @@ class InstanceConfig(MethodConfig):
         return self
 
 
-class InstanceMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExport):
+class InstanceMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that find objects; a subclass gives `stages`, whose models have `network`: images -> logits."""
 
     Config = InstanceConfig
@@ -217,6 +218,10 @@ class InstanceMethod(FewLabels, CanPredict, CanPreview, CanEvaluate, CanExport):
     def evaluate(self, methods, part: Split = "test"):
         """Scores of every object; see `tasks.instance_scores.evaluate`."""
         return Evaluation(scoring.evaluate(methods, part))
+
+    def views(self, methods, part="test"):
+        """Objects of the reference and predicted ones; see `tasks.views`."""
+        return views.outlined(methods, part)
 
     def export_module(self):
         """A `tf.Module` that gives both maps of images of any size.

@@ -15,7 +15,7 @@ from tfmed.data.checks import CaseSpec
 from tfmed.data.points import as_points, between_grids, inside
 from tfmed.data.preprocess import Window
 from tfmed.data.readers import read_address
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError
@@ -23,6 +23,7 @@ from tfmed.io import read_geometry
 from tfmed.io.itk import LPS_RAS
 from tfmed.metrics.landmarks import Counts, match
 from tfmed.pictures.points import PointedImage, PointedImages
+from tfmed.tasks import mark_views
 from tfmed.tasks.landmark_scores import point_rows
 from tfmed.tasks.landmark_settings import LandmarksConfig
 from tfmed.tasks.point_finder import OUTPUTS, PointFinder, shown
@@ -31,7 +32,7 @@ from tfmed.tasks.scored_cases import checked
 _SHOWN = 3  # images of a picture
 
 
-class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class LandmarkMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that find any number of points by a heatmap; a subclass gives `stages`.
 
     Its last stage's model has `network`, images -> logits `(n, y, x, 1)`.
@@ -207,6 +208,10 @@ class LandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
             pairs = match(found, true, self.config.radius_px).pairs
             images.append(PointedImage(case.id, shown([image]), found, true, pairs, heatmap))
         return {"points": PointedImages(tuple(images), self.config.radius_px)} if images else {}
+
+    def views(self, methods, part="test"):
+        """True and found points of each image, and the heatmap; see `tasks.mark_views`."""
+        return mark_views.pointed(methods, part)
 
     def export_module(self):
         """Of frames `image` `(n, y, x, channel)` float32, of any size, it gives `heatmap` `(n, y, x, 1)` in [0, 1].

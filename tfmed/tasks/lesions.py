@@ -21,7 +21,7 @@ from tfmed.engine.terminal import log
 from tfmed.errors import DataError
 from tfmed.io.read import read_geometry
 from tfmed.pictures.lesions import Heads
-from tfmed.tasks import lesion_scores
+from tfmed.tasks import lesion_scores, mark_views
 from tfmed.tasks.detections import LesionSegmenter
 from tfmed.tasks.segmentation import SegmentationMethod
 from tfmed.tasks.segmentation_settings import SegmentationConfig
@@ -231,3 +231,7 @@ class LesionMethod(SegmentationMethod):
             found = lesion_scores.Scored.of(self, case, images, label, self.segmenter()(images))
             heads.append(found.head(images[0]))
         return {"lesions": Heads(tuple(heads), self.threshold)} if heads else {}
+
+    def views(self, methods, part="test"):
+        """Lesions and detections of each case; see `tasks.mark_views`."""
+        return mark_views.lesions_of(methods, part)

@@ -17,7 +17,7 @@ from tfmed.data.census import is_picture
 from tfmed.data.checks import CaseSpec
 from tfmed.data.points import Landmarks, as_points, between_grids, mean_shape, swapped, through_grid
 from tfmed.data.preprocess import Letterbox, ZScore, run_in_graph
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Split
 from tfmed.engine.exporting import ExportModule
 from tfmed.engine.method import Method
 from tfmed.errors import DataError, RunError
@@ -28,7 +28,7 @@ from tfmed.ops import grids
 from tfmed.ops.vertices import as_pixels, as_shares
 from tfmed.ops.warp import warp_array
 from tfmed.pictures.points import PointedImage, PointedImages
-from tfmed.tasks import landmark_scores
+from tfmed.tasks import landmark_scores, mark_views
 from tfmed.tasks.landmark_settings import NamedLandmarksConfig
 from tfmed.tasks.landmarks import geometry_of
 from tfmed.tasks.point_finder import LandmarkFinder, shown
@@ -37,7 +37,7 @@ from tfmed.tasks.scored_cases import checked
 _SHOWN = 3  # images of a picture
 
 
-class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that find each of some named landmarks; a subclass gives `stages` and `found_by`."""
 
     Config = NamedLandmarksConfig
@@ -340,6 +340,10 @@ class NamedLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport
             image = self.open(case).image
             images.append(PointedImage(case.id, shown([image]), self.places(image), self.points(case)))
         return {"landmarks": PointedImages(tuple(images))} if images else {}
+
+    def views(self, methods, part="test"):
+        """True and found landmarks of each image; see `tasks.mark_views`."""
+        return mark_views.named(methods, part)
 
     def export_module(self):
         """Of images `image` `(n, y, x, channel)` float32, of any size, it gives `points` `(n, landmarks, 2)`, (x, y) in

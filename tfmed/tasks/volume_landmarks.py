@@ -16,7 +16,7 @@ from tfmed.data import preprocess
 from tfmed.data.checks import CaseSpec
 from tfmed.data.preprocess import Orient, Resample, Window, as_float32
 from tfmed.data.readers import read_address, read_label
-from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, Evaluation, Split
+from tfmed.engine.abilities import CanEvaluate, CanExport, CanPredict, CanPreview, CanView, Evaluation, Split
 from tfmed.engine.method import Method
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError
@@ -25,6 +25,7 @@ from tfmed.io.points import write_markups, write_points_csv
 from tfmed.metrics.landmarks import error_summary, errors
 from tfmed.pictures.points import PointedVolume, PointedVolumes
 from tfmed.pictures.style import save
+from tfmed.tasks import mark_views
 from tfmed.tasks.prediction import check_grids, inputs, refuse_overwriting
 from tfmed.tasks.scored_cases import checked
 
@@ -61,7 +62,7 @@ class Located:
     facts: dict[str, Any]
 
 
-class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExport):
+class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
     """Base of methods that find named landmarks in volumes; a subclass gives `stages`, `names` and `locators`."""
 
     Config = VolumeLandmarksConfig
@@ -233,6 +234,10 @@ class VolumeLandmarkMethod(Method, CanPredict, CanPreview, CanEvaluate, CanExpor
             true = self.true_points(case) if "landmarks" in case.meta else None
             shown.append(PointedVolume(case.id, volume, self.locate(volume, locator).points, true))
         return {"landmarks": self._picture(shown)} if shown else {}
+
+    def views(self, methods, part="test"):
+        """True and found landmarks of each volume; see `tasks.mark_views`."""
+        return mark_views.located(methods, part)
 
 
 def centre_of_label(case):

@@ -1,4 +1,5 @@
 // The cases of a page: panels side by side, each with layers that can be hidden, in planes that are scrolled together.
+const MOST_TICKS = 24;  // of a layer's classes; more are folded away
 const views = JSON.parse(document.getElementById("views").textContent);
 const element = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -76,7 +77,8 @@ class PicturePanel {
     Object.assign(this, { panel, stage, place });
     stage.classList.add("picture");
     this.canvas = element("canvas");
-    stage.append(this.canvas);
+    this.frame = element("div", { className: "frame" }, this.canvas);
+    stage.append(this.frame);
   }
   async open() {
     this.state = await Promise.all(this.panel.layers.map(async (layer) => {
@@ -85,10 +87,14 @@ class PicturePanel {
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(image, 0, 0);
       const raw = context.getImageData(0, 0, image.width, image.height);
-      return { canvas, context, raw, opacity: layer.shown ? layer.opacity : 0, table: layer.table || layer.map };
+      return { canvas, context, raw, opacity: layer.shown ? layer.opacity : 0, table: layer.table || layer.map, names: [] };
     }));
-    [this.canvas.width, this.canvas.height] = [this.state[0].canvas.width, this.state[0].canvas.height];
+    const [width, height] = ["width", "height"].map((side) => Math.max(...this.state.map((one) => one.canvas[side])));
+    Object.assign(this.canvas, { width, height });
+    Object.assign(this.frame.style, { aspectRatio: `${width} / ${height}`, width: `min(100cqw, ${100 * width / height}cqh)` });
     this.state.forEach((_, number) => this.colour(number));
+    this.state.forEach((_, number) => this.name(number));
+    apart(this.state.flatMap((one) => one.names.map(({ text }) => text)), this.frame);
     this.canvas.addEventListener("pointermove", (event) => this.tell(event));
     this.draw();
   }
@@ -98,31 +104,48 @@ class PicturePanel {
     const full = layer.kind === "labels" ? table : stretched(table);
     const made = new ImageData(raw.width, raw.height);
     for (let at = 0; at < raw.data.length; at += 4) {
-      const value = raw.data[at];
+      const value = valueAt(layer, raw, at);
       made.data[at] = full.R[value]; made.data[at + 1] = full.G[value]; made.data[at + 2] = full.B[value];
       made.data[at + 3] = layer.kind === "image" ? 255 : full.A[value];
     }
     context.putImageData(made, 0, 0);
   }
+  name(number) {  // names of classes over the upper left of where they are
+    const { raw, names } = this.state[number], layer = this.panel.layers[number], corners = new Map();
+    if (!layer.written?.length) return;
+    for (let at = 0; at < raw.data.length; at += 4) {
+      const k = valueAt(layer, raw, at) - 1, x = at / 4 % raw.width, y = Math.floor(at / 4 / raw.width);
+      if (k >= 0) corners.set(k, [Math.min(x, corners.get(k)?.[0] ?? x), corners.get(k)?.[1] ?? y]);
+    }
+    for (const k of layer.written.filter((one) => corners.has(one))) {
+      const [x, y] = corners.get(k), { name, colour } = layer.classes[k];
+      const text = element("span", { textContent: name, className: y < raw.height / 16 ? "name inside" : "name" });
+      Object.assign(text.style, { left: `${100 * x / raw.width}%`, top: `${100 * y / raw.height}%`, color: `rgb(${colour.join(",")})` });
+      names.push({ k, text });
+      this.frame.append(text);
+    }
+  }
   draw() {
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    for (const { canvas, opacity } of this.state) {
+    context.imageSmoothingEnabled = false;  // layers may have pixels of other sizes
+    for (const { canvas, opacity, names, table } of this.state) {
       context.globalAlpha = opacity;
-      context.drawImage(canvas, 0, 0);
+      context.drawImage(canvas, 0, 0, this.canvas.width, this.canvas.height);
+      for (const { k, text } of names) text.hidden = !opacity || !table.A[k + 1];
     }
   }
   tell(event) {
     const box = this.canvas.getBoundingClientRect();
-    const scale = Math.min(box.width / this.canvas.width, box.height / this.canvas.height);
-    const x = Math.floor((event.clientX - box.left - (box.width - scale * this.canvas.width) / 2) / scale);
-    const y = Math.floor((event.clientY - box.top - (box.height - scale * this.canvas.height) / 2) / scale);
-    if (x < 0 || y < 0 || x >= this.canvas.width || y >= this.canvas.height) return;
+    const [across, down] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    if (across < 0 || down < 0 || across >= 1 || down >= 1) return;
+    const { width, height } = this.state[0].raw, y = Math.floor(down * height), x = Math.floor(across * width);
     const values = this.panel.layers.map((layer, number) => {
-      const { raw } = this.state[number], at = 4 * (y * raw.width + x);
+      const { raw } = this.state[number], at = 4 * (Math.floor(down * raw.height) * raw.width + Math.floor(across * raw.width));
       if (layer.colour) return `${layer.name} ${raw.data.slice(at, at + 3).join(" ")}`;
       const [low, high] = layer.window;
-      return said(layer, layer.kind === "labels" ? raw.data[at] : low + raw.data[at] * (high - low) / 255);
+      const value = valueAt(layer, raw, at);
+      return said(layer, layer.kind === "labels" ? value : low + value * (high - low) / 255);
     });
     this.place.textContent = `row ${y}, column ${x}: ${values.join("; ")}`;
   }
@@ -130,6 +153,22 @@ class PicturePanel {
   fade(number, opacity) { this.state[number].opacity = opacity; this.draw(); }
   hide(number, table) { this.state[number].table = table; this.colour(number); this.draw(); }
   close() {}
+}
+
+function apart(texts, frame) {  // texts that would cover each other are moved up or down
+  const taken = [], least = frame.getBoundingClientRect().top;
+  for (const text of texts) {
+    const { left, right, top, height } = text.getBoundingClientRect();
+    const free = (y) => y >= least && taken.every((one) => right < one.left || left > one.right || y + height <= one.top || y >= one.top + one.height);
+    const steps = Array.from({ length: 30 }, (_, k) => (k % 2 ? -1 : 1) * Math.ceil(k / 2));
+    const down = height * (steps.find((one) => free(top + one * height)) ?? 0);
+    text.style.marginTop = `${down}px`;
+    taken.push({ left, right, top: top + down, height });
+  }
+}
+
+function valueAt(layer, raw, at) {  // numbers of classes have two bytes
+  return raw.data[at] + (layer.kind === "labels" ? 256 * raw.data[at + 1] : 0);
 }
 
 function stretched(map) {  // a colour map of few entries to 256
@@ -166,9 +205,17 @@ function controls(shown, layer, number) {
     });
     const patch = element("i");
     patch.style.background = `rgb(${one.colour.join(",")})`;
+    if (one.at) {
+      Object.assign(patch, { className: "go", title: `go to ${one.name}` });
+      patch.addEventListener("click", (event) => {
+        event.preventDefault();  // the class stays shown
+        for (const each of open) each.position = each.niivue.mm2frac(one.at);
+      });
+    }
     classes.append(element("label", {}, tick, patch, one.name));
   });
-  return [row, classes];
+  if (layer.classes.length <= MOST_TICKS) return [row, classes];
+  return [row, element("details", {}, element("summary", { textContent: `${layer.classes.length} parts` }), classes)];
 }
 
 function sliders(shown) {  // a slider for each plane, that moves all panels
