@@ -16,7 +16,7 @@ from tests.support.harness import assert_same_weights, killed_before
 from tests.support.refusals import refused
 from tests.test_bad_input import snapshot
 from tfmed import cli, compat, evaluate, export, fit, sample, verify
-from tfmed.engine import bundle, example, loop, run
+from tfmed.engine import bundle, example, loop, run, saved_model
 from tfmed.engine.checkpoint import Checkpoints
 from tfmed.engine.lifecycle import fit as train
 from tfmed.errors import RunError
@@ -206,6 +206,18 @@ def test_weights_and_settings_that_mean_harm_are_refused(damage, words, copied, 
     damage(copied)
     hostile.rehashed(copied)
     refused(capsys, sample.main, [copied, "--out", copied.parent / "out"], words)
+
+
+@pytest.mark.one_stack
+def test_gradients_that_a_savedmodel_keeps_do_no_harm(tmp_path):
+    """silu brings a gradient of its own, which holds on to a tensor of the graph."""
+
+    module = tf.Module()
+    module.weight = tf.Variable(2.0)
+    module.answer = tf.function(lambda x: tf.nn.silu(module.weight * x), [tf.TensorSpec((None,))])
+    tf.saved_model.save(module, str(tmp_path), options=tf.saved_model.SaveOptions(experimental_custom_gradients=True))
+    assert b"internal_grad_fn" in (tmp_path / "saved_model.pb").read_bytes()
+    saved_model.check(tmp_path)
 
 
 def test_another_answer_is_told(copied, capsys):
