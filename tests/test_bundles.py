@@ -19,7 +19,7 @@ from tests.test_bad_input import nifti, snapshot
 from tests.test_bad_input_segmentation import CONFIG, ONE, QUICK, image, label
 from tfmed import cli, compat, evaluate, export, fit, predict, verify, view
 from tfmed.engine import starting
-from tfmed.engine.example import of_case
+from tfmed.engine.example import made, of_case
 from tfmed.engine.lifecycle import fit as train
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.tasks.exported import given
@@ -63,12 +63,24 @@ def test_nothing_tells_of_patients_or_of_the_machine(segmenter):
     assert settings.data.root is None and settings.model == found.settings.model
 
 
+@pytest.mark.one_stack
+def test_examples_of_pictures_and_latents_are_made():
+    """Axes that a signature leaves open become those of a small picture, or of two latents."""
+    plane = (None, None)
+    specs = [tf.TensorSpec(plane, tf.float32, "image"), tf.TensorSpec(plane, tf.float32, "mask"),
+             tf.TensorSpec((), tf.int32, "count"), tf.TensorSpec((None, 16), tf.float32, "z")]  # fmt: skip
+    found = made(specs)
+    assert [found[spec.name].shape for spec in specs] == [(64, 64), (64, 64), (), (2, 16)]
+    assert 0 < found["mask"].mean() < 0.5 and set(np.unique(found["mask"])) == {0, 1}
+    assert found["count"] == 1 and np.ptp(found["image"]) > 50
+
+
 def test_its_example_is_made(segmenter):
     """No scan is passed on, but where somebody asks for it: then it is what the model is given of a test case."""
     found, bundle = segmenter
     assert "no person's scan" in (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
-    made = np.load(bundle / "example" / "input.image.npy", allow_pickle=False)
-    assert made.shape == (8, 64, 64, 1) and made.min() >= 1 and made.max() <= 899  # as the training images
+    stored = np.load(bundle / "example" / "input.image.npy", allow_pickle=False)
+    assert stored.shape == (8, 64, 64, 1) and stored.min() >= 1 and stored.max() <= 899  # as the training images
     (case,) = found.method().prepared("test")
     name, inputs = given(bundle / "saved_model", case.images)
     assert name == "probabilities"

@@ -14,7 +14,7 @@ import tfmed
 from tests.support.alone import in_fresh_process
 from tfmed import compat
 from tfmed import config as configuration
-from tfmed.engine import memory, placement
+from tfmed.engine import memory, placement, saved_model
 from tfmed.engine.checkpoint import Checkpoints, state_variables
 from tfmed.engine.lifecycle import fit
 from tfmed.engine.split_record import SplitRecord
@@ -209,7 +209,8 @@ class MethodHarness:
                    for name, value in first.items())  # fmt: skip
 
     def test_export_parity(self, run, exported, tmp_path):
-        """The SavedModel gives the same in a fresh process that cannot import tfmed."""
+        """The SavedModel gives the same in a fresh process that cannot import tfmed, and bundles would take it."""
+        saved_model.check(exported)
         expected, calls = self.parity(run)
         np.savez(tmp_path / "calls.npz", **{f"{i}/{k}": v for i, call in enumerate(calls) for k, v in call.items()})
         result = in_fresh_process(_PARITY, exported, tmp_path / "calls.npz", tmp_path / "out.npz", str(len(calls)))

@@ -19,7 +19,8 @@ from tfmed.io import npy
 TOLERANCE = 1e-3
 SHARE = 0.99  # of whole numbers so many must agree: where two classes are equally probable one may tip over
 _DRAW = Stream("bundle.example")
-_SIDES = {1: (2,), 2: (2, 4), 3: (8, 64, 64), 4: (8, 64, 64, 1)}  # of axes that a signature leaves open, by rank
+_SIDES = {1: (2,), 2: (64, 64), 3: (8, 64, 64), 4: (8, 64, 64, 1)}  # of axes that a signature leaves open, by rank
+_LATENTS, _LATENT_SIDES = ("z", "w"), (2, 8, 4)
 _LARGEST = (32, 128, 128)  # of what is kept of a case
 _INTEGERS = {"seed": 7, "n": 1, "count": 1}
 
@@ -42,7 +43,8 @@ def made(specs: Sequence[tf.TensorSpec], trained_on: Any = None) -> dict[str, np
 
 def _made(spec: tf.TensorSpec, number: int, known: TrainedOn | None) -> np.ndarray:
     dtype = spec.dtype.as_numpy_dtype
-    shape = [side or open_ for side, open_ in zip(spec.shape, _SIDES.get(len(spec.shape), ()), strict=False)]
+    open_sides = _LATENT_SIDES if spec.name in _LATENTS else _SIDES.get(len(spec.shape), ())
+    shape = [side or open_ for side, open_ in zip(spec.shape, open_sides, strict=False)]
     if spec.dtype.is_integer:
         return (
             np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape) if shape else dtype(_INTEGERS.get(spec.name, 0))
@@ -53,17 +55,18 @@ def _made(spec: tf.TensorSpec, number: int, known: TrainedOn | None) -> np.ndarr
     draw = _DRAW(number)
     if spec.name == "mask":
         return _box(shape).astype(dtype)
-    if spec.name in ("z", "w"):  # latents
+    if spec.name in _LATENTS:
         return draw.normal(size=shape).astype(dtype)
     low, high = (min(known.lowest.values()), max(known.highest.values())) if known else (0.0, 255.0)
     return (low + (high - low) * _noise(draw, shape)).astype(dtype)
 
 
 def _box(shape: Sequence[int]) -> np.ndarray:
-    """1 within a box in the middle of an array of pictures `(n, y, x, channel)`, and 0 around it."""
+    """1 within a box in the middle of a picture `(y, x)` or of several `(n, y, x[, channel])`, and 0 around it."""
     box = np.zeros(shape)
-    _, height, width, _ = shape
-    box[:, height // 3 : height // 2, width // 3 : width // 2] = 1
+    pictures = box if len(shape) > 2 else box[None]
+    height, width = pictures.shape[1:3]
+    pictures[:, height // 3 : height // 2, width // 3 : width // 2] = 1
     return box
 
 

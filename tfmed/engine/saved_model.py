@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmed.files import PathLike, own_bytes
 
 _LARGEST = 1 << 30  # bytes of a graph
-# A captured tensor is one of a function's graph that its gradient (silu's, for instance) needs; looking it up runs nothing.
+# A captured tensor is one of a function's graph that its gradient (silu's, for instance) needs; nothing runs.
 _KINDS = ("user_object", "variable", "function", "bare_concrete_function", "constant", "captured_tensor")
 _OBJECTS = ("_generic_user_object", "signature_map", "trackable_list_wrapper", "trackable_dict_wrapper",
             "trackable_tuple_wrapper")  # fmt: skip
