@@ -20,7 +20,7 @@ for name in "tensorflow keras numpy scipy pandas matplotlib nibabel pydantic pyd
 endef
 export COMPILE
 
-.PHONY: demo test test-current test-all lint docs site gallery release-check setup check-python
+.PHONY: demo test test-current test-all lint docs site gallery notebooks release-check setup check-python
 
 # Its own time-stamped run directory, so that it can be repeated.
 demo: RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -66,6 +66,11 @@ site: .venv-docs/.installed
 # A picture of each method for its page, by its demo run: minutes each, hours in all; goes on where it was stopped.
 gallery: setup
 	$(BIN)/python docs/gallery.py $(METHODS)
+
+# What the notebooks show: runs them in their demo settings, minutes each. NAMES="quickstart choices" chooses.
+notebooks:
+	$(MAKE) setup STACK=current
+	$(if $(filter current,$(DEFAULT)),.venv,.venv-current)/bin/python docs/notebooks.py $(NAMES)
 
 setup: check-python $(STAMP)
 

@@ -66,7 +66,10 @@ def draw(name, train):
         subprocess.run([sys.executable, "-m", "tfmed.fit", *map(str, words)], cwd=ROOT)
     if not (found := previews(run)):
         return picture_of(name).exists()
-    kept = small(found[0])
+    from PIL import Image
+
+    with Image.open(found[0]) as picture:
+        kept = small(picture, MOST_BYTES)
     with atomic_path(picture_of(name)) as temporary:
         temporary.write_bytes(kept)
     print(f"{name}: {found[0].name}, {len(kept) // 1000} kB", flush=True)
@@ -79,22 +82,21 @@ def previews(run):
     return sorted(final, key=lambda path: (path.stem in CHARTS, -path.stat().st_mtime, path.name))
 
 
-def small(path):
-    """A picture as JPEG of at most `MOST_BYTES`."""
+def small(picture, most_bytes):
+    """An image of PIL as the bytes of a JPEG of at most `most_bytes`."""
     from PIL import Image
 
-    with Image.open(path) as opened:
-        flat = Image.new("RGB", opened.size, "white")
-        flat.paste(opened, mask=opened.getchannel("A") if opened.mode == "RGBA" else None)
+    flat = Image.new("RGB", picture.size, "white")
+    flat.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
     for side in SIDES:
         scale = min(1.0, side / max(flat.size))
         shown = flat.resize((round(flat.width * scale), round(flat.height * scale)), Image.Resampling.LANCZOS)
         for quality in (88, 78, 66):
             held = io.BytesIO()
             shown.save(held, "JPEG", quality=quality, optimize=True)
-            if held.tell() <= MOST_BYTES:
+            if held.tell() <= most_bytes:
                 return held.getvalue()
-    raise SystemExit(f"{path}: no way to show it in {MOST_BYTES} bytes; crop it in the method's previews")
+    raise SystemExit(f"a picture of {picture.size} pixels does not go into {most_bytes} bytes: crop it")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the site has beyond the files in docs/, for mkdocs, which calls the functions `on_...` while it builds.
 
-README, CONTRIBUTING and CHANGELOG are pages of the site; so are each method's source and settings files, the list of
-notebooks, and the API. Links that lead out of docs/ in the repository lead to those pages here.
+README, CONTRIBUTING and CHANGELOG are pages of the site; so are each method's source and settings files, the notebooks
+with what they showed, and the API. Links that lead out of docs/ in the repository lead to those pages here.
 """
 
 import ast
@@ -11,6 +11,7 @@ import posixpath
 import re
 
 from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WHOLE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -32,7 +33,9 @@ FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 def on_files(files, config):
     """Add the pages that have no file in docs/."""
     made = {site: moved((ROOT / name).read_text(encoding="utf-8"), name, site) for name, site in WHOLE.items()}
-    made |= {"notebooks.md": notebooks()}
+    made |= {"notebooks/index.md": notebooks()}
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        made |= notebook(file)
     made |= {f"source/{name}.md": source(name) for name in methods()}
     made |= {f"configs/{name}.md": settings(name) for name in methods()}
     made |= {f"api/{name}.md": api(name) for name in API} | {"api/index.md": api_index()}
@@ -81,7 +84,7 @@ def page_of(path):
         name, _, variant = rest.removesuffix(".yaml").partition("/")
         return f"configs/{name}.md" + (f"#{variant}" if variant else "")
     if first == "notebooks":
-        return "notebooks.md" + (f"#{pathlib.PurePath(rest).stem}" if rest else "")
+        return f"notebooks/{pathlib.PurePath(rest).stem}.md" if rest else "notebooks/index.md"
     if path.startswith("tfmed/methods/"):
         return f"source/{path.split('/')[2].removesuffix('.py')}.md"
     return None
@@ -132,8 +135,19 @@ def notebooks():
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
         said = "".join(cells[0]["source"]).split("\n")
         text = "\n".join(said[1:]).strip().split("\n\n")[0]
-        lines += ["", f"## {said[0].lstrip('# ')} {{ #{file.stem} }}", "", text, "", f"`notebooks/{file.name}`"]
+        lines += ["", f"## [{said[0].lstrip('# ')}]({file.stem}.md)", "", text, "", f"`notebooks/{file.name}`"]
     return "\n".join(lines) + "\n"
+
+
+def notebook(file):
+    """The page of a notebook with its stored outputs, and its pictures, by their paths in the site."""
+    text, resources = MarkdownExporter().from_filename(str(file))
+    text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
+    text = text.replace('<table border="1" class="dataframe">', "<table>")
+    for name in resources["outputs"]:
+        text = text.replace(f"]({name})", f"]({file.stem}/{name})")
+    pictures = {f"notebooks/{file.stem}/{name}": data for name, data in resources["outputs"].items()}
+    return {f"notebooks/{file.stem}.md": text, **pictures}
 
 
 def api(name):

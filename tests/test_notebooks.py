@@ -65,15 +65,15 @@ def test_an_address_is_written_into_every_notebook_and_its_badge(tmp_path, monke
     script = runpy.run_path(str(REPOSITORY / "docs" / "notebooks.py"))
     notebook = opened(REPOSITORY / "notebooks" / "quickstart.ipynb")
     said = []
-    for owner in ("first", "second", "second"):
+    for owner in ("someone", "another", "another"):
         script["lead_to"](notebook, f"https://github.com/{owner}/tfmed", "quickstart")
         said.append("\n".join(cell.source for cell in notebook.cells))
-    assert said[1] == said[2] and "first" not in said[1]
-    assert 'PACKAGE = "git+https://github.com/second/tfmed"' in said[1]
+    assert said[1] == said[2] and "someone" not in said[1]
+    assert 'PACKAGE = "git+https://github.com/another/tfmed"' in said[1]
     title, badge = notebook.cells[0].source.split("\n\n")[:2]
     assert title.startswith("# ")
     assert badge.endswith(
-        "(https://colab.research.google.com/github/second/tfmed/blob/main/notebooks/quickstart.ipynb)"
+        "(https://colab.research.google.com/github/another/tfmed/blob/main/notebooks/quickstart.ipynb)"
     )
     with pytest.raises(SystemExit):
         script["main"](["--address", "git@example.org:tfmed"])
