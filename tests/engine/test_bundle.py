@@ -247,6 +247,10 @@ def test_answers_are_compared_as_the_card_says():
     for other in (real + np.float32(2e-3), np.nan_to_num(real)):
         with pytest.raises(RunError, match="another answer"):
             example.difference("x", "p", other, real)
+    score = np.array(200.0, np.float32)  # a single number, which has no spread
+    assert "at most 0.1 away" in example.difference("x", "score", score + np.float32(0.1), score)
+    with pytest.raises(RunError, match="another answer"):
+        example.difference("x", "score", score + 1, score)
 
 
 # --- training from it -------------------------------------------------------------------------------------------------

@@ -176,9 +176,10 @@ def difference(path: pathlib.Path, name: str, now: np.ndarray, before: np.ndarra
         RunError: by more than `TOLERANCE`.
     """
     one, other = now.astype(np.float64), before.astype(np.float64)
-    away = np.abs(one - other)
-    away[np.isnan(one) & np.isnan(other) | (one == other)] = 0  # also where both are infinite
-    spread = float(np.ptp(other[np.isfinite(other)])) if np.isfinite(other).any() else 0.0
+    same = np.isnan(one) & np.isnan(other) | (one == other)  # also where both are infinite
+    away = np.where(same, 0.0, np.abs(one - other))
+    finite = other[np.isfinite(other)]
+    spread = float(np.ptp(finite) if finite.size > 1 else np.abs(finite).sum())  # of a single number its size
     limit, share = TOLERANCE * max(spread, 1e-6), 1.0 if before.dtype.kind == "f" else SHARE
     close = float(np.mean(away <= limit)) if away.size else 1.0
     told = f"{name}: at most {away.max(initial=0):.2g} away where answers span {spread:.3g}"
