@@ -27,6 +27,7 @@ API = {
     "pictures": "figures from arrays",
 }
 LINK = re.compile(r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s]+)\)")
+BADGE = re.compile(r"\[!\[([^]]*)\]\([^)]*\)\](\([^)]*\))")  # a picture from a network that is a link
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 
 
@@ -133,8 +134,9 @@ def notebooks():
     ]
     for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-        said = "".join(cells[0]["source"]).split("\n")
-        text = "\n".join(said[1:]).strip().split("\n\n")[0]
+        said = BADGE.sub(r"[\1]\2", "".join(cells[0]["source"])).split("\n")
+        paragraphs = "\n".join(said[1:]).strip().split("\n\n")
+        text = "\n\n".join(paragraphs[: 2 if paragraphs[0].startswith("[") else 1])
         lines += ["", f"## [{said[0].lstrip('# ')}]({file.stem}.md)", "", text, "", f"`notebooks/{file.name}`"]
     return "\n".join(lines) + "\n"
 
@@ -142,6 +144,7 @@ def notebooks():
 def notebook(file):
     """The page of a notebook with its stored outputs, and its pictures, by their paths in the site."""
     text, resources = MarkdownExporter().from_filename(str(file))
+    text = BADGE.sub(r"[\1]\2", text)
     text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
     text = text.replace('<table border="1" class="dataframe">', "<table>")
     for name in resources["outputs"]:
