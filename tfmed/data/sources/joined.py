@@ -123,7 +123,7 @@ def _refuse_phantoms_twice(found: Mapping[str, Sequence[Case]]) -> None:
     """The same made person in two parts would stand on both sides of a split."""
     owners: dict[tuple[str, int], str] = {}
     for name, cases in found.items():
-        for address in {address for case in cases for address in case.images.values()}:
+        for address in sorted({address for case in cases for address in case.images.values()}):
             if not phantoms.is_address(address):
                 continue
             kind, options = phantoms.parse(address)
