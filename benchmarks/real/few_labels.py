@@ -123,7 +123,10 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     files = [settings_file(folder, name) for name in METHODS if name in arguments.only]
     overrides = [f"data.root={arguments.folder.resolve()}", f"train.steps={arguments.steps}", *arguments.overrides]
-    comparison = Comparison(files, arguments.out, range(arguments.seeds), overrides, folds=arguments.folds)
+    bridge = next((str(file) for file in files if file.stem == "supervised-all"), None)
+    comparison = Comparison(
+        files, arguments.out, range(arguments.seeds), overrides, folds=arguments.folds, bridge=bridge
+    )
     failed = comparison.train_and_score()
     print_table(comparison.table())
     print(comparison.write(), *failed, sep="\n")
