@@ -75,8 +75,7 @@ def run(notebook):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = [tidy(output, folder) for output in cell.outputs if output.get("name") != "stderr"]
-    notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
-    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     return time.monotonic() - started
 
 

@@ -19,6 +19,26 @@ from tfmed.tasks.views import cases_of, ground_of
 _NOWHERE = np.full(3, np.nan)
 
 
+def _views(methods, part, title, look):
+    """A View of each case of a part of the split, with a panel for each run.
+
+    Args:
+        methods: name of the run -> its Method; the cases are the first one's.
+        part: "test", "validation" or "train".
+        title: of the panel, where there is one run.
+        look: case -> (layers, what is said of them) for each run, in order.
+
+    Raises:
+        RunError: the part has no case.
+    """
+    for case in cases_of(next(iter(methods.values())), part):
+        panels, said = [], []
+        for run, (shown, words) in zip(methods, look(case), strict=True):
+            panels.append(Panel(title if len(methods) == 1 else run, shown))
+            said.append(words if len(methods) == 1 else f"{run}: {words}")
+        yield View(case.id, tuple(panels), "; ".join(said))
+
+
 def pointed(methods, part):
     """Views of pictures with any number of points: true and found ones, and the heatmap.
 
@@ -30,10 +50,10 @@ def pointed(methods, part):
         RunError: the part has no case.
     """
     first = next(iter(methods.values()))
-    finders, radius = {run: method.finder() for run, method in methods.items()}, first.config.radius_px
-    for case in cases_of(first, part):
-        panels, said = [], []
-        for run, finder in finders.items():
+    finders, radius = [method.finder() for method in methods.values()], first.config.radius_px
+
+    def look(case):
+        for finder in finders:
             images = [read_address(case.images[name]) for name in finder.modalities]
             stack, grids = finder.prepared(images)
             heatmap = finder.heatmap(stack)
@@ -44,13 +64,14 @@ def pointed(methods, part):
                 true = as_points(case.meta["points"])
                 matching = match(found, true, radius)
                 over += _matched(images[0], found, true, matching)
-                said.append(_told(methods, run, _hits(matching, radius)))
+                words = _hits(matching, radius)
             else:
                 names = [str(k) for k in range(1, len(found) + 1)]
                 over.append(marks.points("found", images[0], _in_plane(found), names, np.ones(len(found), bool)))
-                said.append(_told(methods, run, f"{len(found)} points found"))
-            panels.append(Panel("points" if len(methods) == 1 else run, (*ground_of(finder.modalities, images), *over)))
-        yield View(case.id, tuple(panels), "; ".join(said))
+                words = f"{len(found)} points found"
+            yield (*ground_of(finder.modalities, images), *over), words
+
+    return _views(methods, part, "points", look)
 
 
 def _matched(ground, found, true, matching):
@@ -86,22 +107,20 @@ def named(methods, part):
         RunError: the part has no case.
     """
     first = next(iter(methods.values()))
-    finders = {run: method.finder() for run, method in methods.items()}
-    for case in cases_of(first, part):
-        panels, said = [], []
+    finders = [method.finder() for method in methods.values()]
+
+    def look(case):
         spacing = first.spacing_mm(case)
-        for run, finder in finders.items():
+        for finder in finders:
             images = [read_address(case.images[name]) for name in finder.modalities]
             found = Landmarks.of(dict(zip(finder.names, finder(images).tolist(), strict=True)), first.names).points
             true = first.landmarks(case).points if "points" in case.meta else np.full_like(found, np.nan)
             away = errors(found, true, spacing) if spacing else errors(found, true)
             far = errors(found, true) > first.config.failure_share * images[0].shape[2]
             over = _landmarks(images[0], first.names, _in_plane(found), _in_plane(true), away, far, _unit(spacing))
-            panels.append(
-                Panel("landmarks" if len(methods) == 1 else run, (*ground_of(finder.modalities, images), *over))
-            )
-            said.append(_told(methods, run, _mean(away, _unit(spacing))))
-        yield View(case.id, tuple(panels), "; ".join(said))
+            yield (*ground_of(finder.modalities, images), *over), _mean(away, _unit(spacing))
+
+    return _views(methods, part, "landmarks", look)
 
 
 def located(methods, part):
@@ -116,8 +135,8 @@ def located(methods, part):
     """
     first = next(iter(methods.values()))
     locators = {run: method.locator() for run, method in methods.items()}
-    for case in cases_of(first, part):
-        panels, said = [], []
+
+    def look(case):
         for run, method in methods.items():
             (kind,) = method.config.modalities
             volume = read_address(case.images[kind], case.meta.get("series_uid"))
@@ -128,9 +147,9 @@ def located(methods, part):
             places = [along_affine(points, np.linalg.inv(volume.affine))[:, ::-1] for points in (found, true)]
             over = _landmarks(volume, first.names, *places, away, np.zeros(len(away), bool), "mm")
             ground = layers.image(kind, volume, tuple(method.config.intensities))
-            panels.append(Panel("landmarks" if len(methods) == 1 else run, (ground, *over)))
-            said.append(_told(methods, run, there.problem or _mean(away, "mm")))
-        yield View(case.id, tuple(panels), "; ".join(said))
+            yield (ground, *over), there.problem or _mean(away, "mm")
+
+    return _views(methods, part, "landmarks", look)
 
 
 def _landmarks(ground, names, found, true, away, far, unit):
@@ -165,8 +184,9 @@ def boxed(methods, part):
     """
     first = next(iter(methods.values()))
     finders = {run: method.finder() for run, method in methods.items()}
-    for case in cases_of(first, part):
-        panels, said, images = [], [], first.volumes(case)
+
+    def look(case):
+        images = first.volumes(case)
         for run, method in methods.items():
             found = above(finders[run](images), method.config.shown_score)
             over, hits = [], np.ones(len(found.names), bool)
@@ -181,9 +201,9 @@ def boxed(methods, part):
             names = [f"{name} {score:.2f}" for name, score in zip(found.names, found.scores, strict=True)]
             over.append(marks.boxes("found", images[0], found.boxes, names, hits))
             ground = ground_of(method.config.modalities, images)
-            panels.append(Panel("objects" if len(methods) == 1 else run, (*ground, *over)))
-            said.append(_told(methods, run, f"{told} (scores of {method.config.shown_score:g} or more)"))
-        yield View(case.id, tuple(panels), "; ".join(said))
+            yield (*ground, *over), f"{told} (scores of {method.config.shown_score:g} or more)"
+
+    return _views(methods, part, "objects", look)
 
 
 def lesions_of(methods, part):
@@ -199,9 +219,10 @@ def lesions_of(methods, part):
     first = next(iter(methods.values()))
     segmenters = {run: method.segmenter() for run, method in methods.items()}
     known = {case.id for case in first.marked_cases(part)}
-    for case in cases_of(first, part):
+
+    def look(case):
         images, label = read_case(case, first.case_spec)
-        ground, panels, said = ground_of(first.case_spec.images, images), [], []
+        ground = ground_of(first.case_spec.images, images)
         for run, method in methods.items():
             found = segmenters[run](images)
             rows = detections(found, method.config.connectivity)
@@ -217,9 +238,9 @@ def lesions_of(methods, part):
             over.append(marks.regions("detections", found.labels.replace(array=mask), names, hits))
             chance = found.probabilities.replace(array=np.ascontiguousarray(found.probabilities.array[..., 1]))
             over.append(layers.probability("probability of a lesion", chance))
-            panels.append(Panel("lesions" if len(methods) == 1 else run, (*ground, *over)))
-            said.append(_told(methods, run, f"{told}, at a threshold of {method.threshold:.2g}"))
-        yield View(case.id, tuple(panels), "; ".join(said))
+            yield (*ground, *over), f"{told}, at a threshold of {method.threshold:.2g}"
+
+    return _views(methods, part, "lesions", look)
 
 
 def _lesions(mask, image, scored, connectivity):
@@ -236,11 +257,6 @@ def _lesions(mask, image, scored, connectivity):
 def _in_plane(points):
     """Points (x, y) of a picture as voxels (z, y, x)."""
     return np.insert(np.asarray(points, np.float64).reshape(-1, 2)[:, ::-1], 0, 0, axis=1)
-
-
-def _told(methods, run, words):
-    """What is said of a run, with its name where there are several."""
-    return words if len(methods) == 1 else f"{run}: {words}"
 
 
 def _unit(spacing):
