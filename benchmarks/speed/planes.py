@@ -12,13 +12,15 @@ for views the peak of memory beside the answer's size, each side in a process of
 import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 
 import argparse
+import functools
 import multiprocessing
-import resource
+import pathlib
 
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from benchmarks.support.processes import resident
 from benchmarks.support.turns import in_turn, report
 from tfmed.ops import planes
 
@@ -52,18 +54,22 @@ def compare_planes(size, rounds):
     print(f"{'':28s} largest difference {away.max():.1e}; {100 * other.mean():.2f} % of labels (rounding of halves)")
 
 
-def view_sides(size):
-    """{name: function that gives the answer `(z, y, x, 2)`}."""
-    volume = gaussian_filter(np.random.default_rng(0).normal(size=(size,) * 3).astype(np.float32), 2.0)
+def smooth_volume(size):
+    """float32 noise `(size, size, size)`."""
+    return gaussian_filter(np.random.default_rng(0).normal(size=(size,) * 3).astype(np.float32), 2.0)
+
+
+def view_sides():
+    """{name: function of a volume of any size that gives the answer `(z, y, x, 2)`}."""
     frames = planes.frames(planes.spread_normals(VIEWS, np.random.default_rng(1)))
-    image = tf.constant(volume[..., None])
 
     def network(slices):
         return tf.concat([slices, 1 - slices], -1)
 
-    whole = tf.function(lambda v: planes.along_views(network, v, frames, 2), autograph=False)
+    takes = [tf.TensorSpec((None, None, None, 1), tf.float32)]
+    whole = tf.function(lambda v: planes.along_views(network, v, frames, 2), takes, autograph=False)
 
-    def scipys():
+    def scipys(volume):
         last = np.array(volume.shape) - 1
         answer = np.zeros((*volume.shape, 2), np.float32)
         for frame in frames:
@@ -81,13 +87,13 @@ def view_sides(size):
                 answer[..., k] += map_coordinates(said[k], back, order=1, mode="nearest") / VIEWS
         return answer
 
-    return {"scipy, six views": scipys, "this, six views": lambda: whole(image).numpy()}
+    return {"scipy, six views": scipys, "this, six views": lambda volume: whole(volume[..., None]).numpy()}
 
 
 def compare_views(size, rounds):
     """A volume along six views, and the memory that each side needs."""
-    sides = view_sides(size)
-    times, results = in_turn(sides, rounds)
+    volume, sides = smooth_volume(size), view_sides()
+    times, results = in_turn({name: functools.partial(side, volume) for name, side in sides.items()}, rounds)
     first, second = times
     report(first, times[first])
     report(second, times[second], times[first])
@@ -102,12 +108,13 @@ def compare_views(size, rounds):
 
 
 def peak_of(name, size):
-    """MiB that a side adds to a process in which it ran on a small volume."""
-    view_sides(24)[name]()
-    side = view_sides(size)[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    side()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    """MiB that a side adds to a process in which it ran on a small volume, answer included."""
+    side, volume = view_sides()[name], smooth_volume(size)
+    side(smooth_volume(24))
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
+    before = resident("VmRSS")
+    side(volume)
+    return (resident("VmHWM") - before) / 2**20
 
 
 def main():

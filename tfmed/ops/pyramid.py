@@ -84,8 +84,8 @@ def blend(inside: tf.Tensor, outside: tf.Tensor, mask: tf.Tensor, levels: int) -
         levels: of the pyramids; 1 joins at the border.
     """
     shares = gaussian_pyramid(tf.cast(mask, inside.dtype), levels)
-    pairs = zip(laplacian_pyramid(inside, levels), laplacian_pyramid(outside, levels), shares, strict=True)
-    return collapse([other + share * (one - other) for one, other, share in pairs])
+    difference = laplacian_pyramid(inside - outside, levels)  # pyramids are linear: one instead of two
+    return outside + collapse([share * level for share, level in zip(shares, difference, strict=True)])
 
 
 def _check(images: tf.Tensor, levels: int) -> None:
