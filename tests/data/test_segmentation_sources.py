@@ -487,6 +487,17 @@ def test_csv_list_without_the_optional_columns(tmp_path):
     assert (case.group, case.label, case.meta) == ("one", None, {})
 
 
+def test_csv_list_of_pictures(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    PIL.Image.fromarray(np.stack([pixels] * 3, -1)).save(tmp_path / "a.PNG")
+    PIL.Image.fromarray(pixels // 6).save(tmp_path / "m.png")
+    text = "id,us,red,label\none,a.PNG,a.PNG::red,m.png\n"
+    (case,) = sources.open("csv_list", table(tmp_path, text))
+    for address in case.images.values():
+        np.testing.assert_array_equal(read_volume(address).array[0], pixels)
+    np.testing.assert_array_equal(read_volume(case.label).array[0], pixels // 6)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -8,13 +8,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.harness import MethodHarness, class_pictures_parity
+import tfmed
+from tests.support.harness import REPOSITORY, MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
 from tfmed.config import with_values
 from tfmed.data import sources
+from tfmed.data.readers import read_address
 from tfmed.data.settings import AugmentWith
 from tfmed.engine.made_cases import made_cases
-from tfmed.errors import DataError, RunError
+from tfmed.errors import ConfigError, DataError, RunError
 from tfmed.methods.rhvae import RHVAE, Config
 from tfmed.nn.gaussian import kl_to_standard
 from tfmed.registry import method_class
@@ -79,12 +81,29 @@ class TestHarness(MethodHarness):
         for name, count in counts.items():
             assert sum(case.meta["class"] == name for case in found) == round(8 * count / 12)
         others, _ = made_cases(taker, wish.model_copy(update={"seed": 1}))
-        shown = [np.asarray(Image.open(case.images["image"])) for case in (*found, *others)]
-        assert len({one.tobytes() for one in shown}) == 16 and all(one.shape == (8, 8) for one in shown)
+        shown = [read_address(case.images["image"]).array for case in (*found, *others)]
+        assert len({one.tobytes() for one in shown}) == 16 and all(one.shape == (1, 8, 8) for one in shown)
         assert made_cases(taker, wish)[0] == found
         taker.takes_generated = False
         with pytest.raises(RunError, match="makes pictures of classes, without labels"):
             made_cases(taker, wish)
+
+    @pytest.mark.one_stack
+    def test_a_shipped_classifier_learns_from_them(self, run, tmp_path):
+        """Beside the real pictures, each once in an epoch; what is asked for cannot be made."""
+        words = [f"data.augment_with={{run: {run.path}, share: 0.4}}", f"data.cache_dir={tmp_path}",
+                 "data.source=phantom_shapes", *TINY[:2], "data.preprocess=[{step: window, range: [0, 1]}]",
+                 "train.batch_size=4", "model.epochs=1", "model.repeats=1", "model.classes=[disc, ring]",
+                 "model.size=[8, 8]", "model.network=resnet20", "model.width=0.125", "model.blocks=[1]"]  # fmt: skip
+        file = REPOSITORY / "configs" / "active_learning_cls" / "all_labels.yaml"
+        fitted = tfmed.fit(tfmed.load_config(file, words), tmp_path / "classifier")
+        method = fitted.restored()
+        assert fitted.metrics()["step"].max() == 5  # of 4 pictures: 12 real ones and 8
+        assert sum(method.records.recall("labelled_initial").values()) == 12 and list(method.pool_cases) == [
+            case.id for case in method.cases["train"]
+        ]
+        with pytest.raises(ConfigError, match=r"data.augment_with: .*model.initial_share=1 and model.rounds=0"):
+            tfmed.load_config(file, [*words, "model.initial_share=0.5", "model.rounds=1"])
 
     def test_tables_samples_and_pictures(self, run, tmp_path):
         method = run.restored()

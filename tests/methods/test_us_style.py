@@ -175,6 +175,27 @@ class TestHarness(MethodHarness):
         resume = [str(tmp_path / "segmenter"), "--resume"]
         refused(capsys, fit_verb.main, resume, run.path, "has changed since it made training cases")
 
+    def test_pictures_of_a_folder_are_altered(self, run, tmp_path):
+        """Cases of PNG files stay pictures, which a segmenter reads like those that they were made of."""
+        rng, rows = np.random.default_rng(0), ["id,image,label"]
+        for name in ("a", "b", "c", "d"):
+            for kind, high in (("image", 256), ("label", 3)):
+                Image.fromarray(rng.integers(0, high, (16, 16), np.uint8)).save(tmp_path / f"{name}_{kind}.png")
+            rows.append(f"{name},{name}_image.png,{name}_label.png")
+        (tmp_path / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
+        (tmp_path / "segment.yaml").write_text(SEGMENTER, encoding="utf-8")
+        words = ("data.source=csv_list", f"data.root={tmp_path / 'cases.csv'}", f"data.cache_dir={tmp_path / 'cache'}")
+        settings = tfmed.load_config(tmp_path / "segment.yaml", (*words, "data.split={validation: 0, test: 0.25}"))
+        method = tfmed.registry.method_class("segmentation")(settings)
+        method.made, _ = made_cases(method, AugmentWith(run=str(run.path)))
+        real, every = method.cases["train"], method.prepared("train")
+        assert len(every) == 6
+        for case in every[3:]:
+            one = next(one for one in real if case.id.startswith(one.id))
+            before, after = method.open(one), method.open(case)
+            np.testing.assert_array_equal(before.label, after.label)
+            assert before.image.shape == after.image.shape and not np.allclose(before.image, after.image, atol=0.1)
+
     def test_folders_are_transferred(self, run, tmp_path, capsys, monkeypatch):
         """Of any size, in a style given or in drawn ones; masks are copied."""
         monkeypatch.setattr(use, "load_run", lambda path: run)

@@ -23,6 +23,7 @@ from tfmed.engine.split_record import SplitRecord
 from tfmed.engine.terminal import log
 from tfmed.errors import DataError, RunError
 from tfmed.io import Volume, write_volume
+from tfmed.io.addresses import COLOURS, GREY
 from tfmed.io.stack import write_picture
 
 _ALTERED, _CLASSES = Stream("made_cases.altered"), Stream("made_cases.classes")
@@ -86,7 +87,7 @@ def _altered(
             except DataError as error:  # of one that does not know the file
                 raise DataError(f"{_SETTING}: {address}: {error}") from None
             _write(_in_own_type(found, image), path)
-        images = {**case.images, name: str(path)}
+        images = {**case.images, name: _address(path)}
         yield dataclasses.replace(case, id=f"{case.id}, altered {number}", images=images)
 
 
@@ -110,7 +111,14 @@ def _generated(
                 write_picture(picture, path)
         for k, path in enumerate(paths):
             made = f"{of_class}, made {k}"
-            yield Case(made, made, {method.config.image: str(path)}, meta={"class": of_class})
+            pieces = {name: name if name in COLOURS else GREY for name in method.case_spec.images}
+            images = {name: f"{path}::{piece}" for name, piece in pieces.items()}
+            yield Case(made, made, images, meta={"class": of_class})
+
+
+def _address(path: pathlib.Path) -> str:
+    """Of what was written, as a case has it."""
+    return f"{path}::{GREY}" if path.suffix == ".png" else str(path)
 
 
 def _write(image: Volume, path: pathlib.Path) -> None:

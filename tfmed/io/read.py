@@ -117,7 +117,7 @@ def _refuse_images(folder: PathLike) -> None:
 
 def _advice(name: str) -> str:
     if name.endswith(IMAGE_SUFFIXES):
-        return "use tfmed.io.read_stack(paths, spacing=(z, y, x)) for images"
+        return f"name it {name}::grey for one slice (a label map: ::numbers); read_stack reads several, in Python"
     if name.endswith(HDF5_SUFFIXES):
         return "name a dataset in it behind ::, such as case.h5::image"
     return f"give {', '.join(READERS)}, or a folder with a DICOM series"

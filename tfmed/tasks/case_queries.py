@@ -63,7 +63,6 @@ class CaseQueryMethod(ClassificationMethod, CanAsk):
     """
 
     Config = CaseQueriesConfig
-    takes_altered = takes_generated = False  # what is asked for must be real
 
     @classmethod
     def check(cls, settings):
@@ -71,6 +70,12 @@ class CaseQueryMethod(ClassificationMethod, CanAsk):
             raise ValueError("model.test_per_class: names the test cases; set data.split.given to true")
         if settings.data.labelled_share != 1:
             raise ValueError("data.labelled_share means nothing here; set model.initial_share instead")
+        c = settings.model
+        if settings.data.augment_with and (c.initial_share < 1 or c.rounds or c.answers or c.class_shares):
+            raise ValueError(
+                "data.augment_with: cases are made of labelled ones, and what is asked for is real; label all from the "
+                "start by model.initial_share=1 and model.rounds=0, without model.answers and model.class_shares"
+            )
 
     def model_made(self, config, rate, epoch, **options):
         """A `ClassifierModel` with new weights; `epoch` steps are one pass over the labelled cases."""
@@ -180,24 +185,24 @@ class CaseQueryMethod(ClassificationMethod, CanAsk):
     def _stage(self, name, asked, repeat=0):
         """Training from new weights on all that was asked for."""
         train = self.settings.train
-        epoch = max(1, -(-sum(map(len, asked)) // train.batch_size))
+        epoch = max(1, -(-(sum(map(len, asked)) + len(self.made)) // train.batch_size))
         steps = None if self.records.frozen else min(train.steps, self.config.epochs * epoch)
         samples = functools.partial(self.round_samples, name, asked, self.settings.seed + repeat)
         how = dict(steps=steps, validation=self.validate, epoch=epoch)
         return self.stage(name, self.model_made, samples, self.config.learning_rate, **how)
 
     def round_samples(self, name, asked, seed):
-        """Samples: `image` and `label`; each epoch shows every labelled case once."""
+        """Samples: `image` and `label`; each epoch shows every labelled case once, and every one that was made."""
         classes = self.classes_of(asked)
         cases = [dataclasses.replace(self.pool_cases[one], meta={"class": kind}) for one, kind in classes.items()]
-        labels = numbers_of(cases, self.config.classes)
+        labels = numbers_of([*cases, *self.made], self.config.classes)
         counted = {f"labelled_{name}": list(classes.values())}
         if not name.startswith("repeat"):
             counted[f"asked_{name}"] = [classes[one] for one in asked[-1]]
         for key, kinds in counted.items():
             make = functools.partial(acquisition.class_counts, kinds, self.config.classes)
             self.records.recall(key, make, query_tables.is_counts)
-        cases = [self.pool_cases[one] for one in classes]
+        cases = [*(self.pool_cases[one] for one in classes), *self.made]
 
         def read(index):
             k = shuffled(seed, index, len(cases))

@@ -6,7 +6,7 @@ import pathlib
 from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.files import PathLike
-from tfmed.io.addresses import file_of
+from tfmed.io.addresses import GREY, NUMBERS, PICTURES, file_of
 from tfmed.io.errors import ImageIntegrityError
 from tfmed.io.tables import read_rows
 
@@ -23,7 +23,8 @@ def csv_list(root: PathLike | None = None) -> list[Case]:
     Columns: `id`; optionally `group` (the patient; default: the id), `label` (a path, or empty) and `part` (train,
     validation, test, or unlabelled: for training, its label not to be used); every other column is a modality with the
     image's path, or nothing where a case lacks it. Paths are relative to the table's folder, or absolute; a file may be
-    followed by a piece, as `tfmed.io.addresses` describes. Where there are parts, `meta["part"]` tells a case's.
+    followed by a piece, as `tfmed.io.addresses` describes. A PNG, JPEG or TIFF without one is a slice: an image in
+    grey, a label map by its numbers. Where there are parts, `meta["part"]` tells a case's.
 
     Args:
         root: the table (UTF-8; commas, semicolons or tabs; the first line names the columns; # begins a comment line).
@@ -102,4 +103,6 @@ def _path(text, column, where, base):
     path = os.path.join(base, os.path.expanduser(text))
     if not os.path.exists(file_of(path)):
         raise DataError(f"{where}: {column} {file_of(path)!r} does not exist; correct the path")
+    if path.lower().endswith(PICTURES):
+        return f"{path}::{NUMBERS if column == 'label' else GREY}"
     return path
