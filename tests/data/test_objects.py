@@ -91,6 +91,49 @@ def test_cadtd_s_tree(tmp_path):
         sources.open("cadtd", tmp_path)
 
 
+def panels(name, *corners):
+    """An annotation of ImageCLEF 2016, each panel by its four corners."""
+    points = [
+        "".join(f'<point x="{x}" y="{y}"/>' for x, y in ((a, b), (c, b), (c, d), (a, d))) for a, b, c, d in corners
+    ]
+    return f"<annotation><filename>{name}</filename>{''.join(f'<object>{one}</object>' for one in points)}</annotation>"
+
+
+def imageclef_tree(root, **changes):
+    """Three figures of training, one of them in no XML, and one of the test part."""
+    for name in ("Training2016/a", "Training2016/b", "Training2016/c", "Test2016/d"):
+        frame(root / f"FigureSeparation{name}.jpg")
+    train = panels("a", (0, 0, 8, 12), (9, 0, 16, 12)) + panels("b.jpg")
+    (root / "FigureSeparationTraining2016-GT.xml").write_text(f"<figures>{changes.get('train', train)}</figures>")
+    (root / "FigureSeparationTest2016GT.xml").write_text(changes.get("test", panels("d", (2, 3, 10, 9))))
+    return root
+
+
+def test_imageclef_s_tree(tmp_path):
+    cases = sources.open("imageclef2016", imageclef_tree(tmp_path))
+    assert [case.id for case in cases] == ["a", "b", "c", "d"]
+    assert [case.meta.get("objects") for case in cases] == [
+        [["panel", 0, 0, 8, 12], ["panel", 9, 0, 16, 12]], [], None, [["panel", 2, 3, 10, 9]]]  # fmt: skip
+    assert [case.meta.get("part") for case in cases] == ["train", "train", None, "test"]
+    assert sources.unused(tmp_path, cases) == [] and set(cases[0].images) == {"red", "green", "blue"}
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"train": panels("e", (0, 0, 8, 12))}, "names figure 'e', which is not there"),
+    ({"train": panels("a") * 2}, "names figure 'a' twice"),
+    ({"train": panels("d", (0, 0, 8, 12))}, "is named by"),
+    ({"train": panels("", (0, 0, 8, 12))}, "annotation 1 has no filename"),
+    ({"train": panels("a", (0, 0, 80, 12))}, r"figure a: box 1 is \(0, 0, 80, 12\), outside of the image of 16 x 12"),
+    ({"train": panels("a", (0, 0, "x", 12))}, "panel 1: has a corner with x 'x', no number"),
+    ({"train": "<annotation><filename>a</filename><object/></annotation>"}, "panel 1: has 0 points"),
+    ({"train": ""}, "has no annotation of a figure"),
+    ({"test": '<!DOCTYPE a [<!ENTITY e "x">]><annotation/>'}, "has a DTD"),
+])  # fmt: skip
+def test_what_is_wrong_with_imageclef(changes, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        sources.open("imageclef2016", imageclef_tree(tmp_path, **changes))
+
+
 @pytest.mark.parametrize("kind", ["coco", "boxes_folder"])
 def test_pictures_and_one_file_of_boxes(kind, tmp_path):
     """Named by its path, or by its name alone where that is the only one."""

@@ -40,6 +40,7 @@ from .hvsmr2016 import hvsmr2016
 from .image_folder import image_folder
 from .image_pairs import image_pairs
 from .image_visits import image_visits
+from .imageclef2016 import imageclef2016
 from .joined import joined, roots_of
 from .kits19 import kits19
 from .la2018 import la2018
@@ -89,15 +90,16 @@ from .wmh2017 import wmh2017
 _SOURCES = {
     function.__name__: function
     for function in (
-        adam, adaptor, boxes_folder, brats2019, breastpathq, cadtd, chaos, coco, connectome_folder, covid19_radiography,
-        csv_list, dicom_folder, digestpath, epfl_mitochondria, glas, gleason2019, ham10000, hvsmr2016, image_folder,
-        image_pairs, image_visits, kits19, la2018, landmark_list, lidc_idri, lits, luna16, mnms, modality_folders,
-        monuseg, mosmed, msd, nifti_folder, nlst, oasis, paired_folder, phantom_brain_tumour, phantom_cardiac,
-        phantom_cell_pairs, phantom_chest_ct, phantom_coloured_shapes, phantom_connectome, phantom_endoscopy,
-        phantom_ground_glass, phantom_histology, phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion,
-        phantom_mitochondria, phantom_panels, phantom_pelvis, phantom_radiograph, phantom_shapes,
-        phantom_stained_tissue, phantom_surgical_tools, phantom_temporal_bone, phantom_textures, phantom_tof_mra,
-        phantom_ultrasound, points_folder, series_archive, ukbb_cardiac, voc_folder, wmh2017,
+        adam, adaptor, boxes_folder, brats2019, breastpathq, cadtd, chaos, coco, connectome_folder,
+        covid19_radiography, csv_list, dicom_folder, digestpath, epfl_mitochondria, glas, gleason2019, ham10000,
+        hvsmr2016, image_folder, image_pairs, image_visits, imageclef2016, kits19, la2018, landmark_list,
+        lidc_idri, lits, luna16, mnms, modality_folders, monuseg, mosmed, msd, nifti_folder, nlst, oasis,
+        paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
+        phantom_coloured_shapes, phantom_connectome, phantom_endoscopy, phantom_ground_glass, phantom_histology,
+        phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_panels,
+        phantom_pelvis, phantom_radiograph, phantom_shapes, phantom_stained_tissue, phantom_surgical_tools,
+        phantom_temporal_bone, phantom_textures, phantom_tof_mra, phantom_ultrasound, points_folder,
+        series_archive, ukbb_cardiac, voc_folder, wmh2017,
     )
 }  # fmt: skip
 _OF_OTHERS = (joined, nodules_erased)
