@@ -20,7 +20,8 @@ from tfmed.data.phantoms.coloured_shape import COLOURS
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "configs"
 SHARED = ("train.preview_every=100000", "train.tensorboard=false", "model.restarts=1", "model.classifier_epochs=1")
 ARMS = {"DRAI": "drai.yaml", "DAI": "drai/dai.yaml", "self_reg": "drai/self_reg.yaml", "mi_reg": "drai/mi_reg.yaml",
-        "feature_cycle": "drai/feature_cycle.yaml", "both": "drai/both.yaml"}  # fmt: skip
+        "feature_cycle": "drai/feature_cycle.yaml", "both": "drai/both.yaml", "D-cInfoGAN": "drai/cinfogan.yaml",
+        "D-cAVAE": "drai/cavae.yaml"}  # fmt: skip
 
 
 def bars(pictures):

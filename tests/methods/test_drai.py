@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.harness import MethodHarness, class_pictures_parity
+import tfmed
+from tests.support.harness import REPOSITORY, MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
 from tfmed.errors import ConfigError, DataError
 from tfmed.methods.drai import DRAI, Config, build_network
+from tfmed.methods.drai.method import MODELS
 from tfmed.methods.drai.model import repelled
 from tfmed.registry import method_class
 
@@ -266,6 +268,83 @@ def test_terms_without_weight_are_not_computed():
     plain = made(**NO_TERMS | dict(image_cycle=2.0))
     total, logs = plain.generator_loss(batch(), plain.made(batch()))
     assert float(total) == pytest.approx(float(logs["generator"]) + 2 * float(logs["image_cycle"]), rel=1e-5)
+
+
+# --- rivals -----------------------------------------------------------------------------------------------------------
+
+
+def rival(kind, **changes):
+    keras.utils.set_random_seed(0)
+    return MODELS[kind](Config(objective=kind, **SMALL | changes), per_step=4)
+
+
+@pytest.mark.one_stack
+def test_infogan_infers_made_pictures_alone():
+    """Critics see (picture, class); encoders learn by the likelihood of the style and the distance of the content, and
+    nothing by the critics; real pictures move them in nothing."""
+    model, data = rival("cinfogan"), batch()
+    found = model.made(data)
+    score = lambda name, *inputs: model.judge(f"critic_{name}", *inputs).numpy().astype(float)  # noqa: E731
+    expected = sum(
+        0.5 * ((score(*real) - 1) ** 2).mean() + 0.5 * (score(*fake) ** 2).mean()
+        for real, fake in (
+            (("image", found["image"]), ("image", found["fake"])),
+            (("class", found["image"], found["class"]), ("class", found["fake"], found["class"])),
+        )
+    )
+    assert float(model.critic_loss(data, found)[0]) == pytest.approx(expected, rel=1e-5)
+    mean, log_variance = (np.asarray(v, float) for v in model.style_encoder(found["fake"], training=True))
+    style = found["style"].numpy()
+    nats = 0.5 * ((style - mean) ** 2 * np.exp(-log_variance) + log_variance + np.log(2 * np.pi)).mean()
+    assert float(model.style_information(data, found)) == pytest.approx(nats, rel=1e-4)
+    encoders = [model.style_encoder, model.content_encoder]
+    whole = gradients(lambda: model.generator_loss(data, model.made(data))[0], encoders)
+    terms = lambda: model.style_information(data, model.made(data)) + model.content_cycle(data, model.made(data))  # noqa: E731
+    other = data | {"image": data["mismatched"]}
+    for ours, alone, moved in zip(
+        whole, gradients(terms, encoders),
+        gradients(lambda: model.generator_loss(other, model.made(other))[0], encoders), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_allclose(ours, alone, atol=1e-5)
+        np.testing.assert_allclose(ours, moved, atol=1e-6)
+        assert np.abs(ours).max() > 1e-6
+
+
+@pytest.mark.one_stack
+def test_the_adversarial_autoencoder_judges_reconstructions():
+    """A picture with itself is real, with its reconstruction fake; contents are those of the class where both agree."""
+    model, data = rival("cavae"), batch()
+    found = model.made(data)
+    assert model.critic_cycle.input_shape[-1] == 6 and model.critic_class_style.input_shape[1] == (None, 2 + 2)
+    real, again = (model.pairs(found, found[name]) for name in ("image", "again"))
+    assert list(real) == list(model.critics)
+    np.testing.assert_array_equal(real["critic_cycle"][0], tf.concat([found["image"], found["image"]], -1))
+    np.testing.assert_array_equal(again["critic_cycle"][0], tf.concat([found["image"], found["again"]], -1))
+    score = lambda name, inputs: model.judge(name, *inputs).numpy().astype(float)  # noqa: E731
+    expected = sum(0.5 * ((score(n, real[n]) - 1) ** 2).mean() + 0.5 * (score(n, again[n]) ** 2).mean() for n in real)
+    assert float(model.critic_loss(data, found)[0]) == pytest.approx(expected, rel=1e-5)
+    alike = found | {"content_of_image": found["content_of_class"]}
+    mean, log_variance = (np.asarray(v, float) for v in found["style_of_image"])
+    style = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).mean()
+    assert float(model.kl(data, alike)) == pytest.approx(style, rel=1e-4)
+    assert float(model.kl(data, found)) > float(model.kl(data, alike))
+    makers = [model.generator, model.style_encoder, model.content_encoder, model.condition]
+    for slope in gradients(lambda: model.generator_loss(data, model.made(data))[0], makers):
+        assert np.abs(slope).max() > 1e-6
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("kind", ["cinfogan", "cavae"])
+def test_rivals_are_trained_and_scored_like_it(kind, tmp_path):
+    settings = tfmed.load_config(
+        REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "train.steps=2", "train.tensorboard=false"]
+    )
+    run = tfmed.fit(settings, tmp_path / "run")
+    assert np.isfinite(run.metrics()[["critic", "generator", "kl"]].dropna().to_numpy()).all()
+    (row,) = run.evaluate(count=4)["disentanglement"]
+    assert row["cifc"] > 0
+    with pytest.raises(ConfigError, match=r"self_reg: is a weight of objective drai"):
+        tfmed.load_config(REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "model.self_reg=0.5"])
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from tfmed.nn.gaussian import (
     GaussianMaps,
     ResidualDraw,
     gaussian_head,
+    kl_between,
     kl_to_standard,
     log_density,
     reparametrised,
@@ -31,6 +32,9 @@ def test_equal_tensorflow_probability():
     standard = distributions.MultivariateNormalDiag(tf.zeros_like(mean))
     np.testing.assert_allclose(kl_to_standard(mean, log_variance), gaussian.kl_divergence(standard), rtol=1e-10)
     np.testing.assert_allclose(log_density(x), standard.log_prob(x), rtol=1e-10)
+    other = tf.constant(numbers(3, 5, 3))
+    prior = distributions.MultivariateNormalDiag(x, tf.exp(0.5 * other))
+    np.testing.assert_allclose(kl_between(mean, log_variance, x, other), gaussian.kl_divergence(prior), rtol=1e-10)
 
 
 def test_draws_have_the_moments_and_pass_gradients():

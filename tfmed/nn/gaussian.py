@@ -35,6 +35,20 @@ def kl_to_standard(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance, -1)
 
 
+def kl_between(
+    mean: tf.Tensor, log_variance: tf.Tensor, prior_mean: tf.Tensor, prior_log_variance: tf.Tensor
+) -> tf.Tensor:
+    """KL(N(mean, diag(exp(log_variance))) || the same of the prior) in nats, summed over the last axis.
+
+    Example:
+        >>> float(kl_between(*(tf.fill((1,), value) for value in (1.0, 0.0, 3.0, 0.0))))
+        2.0
+    """
+    away = tf.square(mean - prior_mean) * tf.exp(-prior_log_variance)
+    wider = log_variance - prior_log_variance
+    return 0.5 * tf.reduce_sum(away + tf.exp(wider) - 1.0 - wider, -1)
+
+
 def mean_kl(mean: tf.Tensor, log_variance: tf.Tensor, form: str = "correct") -> tf.Tensor:
     """Mean over all latents of their divergence from N(0, 1): 1/2 (mu^2 + sigma^2 - log sigma^2 - 1), scalar.
 

@@ -10,6 +10,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import Count, Seed
 from tfmed.engine.exporting import ExportModule
+from tfmed.methods.drai.baselines import ConditionalAVAE, ConditionalInfoGAN
 from tfmed.methods.drai.model import DRAI
 from tfmed.methods.drai.settings import Config
 from tfmed.metrics.disentanglement import cross_image_consistency, probe_r2
@@ -18,6 +19,7 @@ from tfmed.metrics.generative import frechet_distance
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.class_generation import ClassGenerationMethod, shown
 
+MODELS = {"drai": DRAI, "cinfogan": ConditionalInfoGAN, "cavae": ConditionalAVAE}
 _AT_ONCE = 64  # pictures that are decoded together
 _EACH = 2**40  # sample numbers of a class
 _SHOWN = 6  # pictures whose codes are swapped
@@ -68,7 +70,7 @@ class DRAIMethod(ClassGenerationMethod):
         return moved[:, ::-1] if flip and self.config.flip else moved
 
     def stages(self):
-        yield self.stage("drai", DRAI, self.samples, self.config.learning_rate)
+        yield self.stage("drai", MODELS[self.config.objective], self.samples, self.config.learning_rate)
 
     # --- using a trained model ------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""DRAI's training step: critics of pictures and codes, and everything that they judge."""
+"""What objectives of two codes share, and DRAI's: critics of pictures and codes, and everything that they judge."""
 
 import tensorflow as tf
 
 from tfmed.losses.adversarial import LOSSES
-from tfmed.methods.drai.networks import CRITICS, build_network
+from tfmed.methods.drai.networks import build_network
 from tfmed.nn.adam import Adam
 from tfmed.nn.gaussian import kl_to_standard, reparametrised
 from tfmed.nn.gradient_reversal import reversed_gradient
@@ -13,38 +13,48 @@ from tfmed.training.model import TrainingModel
 STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
-class DRAI(TrainingModel):
-    """Generator, encoders, critics and predictors with their two updates.
+class TwoCodeModel(TrainingModel):
+    """What all objectives share: a generator of two codes, their encoders, and the content given the class.
 
     Args:
         config: the method's `Config`.
         rate: learning rate or schedule; default the config's.
 
     A training batch holds `image` `(b, y, x, channel)`, `turned`, the same turned or flipped, and `mismatched`,
-    pictures of other classes, all in [0, 1], and `label` `(b,)`.
+    pictures of other classes, all in [0, 1], and `label` `(b,)`. A subclass names its `critics`, and gives
+    `term_weights`, `made`, `critic_loss`, `scores_to_raise` and a method for each term.
     """
+
+    critics = ()
 
     def __init__(self, config, rate=None, **kwargs):
         super().__init__(**kwargs)
         self.config, c = config, config
-        names = ["generator", "style_encoder", "content_encoder", "condition"]
-        names += ["style_of_content", "content_of_style"] if c.mi_reg else []
-        for name in (*names, *CRITICS):
+        names = ["generator", "style_encoder", "content_encoder", "condition", *self.predictors()]
+        for name in (*names, *self.critics):
             setattr(self, name, build_network(c, name))
         rate = c.learning_rate if rate is None else rate
         adam = [Adam(rate, c.beta_1, c.beta_2) for _ in range(2)]
-        weights = {"image_cycle": c.image_cycle, "feature_cycle": c.feature_cycle, "self_reg": c.self_reg,
-                   "mi_reg": c.mi_reg, "kl": c.kl_weight}  # fmt: skip
-        self.weights_of_terms = {name: weight for name, weight in weights.items() if weight}
+        self.weights_of_terms = {name: weight for name, weight in self.term_weights().items() if weight}
         self.finish_building(
-            {"critic": (adam[0], [getattr(self, name) for name in CRITICS]),
+            {"critic": (adam[0], [getattr(self, name) for name in self.critics]),
              "generator": (adam[1], [getattr(self, name) for name in names])},
             ["critic", "generator", *self.weights_of_terms],
         )  # fmt: skip
 
+    def predictors(self):
+        """Names of further networks that are trained with the generator."""
+        return ()
+
+    def term_weights(self):
+        """{term: weight} of what is added to the critics' scores."""
+        raise NotImplementedError
+
     def call(self, codes, training=False):
         """(style, content) -> pictures in [0, 1]."""
         return (self.generator(list(codes), training=training) + 1.0) / 2.0
+
+    # --- training -------------------------------------------------------------------------------------------------
 
     @property
     def objectives(self):
@@ -59,51 +69,18 @@ class DRAI(TrainingModel):
     def train_step(self, batch):
         return self.log(self.update_in_turn(self.made, self.turns, batch))
 
-    def made(self, batch):
-        """What a batch gives: codes drawn and inferred, with what they were drawn from, and pictures of the former."""
-        draw = lambda size, tag: self.noise(batch, (size,), tag)  # noqa: E731
-        image, turned = (2.0 * batch[name] - 1.0 for name in ("image", "turned"))
-        made = {"image": image, "class": tf.one_hot(batch["label"], len(self.config.classes))}
+    def drawn(self, batch):
+        """{"image" in [-1, 1], "class" one-hot, "content_of_class", and a drawn "style" and "content"} of a batch."""
+        made = {"image": 2.0 * batch["image"] - 1.0, "class": tf.one_hot(batch["label"], len(self.config.classes))}
         made["content_of_class"] = self.condition(made["class"], training=True)
-        made["style"] = draw(self.config.style_size, STYLE)
-        made["content"] = reparametrised(*made["content_of_class"], draw(self.config.content_size, CONTENT))
-        pair = tf.concat([image, turned], 0) if self.config.self_reg else image
-        for k, kind in enumerate(("style", "content")):
-            size = getattr(self.config, f"{kind}_size")
-            mean, log_variance = getattr(self, f"{kind}_encoder")(pair, training=True)
-            noise = tf.concat([draw(size, INFERRED + k)] * (2 if self.config.self_reg else 1), 0)
-            code = reparametrised(mean, log_variance, noise)
-            count = tf.shape(image)[0]
-            made[f"inferred_{kind}"], made[f"turned_{kind}"] = code[:count], code[count:]
-            made[f"{kind}_of_image"] = mean[:count], log_variance[:count]
-        made["fake"] = self.generator([made["style"], made["content"]], training=True)
+        made["style"] = self.noise(batch, (self.config.style_size,), STYLE)
+        noise = self.noise(batch, (self.config.content_size,), CONTENT)
+        made["content"] = reparametrised(*made["content_of_class"], noise)
         return made
 
-    def critic_loss(self, batch, made):
-        """Real pictures and what was inferred of them are to score high, made ones and what they were made of low."""
-        critic, _, _ = self.losses_of_scores
-        judged = lambda name, *inputs: self.judge(name, *(tf.stop_gradient(x) for x in inputs))  # noqa: E731
-        image, fake, label = made["image"], made["fake"], made["class"]
-        mismatched = 2.0 * batch["mismatched"] - 1.0
-        matched = judged("critic_class", image, label)
-        wrong = [judged("critic_class", mismatched, label), judged("critic_class", fake, label)]
-        terms = [critic(judged("critic_image", image), judged("critic_image", fake))]
-        terms += [0.5 * critic(matched, score) for score in wrong]
-        for kind in ("style", "content"):
-            real = judged(f"critic_{kind}", image, made[f"inferred_{kind}"])
-            terms.append(critic(real, judged(f"critic_{kind}", fake, made[kind])))
-        loss = tf.reduce_mean(tf.add_n(terms))
-        return loss, {"critic": loss}
-
     def generator_loss(self, batch, made):
-        """The sum of all terms (Eq. 2)."""
-        _, high, low = self.losses_of_scores
-        image, fake = made["image"], made["fake"]
-        scores = [high(self.judge("critic_image", fake)), high(self.judge("critic_class", fake, made["class"]))]
-        for kind in ("style", "content"):
-            scores.append(high(self.judge(f"critic_{kind}", fake, made[kind])))
-            scores.append(low(self.judge(f"critic_{kind}", image, made[f"inferred_{kind}"])))
-        adversarial = tf.reduce_mean(tf.add_n(scores))
+        """The critics' scores and the sum of all terms (Eq. 2)."""
+        adversarial = tf.reduce_mean(tf.add_n(self.scores_to_raise(batch, made)))
         terms = {name: getattr(self, name)(batch, made) for name in self.weights_of_terms}
         loss = adversarial + tf.add_n([self.weights_of_terms[name] * term for name, term in terms.items()] or [0.0])
         return loss, {"generator": adversarial} | terms
@@ -119,6 +96,88 @@ class DRAI(TrainingModel):
     def judge(self, name, *inputs):
         """Scores `(n, 1)` by a critic."""
         return getattr(self, name)(list(inputs) if len(inputs) > 1 else inputs[0], training=True)
+
+    def judged(self, name, *inputs):
+        """The same of inputs that learn nothing from it."""
+        return self.judge(name, *(tf.stop_gradient(x) for x in inputs))
+
+    def mean_over(self, kind, values):
+        """The mean over samples of a sum over a code's dimensions, and by the settings over these too."""
+        share = 1 if self.config.kl_reduce == "sum" else getattr(self.config, f"{kind}_size")
+        return tf.reduce_mean(values) / share
+
+    # --- using it -------------------------------------------------------------------------------------------------
+
+    def codes(self, pictures):
+        """(style, content) of pictures `(n, y, x, channel)` in [0, 1]: means of what is inferred."""
+        image = 2.0 * tf.cast(pictures, tf.float32) - 1.0
+        return tuple(encoder(image, training=False)[0] for encoder in (self.style_encoder, self.content_encoder))
+
+    def sample(self, count, label, seed, first=0, way="drawn"):
+        """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
+        numbers = tf.cast(first, tf.int64) + tf.range(count, dtype=tf.int64)
+        noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
+        style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
+        classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
+        mean, log_variance = self.condition(classes, training=False)
+        return self((style, reparametrised(mean, log_variance, noise, 1.0 if way == "drawn" else 0.0)))
+
+
+class DRAI(TwoCodeModel):
+    """Critics of pictures and codes together, both cycles, and two regularisers; see `TwoCodeModel`."""
+
+    critics = ("critic_image", "critic_class", "critic_style", "critic_content")
+
+    def predictors(self):
+        """Those of one code from the other."""
+        return ("style_of_content", "content_of_style") if self.config.mi_reg else ()
+
+    def term_weights(self):
+        """As the settings have them."""
+        c = self.config
+        return {"image_cycle": c.image_cycle, "feature_cycle": c.feature_cycle, "self_reg": c.self_reg,
+                "mi_reg": c.mi_reg, "kl": c.kl_weight}  # fmt: skip
+
+    def made(self, batch):
+        """What a batch gives: codes drawn and inferred, with what they were drawn from, and pictures of the former."""
+        made = self.drawn(batch)
+        image, turned = made["image"], 2.0 * batch["turned"] - 1.0
+        pair = tf.concat([image, turned], 0) if self.config.self_reg else image
+        for k, kind in enumerate(("style", "content")):
+            size = getattr(self.config, f"{kind}_size")
+            mean, log_variance = getattr(self, f"{kind}_encoder")(pair, training=True)
+            noise = tf.concat([self.noise(batch, (size,), INFERRED + k)] * (2 if self.config.self_reg else 1), 0)
+            code = reparametrised(mean, log_variance, noise)
+            count = tf.shape(image)[0]
+            made[f"inferred_{kind}"], made[f"turned_{kind}"] = code[:count], code[count:]
+            made[f"{kind}_of_image"] = mean[:count], log_variance[:count]
+        made["fake"] = self.generator([made["style"], made["content"]], training=True)
+        return made
+
+    def critic_loss(self, batch, made):
+        """Real pictures and what was inferred of them are to score high, made ones and what they were made of low."""
+        (critic, _, _), judged = self.losses_of_scores, self.judged
+        image, fake, label = made["image"], made["fake"], made["class"]
+        mismatched = 2.0 * batch["mismatched"] - 1.0
+        matched = judged("critic_class", image, label)
+        wrong = [judged("critic_class", mismatched, label), judged("critic_class", fake, label)]
+        terms = [critic(judged("critic_image", image), judged("critic_image", fake))]
+        terms += [0.5 * critic(matched, score) for score in wrong]
+        for kind in ("style", "content"):
+            real = judged(f"critic_{kind}", image, made[f"inferred_{kind}"])
+            terms.append(critic(real, judged(f"critic_{kind}", fake, made[kind])))
+        loss = tf.reduce_mean(tf.add_n(terms))
+        return loss, {"critic": loss}
+
+    def scores_to_raise(self, batch, made):
+        """Made ones are to score high; what was inferred, with its picture, low."""
+        _, high, low = self.losses_of_scores
+        image, fake = made["image"], made["fake"]
+        scores = [high(self.judge("critic_image", fake)), high(self.judge("critic_class", fake, made["class"]))]
+        for kind in ("style", "content"):
+            scores.append(high(self.judge(f"critic_{kind}", fake, made[kind])))
+            scores.append(low(self.judge(f"critic_{kind}", image, made[f"inferred_{kind}"])))
+        return scores
 
     # --- terms ----------------------------------------------------------------------------------------------------
 
@@ -154,25 +213,8 @@ class DRAI(TrainingModel):
         each = []
         for name, kind in (("style_of_image", "style"), ("content_of_image", "content"),
                            ("content_of_class", "content")):  # fmt: skip
-            share = 1 if self.config.kl_reduce == "sum" else getattr(self.config, f"{kind}_size")
-            each.append(tf.reduce_mean(kl_to_standard(*made[name])) / share)
+            each.append(self.mean_over(kind, kl_to_standard(*made[name])))
         return tf.add_n(each)
-
-    # --- using it -------------------------------------------------------------------------------------------------
-
-    def codes(self, pictures):
-        """(style, content) of pictures `(n, y, x, channel)` in [0, 1]: means of what is inferred."""
-        image = 2.0 * tf.cast(pictures, tf.float32) - 1.0
-        return tuple(encoder(image, training=False)[0] for encoder in (self.style_encoder, self.content_encoder))
-
-    def sample(self, count, label, seed, first=0, way="drawn"):
-        """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
-        numbers = tf.cast(first, tf.int64) + tf.range(count, dtype=tf.int64)
-        noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
-        style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
-        classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
-        mean, log_variance = self.condition(classes, training=False)
-        return self((style, reparametrised(mean, log_variance, noise, 1.0 if way == "drawn" else 0.0)))
 
 
 def mean_abs(values):

@@ -1,4 +1,4 @@
-"""DRAI's networks: a generator with gated convolutions, two encoders, four critics, and predictors of codes."""
+"""DRAI's networks: a generator with gated convolutions, two encoders, critics, and predictors of codes."""
 
 import keras
 
@@ -7,12 +7,11 @@ from tfmed.nn.blocks import norm_layer
 from tfmed.nn.gaussian import gaussian_head
 from tfmed.nn.glu import GLU
 
-CRITICS = ("critic_image", "critic_class", "critic_style", "critic_content")
-
 
 def build_network(config, name):
-    """A bare network, by name: "generator", "style_encoder", "content_encoder", "condition", a critic "critic_image",
-    "critic_class", "critic_style" or "critic_content", or a predictor "style_of_content" or "content_of_style"."""
+    """A bare network, by name: "generator", "style_encoder", "content_encoder", "condition", a predictor
+    "style_of_content" or "content_of_style", or a critic: "critic_image", and those of a picture with something else,
+    "critic_class", "critic_style", "critic_content", "critic_class_style", "critic_class_content", "critic_cycle"."""
     c, channels = config, 3 if config.colour else 1
     sizes = {"class": len(c.classes), "style": c.style_size, "content": c.content_size}
     if name == "generator":
@@ -24,7 +23,8 @@ def build_network(config, name):
     if name.endswith("_encoder"):
         return _encoder(c, channels, sizes[name.removesuffix("_encoder")], name)
     if name.startswith("critic_"):
-        return _critic(c, channels, sizes.get(name.removeprefix("critic_")), name)
+        joint = [sizes[kind] for kind in name.removeprefix("critic_").split("_") if kind in sizes]
+        return _critic(c, 2 * channels if name == "critic_cycle" else channels, sum(joint) or None, name)
     target, _, source = name.partition("_of_")
     x = inputs = keras.Input((sizes[source],))
     for i, width in enumerate(c.predictor, 1):
