@@ -45,7 +45,8 @@ def table(data, path):
 
 def dice(arm, seed, data, folder):
     """Mean Dice of the test pictures of an arm, whose runs are made first if need be."""
-    words = [*SHARED, f"data.root={table(data, folder / 'pictures.csv')}", f"seed={seed}"]
+    words = [*SHARED, f"data.root={table(data, folder / 'pictures.csv')}", f"seed={seed}",
+             f"data.split.seed={seed}"]  # fmt: skip
     more = []
     if arm in MAKERS:
         settings = tfmed.load_config(CONFIGS / MAKERS[arm], [*words, "model.image=image"], profile="demo")
