@@ -112,16 +112,12 @@ def affine(shape: tuple[int, ...], draw: np.random.Generator, shift: float, degr
 
 def warped(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The picture moved by an affine map of places `(2, 3)`, bilinear; grey where nothing comes."""
-    back = np.linalg.inv(np.concatenate([matrix, [[0.0, 0.0, 1.0]]]))[:2]
-    fill = (FILL,) * image.shape[2]
-    moved = Image.fromarray(image).transform(
-        (image.shape[1], image.shape[0]),
-        Image.Transform.AFFINE,
-        tuple(back.ravel()),
-        Image.Resampling.BILINEAR,
-        fillcolor=fill,
-    )
-    return np.asarray(moved)
+    import cv2
+
+    half = np.full(2, 0.5)
+    offset = matrix[:, 2] + matrix[:, :2] @ half - half  # OpenCV has the middles of pixels at whole numbers
+    matrix, size, fill = np.column_stack([matrix[:, :2], offset]), (image.shape[1], image.shape[0]), (FILL,) * 3
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
 
 
 def warped_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -25,8 +25,9 @@ from benchmarks.peers.monai.inputs import (
     TURN,
     WINDOW,
 )
-from benchmarks.peers.monai.unet import basic_unet, set_weights
+from benchmarks.peers.monai.unet import basic_unet
 from benchmarks.support.processes import serve
+from benchmarks.support.weights import set_weights
 from tfmed.augment import intensity
 from tfmed.augment.paired import sample_grid
 from tfmed.compat import import_imgaug

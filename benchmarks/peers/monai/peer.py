@@ -20,6 +20,7 @@ from monai.networks.nets import BasicUNet
 
 from benchmarks.peers.monai.pix2pix import PatchGAN, UNet
 from benchmarks.support.processes import serve
+from benchmarks.support.weights import written
 
 TURN, SCALE = np.deg2rad(20.0), 0.1
 SPACING, NEW_SPACING = (3.0, 0.8, 0.8), (1.5, 1.5, 1.5)
@@ -89,12 +90,6 @@ def network(folder):
     """The network, and its initial weights in a file for the other side."""
     torch.manual_seed(0)
     return written(BasicUNet(spatial_dims=3, in_channels=1, out_channels=2, features=FEATURES), folder / "weights.npz")
-
-
-def written(net, file):
-    """The network; its weights are written to a file in the order of its layers."""
-    np.savez(file, **{str(number): w.detach().numpy() for number, w in enumerate(net.parameters())})
-    return net
 
 
 def train_step(inputs, folder):

@@ -1,7 +1,6 @@
 """MONAI's BasicUNet of Keras' and tfmed's layers, in the same order: its weights fit and its answers agree."""
 
 import keras
-import numpy as np
 
 from tfmed.compat import leaky_relu
 from tfmed.nn.instance_norm import InstanceNorm
@@ -31,15 +30,3 @@ def two_convolutions(x, width):
         x = InstanceNorm(epsilon=1e-5)(x)
         x = leaky_relu(0.1)(x)
     return x
-
-
-def set_weights(network, file):
-    """Give a network the weights that the other side wrote, in the order of the layers (in slices or volumes)."""
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = [stored[f"{number}"] for number in range(len(stored))]
-    moved = []
-    for array in arrays:  # torch: (out, in, z, y, x), transposed convolutions (in, out, z, y, x); Keras: (z, y, x, ...)
-        moved.append(array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 2 else array)
-    weights = [tuple(w.shape) for w in network.trainable_variables]
-    assert weights == [m.shape for m in moved], list(zip(weights, [m.shape for m in moved], strict=False))
-    network.set_weights(moved)
