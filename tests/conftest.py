@@ -11,8 +11,10 @@ import tfmed  # noqa: F401 - before TensorFlow, for which it chooses oneDNN
 from tests.support import costs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Two replicas' filter gradients at once, operation by operation, end the process where oneDNN has several threads.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:  # the workers' own threads would fight for the cores
-    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 # Graphs are many small objects that stay: looking among them for what is unused took a twentieth of the time.
 gc.set_threshold(100_000, 20, 100)
