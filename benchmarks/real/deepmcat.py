@@ -23,7 +23,7 @@ SHARED = (
     "train.preview_every=100000",
     "train.tensorboard=false",
     "model.kinds=6",
-    "model.multiplier=4",
+    "model.multiplier=8",
     "model.slices=12",
     "model.image_size=64",
     "model.width=8",
@@ -32,8 +32,9 @@ SHARED = (
     "model.dropout=0",
     "model.dense_deviation=0.02",
     "model.area=[0.3, 1.0]",
-    "model.epochs=20",
-    "model.reassign=2",
+    "model.epochs=80",
+    "model.reassign=4",
+    "model.learning_rate=0.1",
 )
 
 
