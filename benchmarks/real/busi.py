@@ -49,7 +49,8 @@ def dice(arm, seed, data, folder):
              f"data.split.seed={seed}"]  # fmt: skip
     more = []
     if arm in MAKERS:
-        settings = tfmed.load_config(CONFIGS / MAKERS[arm], [*words, "model.image=image"], profile="demo")
+        words_of_maker = [*words, "model.image=image", "data.preprocess=[{step: resample, shape: [1, 64, 64]}]"]
+        settings = tfmed.load_config(CONFIGS / MAKERS[arm], words_of_maker, profile="demo")
         made = tfmed.fit(settings, folder / f"{arm}-maker-{seed}", resume=True)
         more = [f"data.augment_with={{run: {made.path}, share: 0.5}}"]
     settings = tfmed.load_config(CONFIGS / "segmentation.yaml", [*words, *SEGMENTER, *more])
