@@ -27,6 +27,7 @@ def inputs(batch):
 
 def ours(given, folder):
     """A graph of the layer's parts, as a training step has them."""
+    import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
     import tensorflow as tf
 
     from tfmed.nn.quantize import Codebook, straight_through

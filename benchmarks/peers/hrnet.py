@@ -26,6 +26,7 @@ def inputs():
 
 def ours(given, folder):
     """tfmed's network, with Adam as its trainings have it."""
+    import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
     import tensorflow as tf
 
     from tfmed.compat import layers_within
@@ -61,7 +62,7 @@ def theirs(given, folder):
     """PyTorch's."""
     import torch
 
-    from benchmarks.peers.hrnet_torch import HRNet
+    from benchmarks.support.hrnet_torch import HRNet
 
     torch.manual_seed(0)
     network = HRNet(3, MAPS, WIDTHS, MODULES, BLOCKS)

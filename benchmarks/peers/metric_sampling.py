@@ -32,6 +32,7 @@ def inputs(d, proposals):
 
 def ours(given, folder):
     """A graph as a trained model samples by; the noise of every sample is drawn in it."""
+    import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
     import tensorflow as tf
 
     from tfmed.methods.rhvae import RHVAE, Config

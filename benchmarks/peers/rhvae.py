@@ -40,6 +40,7 @@ def ours(**how):
     """tfmed's step, as the engine's loop runs it."""
 
     def setup(given, folder):
+        import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
         import tensorflow as tf
 
         from tfmed.methods.rhvae import RHVAE, Config

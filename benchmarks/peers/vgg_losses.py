@@ -27,6 +27,7 @@ def inputs():
 
 def ours(given, folder):
     """A graph of the losses and of the gradient."""
+    import tfmed  # isort: skip # noqa: F401 - before TensorFlow, for which it chooses oneDNN
     import tensorflow as tf
 
     from tfmed.losses.perceptual import FeatureNetwork, feature_loss, style_loss

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from tfmed.data import preprocess
 from tfmed.data.preprocess import Crop, CropForeground, Equalize, Orient, PercentileScale, Resample, RobustScale, ZScore
@@ -55,6 +55,7 @@ def picture(shape, seed, channels=2):
 
 
 @settings(max_examples=30, deadline=None)
+@example([Resample(shape=(1, 4, 4))], np.eye(4), (2, 5, 6), 0)
 @given(st.lists(STEPS, max_size=4), affines(), st.tuples(*[st.integers(1, 8)] * 3), st.integers(0, 2**31))
 def test_a_recipe_as_tensors_equals_the_recipe_of_files(steps, affine, shape, seed):
     image = picture(shape, seed)

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from tfmed.ops.grids import Grid
 
 
+_BLEND = (
+    "would be a blend of them; give its slices as files, or cut one out before with {step: crop, shape: [1, null, "
+    "null]}"
+)
+
+
 class Orient(Strict):
     """Turn and flip the axes so that they point along `to` (for example RAS); voxels are moved, never interpolated."""
 
@@ -56,10 +62,7 @@ class Resample(Strict):
 
     def apply(self, volume: Volume, is_label: bool = False) -> Volume:
         if self.shape and self.shape[0] == 1 < volume.shape[0]:
-            raise DataError(
-                f"resample: one slice of {volume.shape[0]} would be a blend of them; give its slices as files, or cut "
-                "one out before with {step: crop, shape: [1, null, null]}"
-            )
+            raise DataError(f"resample: one slice of {volume.shape[0]} {_BLEND}")
         spacing = self.spacing_mm or (1.0, 1.0, 1.0)  # one of the two is given
         shape = self.shape or tuple(
             max(1, round(count * old / (new or old)))
@@ -70,8 +73,14 @@ class Resample(Strict):
     def graph_grid(self, grid: "Grid") -> "Grid":
         """The same of tensors."""
         from tfmed.ops import grids
+        from tfmed.ops.checks import checked
 
-        return grids.spaced(grid, self.spacing_mm) if self.spacing_mm else grids.resampled(grid, self.shape or ())
+        if self.shape is None:
+            return grids.spaced(grid, self.spacing_mm or ())
+        if self.shape[0] == 1:
+            image = checked(grid.image, grid.shape[0] <= 1, f"resample: one slice of several {_BLEND}")
+            grid = grid._replace(image=image)
+        return grids.resampled(grid, self.shape)
 
 
 class Crop(Strict):
