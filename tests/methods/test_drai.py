@@ -1,6 +1,7 @@
 """DRAI: the harness, and every item of its card's "What must hold"."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -398,7 +399,8 @@ def test_bad_data(words, said):
 @pytest.mark.parametrize("words, said", [
     ("model.encoder_channels=[2, 2, 2, 2]", "too many halvings for 8 pixels"),
     ("model.pad=8", "pad: 8 pixels move a picture of 8 out of sight"),
+    ("model.kl_weight=0 model.objective=cavae model.self_reg=1", "kl_weight: is all that teaches the content"),
 ])  # fmt: skip
 def test_bad_settings(words, said):
     with pytest.raises(ConfigError, match=said):
-        TestHarness.settings(words)
+        TestHarness.settings(*re.split(r" (?=model\.)", words))

@@ -48,6 +48,8 @@ class Config(ClassGenerationConfig):
         for name in ("image_cycle", "feature_cycle", "self_reg", "mi_reg"):
             if self.objective != "drai" and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is a weight of objective drai; leave it out, or take that objective")
+        if self.objective == "cavae" and not self.kl_weight:
+            raise ValueError("kl_weight: is all that teaches the content given the class; give a weight above 0")
         factor = 2 ** (len(self.generator_channels) - 1)
         if self.size[0] != self.size[1] or self.size[0] % factor:
             raise ValueError(
