@@ -118,12 +118,34 @@ def test_boxes_that_leave_are_gone_with_their_classes():
         assert len(boxes) == len(rows) == 1
 
 
-def test_each_colour_keeps_the_picture_s_form():
-    from PIL import Image
+def by_pillow(name, image, amount):
+    """The same change of colour by Pillow."""
+    from PIL import Image, ImageEnhance, ImageOps
 
-    for name, change in augment.COLOURS.items():
-        made = np.asarray(change(Image.fromarray(picture()), 0.7))
-        assert made.shape == SHAPE and made.dtype == np.uint8, name
-        assert name in ("identity", "autocontrast") or (made != picture()).any(), name
+    image = Image.fromarray(image)
+    if name in ("color", "contrast", "brightness", "sharpness"):
+        return np.asarray(getattr(ImageEnhance, name.capitalize())(image).enhance(0.1 + 1.8 * amount))
+    given = {"solarize": (int(256 * amount),), "posterize": (4 + int(4 * amount),)}
+    return np.asarray(getattr(ImageOps, name)(image, *given.get(name, ())))
+
+
+@pytest.mark.parametrize("name", sorted(set(augment.COLOURS) - {"identity"}))
+@pytest.mark.parametrize("kind", ["texture", "one value", "two values", "noise"])
+def test_colours_are_pillow_s(name, kind):
+    image = {"texture": picture(), "one value": np.full(SHAPE, 77, np.uint8),
+             "two values": np.where(picture() > 100, 200, 40).astype(np.uint8),
+             "noise": np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)}[kind]  # fmt: skip
+    blended = name in ("color", "contrast", "brightness", "sharpness")  # whose rounding differs
+    for amount in (0.1, 0.3, 0.5, 0.8, 0.9):
+        before = image.copy()
+        made, expected = augment.COLOURS[name](image, amount), by_pillow(name, image, amount)
+        assert made.shape == SHAPE and made.dtype == np.uint8
+        np.testing.assert_array_equal(image, before)
+        difference = np.abs(made.astype(int) - expected)
+        assert difference.max() <= (2 if blended else 0), (amount, difference.max())
+        assert difference.mean() <= 0.6
+
+
+def test_colours_are_drawn():
     drawn = {augment.coloured(picture(), np.random.default_rng(k)).tobytes() for k in range(40)}
     assert len(drawn) > 10
