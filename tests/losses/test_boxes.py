@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmed.losses.boxes import complete_iou_and_side, side_loss
+from tfmed.losses.boxes import complete_iou, complete_iou_and_side, side_loss
 from tfmed.metrics.detection import overshoot
 
 
@@ -63,12 +63,31 @@ def test_boxes_that_stick_out_cost_more_with_it(width, stride, margin, under, ov
     assert loss(both, true + outward) == pytest.approx(with_side, abs=6e-4)
 
 
-def test_without_weight_it_is_complete_iou_itself():
+def test_complete_iou_equals_keras_cv_s_where_boxes_have_one_shape():
+    """KerasCV weighs a difference in shape otherwise than Zheng et al. 2020, Eq. 9."""
     from keras_cv.losses import CIoULoss
 
-    true, found = some_boxes(200)[None], some_boxes(200, 1)[None]
+    true = some_boxes(200)[None]
+    middle, side = (true[..., :2] + true[..., 2:]) / 2, true[..., 2:] - true[..., :2]
+    rng = np.random.default_rng(2)
+    middle, side = middle + rng.normal(0, 5, middle.shape), side * rng.uniform(0.5, 2, (1, 200, 1))
+    found = np.concatenate([middle - side / 2, middle + side / 2], -1).astype("float32")
     expected = CIoULoss(bounding_box_format="xyxy", reduction="none")(true, found)
-    np.testing.assert_array_equal(complete_iou_and_side(0)(true, found), expected)
-    both = complete_iou_and_side(0.05)(tf.constant(true), tf.constant(found))
-    assert both.shape == expected.shape == (1, 200)
-    np.testing.assert_allclose(both - expected, 0.05 * overshoot(found, true), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(complete_iou(tf.constant(true), tf.constant(found)), expected, atol=2e-5)
+
+
+def test_complete_iou_of_another_shape():
+    true, found = tf.constant([[0.0, 0, 4, 4]]), tf.constant([[1.0, 0, 3, 8]])  # middles 2 apart, diagonal^2 16 + 64
+    overlap = 8 / (16 + 16 - 8)
+    shape = 4 / np.pi**2 * (np.arctan(1) - np.arctan(2 / 8)) ** 2
+    expected = 1 - overlap + 4 / 80 + shape**2 / (1 - overlap + shape)
+    assert float(complete_iou(true, found)[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(complete_iou(true, true)[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_side_loss_is_added():
+    true, found = (tf.constant(some_boxes(200, seed)[None]) for seed in (0, 1))
+    both = complete_iou_and_side(0.05)(true, found)
+    assert both.shape == (1, 200)
+    expected = 0.05 * overshoot(found.numpy(), true.numpy())
+    np.testing.assert_allclose(both - complete_iou(true, found), expected, rtol=1e-3, atol=1e-4)

@@ -165,6 +165,26 @@ def test_places_without_a_panel_add_nothing_and_without_weight_it_is_plain():
     assert len({float(one["class"]) for one in losses.values()}) == 1
 
 
+@pytest.mark.one_stack
+def test_the_paper_s_detector_trains_on_all_its_losses(tmp_path):
+    """YOLOv5: its objectness is logged and learnt, and it finds, predicts and exports like the others."""
+    detector = "model.detector={name: yolov5, widths: [2, 4, 4, 4, 4], depths: [1, 1, 1, 1]}"
+    run = tfmed.fit(made(detector, "train.steps=2").settings, tmp_path / "run")
+    rows = (run.path / "metrics.csv").read_text(encoding="utf-8")
+    assert "objectness" in rows.splitlines()[0]
+    method = run.restored()
+    image = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    found = method.detect(tf.constant(image), bounds=method.using)
+    assert found["boxes"].shape == (2, 5, 4)
+    served = tf.saved_model.load(str(run.export(tmp_path / "saved"))).signatures["serving_default"]
+    np.testing.assert_allclose(served(image=tf.constant(image))["scores"], found["scores"], atol=1e-5)
+    model = method.models["detector"]
+    batch = next(iter(method.samples().batches(0, 1)))
+    loss, logs = model.network_loss(batch)
+    assert float(loss) == pytest.approx(sum(float(logs[name]) for name in ("box", "objectness", "class")), rel=1e-5)
+    assert float(logs["objectness"]) > 0
+
+
 # --- what trains ------------------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,11 @@
 """Losses of detectors: of classes, and of boxes or their offsets; one value per anchor."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
+
+_TINY = 1e-7
 
 
 def focal(target: tf.Tensor, logits: tf.Tensor, alpha: float = 0.25, gamma: float = 2.0) -> tf.Tensor:
@@ -44,15 +47,27 @@ def side_loss(true: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.nn.relu(out), -1)
 
 
-def complete_iou_and_side(ratio: float = 1 / 30) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Loss of true and found boxes `(..., 4)` -> `(...)`: 1 - complete IoU (Zheng et al. 2020) + `ratio` times the side
-    loss. It has the unit of the boxes: with boxes in units of a stride, the same pixels weigh less at a coarse one.
+def complete_iou(true: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+    """Loss of true and found boxes `(..., 4)` -> `(...)`: 1 - IoU + d^2 / c^2 + alpha v (Zheng et al., "Distance-IoU
+    Loss", 2020, Eqs 7 to 11).
 
-    With `ratio` 0 this is KerasCV's complete IoU itself.
+    d is the distance of the middles, c the diagonal of what encloses both, v how differently long they are, and alpha =
+    v / (1 - IoU + v) a constant to the gradient. KerasCV's loss of this name has 4 / pi^2 within the square of v.
     """
-    from keras_cv import losses
+    inside = tf.minimum(true[..., 2:], found[..., 2:]) - tf.maximum(true[..., :2], found[..., :2])
+    around = tf.maximum(true[..., 2:], found[..., 2:]) - tf.minimum(true[..., :2], found[..., :2])
+    shared = tf.reduce_prod(tf.maximum(inside, 0.0), -1)
+    (middle, side), (place, size) = (((one[..., :2] + one[..., 2:]) / 2, one[..., 2:] - one[..., :2])
+                                     for one in (true, found))  # fmt: skip
+    overlap = shared / (tf.reduce_prod(side, -1) + tf.reduce_prod(size, -1) - shared + _TINY)
+    away = tf.reduce_sum((middle - place) ** 2, -1) / (tf.reduce_sum(around**2, -1) + _TINY)
+    angles = [tf.atan(one[..., 0] / (one[..., 1] + _TINY)) for one in (side, size)]
+    shape = 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+    alpha = tf.stop_gradient(shape / (1.0 - overlap + shape + _TINY))
+    return 1.0 - overlap + away + alpha * shape
 
-    overlap = losses.CIoULoss(bounding_box_format="xyxy", reduction="none")
-    if not ratio:
-        return overlap
-    return lambda true, found: overlap(true, found) + ratio * side_loss(true, found)
+
+def complete_iou_and_side(ratio: float = 1 / 30) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Loss of true and found boxes `(..., 4)` -> `(...)`: `complete_iou` + `ratio` times the side loss. It has the unit
+    of the boxes: with boxes in units of a stride, the same pixels weigh less at a coarse one."""
+    return lambda true, found: complete_iou(true, found) + ratio * side_loss(true, found)

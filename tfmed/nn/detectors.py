@@ -1,4 +1,5 @@
-"""Detectors of KerasCV behind one interface: a network, its losses, and the boxes that its outputs mean.
+"""Detectors of KerasCV behind one interface: a network, its losses, and the boxes that its outputs mean. `nn.yolov5` is
+a third.
 
 `retinanet` (Lin et al. 2017) and `yolov8` (Ultralytics 2023) take images `(n, y, x, 3)` in [0, 255] of one size.
 KerasCV gives backbones, assembly, anchors, and of YOLOv8 assignment and box loss; its own training step is not used,
@@ -6,7 +7,7 @@ because its sums know of one replica only. KerasCV is imported when a detector i
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmed import compat
-from tfmed.losses.boxes import focal, smooth_l1
+from tfmed.losses.boxes import complete_iou, focal, smooth_l1
 from tfmed.ops import boxes as ops
 
 LEVELS = ("P3", "P4", "P5")
@@ -38,13 +39,15 @@ class Detector:
     `(n, m)` are -1 there.
     """
 
+    terms: tuple[str, ...] = ("box", "class")  # names of the losses
+
     def __init__(self, network: keras.Model, classes: int, size: tuple[int, int]) -> None:
         self.network, self.classes, self.size = network, classes, size
 
     def losses(
         self, outputs: Any, boxes: tf.Tensor, classes: tf.Tensor, total: Callable[[tf.Tensor], tf.Tensor] = lambda x: x
     ) -> dict[str, tf.Tensor]:
-        """{"box", "class"}: scalars, sums over a batch by the number of anchors that learn a box; 0 without any.
+        """{name of `terms`: scalar}: sums over a batch by the number of anchors that learn a box; 0 without any.
 
         Args:
             outputs: of the network, in training.
@@ -150,7 +153,7 @@ def retinanet(
     outputs = [whole.get_layer(name).output for name in ("box", "classification")]
     network = keras.Model(whole.inputs[0], outputs, name="retinanet")  # without KerasCV's training side
     prior = {id(compat.tensor_variable(whole.classification_head.get_layer("answer").bias)): _logit(PRIOR)}
-    _begin(network, backbone, prior, frozen, pretrained, seed)
+    begin(network, backbone, prior, frozen, pretrained, seed)
     places = np.concatenate([np.asarray(one) for one in generator(image_shape=(*size, 3)).values()])
     return RetinaNet(network, classes, size, places)
 
@@ -190,11 +193,9 @@ class YoloV8(Detector):
     def __init__(self, network: keras.Model, classes: int, size: tuple[int, int], encoder: Any,
                  box_loss: BoxLoss | None = None, gains: tuple[float, float] = (7.5, 0.5)) -> None:  # fmt: skip
         super().__init__(network, classes, size)
-        from keras_cv import losses
-
         self.centres, self.strides = _places(size)
         self._encoder, self.gains = encoder, gains
-        self.box_loss = box_loss or losses.CIoULoss(bounding_box_format="xyxy", reduction="none")
+        self.box_loss = box_loss or complete_iou
 
     def losses(
         self, outputs: Any, boxes: tf.Tensor, classes: tf.Tensor, total: Callable[[tf.Tensor], tf.Tensor] = lambda x: x
@@ -262,7 +263,7 @@ def yolov8(
     network = keras.Model(whole.inputs[0], outputs, name="yolov8")
     heads = [network.get_layer(f"yolo_v8_head_{k}_class_3_conv") for k in (1, 2, 3)]
     prior = {id(compat.tensor_variable(head.bias)): _logit(PRIOR) for head in heads}
-    _begin(network, backbone, prior, False, pretrained, seed)
+    begin(network, backbone, prior, False, pretrained, seed)
     return YoloV8(network, classes, size, encoder, box_loss)
 
 
@@ -295,10 +296,10 @@ def _logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def _begin(
+def begin(
     network: keras.Model,
-    backbone: keras.Model,
-    prior: dict[int, float],
+    backbone: keras.Model | None,
+    prior: Mapping[int, float | np.ndarray],
     frozen: bool,
     pretrained: str | None,
     seed: int,
@@ -308,7 +309,7 @@ def _begin(
     Kernels are Glorot's, as Keras draws them; it would draw from a global state.
     """
     given = set()
-    if pretrained is not None:
+    if pretrained is not None and backbone is not None:
         _load(backbone, pretrained)
         given = {id(compat.tensor_variable(v)) for v in backbone.weights}
     for number, variable in enumerate(compat.weights(network)):
@@ -320,7 +321,7 @@ def _begin(
             draws = tf.random.stateless_uniform(shape, (seed, number), -limit, limit, alg="philox")
             variable.assign(draws)
         elif key in prior:
-            variable.assign(tf.fill(shape, prior[key]))
+            variable.assign(np.broadcast_to(np.float32(prior[key]), shape))
     for layer in compat.layers_within(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM

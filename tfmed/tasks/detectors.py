@@ -7,8 +7,11 @@ from pydantic import Field, PositiveInt
 
 from tfmed.config import TAG, PathText, Strict, name_tag
 from tfmed.nn import detectors
+from tfmed.nn.yolov5 import ANCHORS, GAINS, yolov5
 
 Four = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt], Field()]
+_Even = Annotated[int, Field(gt=0, multiple_of=2)]
+_Gain = Annotated[float, Field(ge=0, le=1e6)]
 _Side = Annotated[float, Field(gt=0, le=1e5)]
 
 
@@ -27,7 +30,9 @@ class RetinaNet(Strict):
     def build(self, classes, size, seed, box_loss=None):
         """The `tfmed.nn.detectors.Detector`."""
         if box_loss is not None:
-            raise ValueError("retinanet learns offsets, not boxes; choose detector: {name: yolov8} for this loss")
+            raise ValueError(
+                "retinanet learns offsets, not boxes; choose detector: {name: yolov8} or {name: yolov5} for this loss"
+            )
         return detectors.retinanet(classes, size, seed=seed, **self.model_dump(exclude={"name"}))
 
 
@@ -45,7 +50,31 @@ class YoloV8(Strict):
         return detectors.yolov8(classes, size, seed=seed, box_loss=box_loss, **self.model_dump(exclude={"name"}))
 
 
+class YoloV5(Strict):
+    """YOLOv5 (Ultralytics, release 5.0, 2021); the defaults are its small form."""
+
+    name: Literal["yolov5"] = "yolov5"
+    widths: tuple[_Even, _Even, _Even, _Even, _Even] = (
+        32,
+        64,
+        128,
+        256,
+        512,
+    )  # of the first convolution and the stages
+    depths: Four = (1, 3, 3, 1)  # blocks of each stage; the last number is also that of the feature pyramid
+    anchors: tuple[tuple[_Side, _Side], ...] = Field(
+        ANCHORS, min_length=9, max_length=9
+    )  # px (x, y), 3 for each stride
+    gains: tuple[_Gain, _Gain, _Gain] = GAINS  # of box, objectness and class loss; the paper prints 0.5, 1 and 0.5
+
+    def build(self, classes, size, seed, box_loss=None):
+        """The `tfmed.nn.detectors.Detector`; `box_loss` as of `tfmed.nn.yolov5.YoloV5`."""
+        return yolov5(classes, size, seed=seed, box_loss=box_loss, **self.model_dump(exclude={"name"}))
+
+
 Detector = Annotated[
-    Annotated[RetinaNet, pydantic.Tag(TAG + "retinanet")] | Annotated[YoloV8, pydantic.Tag(TAG + "yolov8")],
+    Annotated[RetinaNet, pydantic.Tag(TAG + "retinanet")]
+    | Annotated[YoloV8, pydantic.Tag(TAG + "yolov8")]
+    | Annotated[YoloV5, pydantic.Tag(TAG + "yolov5")],
     pydantic.Discriminator(name_tag),
 ]
