@@ -33,6 +33,7 @@ CHARTS = (
     "latents",
     "learning",
     "precision",
+    "profiles",
     "success",
 )
 

@@ -20,8 +20,8 @@ from tfmed.data.phantoms.coloured_shape import COLOURS
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "configs"
 SHARED = ("train.preview_every=100000", "train.tensorboard=false", "model.restarts=1", "model.classifier_epochs=1")
 ARMS = {"DRAI": "drai.yaml", "DAI": "drai/dai.yaml", "self_reg": "drai/self_reg.yaml", "mi_reg": "drai/mi_reg.yaml",
-        "feature_cycle": "drai/feature_cycle.yaml", "both": "drai/both.yaml", "D-cInfoGAN": "drai/cinfogan.yaml",
-        "D-cAVAE": "drai/cavae.yaml"}  # fmt: skip
+        "feature_cycle": "drai/feature_cycle.yaml", "both": "drai/both.yaml", "D-cInfoGAN": "drai/d_cinfogan.yaml",
+        "D-cAVAE": "drai/d_cavae.yaml", "cInfoGAN": "drai/cinfogan.yaml", "cAVAE": "drai/cavae.yaml"}  # fmt: skip
 
 
 def bars(pictures):
@@ -48,7 +48,9 @@ def scored(arm, seed, folder, overrides):
             real = bars(method.of_class("train", number))[1]
             spread.append(centre.var(0).sum() / real.var(0).sum())
         kept.write_text(json.dumps({"colour": float(np.mean(right)), "variance of place": float(np.mean(spread))}))
-    (row,) = csv.DictReader((folder / "disentanglement.csv").open(encoding="utf-8"))
+    table, row = folder / "disentanglement.csv", {}
+    if table.exists():  # not of rivals with one code
+        (row,) = csv.DictReader(table.open(encoding="utf-8"))
     return {name: float(value) for name, value in row.items() if name != "run"} | json.loads(kept.read_text())
 
 
@@ -60,14 +62,15 @@ def main(argv=None):
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["DRAI", "DAI"])
     parser.add_argument("overrides", nargs="*")
     words = parser.parse_args(argv)
-    head = True
+    columns = []
     for seed in words.seeds:
         for arm in words.arms:
             found = scored(arm, seed, words.out / f"{arm}-{seed}", words.overrides)
-            if head:
-                print(f"| seed | arm | {' | '.join(found)} |\n|{'---|' * (2 + len(found))}")
-            head = False
-            print(f"| {seed} | {arm} | {' | '.join(f'{value:.3f}' for value in found.values())} |", flush=True)
+            if set(found) - set(columns):
+                columns = list(found)
+                print(f"| seed | arm | {' | '.join(columns)} |\n|{'---|' * (2 + len(columns))}")
+            cells = [f"{found[name]:.3f}" if name in found else "" for name in columns]
+            print(f"| {seed} | {arm} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def rival(kind, **changes):
 def test_infogan_infers_made_pictures_alone():
     """Critics see (picture, class); encoders learn by the likelihood of the style and the distance of the content, and
     nothing by the critics; real pictures move them in nothing."""
-    model, data = rival("cinfogan"), batch()
+    model, data = rival("d_cinfogan"), batch()
     found = model.made(data)
     score = lambda name, *inputs: model.judge(f"critic_{name}", *inputs).numpy().astype(float)  # noqa: E731
     expected = sum(
@@ -314,7 +314,7 @@ def test_infogan_infers_made_pictures_alone():
 @pytest.mark.one_stack
 def test_the_adversarial_autoencoder_judges_reconstructions():
     """A picture with itself is real, with its reconstruction fake; contents are those of the class where both agree."""
-    model, data = rival("cavae"), batch()
+    model, data = rival("d_cavae"), batch()
     found = model.made(data)
     assert model.critic_cycle.input_shape[-1] == 6 and model.critic_class_style.input_shape[1] == (None, 2 + 2)
     real, again = (model.pairs(found, found[name]) for name in ("image", "again"))
@@ -336,14 +336,50 @@ def test_the_adversarial_autoencoder_judges_reconstructions():
 
 @pytest.mark.one_stack
 @pytest.mark.parametrize("kind", ["cinfogan", "cavae"])
+def test_rivals_of_one_code_are_given_the_class(kind):
+    """The generator has the class in the place of the content; whatever the style, another class is another picture."""
+    model, data = rival(kind), batch()
+    found = model.made(data)
+    assert not hasattr(model, "content_encoder") and not hasattr(model, "condition")
+    np.testing.assert_array_equal(found["content"], found["class"])
+    style = found["style" if kind == "cinfogan" else "inferred_style"]
+    made = model.generator([style, tf.one_hot(data["label"], 2)], training=True)
+    np.testing.assert_allclose(found["fake" if kind == "cinfogan" else "again"], made, atol=1e-6)
+    one, other = (model.sample(3, label, 7).numpy() for label in (0, 1))
+    assert np.abs(one - other).max() > 1e-4
+    np.testing.assert_array_equal(one, model.sample(3, 0, 7, way="mean"))
+    (inferred,) = model.codes(data["image"])
+    assert inferred.shape == (4, model.config.style_size)
+    for slope in gradients(lambda: model.generator_loss(data, model.made(data))[0],
+                           [model.generator, model.style_encoder]):  # fmt: skip
+        assert np.abs(slope).max() > 1e-6
+
+
+@pytest.mark.one_stack
+def test_the_divergence_of_one_code_is_the_style_s():
+    model, data = rival("cavae"), batch()
+    found = model.made(data)
+    mean, log_variance = (np.asarray(v, float) for v in found["style_of_image"])
+    style = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).mean()
+    assert float(model.kl(data, found)) == pytest.approx(style, rel=1e-4)
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("kind", ["cinfogan", "cavae", "d_cinfogan", "d_cavae"])
 def test_rivals_are_trained_and_scored_like_it(kind, tmp_path):
     settings = tfmed.load_config(
         REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "train.steps=2", "train.tensorboard=false"]
     )
     run = tfmed.fit(settings, tmp_path / "run")
-    assert np.isfinite(run.metrics()[["critic", "generator", "kl"]].dropna().to_numpy()).all()
-    (row,) = run.evaluate(count=4)["disentanglement"]
-    assert row["cifc"] > 0
+    assert np.isfinite(run.metrics()[["critic", "generator"]].dropna().to_numpy()).all()
+    found = run.evaluate(count=4)
+    assert len(found["distance"]) == 2
+    if kind.startswith("d_"):
+        assert found["disentanglement"][0]["cifc"] > 0
+    else:  # one code is not compared with itself
+        assert "disentanglement" not in found
+        served = tf.saved_model.load(str(run.export(tmp_path / "saved"))).signatures
+        assert "swap" not in served and served["sample"](seed=tf.constant(0, tf.int64), count=tf.constant(2))
     with pytest.raises(ConfigError, match=r"self_reg: is a weight of objective drai"):
         tfmed.load_config(REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "model.self_reg=0.5"])
 
@@ -399,7 +435,7 @@ def test_bad_data(words, said):
 @pytest.mark.parametrize("words, said", [
     ("model.encoder_channels=[2, 2, 2, 2]", "too many halvings for 8 pixels"),
     ("model.pad=8", "pad: 8 pixels move a picture of 8 out of sight"),
-    ("model.kl_weight=0 model.objective=cavae model.self_reg=1", "kl_weight: is all that teaches the content"),
+    ("model.kl_weight=0 model.objective=d_cavae model.self_reg=1", "kl_weight: is all that teaches the content"),
 ])  # fmt: skip
 def test_bad_settings(words, said):
     with pytest.raises(ConfigError, match=said):

@@ -1,4 +1,4 @@
-"""The paper's rivals with two codes (Appendix D): a conditional InfoGAN and a conditional adversarial autoencoder."""
+"""The paper's rivals (Appendix D), of two codes and of one: a conditional InfoGAN and an adversarial autoencoder."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from tfmed.methods.drai.model import AGAIN, INFERRED, TwoCodeModel, mean_abs
 from tfmed.nn.gaussian import kl_between, kl_to_standard, log_density, reparametrised
 
 
-class ConditionalInfoGAN(TwoCodeModel):
+class TwoCodeInfoGAN(TwoCodeModel):
     """D-cInfoGAN: codes are inferred of made pictures alone; encoders never see real ones (Eq. 8, Fig. 7b).
 
     The style's encoder raises the likelihood of the style that a picture was made of, the content's lowers the
@@ -54,7 +54,7 @@ class ConditionalInfoGAN(TwoCodeModel):
         return self.mean_over("content", kl_to_standard(*made["content_of_class"]))
 
 
-class ConditionalAVAE(TwoCodeModel):
+class TwoCodeAVAE(TwoCodeModel):
     """D-cAVAE: an autoencoder of two codes whose reconstructions are judged by critics (Fig. 8b).
 
     The prior of the content is that given the class; the paper does not say how it is learnt. Of the pairs that the
@@ -63,6 +63,7 @@ class ConditionalAVAE(TwoCodeModel):
     """
 
     critics = ("critic_cycle", "critic_class", "critic_class_style", "critic_class_content")
+    inferred = ("style", "content")
 
     def term_weights(self):
         """Of the divergences."""
@@ -71,18 +72,18 @@ class ConditionalAVAE(TwoCodeModel):
     def made(self, batch):
         """Codes inferred of the pictures, and what they give."""
         made = self.drawn(batch)
-        for k, kind in enumerate(("style", "content")):
+        for k, kind in enumerate(self.inferred):
             found = getattr(self, f"{kind}_encoder")(made["image"], training=True)
             noise = self.noise(batch, (getattr(self.config, f"{kind}_size"),), INFERRED + k)
             made |= {f"{kind}_of_image": found, f"inferred_{kind}": reparametrised(*found, noise)}
-        codes = [made["inferred_style"], made["inferred_content"]]
+        codes = [made["inferred_style"], made.get("inferred_content", made["content"])]
         return made | {"again": self.generator(codes, training=True)}
 
     def pairs(self, made, image):
         """{critic: inputs} for a picture, or its reconstruction, in its class and with its codes."""
         label = made["class"]
         found = {"critic_cycle": (tf.concat([made["image"], image], -1),), "critic_class": (image, label)}
-        for kind in ("style", "content"):
+        for kind in self.inferred:
             found[f"critic_class_{kind}"] = (image, tf.concat([label, made[f"inferred_{kind}"]], -1))
         return found
 
@@ -103,3 +104,35 @@ class ConditionalAVAE(TwoCodeModel):
         """Divergences of the style from the standard normal, and of the content from that given the class."""
         style = self.mean_over("style", kl_to_standard(*made["style_of_image"]))
         return style + self.mean_over("content", kl_between(*made["content_of_image"], *made["content_of_class"]))
+
+
+class OneCode:
+    """Of a `TwoCodeModel`: the class itself, one-hot, in the place of the content, which nothing draws or infers."""
+
+    networks: tuple[str, ...] = ("generator", "style_encoder")
+
+    def __init__(self, config, rate=None, **kwargs):
+        super().__init__(config.model_copy(update={"content_size": len(config.classes)}), rate, **kwargs)
+
+    def content_given(self, classes, noise, training=False):
+        """{"content": the class}."""
+        return {"content": classes}
+
+
+class ConditionalInfoGAN(OneCode, TwoCodeInfoGAN):
+    """cInfoGAN: only the style is inferred, of made pictures (Fig. 7a)."""
+
+    def term_weights(self):
+        """1, as all of the paper's."""
+        return {"style_information": 1.0}
+
+
+class ConditionalAVAE(OneCode, TwoCodeAVAE):
+    """cAVAE: only the style is inferred; the decoder is given the class (Fig. 8a)."""
+
+    critics = ("critic_cycle", "critic_class", "critic_class_style")
+    inferred = ("style",)
+
+    def kl(self, batch, made):
+        """Divergence of the style from the standard normal."""
+        return self.mean_over("style", kl_to_standard(*made["style_of_image"]))

@@ -10,7 +10,7 @@ from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import Count, Seed
 from tfmed.engine.exporting import ExportModule
-from tfmed.methods.drai.baselines import ConditionalAVAE, ConditionalInfoGAN
+from tfmed.methods.drai.baselines import ConditionalAVAE, ConditionalInfoGAN, OneCode, TwoCodeAVAE, TwoCodeInfoGAN
 from tfmed.methods.drai.model import DRAI
 from tfmed.methods.drai.settings import Config
 from tfmed.metrics.disentanglement import cross_image_consistency, probe_r2
@@ -19,7 +19,8 @@ from tfmed.metrics.generative import frechet_distance
 from tfmed.pictures.images import ImageGrid
 from tfmed.tasks.class_generation import ClassGenerationMethod, shown
 
-MODELS = {"drai": DRAI, "cinfogan": ConditionalInfoGAN, "cavae": ConditionalAVAE}
+MODELS = {"drai": DRAI, "d_cinfogan": TwoCodeInfoGAN, "d_cavae": TwoCodeAVAE, "cinfogan": ConditionalInfoGAN,
+          "cavae": ConditionalAVAE}  # fmt: skip
 _AT_ONCE = 64  # pictures that are decoded together
 _EACH = 2**40  # sample numbers of a class
 _SHOWN = 6  # pictures whose codes are swapped
@@ -72,6 +73,11 @@ class DRAIMethod(ClassGenerationMethod):
     def stages(self):
         yield self.stage("drai", MODELS[self.config.objective], self.samples, self.config.learning_rate)
 
+    @property
+    def infers_content(self):
+        """Whether the content is a code that pictures have, not their class."""
+        return not issubclass(MODELS[self.config.objective], OneCode)
+
     # --- using a trained model ------------------------------------------------------------------------------------
 
     def ways(self):
@@ -89,11 +95,12 @@ class DRAIMethod(ClassGenerationMethod):
         return np.concatenate(parts) if parts else np.zeros((0, *self.config.size, len(self.channels)), np.float32)
 
     def encode(self, pictures):
-        """(content, style) codes, arrays `(n, d)`, of pictures `(n, y, x, channel)` in [0, 1]."""
+        """(content, style) codes, arrays `(n, d)`, of pictures `(n, y, x, channel)` in [0, 1]; a content that is not
+        inferred is None."""
         encode = self.compiled("encode", self.model.generator, self.model.codes)
         parts = [encode(tf.constant(pictures[k : k + _AT_ONCE])) for k in range(0, len(pictures), _AT_ONCE)]
-        style, content = (np.concatenate([part[k] for part in parts]) for k in range(2))
-        return content, style
+        style, *content = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return (content[0] if content else None), style
 
     def decode(self, content, style):
         """Pictures `(n, y, x, channel)` in [0, 1] of codes `(n, d)`."""
@@ -108,13 +115,19 @@ class DRAIMethod(ClassGenerationMethod):
         order = np.argsort(np.argsort(labels, kind="stable") % max(1, len(labels) // _SHOWN), kind="stable")[:_SHOWN]
         chosen = pictures[order]
         (content, style), blank = self.encode(chosen), np.ones_like(chosen[0])
-        rows = {"styles": [blank, *chosen]}
-        for k, picture in enumerate(chosen):
-            hybrids = self.decode(np.repeat(content[k : k + 1], len(chosen), 0), style)
-            rows[f"content {k + 1}"] = [picture, *hybrids]
+        lefts = {f"content {k + 1}": picture for k, picture in enumerate(chosen)}
         caption = (
             "Hybrids: the content of the picture on the left in the style of the one above; on the diagonal, both."
         )
+        if content is None:
+            content, lefts = (
+                np.eye(len(self.config.classes), dtype=np.float32),
+                dict.fromkeys(self.config.classes, blank),
+            )
+            caption = "Hybrids: each class in the style of the picture above."
+        rows = {"styles": [blank, *chosen]}
+        for (name, left), code in zip(lefts.items(), content, strict=True):
+            rows[name] = [left, *self.decode(np.repeat(code[None], len(chosen), 0), style)]
         swaps = ImageGrid({name: [shown(p) for p in row] for name, row in rows.items()}, (0.0, 1.0), caption)
         return super().previews() | {"hybrids": swaps}
 
@@ -140,8 +153,8 @@ class DRAIMethod(ClassGenerationMethod):
             distance = frechet_distance(network(2 * made - 1)[0], known)
             rows.append({"pictures": name, network.number("frechet"): distance})
         apart = [{"run": name} | self.disentanglement(method, test, seed)
-                 for name, method in methods.items() if hasattr(method, "encode")]  # fmt: skip
-        evaluation.update({"distance": rows, "disentanglement": apart})
+                 for name, method in methods.items() if getattr(method, "infers_content", False)]  # fmt: skip
+        evaluation.update({"distance": rows} | ({"disentanglement": apart} if apart else {}))
         return evaluation
 
     def disentanglement(self, method, pictures, seed):
@@ -159,7 +172,8 @@ class DRAIMethod(ClassGenerationMethod):
 
     def export_module(self):
         """Its `sample(seed, count)` gives `pictures` `(classes, count, y, x, channel)` float32 in [0, 1]; its
-        `swap(content, style)` gives hybrids `pictures` of two batches of pictures `(n, y, x, channel)` in [0, 1]."""
+        `swap(content, style)`, where there are two codes, gives hybrids `pictures` of two batches of pictures
+        `(n, y, x, channel)` in [0, 1]."""
         model, shape = self.model, (None, *self.config.size, len(self.channels))
         way = self.config.ways[0]
 
@@ -172,5 +186,5 @@ class DRAIMethod(ClassGenerationMethod):
 
         takes = [tf.TensorSpec((), tf.int64, "seed"), tf.TensorSpec((), tf.int32, "count")]
         two = [tf.TensorSpec(shape, tf.float32, name) for name in ("content", "style")]
-        functions = {"sample": (sample, takes), "swap": (swap, two)}
+        functions = {"sample": (sample, takes)} | ({"swap": (swap, two)} if self.infers_content else {})
         return ExportModule([model], functions, {"classes": list(self.config.classes)})

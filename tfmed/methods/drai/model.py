@@ -26,11 +26,12 @@ class TwoCodeModel(TrainingModel):
     """
 
     critics = ()
+    networks: tuple[str, ...] = ("generator", "style_encoder", "content_encoder", "condition")
 
     def __init__(self, config, rate=None, **kwargs):
         super().__init__(**kwargs)
         self.config, c = config, config
-        names = ["generator", "style_encoder", "content_encoder", "condition", *self.predictors()]
+        names = [*self.networks, *self.predictors()]
         for name in (*names, *self.critics):
             setattr(self, name, build_network(c, name))
         rate = c.learning_rate if rate is None else rate
@@ -72,11 +73,14 @@ class TwoCodeModel(TrainingModel):
     def drawn(self, batch):
         """{"image" in [-1, 1], "class" one-hot, "content_of_class", and a drawn "style" and "content"} of a batch."""
         made = {"image": 2.0 * batch["image"] - 1.0, "class": tf.one_hot(batch["label"], len(self.config.classes))}
-        made["content_of_class"] = self.condition(made["class"], training=True)
         made["style"] = self.noise(batch, (self.config.style_size,), STYLE)
         noise = self.noise(batch, (self.config.content_size,), CONTENT)
-        made["content"] = reparametrised(*made["content_of_class"], noise)
-        return made
+        return made | self.content_given(made["class"], noise, training=True)
+
+    def content_given(self, classes, noise, training=False):
+        """{"content_of_class": (mean, logarithm of the variance) of the content given the class, "content": drawn}."""
+        given = self.condition(classes, training=training)
+        return {"content_of_class": given, "content": reparametrised(*given, noise)}
 
     def generator_loss(self, batch, made):
         """The critics' scores and the sum of all terms (Eq. 2)."""
@@ -109,9 +113,10 @@ class TwoCodeModel(TrainingModel):
     # --- using it -------------------------------------------------------------------------------------------------
 
     def codes(self, pictures):
-        """(style, content) of pictures `(n, y, x, channel)` in [0, 1]: means of what is inferred."""
+        """(style, content) of pictures `(n, y, x, channel)` in [0, 1]: means of what is inferred, by its encoders."""
         image = 2.0 * tf.cast(pictures, tf.float32) - 1.0
-        return tuple(encoder(image, training=False)[0] for encoder in (self.style_encoder, self.content_encoder))
+        encoders = [getattr(self, name) for name in ("style_encoder", "content_encoder") if name in self.networks]
+        return tuple(encoder(image, training=False)[0] for encoder in encoders)
 
     def sample(self, count, label, seed, first=0, way="drawn"):
         """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
@@ -119,8 +124,8 @@ class TwoCodeModel(TrainingModel):
         noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
         style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
         classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
-        mean, log_variance = self.condition(classes, training=False)
-        return self((style, reparametrised(mean, log_variance, noise, 1.0 if way == "drawn" else 0.0)))
+        noise = noise if way == "drawn" else tf.zeros_like(noise)
+        return self((style, self.content_given(classes, noise)["content"]))
 
 
 class DRAI(TwoCodeModel):

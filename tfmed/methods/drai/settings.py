@@ -24,7 +24,7 @@ class Config(ClassGenerationConfig):
     condition_size: int = Field(128, ge=1, le=4096)  # of codes and classes in a critic
     predictor: Layers = (256, 256)
     # objective
-    objective: Literal["drai", "cinfogan", "cavae"] = "drai"  # the other two are the paper's rivals with two codes
+    objective: Literal["drai", "d_cinfogan", "d_cavae", "cinfogan", "cavae"] = "drai"  # d_: rivals with two codes
     gan_loss: Literal["least_squares", "log"] = "least_squares"  # [P]
     image_cycle: float = Weight(1.0)  # [P] weights of the terms
     feature_cycle: float = Weight(1.0)  # [P] 0 for DAI
@@ -48,7 +48,7 @@ class Config(ClassGenerationConfig):
         for name in ("image_cycle", "feature_cycle", "self_reg", "mi_reg"):
             if self.objective != "drai" and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is a weight of objective drai; leave it out, or take that objective")
-        if self.objective == "cavae" and not self.kl_weight:
+        if self.objective == "d_cavae" and not self.kl_weight:
             raise ValueError("kl_weight: is all that teaches the content given the class; give a weight above 0")
         factor = 2 ** (len(self.generator_channels) - 1)
         if self.size[0] != self.size[1] or self.size[0] % factor:
