@@ -136,8 +136,8 @@ def test_sums_of_large_float16_scores_do_not_overflow(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_push_the_right_way(name):
     critic, generator = LOSSES[name]
-    # Least squares pull scores to 1 and 0 from either side: its scores lie between here.
-    squash = tf.sigmoid if name == "least_squares" else tf.identity
+    # Least squares pull scores to 1 and 0 from either side, the hinge is flat beyond its margins: scores lie between.
+    squash = {"least_squares": tf.sigmoid, "hinge": tf.tanh}.get(name, tf.identity)
     real, fake = tf.Variable(squash(scores(0))), tf.Variable(squash(scores(1)))
     with tf.GradientTape(persistent=True) as tape:
         critic_loss, generator_loss = tf.reduce_sum(critic(real, fake)), tf.reduce_sum(generator(fake))

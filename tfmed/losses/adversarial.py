@@ -59,6 +59,12 @@ def least_squares_generator(fake: tf.Tensor) -> tf.Tensor:
     return 0.5 * _per_sample(tf.square(_float(fake) - 1.0))
 
 
+def hinge_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """Critic side of the hinge loss max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, Eq. 16); (n,)."""
+    real, fake = _pair(real, fake)
+    return _per_sample(tf.nn.relu(1.0 - real)) + _per_sample(tf.nn.relu(1.0 + fake))
+
+
 def relativistic_critic(
     real: tf.Tensor, fake: tf.Tensor, mean_real: float | tf.Tensor, mean_fake: float | tf.Tensor
 ) -> tf.Tensor:
@@ -106,6 +112,7 @@ LOSSES = {
     "js": (js_critic, js_generator),
     "wasserstein": (wasserstein_critic, wasserstein_generator),
     "least_squares": (least_squares_critic, least_squares_generator),
+    "hinge": (hinge_critic, wasserstein_generator),
 }
 
 

@@ -1,6 +1,6 @@
 """The 2-D segmenter with compressed long skips of Vorontsov et al. 2019 (arXiv 1904.01636)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -111,6 +111,62 @@ def image_decoder(
     else:
         x = _conv(x, channels, 7, name="last")
     return keras.Model(inputs, keras.layers.Activation(activation, dtype="float32", name="outputs")(x), name=name)
+
+
+def residual_decoder(
+    features: Sequence[KerasTensor],
+    channels: int,
+    classes: int,
+    kernel: int = 5,
+    normalise: bool = True,
+    name: str = "residual_decoder",
+) -> keras.Model:
+    """List of an encoder's features -> [image `(n, height, width, channels)` in [-1, 1], logits `(n, height, width,
+    classes)`], float32: one decoder in two modes, which share their convolutions (Vorontsov et al. 2019, GenSeg).
+
+    The first makes an image of the coarsest features. The second, with norms and a last convolution of its own, makes
+    logits of the same features; what the first had at each level comes in through a 1 x 1 convolution of its own.
+
+    Args:
+        features: from the finest; only their shapes matter, and of all but the coarsest only the sizes.
+        channels: of the image.
+        classes: the background's included, whose logit is 0.
+        kernel: side of the shared convolutions, in pixels.
+        normalise: layer norm, or none.
+        name: of the model.
+    """
+    inner, inputs = "layer" if normalise else "none", [keras.Input(feature.shape[1:]) for feature in features]
+    levels = list(reversed(list(enumerate(inputs[:-1]))))
+    wide = {level: _shared_conv(fine.shape[-1], kernel, f"up{level}") for level, fine in levels}
+    straight = {level: _shared_conv(fine.shape[-1], 1, f"up{level}_shortcut") for level, fine in levels[1:]}
+
+    def way(mode: str, past: Sequence[KerasTensor]) -> tuple[KerasTensor, list[KerasTensor]]:
+        x, seen = inputs[-1], []
+        for number, (level, fine) in enumerate(levels):
+            y = _activated(x, inner, f"{mode}{level}") if number else x
+            y = wide[level](Upsample((2, 2), "nearest", name=f"{mode}{level}_double")(y))
+            if number:
+                double = Upsample((2, 2), "nearest", name=f"{mode}{level}_shortcut_double")(x)
+                y = keras.layers.Add(name=f"{mode}{level}_sum")([y, straight[level](double)])
+            x = _CutTo(name=f"{mode}{level}_cut")([y, fine])
+            if past:
+                skip = _conv(past[number], fine.shape[-1], 1, name=f"skip{level}")
+                x = keras.layers.Add(name=f"{mode}{level}_joined")([x, skip])
+            seen.append(x)
+        return _activated(x, inner, f"{mode}_last"), seen
+
+    x, seen = way("residual", ())
+    image = keras.layers.Activation("tanh", dtype="float32", name="image")(_conv(x, channels, 7, name="image"))
+    y, _ = way("mask", seen)
+    logits = _conv(_conv(y, 4, 7, name="mask_last"), classes - 1, 1, name="mask_out")
+    return keras.Model(inputs, [image, _WithBackground(name="logits", dtype="float32")(logits)], name=name)
+
+
+def _shared_conv(width: int, kernel: int, name: str) -> Callable[[KerasTensor], KerasTensor]:
+    """As `_conv`, of one set of weights however often it is called."""
+    he = dict(kernel_initializer="he_normal", padding="valid", name=f"{name}_conv")
+    layer, edge = keras.layers.Conv2D(width, kernel, **he), _Mirrored(kernel // 2, name=f"{name}_mirrored")
+    return lambda x: layer(edge(x) if kernel > 1 else x)
 
 
 def _activated(x: KerasTensor, norm: str, name: str) -> KerasTensor:

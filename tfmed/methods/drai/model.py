@@ -8,12 +8,12 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.gaussian import kl_to_standard, reparametrised
 from tfmed.nn.gradient_reversal import reversed_gradient
 from tfmed.ops import draws
-from tfmed.training.model import TrainingModel
+from tfmed.training.in_turn import InTurnModel
 
 STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
-class TwoCodeModel(TrainingModel):
+class TwoCodeModel(InTurnModel):
     """What all objectives share: a generator of two codes, their encoders, and the content given the class.
 
     Args:
@@ -58,17 +58,9 @@ class TwoCodeModel(TrainingModel):
     # --- training -------------------------------------------------------------------------------------------------
 
     @property
-    def objectives(self):
-        """What critics and the rest lower."""
-        return {name: lambda batch, loss=loss: loss(batch, self.made(batch)) for name, loss in self.turns.items()}
-
-    @property
     def turns(self):
         """Critics, and then what they judge."""
         return {"critic": self.critic_loss, "generator": self.generator_loss}
-
-    def train_step(self, batch):
-        return self.log(self.update_in_turn(self.made, self.turns, batch))
 
     def drawn(self, batch):
         """{"image" in [-1, 1], "class" one-hot, "content_of_class", and a drawn "style" and "content"} of a batch."""

@@ -4,24 +4,29 @@ import functools
 import logging
 
 import numpy as np
+import tensorflow as tf
 
 from tfmed.augment import corrupt
 from tfmed.augment.paired import Policy, reflected, sample_grid
 from tfmed.data.pipeline import Samples
 from tfmed.data.preprocess.geometry import boxed_array
 from tfmed.data.sampling import Stream
-from tfmed.data.streams import Streams
+from tfmed.data.streams import Mixture
 from tfmed.engine.abilities import Seed, Split
 from tfmed.errors import DataError
+from tfmed.methods.label_noise.genseg import GenSegModel
 from tfmed.methods.label_noise.models import MODELS
 from tfmed.methods.label_noise.settings import Config, Corruption, Crop, Drop, Permute
 from tfmed.metrics.segmentation import GlobalDice
 from tfmed.ops.warp import warp_array
+from tfmed.pictures.images import ImageGrid
 from tfmed.pictures.masks import ChangedMasks, Row
 from tfmed.tasks.segmentation import SegmentationMethod
 
 log = logging.getLogger("tfmed")
 _MOVES, _PICKED = Stream("label_noise.moves"), Stream("label_noise.picked")
+_SEEN = {1: "annotated slices", 2: "as many annotated as other slices",
+         4: "as many annotated as other diseased slices, and as many healthy ones as of both"}  # fmt: skip
 _SHOWN, _LOADS = 3, 3  # masks of a picture, and how often each is loaded for it
 
 
@@ -37,23 +42,31 @@ class LabelNoiseMethod(SegmentationMethod):
         config, batch = settings.model, settings.train.batch_size
         segmenter = config.segmenter.name
         shares = (settings.train.replicas or 1) * settings.train.gradient_accumulation
-        each = 1 if segmenter == "supervised" else 2
+        each = {"supervised": 1, "genseg": 4}.get(segmenter, 2)
         if batch % (each * shares):
             raise ValueError(
                 f"train.batch_size {batch} must be a multiple of {each * shares}: model.segmenter {segmenter} sees "
-                f"{'as many annotated as other slices' if each == 2 else 'annotated slices'}, in {shares} equal parts"
+                f"{_SEEN[each]}, in {shares} equal parts"
             )
 
     @functools.cached_property
     def streams(self):
-        """The Streams of a batch: annotated slices and, unless supervised, as many others."""
-        batch = self.settings.train.batch_size
-        half = batch // 2 if self.config.segmenter.name != "supervised" else 0
-        return Streams(batch - half, half)
+        """How a batch is shared: annotated slices and, unless supervised, as many others; of GenSeg a quarter annotated
+        ones, a quarter diseased ones, a half healthy ones."""
+        batch, name = self.settings.train.batch_size, self.config.segmenter.name
+        if name == "genseg":
+            return Mixture((batch // 4, batch // 4, batch // 2))
+        half = batch // 2 if name != "supervised" else 0
+        return Mixture((batch - half, half))
 
     def stages(self):
-        model, rate = MODELS[self.config.segmenter.name], self.config.learning_rate
+        model, rate = self.model_class, self.config.learning_rate
         yield self.stage("segmenter", model, self.samples, rate, streams=self.streams, validation=self.validation)
+
+    @property
+    def model_class(self):
+        """What is trained."""
+        return GenSegModel if self.config.segmenter.name == "genseg" else MODELS[self.config.segmenter.name]
 
     # --- slices and their masks ---------------------------------------------------------------------------------------
 
@@ -64,6 +77,28 @@ class LabelNoiseMethod(SegmentationMethod):
             self.annotated = self.annotated_of(self.labelled_of(cases))
             self._check_corruption()
         return cases
+
+    def slices_of(self, cases, healthy):
+        """{case's id: its slices} of cases with a label map, annotated or not: those that show no structure and enough
+        tissue, or those that show more than `least_foreground` of it. That much is known of a slice without a mask.
+
+        Raises:
+            DataError: there are none.
+        """
+        found = {}
+        for case in (case for case in cases if case.label is not None):
+            prepared = self.open(case)
+            for z, mask in enumerate(prepared.label):
+                pixels, tissue = np.count_nonzero(mask), np.count_nonzero(np.any(prepared.image[z] != 0, -1))
+                enough = tissue > self.config.segmenter.least_tissue * mask.size
+                if (not pixels and enough) if healthy else pixels > self.config.least_foreground * tissue:
+                    found.setdefault(case.id, []).append(z)
+        if not found:
+            raise DataError(
+                f"no training slice is {'healthy' if healthy else 'diseased'}, and GenSeg needs both kinds; check "
+                "model.labels, or choose another model.segmenter"
+            )
+        return found
 
     def annotated_of(self, cases):
         """[(case, slice)] of what shows more of the structure than `least_foreground`.
@@ -173,20 +208,20 @@ class LabelNoiseMethod(SegmentationMethod):
             numbers[case.id][z] = k
         labelled = [case for case in labelled if case.id in numbers]
         slices = {name: sorted(found) for name, found in numbers.items()}
-        draw = {True: self.patches(labelled, slices=slices), False: self.patches(cases, 1, foreground=0.0)}
+        draw = [self.patches(labelled, slices=slices), *self.further_patches(cases)]
         policy, shape, config = moves(self.config), self.config.patch, self.config
 
         def read(index):
-            annotated, place = self.streams.place(index)
-            image, _, case = draw[annotated](place)
+            stream, place = self.streams.place(index)
+            image, _, case = draw[stream](place)
             rng = _MOVES(self.settings.seed, index)
             grid = sample_grid(rng.integers(2**31), shape, policy)
             grid = reflected(grid + corrupt.displacement(shape, config.warp_pixels, rng), shape)
             image = warp_array(self.flat(image).astype(np.float32), grid, order=1)
             image = image + rng.uniform(-config.intensity, config.intensity, image.shape[-1:]).astype(np.float32)
-            if not annotated:
+            if stream:
                 return {"image": image, "label": np.zeros(shape, np.uint8)}
-            starts = draw[True].place(place)[1]
+            starts = draw[0].place(place)[1]
             number, load = numbers[case.id][starts[0]], place // len(self.used)
             mask = self.mask(number, load, "before")
             mask = boxed_array(mask[None], [0, *starts[1:]], self.window, "edge")[0]
@@ -195,6 +230,14 @@ class LabelNoiseMethod(SegmentationMethod):
 
         spec = {"image": ((*shape, len(config.modalities)), "float32"), "label": (shape, "uint8")}
         return Samples(read, spec, self.streams.per_step)
+
+    def further_patches(self, cases):
+        """What slices without masks are drawn from, for each further stream."""
+        if self.config.segmenter.name != "genseg":
+            return [self.patches(cases, 1, foreground=0.0)]
+        kinds = [self.slices_of(cases, healthy) for healthy in (False, True)]
+        return [self.patches([case for case in cases if case.id in slices], k, foreground=0.0, slices=slices)
+                for k, slices in enumerate(kinds, 1)]  # fmt: skip
 
     # --- Dice of all slices together, and pictures --------------------------------------------------------------------
 
@@ -239,7 +282,19 @@ class LabelNoiseMethod(SegmentationMethod):
         shown = super().previews()
         if isinstance(self.config.corruption, Corruption | Permute):
             shown["labels"] = self.changed_masks()
+        if self.config.segmenter.name == "genseg":
+            shown["translations"] = self.translations()
         return shown
+
+    def translations(self):
+        """A picture of diseased slices, what the translation makes of them, and the difference, which is the tumour."""
+        samples = self.samples()
+        chosen = [k for k in range(samples.per_step * _SHOWN) if not self.streams.place(k)[0]][:_SHOWN]
+        images = tf.constant(np.stack([samples.read(k)["image"] for k in chosen]))
+        healthy, residual = self.model.translated(images)
+        rows = {"diseased": images, "healthy": healthy, "difference": residual}
+        caption = "Training slices, the same freed of their tumours, and what these add; the first modality."
+        return ImageGrid({name: list(np.asarray(one)[..., 0]) for name, one in rows.items()}, (-1.0, 1.0), caption)
 
     def changed_masks(self):
         """A picture of training slices, the largest masks of different cases first, each loaded several times."""

@@ -14,6 +14,23 @@ def build_network(config, seed=0):
     return config.network.build(len(config.modalities), config.classes, len(config.patch), seed)
 
 
+def adam(config, rate):
+    """The optimizer of all segmenters."""
+    decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+    return Adam(rate, beta_1=config.beta_1, beta_2=0.999, amsgrad=True, **decay)
+
+
+def supervised_loss(model, logits, labels):
+    """The loss of the settings, a scalar. Dice: -(2 sum p y + 1) / (sum p + sum y + 1) + 1 over the whole batch."""
+    name, together = model.config.loss, {"total": model.sum_over_replicas}
+    if name == "dice":
+        return losses.batch_dice(logits, labels, smooth=1.0, **together)
+    if name == "noise_robust_dice":
+        return losses.noise_robust_dice(logits, labels, **together)
+    kinds = {"cross_entropy": losses.cross_entropy, "absolute_error": losses.absolute_error}
+    return tf.reduce_mean(kinds[name](logits, labels))
+
+
 class Segmenter(SingleNetworkModel):
     """A network that learns from annotated slices; subclasses add what other slices teach.
 
@@ -31,10 +48,8 @@ class Segmenter(SingleNetworkModel):
         super().__init__(**kwargs)
         self.config, self.streams = config, streams
         self.network = build_network(config, self.noise_seed)
-        decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-        optimizer = Adam(rate, beta_1=config.beta_1, beta_2=0.999, amsgrad=True, **decay)
         networks = [self.network, *self.more()]
-        self.finish_building({"network": (optimizer, networks)}, ["loss", "supervised", *self.terms])
+        self.finish_building({"network": (adam(config, rate), networks)}, ["loss", "supervised", *self.terms])
 
     def more(self):
         """Further networks that the optimizer updates."""
@@ -53,14 +68,8 @@ class Segmenter(SingleNetworkModel):
         return self.network(images, training=True), {}
 
     def supervised(self, logits, labels):
-        """The loss of the settings, a scalar. Dice: -(2 sum p y + 1) / (sum p + sum y + 1) + 1 over the whole batch."""
-        together = {"total": self.sum_over_replicas}
-        if self.config.loss == "dice":
-            return losses.batch_dice(logits, labels, smooth=1.0, **together)
-        if self.config.loss == "noise_robust_dice":
-            return losses.noise_robust_dice(logits, labels, **together)
-        kinds = {"cross_entropy": losses.cross_entropy, "absolute_error": losses.absolute_error}
-        return tf.reduce_mean(kinds[self.config.loss](logits, labels))
+        """The loss of the settings, a scalar."""
+        return supervised_loss(self, logits, labels)
 
 
 class WithAutoEncoder(Segmenter):

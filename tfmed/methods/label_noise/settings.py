@@ -136,6 +136,21 @@ class MeanTeacher(Named):
     decay: float = Field(0.99, ge=0, lt=1)  # of the teacher's moving average
 
 
+class GenSeg(Named):
+    """A translator between diseased and healthy slices, whose residual is the tumour; its mask's decoder shares weights
+    with that of the residual. Weights are those of one configuration of the public code; the study's is not known."""
+
+    name: Literal["genseg"] = "genseg"
+    adversarial: float = Field(3.0, ge=0)  # of the critics' scores
+    image: float = Field(50.0, ge=0)  # of the mean absolute errors of restored slices, diseased and healthy
+    cycle: float = Field(50.0, ge=0)  # of that of healthy slices that were given a tumour and freed of it
+    code: float = Field(1.0, ge=0)  # of those of codes found again
+    mask: float = Field(0.01, ge=0)  # of the supervised loss
+    unique: float = Field(0.25, gt=0, lt=1)  # share of the code that only diseased slices have: 128 of 512
+    critic_widths: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1)
+    least_tissue: float = Field(0.25, ge=0, lt=1)  # of a healthy slice
+
+
 AnyNetwork = Annotated[
     Annotated[CompressedUNet, pydantic.Tag(TAG + "compressed_unet")] | Annotated[UNet, pydantic.Tag(TAG + "unet")],
     pydantic.Discriminator(name_tag),
@@ -143,7 +158,8 @@ AnyNetwork = Annotated[
 AnySegmenter = Annotated[
     Annotated[Supervised, pydantic.Tag(TAG + "supervised")]
     | Annotated[AutoEncoder, pydantic.Tag(TAG + "autoencoder")]
-    | Annotated[MeanTeacher, pydantic.Tag(TAG + "mean_teacher")],
+    | Annotated[MeanTeacher, pydantic.Tag(TAG + "mean_teacher")]
+    | Annotated[GenSeg, pydantic.Tag(TAG + "genseg")],
     pydantic.Discriminator(name_tag),
 ]
 AnyCorruption = Annotated[
@@ -177,6 +193,18 @@ class Config(SegmentationConfig):
     zoom: float = Field(0.1, ge=0, lt=1)  # to either side of 1
     warp_pixels: float = Field(5.0, ge=0, le=1000)  # standard deviation of the control points
     intensity: float = Field(0.1, ge=0)  # what is added to each channel, to either side
+
+    @pydantic.model_validator(mode="after")
+    def _fits_genseg(self):
+        if isinstance(self.segmenter, GenSeg):
+            if not isinstance(self.network, CompressedUNet):
+                raise ValueError("segmenter: genseg is made of the parts of network compressed_unet; take that")
+            width = self.network.widths[-1]
+            if not 1 <= round(self.segmenter.unique * width) < width:
+                raise ValueError(
+                    f"segmenter.unique: {self.segmenter.unique:g} of {width} channels leaves one side none"
+                )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_structure(self):
