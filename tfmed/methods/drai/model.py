@@ -10,6 +10,7 @@ from tfmed.nn.gradient_reversal import reversed_gradient
 from tfmed.ops import draws
 from tfmed.training.model import TrainingModel
 
+CHOICES = 2**60  # beyond all numbers of pictures
 STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
@@ -21,8 +22,9 @@ class TwoCodeModel(TrainingModel):
         rate: learning rate or schedule; default the config's.
 
     A training batch holds `image` `(b, y, x, channel)`, `turned`, the same turned or flipped, and `mismatched`,
-    pictures of other classes, all in [0, 1], and `label` `(b,)`. A subclass names its `critics`, and gives
-    `term_weights`, `made`, `critic_loss`, `scores_to_raise` and a method for each term.
+    pictures of other conditions, all in [0, 1], and `condition` `(b, width)`, what is told of a picture (see
+    `data.classes.conditions_of`). A subclass names its `critics`, and gives `term_weights`, `made`, `critic_loss`,
+    `scores_to_raise` and a method for each term.
     """
 
     critics = ()
@@ -70,8 +72,8 @@ class TwoCodeModel(TrainingModel):
         return self.log(self.update_in_turn(self.made, self.turns, batch))
 
     def drawn(self, batch):
-        """{"image" in [-1, 1], "class" one-hot, "content_of_class", and a drawn "style" and "content"} of a batch."""
-        made = {"image": 2.0 * batch["image"] - 1.0, "class": tf.one_hot(batch["label"], len(self.config.classes))}
+        """{"image" in [-1, 1], "class": its condition, "content_of_class", and a drawn "style" and "content"}."""
+        made = {"image": 2.0 * batch["image"] - 1.0, "class": batch["condition"]}
         made["content_of_class"] = self.condition(made["class"], training=True)
         made["style"] = self.noise(batch, (self.config.style_size,), STYLE)
         noise = self.noise(batch, (self.config.content_size,), CONTENT)
@@ -113,13 +115,14 @@ class TwoCodeModel(TrainingModel):
         image = 2.0 * tf.cast(pictures, tf.float32) - 1.0
         return tuple(encoder(image, training=False)[0] for encoder in (self.style_encoder, self.content_encoder))
 
-    def sample(self, count, label, seed, first=0, way="drawn"):
-        """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
+    def sample(self, count, conditions, seed, first=0, way="drawn"):
+        """Pictures `(count, y, x, channel)` in [0, 1], each a function of (seed, its number), and of one of some
+        `conditions` `(n, width)`, which is drawn."""
         numbers = tf.cast(first, tf.int64) + tf.range(count, dtype=tf.int64)
         noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
         style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
-        classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
-        mean, log_variance = self.condition(classes, training=False)
+        chosen = draws.choices(tf.shape(conditions)[0], seed, numbers + CHOICES)
+        mean, log_variance = self.condition(tf.gather(conditions, chosen), training=False)
         return self((style, reparametrised(mean, log_variance, noise, 1.0 if way == "drawn" else 0.0)))
 
 
