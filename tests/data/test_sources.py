@@ -6,44 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.support.lidc import NODULE, UID, square, write_series
 from tfmed.data import phantoms, sources
 from tfmed.errors import DataError, UserError
 from tfmed.io import read_volume
 
 pytestmark = pytest.mark.current
-
-UID = "1.2.826.0.1.3680043.8.498."
-NODULE = """<LidcReadMessage xmlns="http://www.nih.gov">
-<ResponseHeader><SeriesInstanceUid>x</SeriesInstanceUid></ResponseHeader>
-<readingSession><unblindedReadNodule><noduleID>Nodule 001</noduleID>
-<characteristics><malignancy>3</malignancy></characteristics>{rois}</unblindedReadNodule>
-<unblindedReadNodule><noduleID>small</noduleID><roi><imageZposition>-96.0</imageZposition><inclusion>TRUE</inclusion>
-<edgeMap><xCoord>5</xCoord><yCoord>9</yCoord></edgeMap></roi></unblindedReadNodule>
-<nonNodule><nonNoduleID>n</nonNoduleID><imageZposition>-96.0</imageZposition>
-<locus><xCoord>1</xCoord><yCoord>1</yCoord></locus></nonNodule></readingSession>
-<readingSession><unblindedReadNodule><noduleID>IL_7</noduleID>{rois}</unblindedReadNodule></readingSession></LidcReadMessage>
-"""
-
-
-def write_series(folder, uid, slices=4, modality="CT", date="20000102", kind="ORIGINAL\\PRIMARY\\AXIAL", value=0):
-    """A real DICOM series: 0.7 mm pixels, slices 2 mm apart, first voxel at LPS (-10, -20, -100)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for k in range(slices):
-        image = sitk.GetImageFromArray(np.full((1, 16, 16), value + k, np.int16))
-        image.SetSpacing((0.7, 0.7, 2.0))
-        tags = {
-            "0008|0008": kind, "0008|0020": date, "0008|0060": modality, "0010|0010": "Doe^Jane",
-            "0010|0020": "SECRET-7", "0020|000d": UID + "1",
-            "0020|000e": uid, "0020|0013": str(k + 1), "0008|0018": f"{uid}.{k + 1}",
-            "0020|0032": f"-10\\-20\\{-100 + 2 * k}", "0020|0037": "1\\0\\0\\0\\1\\0", "0018|0050": "2",
-            "0028|1052": "0", "0028|1053": "1",
-        }  # fmt: skip
-        for tag, text in tags.items():
-            image.SetMetaData(tag, text)
-        writer.SetFileName(str(folder / f"{uid[-4:]}-{slices - k:03d}.dcm"))
-        writer.Execute(image)
 
 
 def write_volume(path, value=0):
@@ -128,12 +96,6 @@ def test_dicom_folder_gives_one_case_per_series(tmp_path):
     assert ids(only) == ["after"]
 
 
-def square(z, low, high, inclusion="TRUE"):
-    corners = [(low, low), (high, low), (high, high), (low, high)]
-    edges = "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in corners)
-    return f"<roi><imageZposition>{z}</imageZposition><inclusion>{inclusion}</inclusion>{edges}</roi>"
-
-
 def test_lidc_idri(tmp_path):
     base = tmp_path / "LIDC-IDRI"
     series = base / "LIDC-IDRI-0002" / "study" / "series"
@@ -151,6 +113,8 @@ def test_lidc_idri(tmp_path):
     large, small, other = cases[2].meta["nodules"]
     assert (large["reader"], large["id"], large["contours"]) == (0, "Nodule 001", 2)
     assert (other["reader"], other["id"]) == (1, "IL_7")
+    assert [mark["ratings"] for mark in (large, small, other)] == [{"malignancy": 3}, {}, {}]
+    assert cases[2].meta["height_mm"] == pytest.approx(16 * 0.7)
     areas = np.array([4, 8]) ** 2 * 0.49
     np.testing.assert_allclose(large["radius_mm"], np.sqrt(areas[1] / np.pi))
     z = (areas * [-98, -96]).sum() / areas.sum()

@@ -52,6 +52,8 @@ def assert_geometry(address):
         ("x.tiff::pages@0,1,2,33,444,5", "x.tiff", "pages@0,1,2,33,444,5"),
         ("x.tif::pages@0,1,2", "x.tif::pages@0,1,2", ""),
         ("a/DICOM::one-series", "a/DICOM", "one-series"),
+        ("a/CT::around@-3,0.25,-110.5,66", "a/CT", "around@-3,0.25,-110.5,66"),
+        ("a/CT::around@3,4,66", "a/CT::around@3,4,66", ""),
         ("a/Ground::names:../b:c", "a/Ground", "names:../b:c"),
         ("a/x.nii", "a/x.nii", ""),
         ("a::b/x.nii", "a::b/x.nii", ""),
@@ -337,3 +339,27 @@ def test_images_that_are_no_single_slice(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:-20])
     with pytest.raises(ImageIntegrityError, match=r"cut\.png"):
         read_volume(f"{tmp_path / 'cut.png'}::grey")
+
+
+# --- squares ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_square_of_a_slice(tmp_path):
+    """Of a grid that is turned and has oblong voxels: the slice and the pixels nearest to the point."""
+    array = np.random.default_rng(0).normal(size=(5, 20, 30)).astype("f4")
+    affine = np.array([[0, 0.5, 0, -30], [-2.0, 0, 0, 50], [0, 0, 3, -7], [0, 0, 0, 1.0]])
+    write_volume(Volume(array, affine), tmp_path / "ct.nii")
+    point = (affine @ [12.2, 9.1, 2.8, 1])[:3]
+    address = f"{tmp_path / 'ct.nii'}::around@{','.join(f'{one:.3f}' for one in point)},8"
+    square = assert_geometry(address)
+    assert square.shape == (1, 16, 4) and square.spacing == pytest.approx((3, 0.5, 2))
+    np.testing.assert_array_equal(square.array[0], array[3, 2:18, 11:15])
+    np.testing.assert_allclose(square.affine @ [1, 2, 0, 1], affine @ [12, 4, 3, 1], atol=1e-3)
+    corner = (affine @ [0, 19, 0, 1])[:3]
+    bent = assert_geometry(f"{tmp_path / 'ct.nii'}::around@{','.join(f'{one:.3f}' for one in corner)},8").array[0]
+    np.testing.assert_array_equal(bent[8:, 2:], np.broadcast_to(array[0, 19, :2], (8, 2)))
+    np.testing.assert_array_equal(bent[:8, 0], array[0, 12:20, 0])
+    refused(f"{tmp_path / 'ct.nii'}::around@0,0,90,8", "the point (0, 0, 90) in mm lies outside of it")
+    refused(f"{tmp_path / 'gone.nii'}::around@0,0,90,8", "no such file")
+    write_volume(Volume(np.stack([array, array], -1), affine), tmp_path / "two.nii")
+    refused(f"{tmp_path / 'two.nii'}::around@0,0,0,8", "several channels")

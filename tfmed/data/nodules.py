@@ -53,6 +53,11 @@ def nodules_of(case: Case) -> list[Nodule]:
 
 def merged(nodules: Sequence[Nodule]) -> list[Nodule]:
     """One nodule for each group of nodules whose centres lie within one another: their mean centre and radius."""
+    return [mean_of([nodules[k] for k in group]) for group in together(nodules)]
+
+
+def together(nodules: Sequence[Nodule]) -> list[list[int]]:
+    """Places in the list of the nodules of each group whose centres lie within one another, groups by their first."""
     if not nodules:
         return []
     centres = np.array([nodule.centre_mm for nodule in nodules], np.float64)
@@ -60,10 +65,13 @@ def merged(nodules: Sequence[Nodule]) -> list[Nodule]:
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     near = apart <= np.maximum(radii[:, None], radii[None])
     _, group = _components(near)
-    return [
-        Nodule(tuple(float(v) for v in centres[group == k].mean(0)), float(radii[group == k].mean()))
-        for k in dict.fromkeys(group)
-    ]
+    return [np.flatnonzero(group == k).tolist() for k in dict.fromkeys(group)]
+
+
+def mean_of(nodules: Sequence[Nodule]) -> Nodule:
+    """The nodule of the mean centre and radius."""
+    centre = np.mean([nodule.centre_mm for nodule in nodules], 0)
+    return Nodule(tuple(float(v) for v in centre), float(np.mean([nodule.radius_mm for nodule in nodules])))
 
 
 def _components(near: np.ndarray) -> tuple[int, np.ndarray]:

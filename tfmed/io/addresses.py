@@ -13,12 +13,15 @@
 | `map.png::fused:others/map.png` | maps that several people drew of one picture, fused; more paths behind `;` |
 | `block.tif::pages` | a TIFF of several grey pages as a volume, a page per slice, voxels of 1 mm |
 | `block.tif::pages@0,9,8,20,64,48` | of that the box that begins at voxel (0, 9, 8) and is (20, 64, 48) large |
+| `ct.nii.gz::around@-40.5,20,-110.2,66` | a square of 66 mm of the slice nearest to the point (x, y, z) in mm (RAS) |
 | `dicom::1` | volume 1 of a DICOM series of several at the same places: times, echoes, b-values, segments |
 | `patient::below` | a DICOM series whose slices lie in several folders below this one |
 | `patient::below:1` | volume 1 of such a series |
 | `DICOM_anon::one-series` | all slices in a folder as one series, whatever their SeriesInstanceUIDs |
 | `Ground::names:../DICOM_anon` | images, one per slice of the DICOM series in a folder, which has the geometry |
 
+A square's middle is as near to the point as whole pixels allow; beyond the image its border goes on. Any volume has
+squares, and any folder with a DICOM series.
 The last one's path to the series is absolute or begins at the folder of images; before the colon stands which image
 belongs to which slice: `names` (by equal names, otherwise the first image to the slice whose file name comes first),
 `ascending` or `descending` (the first image to the lowest or highest slice along the slices' normal).
@@ -57,7 +60,7 @@ from tfmed.io.stack import images_in, natural, read_stack
 from tfmed.io.volume import Volume
 
 ONE_SERIES, GREY, NUMBERS, BELOW, PAGES = "one-series", "grey", "numbers", "below", "pages"
-BRIGHT, OUTLINES, DISCS, FUSED = "bright", "outlines", "discs", "fused"
+BRIGHT, OUTLINES, DISCS, FUSED, AROUND = "bright", "outlines", "discs", "fused", "around"
 COLOURS = ("red", "green", "blue")
 _OF_PICTURES = (GREY, NUMBERS, BRIGHT, *COLOURS)
 _DRAWN = {OUTLINES: outlines, DISCS: discs}
@@ -65,10 +68,12 @@ _HALF = 127  # of white
 _CHANNELS = Channels()
 _LUMA = (0.299, 0.587, 0.114)
 ORDERS = ("names", "ascending", "descending")
+_MM = r"-?[0-9]{1,6}(?:\.[0-9]{1,6})?"
 _ADDRESS = re.compile(
     rf"(.+\.(?i:h5|hdf5))::([^:]+)"
     rf"|(.+)::([0-9]{{1,9}}|{ONE_SERIES}|{'|'.join(_OF_PICTURES)}|{BELOW}(?::[0-9]{{1,9}})?"
-    rf"|{PAGES}(?:@[0-9]{{1,9}}(?:,[0-9]{{1,9}}){{5}})?|(?:{'|'.join((*ORDERS, OUTLINES, DISCS, FUSED))}):.+)",
+    rf"|{PAGES}(?:@[0-9]{{1,9}}(?:,[0-9]{{1,9}}){{5}})?|{AROUND}@(?:{_MM},){{3}}{_MM}"
+    rf"|(?:{'|'.join((*ORDERS, OUTLINES, DISCS, FUSED))}):.+)",
     re.DOTALL,
 )
 
@@ -128,6 +133,8 @@ def read_piece(address: PathLike, read_whole: Callable[[str], Volume], series_ui
         return _of_picture(path, piece)
     if _is_pages(piece):
         return _of_pages(path, piece)
+    if _is_around(piece):
+        return _around(read_whole(path), path, piece)
     if _is_below(piece):
         return read_dicom(*dicom_address(address, series_uid))
     if _is_drawn(piece):
@@ -152,6 +159,10 @@ def read_piece_geometry(
         read = _of_pages if _is_pages(piece) else _drawn if _is_drawn(piece) else _of_picture
         volume = read(path, piece)
         return Geometry(volume.shape, volume.affine, volume.array.dtype)
+    if _is_around(piece):
+        whole = read_whole_geometry(path)
+        _, _, sides, affine = _square(whole, path, piece)
+        return Geometry((1, *sides), affine, whole.dtype)
     if _is_below(piece):
         return read_dicom_geometry(*dicom_address(address, series_uid))
     if ":" in piece:
@@ -176,6 +187,10 @@ def _is_below(piece: str) -> bool:
 
 def _is_pages(piece: str) -> bool:
     return piece.partition("@")[0] == PAGES
+
+
+def _is_around(piece: str) -> bool:
+    return piece.partition("@")[0] == AROUND
 
 
 def _is_drawn(piece: str) -> bool:
@@ -261,6 +276,35 @@ def _of_pages(path: PathLike, piece: str) -> Volume:
     moved[:3, 3] = begin[::-1]
     cut = volume.array[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))]
     return volume_of(np.ascontiguousarray(cut), volume.affine @ moved, path)
+
+
+def _around(whole: Volume, path: PathLike, piece: str) -> Volume:
+    """A square of a slice about a point; beyond the image its border goes on."""
+    if whole.array.ndim == 4:
+        raise damage(path, "it has several channels, where a square is cut out of one", "split it")
+    at, starts, sides, affine = _square(whole, path, piece)
+    pixels = (np.clip(np.arange(s, s + n), 0, have - 1)
+              for s, n, have in zip(starts, sides, whole.shape[1:], strict=True))  # fmt: skip
+    return volume_of(whole.array[at][np.ix_(*pixels)][None], affine, path)
+
+
+def _square(
+    whole: Volume | Geometry, path: PathLike, piece: str
+) -> tuple[int, tuple[int, int], tuple[int, int], np.ndarray]:
+    """(slice, first pixel (y, x), pixels (y, x), affine) of a square about a point of a grid."""
+    *point, side = (float(word) for word in piece.partition("@")[2].split(","))
+    x, y, z = np.linalg.solve(whole.affine, [*point, 1.0])[:3]
+    shape = whole.shape[:3]
+    if any(not -0.5 <= at <= n - 0.5 for at, n in zip((z, y, x), shape, strict=True)):
+        where = ", ".join(f"{one:g}" for one in point)
+        raise damage(path, f"the point ({where}) in mm lies outside of it", "check which image it is of")
+    spacing = np.linalg.norm(whole.affine[:3, :3], axis=0)[1::-1]  # mm of a pixel (y, x)
+    sides = tuple(max(1, round(side / mm)) for mm in spacing)
+    starts = tuple(round(at - (n - 1) / 2) for at, n in zip((y, x), sides, strict=True))
+    at = min(max(round(z), 0), shape[0] - 1)
+    moved = np.eye(4)
+    moved[:3, 3] = (starts[1], starts[0], at)
+    return at, starts, sides, whole.affine @ moved  # type: ignore[return-value]
 
 
 def _number(colours: np.ndarray, path: PathLike) -> np.ndarray:

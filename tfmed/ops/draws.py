@@ -21,6 +21,19 @@ def normals(shape: Sequence[int] | tf.Tensor, seed: int | tf.Tensor, indices: Se
     return tf.ensure_shape(found, (None, *(None if isinstance(side, tf.Tensor) else side for side in shape)))
 
 
+def choices(size: int | tf.Tensor, seed: int | tf.Tensor, indices: Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """Integers from 0 to below `size`, all as likely, of several indices: int32 `(n,)`.
+
+    An index gives the same bits here as to `normals`: whoever draws both for one thing takes indices far apart.
+    """
+
+    def one(index: tf.Tensor) -> tf.Tensor:
+        pair = tf.stack([tf.cast(seed, tf.int64), index])
+        return tf.random.stateless_uniform((), pair, 0, size, tf.int32, alg="philox")
+
+    return tf.map_fn(one, tf.cast(indices, tf.int64), fn_output_signature=tf.int32)
+
+
 def normal_maps(
     shapes: Sequence[Sequence[int]],
     seed: int | tf.Tensor,

@@ -46,6 +46,7 @@ from .kits19 import kits19
 from .la2018 import la2018
 from .landmark_list import landmark_list
 from .lidc_idri import lidc_idri
+from .lidc_nodules import lidc_nodules
 from .lits import lits
 from .luna16 import luna16
 from .mnms import mnms
@@ -93,7 +94,7 @@ _SOURCES = {
         adam, adaptor, boxes_folder, brats2019, breastpathq, cadtd, chaos, coco, connectome_folder,
         covid19_radiography, csv_list, dicom_folder, digestpath, epfl_mitochondria, glas, gleason2019, ham10000,
         hvsmr2016, image_folder, image_pairs, image_visits, imageclef2016, kits19, la2018, landmark_list,
-        lidc_idri, lits, luna16, mnms, modality_folders, monuseg, mosmed, msd, nifti_folder, nlst, oasis,
+        lidc_idri, lidc_nodules, lits, luna16, mnms, modality_folders, monuseg, mosmed, msd, nifti_folder, nlst, oasis,
         paired_folder, phantom_brain_tumour, phantom_cardiac, phantom_cell_pairs, phantom_chest_ct,
         phantom_coloured_shapes, phantom_connectome, phantom_endoscopy, phantom_ground_glass, phantom_histology,
         phantom_left_atrium, phantom_liver_ct, phantom_lung_lesion, phantom_mitochondria, phantom_panels,

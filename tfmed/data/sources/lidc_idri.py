@@ -8,23 +8,27 @@ from tfmed.data.case import Case
 from tfmed.errors import DataError
 from tfmed.files import PathLike
 from tfmed.io.dicom_files import dicom_files
+from tfmed.io.dicom_header import read_header
+from tfmed.io.errors import ImageIntegrityError
 
 from .lidc_xml import readings
-from .listing import dicom_folders, first_slice, folder, header, nothing, unique
+from .listing import dicom_folders, first_slice, folder, nothing, unique
 
 _LAYOUT = "LIDC-IDRI-0001/<study>/<series>/*.dcm with the readers' *.xml beside the slices (also below LIDC-IDRI/)"
 _MODALITY, _SERIES = "Modality", "SeriesInstanceUID"
 _SPACING, _POSITION, _AXES = "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"
+_ROWS = "Rows"
 
 
 def lidc_idri(root: PathLike | None = None) -> list[Case]:
     """The CT series of LIDC-IDRI with what each reader marked; chest X-rays are left out.
 
-    `meta["nodules"]` lists one dict per mark of a reader: `reader` (0, 1, ...; a session, not a person), `id`
-    (the reader's own), `centre_mm` (RAS x, y, z), `radius_mm`, `contours` (their number). For nodules of at least 3 mm
-    the centre is the mean of the contours' centroids weighted by their areas, and the radius that of the circle whose
-    area is the largest contour's; smaller nodules are points, with radius None. `meta["series_uid"]` names the series.
-    Only the first slice's header of a series is read.
+    `meta["nodules"]` lists one dict per mark of a reader: `reader` (0, 1, ...; a session, not a person), `id` (the
+    reader's own), `centre_mm` (RAS x, y, z), `radius_mm`, `contours` (their number), `ratings` ({characteristic:
+    rating}, empty where the reader gave none). For nodules of at least 3 mm the centre is the mean of the contours'
+    centroids weighted by their areas, and the radius that of the circle whose area is the largest contour's; smaller
+    nodules are points, with radius None. `meta["series_uid"]` names the series, and `meta["height_mm"]` is the side of
+    its slices along y, None where the header does not tell it. Only the first slice's header of a series is read.
 
     Args:
         root: the folder with the patients.
@@ -53,14 +57,24 @@ def _patient(place, base):
 def _series(place):
     """Modality and meta of the series in one folder."""
     files = dicom_files(place)
-    modality, uid, *frame = header(first := first_slice(files), (_MODALITY, _SERIES, _SPACING, _POSITION, _AXES))
+    names = (_MODALITY, _SERIES, _SPACING, _POSITION, _AXES)
+    tags = read_header(first := first_slice(files), (*names, _ROWS))
+    modality, uid, *frame = (tags.text(name) for name in names)
     if modality != "CT":
         return modality, None
     tables = sorted(path for path in place.glob("*.xml") if not path.name.startswith("."))
     marks = [mark for path in tables for mark in readings(path)]
     to_ras = _to_ras(frame, first) if marks else None
-    meta = {"series_uid": uid, "slices": len(files), "nodules": [_nodule(mark, to_ras) for mark in marks]}
+    meta = {"series_uid": uid, "slices": len(files), "height_mm": _height(tags, frame[0]),
+            "nodules": [_nodule(mark, to_ras) for mark in marks]}  # fmt: skip
     return modality, meta
+
+
+def _height(tags, spacing):
+    try:
+        return tags.integer(_ROWS) * float(spacing.split("\\")[0])
+    except (ValueError, ImageIntegrityError):
+        return None
 
 
 def _to_ras(frame, path):
@@ -92,6 +106,7 @@ def _nodule(mark, to_ras):
         "centre_mm": tuple(float(v) for v in centre),
         "radius_mm": None if point else float(np.sqrt(max(areas) / np.pi)),
         "contours": len(contours),
+        "ratings": mark["ratings"],
     }
 
 

@@ -107,15 +107,15 @@ class TwoCodeAVAE(TwoCodeModel):
 
 
 class OneCode:
-    """Of a `TwoCodeModel`: the class itself, one-hot, in the place of the content, which nothing draws or infers."""
+    """Of a `TwoCodeModel`: the condition itself in the place of the content, which nothing draws or infers."""
 
     networks: tuple[str, ...] = ("generator", "style_encoder")
 
     def __init__(self, config, rate=None, **kwargs):
-        super().__init__(config.model_copy(update={"content_size": len(config.classes)}), rate, **kwargs)
+        super().__init__(config.model_copy(update={"content_size": config.condition_width}), rate, **kwargs)
 
     def content_given(self, classes, noise, training=False):
-        """{"content": the class}."""
+        """{"content": the condition}."""
         return {"content": classes}
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfmed.augment.dihedral import dihedral
+from tfmed.data import sources
+from tfmed.data.classes import conditions_of, of_class
 from tfmed.data.pipeline import Samples
 from tfmed.data.sampling import shuffled
 from tfmed.engine.abilities import Count, Seed
@@ -36,32 +38,55 @@ class DRAIMethod(ClassGenerationMethod):
         """Which images of a case are a picture's channels."""
         return ("red", "green", "blue") if self.config.colour else (self.config.image,)
 
+    @functools.cached_property
+    def cases(self):
+        """`Parts` of all cases; with `binary` conditions a patient may have several classes, which are not split alike
+        then."""
+        if not self.config.binary:
+            return super().cases
+        data = self.settings.data
+        return self.split({"cases": sources.open(data.source, data.root, **data.options)})["cases"]
+
+    def conditions(self, cases):
+        """What is told of cases, float32 `(n, width)`."""
+        return conditions_of(cases, self.config.classes, self.config.binary)
+
+    @functools.cache  # noqa: B019 - a method lives as long as its run
+    def conditions_of_class(self, number):
+        """What may be told of pictures of a class, float32 `(n, width)`: as of the training cases of the class."""
+        if not self.config.binary:
+            return np.eye(len(self.config.classes), dtype=np.float32)[number : number + 1]
+        return self.conditions(of_class(self.cases, "train", self.config.classes[number]))
+
     # --- training -------------------------------------------------------------------------------------------------
 
     def samples(self):
-        """Samples: a picture, the same turned or flipped, its class, and a picture of another class.
+        """Samples: a picture, the same turned or flipped, its condition, and a picture of another condition.
 
         With two passes the next step has the same pictures again, but for that of a pair the other one comes first.
         """
         for number in range(len(self.config.classes)):
             self.of_class("train", number)  # too few are told
-        pictures, labels = self.pictures("train")
-        others = [np.flatnonzero(labels != number) for number in range(len(self.config.classes))]
+        pictures, _ = self.pictures("train")
+        conditions = self.conditions(self.prepared("train"))
+        kinds, kind_of = np.unique(conditions, axis=0, return_inverse=True)
+        kind_of = kind_of.reshape(-1)  # a version of numpy keeps an axis
+        others = [np.flatnonzero(kind_of != k) for k in range(len(kinds))]
         seed, passes, per_step = self.settings.seed, self.config.passes, self.settings.train.batch_size
 
         def read(index):
             step, place = divmod(index, per_step)
             number = step // passes * per_step + place
             chosen, rng = shuffled(seed, number, len(pictures)), np.random.default_rng([seed, number])
-            other = rng.choice(others[labels[chosen]])
+            other = rng.choice(others[kind_of[chosen]])
             image, mismatched = (self.augmented(pictures[k], rng) for k in (chosen, other))
             pair = image, dihedral(image, rng.integers(1, 6))
             image, turned = pair if step % passes == 0 else pair[::-1]
-            return {"image": image, "turned": turned, "mismatched": mismatched, "label": labels[chosen]}
+            return {"image": image, "turned": turned, "mismatched": mismatched, "condition": conditions[chosen]}
 
         shape = (*self.config.size, len(self.channels))
         spec = {name: (shape, "float32") for name in ("image", "turned", "mismatched")}
-        return Samples(read, spec | {"label": ((), "int32")}, per_step)
+        return Samples(read, spec | {"condition": (conditions.shape[1:], "float32")}, per_step)
 
     def augmented(self, picture, rng):
         """A picture moved by up to `pad` pixels, what comes in mirrored, and flipped half of the time."""
@@ -85,11 +110,16 @@ class DRAIMethod(ClassGenerationMethod):
         return self.config.ways
 
     def generate(self, count, number, seed=0, way=None):
-        """`count` pictures of a class, `(count, y, x, channel)`; the k-th is a function of (seed, class, k)."""
+        """`count` pictures of a class, `(count, y, x, channel)`; the k-th is a function of (seed, class, k).
+
+        What else is told of it, as `binary` names it, is that of a training case of the class, which is drawn.
+        """
         model, way = self.model, way or self.config.ways[0]
-        takes = [tf.TensorSpec((), tf.int32)] * 2 + [tf.TensorSpec((), tf.int64)] * 2
+        told = tf.constant(self.conditions_of_class(number))
+        takes = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None, told.shape[1]), tf.float32)]
+        takes += [tf.TensorSpec((), tf.int64)] * 2
         sample = self.compiled(f"sample-{way}", model.generator, functools.partial(model.sample, way=way), takes)
-        parts = [sample(tf.constant(min(_AT_ONCE, count - first)), tf.constant(number), tf.constant(seed, tf.int64),
+        parts = [sample(tf.constant(min(_AT_ONCE, count - first)), told, tf.constant(seed, tf.int64),
                         tf.constant(number * _EACH + first, tf.int64)).numpy()
                  for first in range(0, count, _AT_ONCE)]  # fmt: skip
         return np.concatenate(parts) if parts else np.zeros((0, *self.config.size, len(self.channels)), np.float32)
@@ -120,10 +150,8 @@ class DRAIMethod(ClassGenerationMethod):
             "Hybrids: the content of the picture on the left in the style of the one above; on the diagonal, both."
         )
         if content is None:
-            content, lefts = (
-                np.eye(len(self.config.classes), dtype=np.float32),
-                dict.fromkeys(self.config.classes, blank),
-            )
+            content = [self.conditions_of_class(number)[0] for number in range(len(self.config.classes))]
+            lefts = dict.fromkeys(self.config.classes, blank)
             caption = "Hybrids: each class in the style of the picture above."
         rows = {"styles": [blank, *chosen]}
         for (name, left), code in zip(lefts.items(), content, strict=True):
@@ -176,9 +204,10 @@ class DRAIMethod(ClassGenerationMethod):
         `(n, y, x, channel)` in [0, 1]."""
         model, shape = self.model, (None, *self.config.size, len(self.channels))
         way = self.config.ways[0]
+        told = [self.conditions_of_class(k) for k in range(len(self.config.classes))]
 
         def sample(seed, count):
-            made = [model.sample(count, k, seed, k * _EACH, way) for k in range(len(self.config.classes))]
+            made = [model.sample(count, told[k], seed, k * _EACH, way) for k in range(len(self.config.classes))]
             return {"pictures": tf.stack(made)}
 
         def swap(content, style):

@@ -10,6 +10,7 @@ from tfmed.nn.gradient_reversal import reversed_gradient
 from tfmed.ops import draws
 from tfmed.training.in_turn import InTurnModel
 
+CHOICES = 2**60  # beyond all numbers of pictures
 STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
@@ -21,8 +22,9 @@ class TwoCodeModel(InTurnModel):
         rate: learning rate or schedule; default the config's.
 
     A training batch holds `image` `(b, y, x, channel)`, `turned`, the same turned or flipped, and `mismatched`,
-    pictures of other classes, all in [0, 1], and `label` `(b,)`. A subclass names its `critics`, and gives
-    `term_weights`, `made`, `critic_loss`, `scores_to_raise` and a method for each term.
+    pictures of other conditions, all in [0, 1], and `condition` `(b, width)`, what is told of a picture (see
+    `data.classes.conditions_of`). A subclass names its `critics`, and gives `term_weights`, `made`, `critic_loss`,
+    `scores_to_raise` and a method for each term.
     """
 
     critics = ()
@@ -63,8 +65,8 @@ class TwoCodeModel(InTurnModel):
         return {"critic": self.critic_loss, "generator": self.generator_loss}
 
     def drawn(self, batch):
-        """{"image" in [-1, 1], "class" one-hot, "content_of_class", and a drawn "style" and "content"} of a batch."""
-        made = {"image": 2.0 * batch["image"] - 1.0, "class": tf.one_hot(batch["label"], len(self.config.classes))}
+        """{"image" in [-1, 1], "class": its condition, "content_of_class", and a drawn "style" and "content"}."""
+        made = {"image": 2.0 * batch["image"] - 1.0, "class": batch["condition"]}
         made["style"] = self.noise(batch, (self.config.style_size,), STYLE)
         noise = self.noise(batch, (self.config.content_size,), CONTENT)
         return made | self.content_given(made["class"], noise, training=True)
@@ -110,14 +112,15 @@ class TwoCodeModel(InTurnModel):
         encoders = [getattr(self, name) for name in ("style_encoder", "content_encoder") if name in self.networks]
         return tuple(encoder(image, training=False)[0] for encoder in encoders)
 
-    def sample(self, count, label, seed, first=0, way="drawn"):
-        """Pictures `(count, y, x, channel)` in [0, 1] of a class; each is a function of (seed, its number)."""
+    def sample(self, count, conditions, seed, first=0, way="drawn"):
+        """Pictures `(count, y, x, channel)` in [0, 1], each a function of (seed, its number), and of one of some
+        `conditions` `(n, width)`, which is drawn."""
         numbers = tf.cast(first, tf.int64) + tf.range(count, dtype=tf.int64)
         noise = draws.normals((self.config.style_size + self.config.content_size,), seed, numbers)
         style, noise = tf.split(noise, [self.config.style_size, self.config.content_size], 1)
-        classes = tf.one_hot(tf.fill([count], label), len(self.config.classes))
+        told = tf.gather(conditions, draws.choices(tf.shape(conditions)[0], seed, numbers + CHOICES))
         noise = noise if way == "drawn" else tf.zeros_like(noise)
-        return self((style, self.content_given(classes, noise)["content"]))
+        return self((style, self.content_given(told, noise)["content"]))
 
 
 class DRAI(TwoCodeModel):

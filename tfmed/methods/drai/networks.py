@@ -13,11 +13,11 @@ def build_network(config, name):
     "style_of_content" or "content_of_style", or a critic: "critic_image", and those of a picture with something else,
     "critic_class", "critic_style", "critic_content", "critic_class_style", "critic_class_content", "critic_cycle"."""
     c, channels = config, 3 if config.colour else 1
-    sizes = {"class": len(c.classes), "style": c.style_size, "content": c.content_size}
+    sizes = {"class": c.condition_width, "style": c.style_size, "content": c.content_size}
     if name == "generator":
         return _generator(c, channels)
     if name == "condition":
-        inputs = keras.Input((len(c.classes),))
+        inputs = keras.Input((c.condition_width,))
         gated = GLU(name="gate")(keras.layers.Dense(4 * c.content_size, name="dense")(inputs))
         return keras.Model(inputs, gaussian_head(gated, c.content_size), name=name)
     if name.endswith("_encoder"):

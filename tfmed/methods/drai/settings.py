@@ -38,10 +38,16 @@ class Config(ClassGenerationConfig):
     beta_1: float = Field(0.5, ge=0, lt=1)
     beta_2: float = Field(0.999, ge=0, lt=1)
     # data and evaluation
+    binary: tuple[str, ...] = ()  # what else is told of a picture: names of the source's conditions, each 0 or 1
     pad: int = Field(4, ge=0, le=64)  # pixels by which training pictures are moved at most; they are flipped, too
     flip: bool = True  # [P]
     ways: tuple[Way, ...] = Field(("drawn", "mean"), min_length=1)  # of the content given the class; the first is usual
     features: str = "random:0"  # of the Frechet distance: random:SEED, inception:FILE or savedmodel:FOLDER
+
+    @property
+    def condition_width(self):
+        """How many numbers tell what a picture shows: its class, one-hot, and two for each of `binary`."""
+        return len(self.classes) + 2 * len(self.binary)
 
     @model_validator(mode="after")
     def _fits(self):
@@ -50,6 +56,8 @@ class Config(ClassGenerationConfig):
                 raise ValueError(f"{name}: is a weight of objective drai; leave it out, or take that objective")
         if self.objective == "d_cavae" and not self.kl_weight:
             raise ValueError("kl_weight: is all that teaches the content given the class; give a weight above 0")
+        if len(set(self.binary)) < len(self.binary):
+            raise ValueError("binary: give each name once")
         factor = 2 ** (len(self.generator_channels) - 1)
         if self.size[0] != self.size[1] or self.size[0] % factor:
             raise ValueError(
