@@ -59,6 +59,37 @@ def test_reverberation_is_where_its_mask_is():
     assert not ultrasound(2, (256, 256)).artefact.array.any()
 
 
+def test_faint_stretches_give_no_echo():
+    """They are on the needle, which its masks have as a whole; nothing else changes, and without any, nothing does."""
+    for seed in range(4):
+        bare, whole, faint = (ultrasound(seed, (256, 256), **k) for k in ({}, {"needle": 1}, {"needle": 1, "faint": 2}))
+        shaft = whole.needle.array[0] > 0
+        np.testing.assert_array_equal(shaft, whole.labels.array[0] == NEEDLE)
+        np.testing.assert_array_equal(faint.needle.array[0] > 0, shaft)
+        np.testing.assert_array_equal(faint.clean.array, whole.volume.array)
+        changed = faint.artefact.array[0] > 0
+        columns = np.flatnonzero((changed & shaft).any(0))
+        length = np.ptp(np.flatnonzero(shaft.any(0)))
+        assert 0.12 * length < len(columns) < 0.4 * length
+        away = ~np.isin(np.arange(256), columns[:, None] + np.arange(-8, 9))
+        np.testing.assert_array_equal(faint.volume.array[..., away], whole.volume.array[..., away])
+        inner = changed & shaft
+        assert (
+            np.abs(faint.volume.array[0] - bare.volume.array[0])[inner].mean()
+            < 0.5 * (whole.volume.array[0].astype(int) - bare.volume.array[0])[inner].mean()
+        )
+        assert not whole.artefact.array.any() and not bare.needle.array.any()
+
+
+def test_the_source_names_what_there_is_of_a_needle():
+    plain, needle, faint = (sources.open("phantom_ultrasound", cases=1, shape=(32, 32), **k)[0].images
+                            for k in ({}, {"needle": 1}, {"needle": 1, "faint": 1}))  # fmt: skip
+    assert (list(plain), list(needle)) == (["image"], ["image", "needle"])
+    assert list(faint) == ["image", "clean", "artefact", "needle"] and "faint" not in needle["image"]
+    with pytest.raises(UserError, match="faint stretches are a needle's; set needle to 1"):
+        ultrasound(0, SHAPE, faint=1)
+
+
 def test_the_source_deals_the_probes_in_turn():
     cases = sources.open("phantom_ultrasound", cases=5, shape=(32, 32), unlabelled=1, reverberation=1)
     assert [case.meta["domain"] for case in cases] == ["linear", "handheld", "linear", "handheld", "linear"]

@@ -12,9 +12,11 @@ from tfmed.errors import DataError
 from tfmed.io import Volume
 from tfmed.losses.pyramid import pyramid_loss
 from tfmed.methods.us_inpaint import HPI, Config, build_network
+from tfmed.metrics.needles import labelled
 from tfmed.nn.gaussian import kl_to_standard, residual_kl
 from tfmed.registry import method_class
 from tfmed.tasks.inpainting import mean_fill, telea
+from tfmed.tasks.needles import NeedleTracking, tracked
 
 pytestmark = pytest.mark.current
 
@@ -337,6 +339,77 @@ def test_baselines_without_training():
     assert np.abs(found - ramp).max() < 0.2 < np.abs(mean_fill(ramp, mask) - ramp).max()
     filled = mean_fill(ramp, mask)
     assert filled[6, 7] == pytest.approx(ramp[mask == 0].mean()) and filled[0, 0] == 0
+
+
+# --- needles ----------------------------------------------------------------------------------------------------------
+
+NEEDLES = (
+    "data.options={cases: 6, shape: [64, 64], probes: [linear], needle: 1, faint: 2}",
+    "data.split={validation: 0.2, test: 0.6, seed: 0}",
+    "model.size=[64, 64]",
+    "model.strokes=[3, 8]",
+    "model.image=clean",
+    "model.shown=image",
+    "model.needle={tolerance: 1, gap: 5, length: 3, half_width: 2, margin: 4}",
+)
+
+
+class FillsWith:
+    """A trained method's stand-in that knows other pictures: where there is a hole, theirs are shown."""
+
+    def __init__(self, *pictures):
+        self.pictures, self.asked = pictures, []
+
+    def filled(self, image, mask, count=None, seed=0):
+        self.asked.append((image, mask, count))
+        known = min(self.pictures, key=lambda one: np.abs(np.where(mask > 0, 0, one - image)).sum())
+        return np.where(mask > 0, known, image)[None]
+
+
+@pytest.mark.one_stack
+def test_filled_needles_are_tracked_better():
+    """By the truth, in boxes where nothing is seen, and not by what shows no needle; errors are in mm."""
+    method = method_class("us_inpaint")(TestHarness.settings(*NEEDLES))
+    cases = method.prepared("test")
+    truth = FillsWith(*(method.picture(case)[..., 0] for case in cases))
+    tables = method.evaluate({"truth": truth, "black": FillsWith(np.zeros((64, 64), np.float32))})
+    rows = {row["run"]: row for row in tables["needles"]}
+    assert list(rows) == ["as it is", "truth", "black", "Telea", "mean"]
+    assert all(row["pictures"] == row["found"] == len(cases) for row in rows.values())
+    assert rows["truth"]["tip error (mm) mean"] < 0.5 * rows["as it is"]["tip error (mm) mean"]
+    assert rows["black"]["tip error (mm) mean"] > 1.5 * rows["truth"]["tip error (mm) mean"]
+    each = tables["needle cases"]
+    assert len(each) == 5 * len(cases) and any(row["filled"] for row in each)
+    for row in each:
+        if not row["filled"]:
+            same = next(one for one in each if one["run"] == "as it is" and one["case"] == row["case"])
+            assert row["tip error (mm)"] == same["tip error (mm)"]
+    tracking = method.config.needle
+    asked = [(image, hole) for image, hole, count in truth.asked if count == 1]
+    assert len(asked) == sum(row["filled"] > 0 for row in each) / 5
+    assert not any((tracking.seen(image) & (hole > 0)).any() for image, hole in asked)
+    np.testing.assert_allclose(method.spacing(cases[0]), [1, 1])
+    assert method_class("us_inpaint")(TestHarness.settings()).tracked({}, "test") == {}
+
+
+@pytest.mark.one_stack
+def test_errors_of_needles_are_in_mm_and_wanted_where_one_is_marked():
+    picture, mask = np.zeros((2, 64, 64), np.float32)
+    picture[20, 5:50] = 1
+    mask[20, 5:58] = 1
+    tracking = NeedleTracking(degree=1)
+    for unit in (1.0, 0.25):
+        rows = tracked(tracking, [("one", picture, mask, (unit, unit))], {})["needles"]
+        assert rows[0]["found"] == 1 and rows[0]["tip error (mm) mean"] == pytest.approx(8 * unit)
+        assert rows[0]["shaft error (mm) mean"] == pytest.approx(0, abs=1e-6)
+    hole = tracking.holes(picture, labelled(mask, 1))
+    np.testing.assert_array_equal(np.flatnonzero(hole.any(0)), np.arange(53, 58))
+    rows = tracked(tracking, [("one", np.zeros_like(picture), mask, (1, 1))], {"filled": lambda image, hole: picture})
+    assert [row["found"] for row in rows["needles"]] == [0, 1] and np.isnan(rows["needles"][0]["tip error (mm) mean"])
+    with pytest.raises(DataError, match="one: image 'needle' marks no needle; remove the case"):
+        tracked(tracking, [("one", picture, 0 * mask, (1, 1))], {})
+    with pytest.raises(DataError, match=r"has no 'needle' image \(has: image\)"):
+        method_class("us_inpaint")(TestHarness.settings("model.needle={}")).samples()
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ Deviates: the divergence is that of two Gaussians (Eq. 11 misprints it), each w_
 code's second term (`kl_to_normal_weight`, `kl_level_factor: 4` for its weights). CBAM's perceptron ends without a ReLU
 (`released_cbam`). The posterior sees the picture and the mask alone. Batch, stopping, and the scored completion (the
 first; means and best of ten beside it) are left open by the paper. VGG has random weights unless a file is given. Deep
-fusion's two scales share one trunk with HPI. The needle experiment (Table 2) needs labels to choose its boxes, and is
-left out.
+fusion's two scales share one trunk with HPI. Needles (Table 2) are looked for near the labelled one, by thresholds and
+RANSAC whose candidates count alike; the paper's tracker weighs them.
 """
 
 from typing import Literal

@@ -31,7 +31,7 @@ from tfmed.losses.perceptual import gram
 from tfmed.metrics.aggregate import mean_and_std
 from tfmed.metrics.image_quality import patch_scores
 from tfmed.pictures.images import ImageGrid
-from tfmed.tasks import completion, views
+from tfmed.tasks import completion, needles, views
 from tfmed.tasks.generation import sized_picture
 
 _MASKS, _SCORED = Stream("inpainting.masks"), Stream("inpainting.scored_masks")
@@ -58,6 +58,7 @@ class InpaintingConfig(MethodConfig):
     completions: int = Field(10, ge=1, le=1000)  # of a picture, where it is scored or predicted
     margin: int = Field(5, ge=0, le=1000)  # pixels that the scored box is wider than the holes
     telea_radius: float = Field(3.0, gt=0, le=100)  # pixels; of the fast-marching baseline
+    needle: needles.NeedleTracking | None = None  # with it evaluation also looks for needles; see `tasks.needles`
 
     @model_validator(mode="after")
     def _ranges(self):
@@ -96,7 +97,8 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, Can
     @property
     def case_spec(self):
         """One picture per case, and those that evaluation asks for."""
-        names = dict.fromkeys(filter(None, (self.config.image, self.config.shown, self.config.holes)))
+        c = self.config
+        names = dict.fromkeys(filter(None, (c.image, c.shown, c.holes, c.needle and c.needle.image)))
         return CaseSpec(tuple(names), "none", minimum_shape=(1, 8, 8), stack=True)
 
     # --- data ---------------------------------------------------------------------------------------------------------
@@ -115,6 +117,10 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, Can
         found = sized_picture(case, found, self.config.size)
         at = self.case_spec.images.index(name or self.config.image)
         return found[..., at : at + 1]
+
+    def spacing(self, case):
+        """Size of a prepared picture's pixels in mm, (y, x)."""
+        return np.linalg.norm(self.cache.stack(case, self.case_spec).affine[:3, :3], axis=0)[1::-1]
 
     def drawn(self, random):
         """A mask `(y, x, 1)` float32, 1 where something is missing.
@@ -228,7 +234,8 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, Can
         Columns, of the box around the holes: L1, PSNR (dB) and SSIM of the first completion, their means over all
         completions, those of the best one by PSNR, PSNR of the mean completion, the spread (standard deviation of
         completions over the missing pixels), and how far the texture is from the truth's (difference of Gram matrices
-        over the truth's, mean over layers, named after the network).
+        over the truth's, mean over layers, named after the network). With `model.needle` also {"needles": how far found
+        needles are from labelled ones, before and after their unseen stretches are filled, "needle cases"}.
 
         Args:
             methods: name of the run -> its Method, this one among them; all see this one's pictures and masks.
@@ -241,14 +248,31 @@ class InpaintingMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, Can
             raise DataError(f"no {part} picture to score by; set data.split.{part} above 0")
         for case, truth, seen, mask in items:
             made = {run: method.filled(seen, mask, seed=seed) for run, method in methods.items()}
-            made |= {"Telea": telea(seen, mask, self.config.telea_radius)[None], "mean": mean_fill(seen, mask)[None]}
+            made |= {name: fill(seen, mask)[None] for name, fill in self.baselines().items()}
             for run, found in made.items():
                 cases.append({"run": run, "case": case.id} | self._scores(found, truth, mask))
             if len(shown) < _SHOWN:
                 shown[case.id] = truth, mask, made[next(iter(methods))]
         table = [{"run": run, "pictures": len(items)} | summary([row for row in cases if row["run"] == run])
                  for run in made]  # fmt: skip
-        return Evaluation({"evaluation": table, "cases": cases}, {"completed": _grid(shown)})
+        tables = {"evaluation": table, "cases": cases} | self.tracked(methods, part, seed)
+        return Evaluation(tables, {"completed": _grid(shown)})
+
+    def baselines(self):
+        """{name: function of (image, mask) `(y, x)` -> the image with filled holes} of what is not trained."""
+        return {"Telea": functools.partial(telea, radius=self.config.telea_radius), "mean": mean_fill}
+
+    def tracked(self, methods, part, seed=0):
+        """Tables of `tasks.needles` of the shown pictures, as they are and filled by methods and baselines; {} without
+        `model.needle`."""
+        if self.config.needle is None:
+            return {}
+        fills = {run: lambda image, mask, method=method: method.filled(image, mask, 1, seed)[0]
+                 for run, method in methods.items()}  # fmt: skip
+        pictures = ((case.id, self.picture(case, self.config.shown)[..., 0],
+                     self.picture(case, self.config.needle.image)[..., 0] > 0, self.spacing(case))
+                    for case in self.prepared(part))  # fmt: skip
+        return needles.tracked(self.config.needle, pictures, fills | self.baselines(), seed)
 
     def _scores(self, found, truth, mask):
         """Columns of a case's completions `(n, y, x)`."""

@@ -57,7 +57,7 @@ _IMAGES = {
     "pelvis": ("mr", "mrcat", "ct"),
     "stained_tissue": ("red", "green", "blue", "clean_red", "clean_green", "clean_blue"),
     "surgery": ("red", "green", "blue"),
-    "ultrasound": ("image", "clean", "artefact"),
+    "ultrasound": ("image", "clean", "artefact", "needle"),
 }
 _SCHEME = "phantom:"
 

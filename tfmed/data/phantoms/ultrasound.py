@@ -50,18 +50,20 @@ class UltrasoundPicture:
 
     Args:
         volume: int16 `(1, y, x)`, from 0 to 255.
-        clean: the same without reverberation.
-        artefact: uint8 `(1, y, x)`, 1 where reverberation changes the picture.
-        labels: uint8 `(1, y, x)`: 1 in veins, 2 in arteries, 3 on the needle.
+        clean: the same without reverberation, and with the whole needle.
+        artefact: uint8 `(1, y, x)`, 1 where the picture is another one.
+        needle: uint8 `(1, y, x)`, 1 on the whole needle.
+        labels: uint8 `(1, y, x)`: 1 in veins, 2 in arteries, 3 on the whole needle.
     """
 
     volume: Volume
     clean: Volume
     artefact: Volume
+    needle: Volume
     labels: Volume
 
 
-def ultrasound(seed, shape=(256, 256), probe="linear", veins=1, arteries=1, reverberation=0, needle=0):
+def ultrasound(seed, shape=(256, 256), probe="linear", veins=1, arteries=1, reverberation=0, needle=0, faint=0):
     """A picture; a pure function of its arguments. The seed decides the anatomy, whatever the probe.
 
     Args:
@@ -71,6 +73,7 @@ def ultrasound(seed, shape=(256, 256), probe="linear", veins=1, arteries=1, reve
         veins, arteries: 0 to 4 of each; fewer where there is no room.
         reverberation: strong reflectors that repeat themselves below, 0 to 3.
         needle: 1 with a needle.
+        faint: stretches of the needle that give no echo, 0 to 3.
 
     Returns:
         `UltrasoundPicture`.
@@ -85,19 +88,26 @@ def ultrasound(seed, shape=(256, 256), probe="linear", veins=1, arteries=1, reve
     checks.need(good, f"shape is y,x of 16 to 2048 each; got {shape}")
     checks.need(probe in PROBES, f"probe must be {', '.join(PROBES)}; got {probe!r}")
     for name, value, most in (("veins", veins, 4), ("arteries", arteries, 4), ("reverberation", reverberation, 3),
-                              ("needle", needle, 1)):  # fmt: skip
+                              ("needle", needle, 1), ("faint", faint, 3)):  # fmt: skip
         checks.number(name, value, 0, most)
+    checks.need(needle or not faint, "faint stretches are a needle's; set needle to 1")
     look, unit = PROBES[probe], shape[0] / _HEIGHT
     echo = _layers(stream(seed, 0), shape, unit)
     labels = np.zeros(shape, np.uint8)
     _vessels(stream(seed, 1), echo, labels, unit, [VEIN] * veins + [ARTERY] * arteries)
+    bare = echo.copy()
     if needle:
         _needle(stream(seed, 2), echo, labels, unit)
-    envelope = _envelope(stream(seed, 3), echo, look, unit)
+    shaft = labels == NEEDLE
+    whole = seen = _envelope(stream(seed, 3), echo, look, unit)
+    if faint:
+        hidden = _faint(stream(seed, 5), shaft, faint)
+        seen = _envelope(stream(seed, 3), np.where(hidden, bare, echo), look, unit)
     added = _reverberation(stream(seed, 4), shape, unit, reverberation)
-    clean, picture = (_compressed(amplitude, look) for amplitude in (envelope, envelope + added))
+    clean, picture = (_compressed(amplitude, look) for amplitude in (whole, seen + added))
     artefact = (np.abs(picture - clean) > 8).astype(np.uint8)
-    return UltrasoundPicture(*(Volume(plane[None], LPS_RAS) for plane in (picture, clean, artefact, labels)))
+    planes = (picture, clean, artefact, shaft.astype(np.uint8), labels)
+    return UltrasoundPicture(*(Volume(plane[None], LPS_RAS) for plane in planes))
 
 
 def _layers(rng, shape, unit):
@@ -150,6 +160,16 @@ def _needle(rng, echo, labels, unit):
     line = (np.abs(across) < 1.6 * unit) & (x <= tip)
     echo[line] = 14
     labels[line] = NEEDLE
+
+
+def _faint(rng, shaft, count):
+    """Where a needle gives no echo, bool `(y, x)`: some stretches of an eighth of it."""
+    hidden = np.zeros_like(shaft)
+    columns = np.flatnonzero(shaft.any(0))
+    for start in rng.uniform(0.1, 0.85, count):
+        first, last = (columns[0] + round(share * np.ptp(columns)) for share in (start, start + 0.125))
+        hidden[:, first : last + 1] = True
+    return hidden & shaft
 
 
 def _envelope(rng, echo, look, unit):
