@@ -95,6 +95,22 @@ def test_the_terms_are_the_card_s():
     assert float(loss) == pytest.approx(sum(weights[name] * float(terms[name]) for name in weights), rel=1e-5)
 
 
+def test_critics_tell_real_slices_from_made_ones():
+    """Hinge losses of each kind, the mean over three scales; what is judged learns nothing."""
+    one, data = model(), batch()
+    made = one.made(data)
+    expected = 0.0
+    for critic, real, fake in ((one.diseased_critic, "A", "BA"), (one.healthy_critic, "B", "AB")):
+        for high, low in zip(critic(made[real]), critic(made[fake]), strict=True):
+            expected += (np.maximum(0, 1 - high.numpy()).mean() + np.maximum(0, 1 + low.numpy()).mean()) / 3
+    with tf.GradientTape() as tape:
+        loss, logs = one.critic_loss(data, one.made(data))
+    assert float(loss) == float(logs["critic"])
+    pull = tape.gradient(loss, compat.tensor_variable(one.encoder.trainable_variables[0]))
+    assert pull is None or not np.abs(pull).any()
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_what_a_tumour_adds_is_the_residual_of_its_own_code():
     one, data = model(), batch()
     made = one.made(data)

@@ -49,6 +49,19 @@ def test_it_is_a_convolution_and_its_gradient_keeps_the_vectors():
     assert float(tf.reduce_sum(slope * direction)) == pytest.approx((sums[0] - sums[1]) / (2 * step), rel=1e-2)
 
 
+def test_the_vectors_are_constants_to_the_gradient():
+    """Far from the fixed point too: d sum(c W / (v W u)) / dW = c / s - sum(c W) / s^2 v u (Miyato et al., Eq. 8)."""
+    layer = made()
+    kernel, weight = compat.tensor_variable(layer.kernel), np.random.default_rng(3).normal(0, 1, (36, 5))
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(tf.reshape(layer.normalised(), (36, 5)) * weight.astype("float32"))
+    matrix, u = kernel.numpy().reshape(36, 5).astype(float), layer.direction.numpy().astype(float)
+    v = matrix @ u / np.linalg.norm(matrix @ u)
+    s = v @ matrix @ u
+    expected = weight / s - (weight * matrix).sum() / s**2 * np.outer(v, u)
+    np.testing.assert_allclose(tape.gradient(value, kernel).numpy().reshape(36, 5), expected, atol=1e-4)
+
+
 @pytest.mark.one_stack
 def test_a_critic_of_three_scales():
     critic = multi_scale_critic(2, (3, 4), seed=3)
