@@ -29,6 +29,7 @@ CHARTS = (
     "confusion",
     "errors",
     "froc",
+    "histogram",
     "interpolation",
     "latents",
     "learning",
