@@ -121,6 +121,7 @@ def test_a_slot_before_a_convolution_holds_in_graphs():
 @pytest.mark.parametrize("pools", [("mean",), ("mean", "max")])
 @pytest.mark.parametrize("clipped", [False, True])
 def test_channel_gates_by_numpy(pools, clipped):
+    keras.utils.set_random_seed(0)  # other weights may open a gate so wide that float32 calls it 1
     layer, x = ChannelGate(2, pools, clipped), 3 * noise((2, 5, 4, 6))
     found = layer(x).numpy()
     squeeze, first, excite, last = (weight.numpy() for weight in layer.weights)
