@@ -9,7 +9,6 @@ steps as its teacher (`model.student_steps`). Prints AP50:95 and AP50 of both in
 many pictures taught the student. Repeat the command to go on where it was broken off.
 """
 
-import argparse
 import csv
 import dataclasses
 import json
@@ -19,6 +18,8 @@ import statistics
 import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
 
 import numpy as np
+
+from benchmarks.support.words import of_real_data
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "tool_detection.yaml"
 
@@ -84,12 +85,8 @@ def scored(seed, words):
 
 def main(argv=None):
     """Train, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=pathlib.Path)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser = of_real_data(__doc__)
     parser.add_argument("--of", choices=SETS, default="cells")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--labelled", type=int, default=20)
     words = parser.parse_intermixed_args(argv)
     print("| seed | teacher: AP50:95, AP50 | student: AP50:95, AP50 | taught by boxes, pictures |\n|---|---|---|---|")

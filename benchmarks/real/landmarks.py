@@ -11,12 +11,13 @@ share of errors above 5 % of the width, of DAG on few points and on all, and of 
 points. Repeat the command to go on where it was broken off.
 """
 
-import argparse
 import csv
 import pathlib
 import statistics
 
 import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
+
+from benchmarks.support.words import of_real_data
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "fewshot_dag.yaml"
 SHARED = (
@@ -64,13 +65,8 @@ def scored(arm, seed, words):
 
 def main(argv=None):
     """Train, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=pathlib.Path)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = of_real_data(__doc__, ARMS)
     parser.add_argument("--labelled", type=int, default=10)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     words = parser.parse_intermixed_args(argv)
     print("| arm | error in px and failures in %, each seed | mean error | mean failures |\n|---|---|---|---|")
     for arm in words.arms:

@@ -10,7 +10,6 @@ and 60 of fine-tuning, whose last weights count. Prints mIoU over all pixels of 
 go on where it was broken off.
 """
 
-import argparse
 import csv
 import pathlib
 import statistics
@@ -19,6 +18,8 @@ import tfmed  # isort: skip - before TensorFlow, for which it chooses oneDNN
 
 import numpy as np
 from PIL import Image
+
+from benchmarks.support.words import of_real_data
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "metahistoseg.yaml"
 ARMS = {"MAML": "maml", "pooled training": "transfer", "from scratch": "scratch"}
@@ -102,13 +103,8 @@ def miou(arm, shots, seed, folders, words):
 
 def main(argv=None):
     """Train, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=pathlib.Path)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = of_real_data(__doc__, ARMS)
     parser.add_argument("--shots", type=int, nargs="+", default=[5, 10])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     words = parser.parse_intermixed_args(argv)
     folders = prepared(words.data, words.out / "pictures")
     print("| pictures | arm | mIoU, each seed | mean | std |\n|---|---|---|---|---|")

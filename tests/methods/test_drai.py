@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfmed
-from tests.support.harness import REPOSITORY, MethodHarness, class_pictures_parity
-from tests.support.lidc import UID, rated, readers_xml, square, write_series
+from tests.support.harness import MethodHarness, class_pictures_parity
 from tfmed.compat import tensor_variable
-from tfmed.data.nodule_ratings import THRESHOLDS
 from tfmed.engine.exporting import export
 from tfmed.errors import ConfigError, DataError
 from tfmed.methods.drai import DRAI, Config, build_network
-from tfmed.methods.drai.method import MODELS
 from tfmed.methods.drai.model import repelled
 from tfmed.registry import method_class
 
@@ -272,119 +268,6 @@ def test_terms_without_weight_are_not_computed():
     assert float(total) == pytest.approx(float(logs["generator"]) + 2 * float(logs["image_cycle"]), rel=1e-5)
 
 
-# --- rivals -----------------------------------------------------------------------------------------------------------
-
-
-def rival(kind, **changes):
-    keras.utils.set_random_seed(0)
-    return MODELS[kind](Config(objective=kind, **SMALL | changes), per_step=4)
-
-
-@pytest.mark.one_stack
-def test_infogan_infers_made_pictures_alone():
-    """Critics see (picture, class); encoders learn by the likelihood of the style and the distance of the content, and
-    nothing by the critics; real pictures move them in nothing."""
-    model, data = rival("d_cinfogan"), batch()
-    found = model.made(data)
-    score = lambda name, *inputs: model.judge(f"critic_{name}", *inputs).numpy().astype(float)  # noqa: E731
-    expected = sum(
-        0.5 * ((score(*real) - 1) ** 2).mean() + 0.5 * (score(*fake) ** 2).mean()
-        for real, fake in (
-            (("image", found["image"]), ("image", found["fake"])),
-            (("class", found["image"], found["class"]), ("class", found["fake"], found["class"])),
-        )
-    )
-    assert float(model.critic_loss(data, found)[0]) == pytest.approx(expected, rel=1e-5)
-    mean, log_variance = (np.asarray(v, float) for v in model.style_encoder(found["fake"], training=True))
-    style = found["style"].numpy()
-    nats = 0.5 * ((style - mean) ** 2 * np.exp(-log_variance) + log_variance + np.log(2 * np.pi)).mean()
-    assert float(model.style_information(data, found)) == pytest.approx(nats, rel=1e-4)
-    encoders = [model.style_encoder, model.content_encoder]
-    whole = gradients(lambda: model.generator_loss(data, model.made(data))[0], encoders)
-    terms = lambda: model.style_information(data, model.made(data)) + model.content_cycle(data, model.made(data))  # noqa: E731
-    other = data | {"image": data["mismatched"]}
-    for ours, alone, moved in zip(
-        whole, gradients(terms, encoders),
-        gradients(lambda: model.generator_loss(other, model.made(other))[0], encoders), strict=True,
-    ):  # fmt: skip
-        np.testing.assert_allclose(ours, alone, atol=1e-5)
-        np.testing.assert_allclose(ours, moved, atol=1e-6)
-        assert np.abs(ours).max() > 1e-6
-
-
-@pytest.mark.one_stack
-def test_the_adversarial_autoencoder_judges_reconstructions():
-    """A picture with itself is real, with its reconstruction fake; contents are those of the class where both agree."""
-    model, data = rival("d_cavae"), batch()
-    found = model.made(data)
-    assert model.critic_cycle.input_shape[-1] == 6 and model.critic_class_style.input_shape[1] == (None, 2 + 2)
-    real, again = (model.pairs(found, found[name]) for name in ("image", "again"))
-    assert list(real) == list(model.critics)
-    np.testing.assert_array_equal(real["critic_cycle"][0], tf.concat([found["image"], found["image"]], -1))
-    np.testing.assert_array_equal(again["critic_cycle"][0], tf.concat([found["image"], found["again"]], -1))
-    score = lambda name, inputs: model.judge(name, *inputs).numpy().astype(float)  # noqa: E731
-    expected = sum(0.5 * ((score(n, real[n]) - 1) ** 2).mean() + 0.5 * (score(n, again[n]) ** 2).mean() for n in real)
-    assert float(model.critic_loss(data, found)[0]) == pytest.approx(expected, rel=1e-5)
-    alike = found | {"content_of_image": found["content_of_class"]}
-    mean, log_variance = (np.asarray(v, float) for v in found["style_of_image"])
-    style = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).mean()
-    assert float(model.kl(data, alike)) == pytest.approx(style, rel=1e-4)
-    assert float(model.kl(data, found)) > float(model.kl(data, alike))
-    makers = [model.generator, model.style_encoder, model.content_encoder, model.condition]
-    for slope in gradients(lambda: model.generator_loss(data, model.made(data))[0], makers):
-        assert np.abs(slope).max() > 1e-6
-
-
-@pytest.mark.one_stack
-@pytest.mark.parametrize("kind", ["cinfogan", "cavae"])
-def test_rivals_of_one_code_are_given_the_class(kind):
-    """The generator has the class in the place of the content; whatever the style, another class is another picture."""
-    model, data = rival(kind), batch()
-    found = model.made(data)
-    assert not hasattr(model, "content_encoder") and not hasattr(model, "condition")
-    np.testing.assert_array_equal(found["content"], found["class"])
-    style = found["style" if kind == "cinfogan" else "inferred_style"]
-    made = model.generator([style, data["condition"]], training=True)
-    np.testing.assert_allclose(found["fake" if kind == "cinfogan" else "again"], made, atol=1e-6)
-    one, other = (model.sample(3, told, 7).numpy() for told in (tf.eye(2)[:1], tf.eye(2)[1:]))
-    assert np.abs(one - other).max() > 1e-4
-    np.testing.assert_array_equal(one, model.sample(3, tf.eye(2)[:1], 7, way="mean"))
-    (inferred,) = model.codes(data["image"])
-    assert inferred.shape == (4, model.config.style_size)
-    for slope in gradients(lambda: model.generator_loss(data, model.made(data))[0],
-                           [model.generator, model.style_encoder]):  # fmt: skip
-        assert np.abs(slope).max() > 1e-6
-
-
-@pytest.mark.one_stack
-def test_the_divergence_of_one_code_is_the_style_s():
-    model, data = rival("cavae"), batch()
-    found = model.made(data)
-    mean, log_variance = (np.asarray(v, float) for v in found["style_of_image"])
-    style = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).mean()
-    assert float(model.kl(data, found)) == pytest.approx(style, rel=1e-4)
-
-
-@pytest.mark.one_stack
-@pytest.mark.parametrize("kind", ["cinfogan", "cavae", "d_cinfogan", "d_cavae"])
-def test_rivals_are_trained_and_scored_like_it(kind, tmp_path):
-    settings = tfmed.load_config(
-        REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "train.steps=2", "train.tensorboard=false"]
-    )
-    run = tfmed.fit(settings, tmp_path / "run")
-    assert np.isfinite(run.metrics()[["critic", "generator"]].dropna().to_numpy()).all()
-    found = run.evaluate(count=4)
-    assert len(found["distance"]) == 2
-    if kind.startswith("d_"):
-        assert found["disentanglement"][0]["cifc"] > 0
-    else:  # one code is not compared with itself
-        assert "disentanglement" not in found
-        served = tf.saved_model.load(str(run.export(tmp_path / "saved"))).signatures
-        assert "swap" not in served and served["sample"](seed=tf.constant(0, tf.int64), count=tf.constant(2))
-    with pytest.raises(ConfigError, match=r"self_reg: is a weight of objective drai"):
-        tfmed.load_config(REPOSITORY / f"configs/drai/{kind}.yaml", [*TINY, "model.self_reg=0.5"])
-
-
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
@@ -418,110 +301,6 @@ def test_a_class_is_drawn_or_its_mean():
     drawn, same = (model.sample(4, told, 3, 2, way).numpy() for way in ("drawn", "mean"))
     np.testing.assert_allclose(model.sample(2, told, 3, 4).numpy(), drawn[2:], atol=1e-6)
     assert drawn.shape == (4, 8, 8, 3) and drawn.min() >= 0 and drawn.max() <= 1 and not np.allclose(drawn, same)
-
-
-# --- conditions of several parts --------------------------------------------------------------------------------------
-
-BINARY = ("malignancy", "texture")
-
-
-@pytest.fixture(scope="module")
-def nodules(tmp_path_factory):
-    """LIDC-IDRI in small: six patients who train and two who test, each with a small and a larger nodule."""
-    root = tmp_path_factory.mktemp("lidc")
-    for number in (1, 2, 3, 4, 5, 6, 899, 900):
-        series = root / f"LIDC-IDRI-{number:04d}" / "study" / "series"
-        array = np.random.default_rng(number).integers(-900, 300, (4, 32, 32), np.int16)
-        write_series(series, f"{UID}{1000 + number}", array=array)
-        ratings = dict.fromkeys(THRESHOLDS, 5) | {"malignancy": 1 + 3 * (number % 2), "texture": 1 + number % 5}
-        marks = [rated("small", square(-98.0, 8, 12), **ratings), rated("large", square(-96.0, 18, 24), **ratings)]
-        (series / "readers.xml").write_text(readers_xml(*[marks] * 3), encoding="utf-8")
-    return root
-
-
-def of_nodules(root, *words):
-    own = [word for word in TINY if not word.startswith(("data.", "model.classes", "model.colour", "model.size"))]
-    return tfmed.load_config(REPOSITORY / "configs/drai/lidc.yaml", [
-        f"data.root={root}", "data.options.pixels=8", "data.options.matrix=32", "data.split.validation=0.2",
-        "data.preprocess=[{step: window, window_hu: [-1000, 400], range: [0, 1]}]", "model.size=[8, 8]",
-        "model.classes=['2-4', '4-6']", f"model.binary=[{', '.join(BINARY)}]", *own, *words])  # fmt: skip
-
-
-@pytest.mark.one_stack
-def test_the_published_settings_tell_seventeen_numbers():
-    config = tfmed.load_config(REPOSITORY / "configs/drai/lidc.yaml", ["data.root=x"]).model
-    assert config.condition_width == 17
-    for name, at in (("condition", 0), ("critic_class", 1)):
-        assert build_network(config, name).inputs[at].shape[-1] == 17
-    assert "-1000" in (text := (REPOSITORY / "configs/drai/lidc.yaml").read_text()) and "400" in text
-    with pytest.raises(ConfigError, match="binary: give each name once"):
-        tfmed.load_config(REPOSITORY / "configs/drai/lidc.yaml", ["data.root=x", "model.binary=[margin, margin]"])
-
-
-@pytest.mark.one_stack
-def test_pictures_are_mismatched_in_any_part_of_what_is_told(nodules):
-    method = method_class("drai")(of_nodules(nodules, "model.pad=0", "model.flip=false"))
-    assert {case.group[-4:] for case in method.cases["test"]} == {"0899", "0900"}
-    assert {int(case.group[-4:]) for part in ("train", "validation") for case in method.cases[part]} == {*range(1, 7)}
-    known, conditions = method.pictures("train")[0], method.conditions(method.prepared("train"))
-    place = lambda picture: int(np.abs(known - picture).sum((1, 2, 3)).argmin())  # noqa: E731
-    samples, of_one_class = method.samples(), 0
-    for step in range(0, 30, 2):
-        batch = samples.batch(step)
-        for k in range(4):
-            one, other = place(batch["image"][k]), place(batch["mismatched"][k])
-            np.testing.assert_array_equal(batch["condition"][k], conditions[one])
-            assert (conditions[one] != conditions[other]).any()
-            of_one_class += (conditions[one, :2] == conditions[other, :2]).all()
-    assert of_one_class  # the class alone may be the same
-
-
-@pytest.mark.one_stack
-def test_nodules_are_learnt_drawn_and_scored(nodules, tmp_path):
-    run = tfmed.fit(of_nodules(nodules, "train.steps=2", "train.tensorboard=false"), tmp_path / "run")
-    method = run.restored()
-    told = method.conditions_of_class(1)
-    assert set(told[:, 1]) == {1} and told.shape[1] == 2 + 2 * len(BINARY) and len(np.unique(told, axis=0)) > 1
-    tables = run.evaluate(count=4)
-    assert tables["disentanglement"][0]["cifc"] > 0 and [row["class"] for row in tables["nearest"]].count("4-6") == 3
-    (name, picture), *_ = method.sample(3)
-    assert name == "2-4" and picture.shape == (8, 8)
-    assert set(method.previews()) == {"pictures", "hybrids"}
-    drawn = method.generate(4, 1, seed=5)
-    np.testing.assert_allclose(method.generate(2, 1, seed=5), drawn[:2], atol=1e-6)
-    exported = tf.saved_model.load(str(export(run, tmp_path / "export"))).signatures["sample"]
-    found = exported(seed=tf.constant(5, tf.int64), count=tf.constant(4))["pictures"]
-    np.testing.assert_allclose(found[1], drawn, atol=1e-5)
-
-
-@pytest.mark.one_stack
-def test_a_rival_of_one_code_is_told_all_seventeen_numbers(nodules, tmp_path):
-    run = tfmed.fit(
-        of_nodules(nodules, "train.steps=2", "train.tensorboard=false", "model.objective=cavae"), tmp_path / "run"
-    )
-    method = run.restored()
-    assert method.model.config.content_size == 2 + 2 * len(BINARY)
-    assert len(method.previews()["hybrids"].rows) == 1 + 2 and "distance" in run.evaluate(count=4)
-
-
-@pytest.mark.one_stack
-def test_each_picture_is_of_a_condition_that_its_class_has():
-    """What is drawn for a picture is one of the rows, all as likely, and no function of its style."""
-    model = made()
-    model.condition = lambda told, training: (told[:, :1] * tf.ones((1, 3)), tf.zeros((tf.shape(told)[0], 3)))
-    model.generator = lambda codes, training: tf.concat(codes, 1)
-    rows = tf.constant([[0.0], [10.0], [20.0]])
-    sample = tf.function(lambda: model.sample(1000, rows, 7, 100, "mean"))
-    style, content = np.split(2 * sample().numpy() - 1, [2], 1)
-    which = np.rint(content[:, 0] / 10).astype(int)
-    assert set(which) == {0, 1, 2} and np.bincount(which).min() > 270
-    assert max(abs(style[which == k].mean()) for k in range(3)) < 0.2
-
-
-@pytest.mark.one_stack
-def test_what_is_not_told(nodules):
-    with pytest.raises(DataError, match=r"does not say whether 'lobulation' is 0 or 1; it tells malignancy"):
-        method_class("drai")(of_nodules(nodules, "model.binary=[lobulation]")).samples()
 
 
 @pytest.mark.one_stack

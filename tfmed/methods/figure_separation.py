@@ -123,7 +123,7 @@ class Config(DetectionConfig):
                                  "px; choose smaller ones")  # fmt: skip
         if self.side_ratio and self.detector.name == "retinanet":
             raise ValueError("detector: retinanet learns offsets, which no side loss sees; choose {name: yolov8} or "
-                             "side_ratio=0")  # fmt: skip
+                             "{name: yolov5}, or set side_ratio=0")  # fmt: skip
         return self
 
 

@@ -153,7 +153,7 @@ def retinanet(
     outputs = [whole.get_layer(name).output for name in ("box", "classification")]
     network = keras.Model(whole.inputs[0], outputs, name="retinanet")  # without KerasCV's training side
     prior = {id(compat.tensor_variable(whole.classification_head.get_layer("answer").bias)): _logit(PRIOR)}
-    begin(network, backbone, prior, frozen, pretrained, seed)
+    begin(network, prior, seed, backbone, pretrained, frozen)
     places = np.concatenate([np.asarray(one) for one in generator(image_shape=(*size, 3)).values()])
     return RetinaNet(network, classes, size, places)
 
@@ -263,7 +263,7 @@ def yolov8(
     network = keras.Model(whole.inputs[0], outputs, name="yolov8")
     heads = [network.get_layer(f"yolo_v8_head_{k}_class_3_conv") for k in (1, 2, 3)]
     prior = {id(compat.tensor_variable(head.bias)): _logit(PRIOR) for head in heads}
-    begin(network, backbone, prior, False, pretrained, seed)
+    begin(network, prior, seed, backbone, pretrained)
     return YoloV8(network, classes, size, encoder, box_loss)
 
 
@@ -298,15 +298,25 @@ def _logit(share: float) -> float:
 
 def begin(
     network: keras.Model,
-    backbone: keras.Model | None,
     prior: Mapping[int, float | np.ndarray],
-    frozen: bool,
-    pretrained: str | None,
     seed: int,
+    backbone: keras.Model | None = None,
+    pretrained: str | None = None,
+    frozen: bool = False,
 ) -> None:
     """Weights of a seed, biases of scores at their prior, normalisation over all replicas, and what is given or frozen.
 
     Kernels are Glorot's, as Keras draws them; it would draw from a global state.
+
+    Args:
+        network: of the detector.
+        prior: {id of a bias: its values before training}.
+        seed: of all other weights.
+        backbone, pretrained: the part of it whose weights a file gives.
+        frozen: as of `retinanet`.
+
+    Raises:
+        ValueError: the file holds other weights.
     """
     given = set()
     if pretrained is not None and backbone is not None:

@@ -1,5 +1,6 @@
-"""YOLOv5 (Ultralytics, release 5.0, 2021): three anchors at each place of three strides, and how sure it is of a panel
-there. The detector of the compound-figure paper (Yao et al. 2021), whose gains of the losses have a meaning here alone.
+"""YOLOv5 (Ultralytics, release 5.0, 2021): three anchors at each place of three strides, and how sure it is of an
+object there. The detector of the compound-figure paper (Yao et al. 2021), whose gains of the losses have a meaning here
+alone.
 
 KerasCV has none. Mosaic, moving averages of weights and autoanchor belong to its training script and are not here.
 """
@@ -56,11 +57,11 @@ class YoloV5(Detector):
         images, kinds = total(tf.cast(tf.shape(boxes)[0], tf.float32)), tf.one_hot(classes, self.classes)
         found = {name: tf.constant(0.0) for name in self.terms}
         for level, maps in enumerate(outputs):
-            maps = self._by_anchor(maps)
-            places, row, learnt = self._assigned(tf.cast(boxes, tf.float32) / STRIDES[level], classes, level, maps)
+            maps, scaled = self._by_anchor(maps), tf.cast(boxes, tf.float32) / STRIDES[level]
+            places, row, learnt = self._assigned(scaled, classes, level, maps)
             answers, weight = tf.gather_nd(maps, places, batch_dims=1), tf.cast(learnt, tf.float32)
-            true = tf.gather(tf.cast(boxes, tf.float32) / STRIDES[level], row, batch_dims=1)
-            made = self._made(answers, places[..., 1::-1], tf.gather(self._of_stride(level), places[..., 2]))
+            true = tf.gather(scaled, row, batch_dims=1)
+            made = _made(answers, places[..., 1::-1], tf.gather(self._of_stride(level), places[..., 2]))
             true, made = (tf.where(learnt[..., None], one, 0.0) for one in (true, made))
             target = _highest(places, tf.maximum(1.0 - complete_iou(true, made), 0.0) * weight, maps[..., 0])
             unsure = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.stop_gradient(target), logits=maps[..., 4])
@@ -78,7 +79,7 @@ class YoloV5(Detector):
         for level, maps in enumerate(outputs):
             maps = self._by_anchor(maps)
             y, x = np.mgrid[: self.size[0] // STRIDES[level], : self.size[1] // STRIDES[level]]
-            made = self._made(maps, np.stack([x, y], -1)[:, :, None], self._of_stride(level)) * STRIDES[level]
+            made = _made(maps, np.stack([x, y], -1)[:, :, None], self._of_stride(level)) * STRIDES[level]
             sure, kinds = tf.sigmoid(maps[..., 4:5]), tf.sigmoid(maps[..., 5:])
             boxes.append(tf.reshape(made, (tf.shape(maps)[0], y.size * 3, 4)))
             scores.append(tf.reshape(sure * kinds if self.classes > 1 else sure, (-1, y.size * 3, self.classes)))
@@ -92,12 +93,6 @@ class YoloV5(Detector):
     def _of_stride(self, level: int) -> np.ndarray:
         """(width, height) of a stride's anchors, in units of it, `(3, 2)`."""
         return self.anchors[level] / np.float32(STRIDES[level])
-
-    def _made(self, answers: tf.Tensor, cell: Any, anchors: Any) -> tf.Tensor:
-        """Boxes `(..., 4)`, in units of the stride, of answers `(..., 4 or more)` in cells (x, y)."""
-        middle = 2.0 * tf.sigmoid(answers[..., :2]) - 0.5 + tf.cast(cell, tf.float32)
-        half = (2.0 * tf.sigmoid(answers[..., 2:4])) ** 2 * anchors / 2.0
-        return tf.concat([middle - half, middle + half], -1)
 
     def _assigned(
         self, boxes: tf.Tensor, classes: tf.Tensor, level: int, maps: tf.Tensor
@@ -118,6 +113,13 @@ class YoloV5(Detector):
         row = tf.broadcast_to(tf.range(shape[1])[:, None, None], shape)
         places = tf.reshape(tf.stack([y, x, number], -1), (-1, count, 3))
         return places, tf.reshape(row, (-1, count)), tf.reshape(learnt, (-1, count))
+
+
+def _made(answers: tf.Tensor, cell: Any, anchors: Any) -> tf.Tensor:
+    """Boxes `(..., 4)`, in units of the stride, of answers `(..., 4 or more)` in cells (x, y)."""
+    middle = 2.0 * tf.sigmoid(answers[..., :2]) - 0.5 + tf.cast(cell, tf.float32)
+    half = (2.0 * tf.sigmoid(answers[..., 2:4])) ** 2 * anchors / 2.0
+    return tf.concat([middle - half, middle + half], -1)
 
 
 def _mean(values: tf.Tensor, weight: tf.Tensor, total: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
@@ -174,7 +176,7 @@ def yolov5(
     network = keras.Model(inputs, answers, name="yolov5")
     prior = {id(compat.tensor_variable(network.get_layer(f"answer{k}").bias)): _first_answer(classes, size, stride)
              for k, stride in enumerate(STRIDES)}  # fmt: skip
-    begin(network, None, prior, False, None, seed)
+    begin(network, prior, seed)
     return YoloV5(network, classes, size, anchors, box_loss, gains)
 
 

@@ -54,17 +54,11 @@ class YoloV5(Strict):
     """YOLOv5 (Ultralytics, release 5.0, 2021); the defaults are its small form."""
 
     name: Literal["yolov5"] = "yolov5"
-    widths: tuple[_Even, _Even, _Even, _Even, _Even] = (
-        32,
-        64,
-        128,
-        256,
-        512,
-    )  # of the first convolution and the stages
+    # of the first convolution and the stages
+    widths: tuple[_Even, _Even, _Even, _Even, _Even] = (32, 64, 128, 256, 512)
     depths: Four = (1, 3, 3, 1)  # blocks of each stage; the last number is also that of the feature pyramid
-    anchors: tuple[tuple[_Side, _Side], ...] = Field(
-        ANCHORS, min_length=9, max_length=9
-    )  # px (x, y), 3 for each stride
+    # px (x, y), three for each stride
+    anchors: tuple[tuple[_Side, _Side], ...] = Field(ANCHORS, min_length=9, max_length=9)
     gains: tuple[_Gain, _Gain, _Gain] = GAINS  # of box, objectness and class loss; the paper prints 0.5, 1 and 0.5
 
     def build(self, classes, size, seed, box_loss=None):

@@ -25,9 +25,7 @@ class NeedleTracking(Strict):
     trials: int = Field(500, ge=1, le=100_000)  # of RANSAC
     length: PositiveInt = 8  # of a box, along the needle
     half_width: int = Field(4, ge=0, le=512)  # of a box, to each side
-    margin: int | None = Field(
-        10, ge=0
-    )  # by which the box of the labelled needle is widened to look in; null: everywhere
+    margin: int | None = Field(10, ge=0)  # of the labelled needle's box, in which it is looked for; null: everywhere
 
     def seen(self, picture):
         """Candidates, bool `(y, x)`, of a picture in [0, 1]."""

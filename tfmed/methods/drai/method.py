@@ -180,8 +180,9 @@ class DRAIMethod(ClassGenerationMethod):
             made = np.concatenate([method.generate(count, k, seed) for k in range(len(self.config.classes))])
             distance = frechet_distance(network(2 * made - 1)[0], known)
             rows.append({"pictures": name, network.number("frechet"): distance})
-        apart = [{"run": name} | self.disentanglement(method, test, seed)
-                 for name, method in methods.items() if getattr(method, "infers_content", False)]  # fmt: skip
+        two_codes = {name: method for name, method in methods.items()
+                     if isinstance(method, DRAIMethod) and method.infers_content}  # fmt: skip
+        apart = [{"run": name} | self.disentanglement(method, test, seed) for name, method in two_codes.items()]
         evaluation.update({"distance": rows} | ({"disentanglement": apart} if apart else {}))
         return evaluation
 

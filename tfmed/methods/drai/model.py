@@ -8,13 +8,13 @@ from tfmed.nn.adam import Adam
 from tfmed.nn.gaussian import kl_to_standard, reparametrised
 from tfmed.nn.gradient_reversal import reversed_gradient
 from tfmed.ops import draws
-from tfmed.training.in_turn import InTurnModel
+from tfmed.training.adversarial import SharedForwardModel
 
 CHOICES = 2**60  # beyond all numbers of pictures
 STYLE, CONTENT, INFERRED, AGAIN = 0, 1, 2, 4  # tags of noise; the last two are of two draws each
 
 
-class TwoCodeModel(InTurnModel):
+class TwoCodeModel(SharedForwardModel):
     """What all objectives share: a generator of two codes, their encoders, and the content given the class.
 
     Args:
@@ -58,11 +58,6 @@ class TwoCodeModel(InTurnModel):
         return (self.generator(list(codes), training=training) + 1.0) / 2.0
 
     # --- training -------------------------------------------------------------------------------------------------
-
-    @property
-    def turns(self):
-        """Critics, and then what they judge."""
-        return {"critic": self.critic_loss, "generator": self.generator_loss}
 
     def drawn(self, batch):
         """{"image" in [-1, 1], "class": its condition, "content_of_class", and a drawn "style" and "content"}."""

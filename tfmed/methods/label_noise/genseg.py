@@ -8,12 +8,12 @@ from tfmed.losses.adversarial import hinge_critic, wasserstein_generator
 from tfmed.methods.label_noise.models import adam, build_network, supervised_loss
 from tfmed.nn import spectral
 from tfmed.nn.compressed_unet import image_decoder, residual_decoder
-from tfmed.training.in_turn import InTurnModel
+from tfmed.training.adversarial import SharedForwardModel
 
 TUMOUR = 0  # tag of noise
 
 
-class GenSegModel(InTurnModel):
+class GenSegModel(SharedForwardModel):
     """Encoder, decoders of healthy slices and of what a tumour adds, and critics of both kinds of slices.
 
     Args:

@@ -15,7 +15,7 @@ from tfmed.data.streams import Mixture
 from tfmed.engine.abilities import Seed, Split
 from tfmed.errors import DataError
 from tfmed.methods.label_noise.genseg import GenSegModel
-from tfmed.methods.label_noise.models import MODELS
+from tfmed.methods.label_noise.models import Segmenter, WithAutoEncoder, WithTeacher
 from tfmed.methods.label_noise.settings import Config, Corruption, Crop, Drop, Permute
 from tfmed.metrics.segmentation import GlobalDice
 from tfmed.ops.warp import warp_array
@@ -25,8 +25,7 @@ from tfmed.tasks.segmentation import SegmentationMethod
 
 log = logging.getLogger("tfmed")
 _MOVES, _PICKED = Stream("label_noise.moves"), Stream("label_noise.picked")
-_SEEN = {1: "annotated slices", 2: "as many annotated as other slices",
-         4: "as many annotated as other diseased slices, and as many healthy ones as of both"}  # fmt: skip
+MODELS = {"supervised": Segmenter, "autoencoder": WithAutoEncoder, "mean_teacher": WithTeacher, "genseg": GenSegModel}
 _SHOWN, _LOADS = 3, 3  # masks of a picture, and how often each is loaded for it
 
 
@@ -39,34 +38,23 @@ class LabelNoiseMethod(SegmentationMethod):
 
     @classmethod
     def check(cls, settings):
-        config, batch = settings.model, settings.train.batch_size
-        segmenter = config.segmenter.name
-        shares = (settings.train.replicas or 1) * settings.train.gradient_accumulation
-        each = {"supervised": 1, "genseg": 4}.get(segmenter, 2)
-        if batch % (each * shares):
+        segmenter, batch = settings.model.segmenter, settings.train.batch_size
+        parts, each = (settings.train.replicas or 1) * settings.train.gradient_accumulation, sum(segmenter.shares)
+        if batch % (each * parts):
             raise ValueError(
-                f"train.batch_size {batch} must be a multiple of {each * shares}: model.segmenter {segmenter} sees "
-                f"{_SEEN[each]}, in {shares} equal parts"
+                f"train.batch_size {batch} must be a multiple of {each * parts}: model.segmenter {segmenter.name} sees "
+                f"{segmenter.sees}, in {parts} equal parts"
             )
 
     @functools.cached_property
     def streams(self):
-        """How a batch is shared: annotated slices and, unless supervised, as many others; of GenSeg a quarter annotated
-        ones, a quarter diseased ones, a half healthy ones."""
-        batch, name = self.settings.train.batch_size, self.config.segmenter.name
-        if name == "genseg":
-            return Mixture((batch // 4, batch // 4, batch // 2))
-        half = batch // 2 if name != "supervised" else 0
-        return Mixture((batch - half, half))
+        """How a batch is shared by annotated slices and others."""
+        shares = self.config.segmenter.shares
+        return Mixture(tuple(self.settings.train.batch_size * one // sum(shares) for one in shares))
 
     def stages(self):
-        model, rate = self.model_class, self.config.learning_rate
+        model, rate = MODELS[self.config.segmenter.name], self.config.learning_rate
         yield self.stage("segmenter", model, self.samples, rate, streams=self.streams, validation=self.validation)
-
-    @property
-    def model_class(self):
-        """What is trained."""
-        return GenSegModel if self.config.segmenter.name == "genseg" else MODELS[self.config.segmenter.name]
 
     # --- slices and their masks ---------------------------------------------------------------------------------------
 
@@ -78,27 +66,29 @@ class LabelNoiseMethod(SegmentationMethod):
             self._check_corruption()
         return cases
 
-    def slices_of(self, cases, healthy):
-        """{case's id: its slices} of cases with a label map, annotated or not: those that show no structure and enough
-        tissue, or those that show more than `least_foreground` of it. That much is known of a slice without a mask.
+    @functools.cached_property
+    def _areas(self):
+        """{case's id: what `areas` found}."""
+        return {}
 
-        Raises:
-            DataError: there are none.
-        """
-        found = {}
-        for case in (case for case in cases if case.label is not None):
+    def areas(self, case):
+        """(pixels of the structure, pixels that are not 0), int64 `(z,)` each, of a case with a label map; kept."""
+        if case.id not in self._areas:
             prepared = self.open(case)
-            for z, mask in enumerate(prepared.label):
-                pixels, tissue = np.count_nonzero(mask), np.count_nonzero(np.any(prepared.image[z] != 0, -1))
-                enough = tissue > self.config.segmenter.least_tissue * mask.size
-                if (not pixels and enough) if healthy else pixels > self.config.least_foreground * tissue:
-                    found.setdefault(case.id, []).append(z)
-        if not found:
-            raise DataError(
-                f"no training slice is {'healthy' if healthy else 'diseased'}, and GenSeg needs both kinds; check "
-                "model.labels, or choose another model.segmenter"
-            )
-        return found
+            tissue = [np.count_nonzero(np.any(plane != 0, -1)) for plane in prepared.image]
+            self._areas[case.id] = np.count_nonzero(prepared.label, (1, 2)), np.array(tissue)
+        return self._areas[case.id]
+
+    def is_diseased(self, case):
+        """Whether slices show more of the structure than `least_foreground`, bool `(z,)`."""
+        structure, tissue = self.areas(case)
+        return structure > self.config.least_foreground * tissue
+
+    def is_healthy(self, case):
+        """Whether slices show nothing of the structure, and enough tissue, bool `(z,)`."""
+        structure, tissue = self.areas(case)
+        size = np.prod(self.open(case).label.shape[1:])
+        return (structure == 0) & (tissue > self.config.segmenter.least_tissue * size)
 
     def annotated_of(self, cases):
         """[(case, slice)] of what shows more of the structure than `least_foreground`.
@@ -106,13 +96,7 @@ class LabelNoiseMethod(SegmentationMethod):
         Raises:
             DataError: nothing does.
         """
-        found = []
-        for case in cases:
-            prepared = self.open(case)
-            for z, mask in enumerate(prepared.label):
-                pixels = np.count_nonzero(mask)
-                if pixels > self.config.least_foreground * np.count_nonzero(np.any(prepared.image[z] != 0, -1)):
-                    found.append((case, z))
+        found = [(case, int(z)) for case in cases for z in np.flatnonzero(self.is_diseased(case))]
         if not found:
             raise DataError(
                 f"no training slice has more than {100 * self.config.least_foreground:g} % of the structure; "
@@ -232,12 +216,25 @@ class LabelNoiseMethod(SegmentationMethod):
         return Samples(read, spec, self.streams.per_step)
 
     def further_patches(self, cases):
-        """What slices without masks are drawn from, for each further stream."""
+        """What slices without masks are drawn from, for each further stream. That a slice is diseased or healthy is
+        known of all that have a label map, whether that trains or not.
+
+        Raises:
+            DataError: GenSeg has no diseased, or no healthy slice.
+        """
         if self.config.segmenter.name != "genseg":
             return [self.patches(cases, 1, foreground=0.0)]
-        kinds = [self.slices_of(cases, healthy) for healthy in (False, True)]
-        return [self.patches([case for case in cases if case.id in slices], k, foreground=0.0, slices=slices)
-                for k, slices in enumerate(kinds, 1)]  # fmt: skip
+        mapped, found = [case for case in cases if case.label is not None], []
+        for stream, (kind, of_kind) in enumerate((("diseased", self.is_diseased), ("healthy", self.is_healthy)), 1):
+            slices = {case.id: np.flatnonzero(of_kind(case)).tolist() for case in mapped if of_kind(case).any()}
+            if not slices:
+                raise DataError(
+                    f"no training slice is {kind}, and GenSeg needs both kinds; check model.labels, or choose another "
+                    "model.segmenter"
+                )
+            shown = [case for case in mapped if case.id in slices]
+            found.append(self.patches(shown, stream, foreground=0.0, slices=slices))
+        return found
 
     # --- Dice of all slices together, and pictures --------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Segmenter(SingleNetworkModel):
     Args:
         config: the method's `Config`.
         rate: learning rate or schedule.
-        streams: the `Streams` of a batch: annotated slices, and others.
+        streams: the `Mixture` of a batch: annotated slices, and others.
 
     A batch holds `image` `(n, *patch, channel)` and `label` `(n, *patch)`, 0 where a slice is not annotated.
     """
@@ -59,17 +59,13 @@ class Segmenter(SingleNetworkModel):
         """The supervised loss, and the weighted further terms."""
         logits, further = self.forward(batch["image"])
         labels, _ = self.streams.divide(batch["label"])
-        supervised = self.supervised(self.streams.divide(logits)[0], labels)
+        supervised = supervised_loss(self, self.streams.divide(logits)[0], labels)
         loss = tf.add_n([supervised, *(self.config.segmenter.weight * term for term in further.values())])
         return loss, {"loss": loss, "supervised": supervised} | further
 
     def forward(self, images):
         """(logits of all images, {name of a further term: scalar})."""
         return self.network(images, training=True), {}
-
-    def supervised(self, logits, labels):
-        """The loss of the settings, a scalar."""
-        return supervised_loss(self, logits, labels)
 
 
 class WithAutoEncoder(Segmenter):
@@ -112,6 +108,3 @@ class WithTeacher(Segmenter):
         unlabelled, others = self.streams.divide(images)[1], self.streams.divide(logits)[1]
         taught = tf.stop_gradient(self.teacher(unlabelled, training=True))
         return logits, {"consistency": tf.reduce_mean(losses.consistency(others, taught))}
-
-
-MODELS = {"supervised": Segmenter, "autoencoder": WithAutoEncoder, "mean_teacher": WithTeacher}

@@ -1,6 +1,6 @@
 """The settings: which errors are made, which segmenter learns from them, how."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -115,20 +115,30 @@ class Drop(Named):
     fraction: float = Field(0.5, ge=0, lt=1)  # of the annotated slices
 
 
-class Supervised(Named):
+class SegmenterSettings(Named):
+    """What is common: how a batch is shared by annotated slices and others, and that in words."""
+
+    shares: ClassVar[tuple[int, ...]] = (1, 1)
+    sees: ClassVar[str] = "as many annotated as other slices"
+
+
+class Supervised(SegmenterSettings):
     """The segmenter alone, on annotated slices."""
+
+    shares = (1, 0)
+    sees = "annotated slices"
 
     name: Literal["supervised"] = "supervised"
 
 
-class AutoEncoder(Named):
+class AutoEncoder(SegmenterSettings):
     """A second decoder restores the image, of annotated and of other slices."""
 
     name: Literal["autoencoder"] = "autoencoder"
     weight: float = Field(1.0, ge=0)  # lambda_rec, of the mean absolute error
 
 
-class MeanTeacher(Named):
+class MeanTeacher(SegmenterSettings):
     """The segmenter agrees with its own moving average on slices without labels."""
 
     name: Literal["mean_teacher"] = "mean_teacher"
@@ -136,9 +146,12 @@ class MeanTeacher(Named):
     decay: float = Field(0.99, ge=0, lt=1)  # of the teacher's moving average
 
 
-class GenSeg(Named):
+class GenSeg(SegmenterSettings):
     """A translator between diseased and healthy slices, whose residual is the tumour; its mask's decoder shares weights
     with that of the residual. Weights are those of one configuration of the public code; the study's is not known."""
+
+    shares = (1, 1, 2)
+    sees = "as many annotated as other diseased slices, and as many healthy ones as of both"
 
     name: Literal["genseg"] = "genseg"
     adversarial: float = Field(3.0, ge=0)  # of the critics' scores
