@@ -47,10 +47,10 @@ class SpectralConv2D(keras.layers.Layer):
         return tf.nn.conv2d(x, kernel, self.arguments["stride"], "SAME") + tf.cast(tensor_variable(self.bias), x.dtype)
 
     def normalised(self) -> tf.Tensor:
-        """The kernel over its largest singular value; the singular vectors are constants to the gradient (Eq. 8)."""
-        matrix, direction = self._matrix(), tensor_variable(self.direction)
-        other = tf.stop_gradient(tf.math.l2_normalize(tf.linalg.matvec(matrix, direction)))
-        value = tf.tensordot(other, tf.linalg.matvec(matrix, direction), 1)
+        """The kernel W over |W u|, its largest singular value where u is the singular vector; u is a constant to the
+        gradient (Eq. 8)."""
+        matrix = self._matrix()
+        value = tf.norm(tf.linalg.matvec(matrix, tensor_variable(self.direction)))
         return tf.reshape(matrix / value, self.kernel.shape)
 
     def follow(self) -> None:
