@@ -5,9 +5,10 @@ Run: python -m benchmarks.toys.gbdl [--seeds 0 1 2] [--steps 600] [--methods NAM
 Of 24 volumes of 8 x 32 x 32 voxels 3 are labelled. Trains the same U-Net on 4 labelled volumes per step (supervised),
 on 4 more without labels (mean_teacher, dtc, gbdl), and with all 24 labels (all labels). Of GBDL there are further rows:
 without the divergence (gbdl_no_kl), with the released code's floor (floor_10), an image decoder with one skip or none
-(skip, bottleneck), one encoder (shared). Prints for each seed Dice and its 5th percentile over 60 test volumes, of GBDL
-also the Dice of its pseudo labels on the 21 volumes without labels, and how far their logits move when z becomes 0, in
-units of their spread; the last lines are means.
+(skip, bottleneck), one encoder (shared), a latent model with dropout like the U-Net's (dropout), pseudo labels that
+count less than labels and only after a ramp of 150 steps (ramp), both (dropout_ramp). Prints for each seed Dice and its
+5th percentile over 60 test volumes, of GBDL also the Dice of its pseudo labels on the 21 volumes without labels, and
+how far their logits move when z becomes 0, in units of their spread; the last lines are means.
 
 Runs that stand in the table --out are not made again, so that a run that was broken off goes on.
 """
@@ -38,6 +39,7 @@ SHARED = dict(
     network=UNet(widths=(8, 16, 32), factors=(1, 2, 2), norm="instance", dropout=0.3),
     latent_widths=(8, 16, 32), latent_size=16, learning_rate=2e-3, latent_learning_rate=2e-3,
 )  # fmt: skip
+RAMP = {"architecture": {"name": "gbdl", "weight": 0.4, "rampup_steps": 150}}
 METHODS = {
     "supervised": {"architecture": {"name": "supervised"}},
     "mean_teacher": {"architecture": {"name": "mean_teacher"}},
@@ -50,6 +52,9 @@ METHODS = {
     "shared": {"share_encoder": True},
     "shared_skip": {"share_encoder": True, "image_skips": 1},
     "shared_bottleneck": {"share_encoder": True, "image_skips": 0},
+    "dropout": {"latent_dropout": 0.3},
+    "ramp": RAMP,
+    "dropout_ramp": {"latent_dropout": 0.3} | RAMP,
     "all labels": {"architecture": {"name": "supervised"}},
 }
 

@@ -169,7 +169,8 @@ def test_places_without_a_panel_add_nothing_and_without_weight_it_is_plain():
 def test_the_paper_s_detector_trains_on_all_its_losses(tmp_path):
     """YOLOv5: its objectness is logged and learnt, and it finds, predicts and exports like the others."""
     detector = "model.detector={name: yolov5, widths: [2, 4, 4, 4, 4], depths: [1, 1, 1, 1]}"
-    run = tfmed.fit(made(detector, "train.steps=2").settings, tmp_path / "run")
+    changes = ("model.mosaic=0.5", "model.scale=0.5", "model.translate=0.1", "model.hsv=[0.015, 0.7, 0.4]")
+    run = tfmed.fit(made(detector, "train.steps=2", *changes).settings, tmp_path / "run")
     rows = (run.path / "metrics.csv").read_text(encoding="utf-8")
     assert "objectness" in rows.splitlines()[0]
     method = run.restored()
@@ -209,6 +210,34 @@ def test_an_epoch_has_each_figure_once_and_mirrored_ones_keep_their_boxes():
         np.testing.assert_allclose(boxes, expected.boxes)
         assert [method.classes[k] for k in sample["classes"][there]] == list(expected.names)
     assert sorted(seen) == list(range(8)) and 0 < flips < 8
+
+
+@pytest.mark.one_stack
+def test_in_a_mosaic_each_box_holds_a_piece_of_a_panel_of_its_class():
+    method = made("model.mosaic=1", "model.flip=0")
+    samples = method.samples()
+    assert samples.spec["boxes"][0] == (4 * method.config.most_boxes, 4)
+    figures = [method.simulated("train", number) for number in range(8)]
+    panels = [(name, image[y0:y1, x0:x1]) for image, objects in figures
+              for name, (x0, y0, x1, y1) in zip(objects.names, objects.boxes.astype(int), strict=True)]  # fmt: skip
+    pieces = []
+    for index in range(6):
+        sample = samples.read(index)
+        there = sample["classes"] >= 0
+        for number, (x0, y0, x1, y1) in zip(sample["classes"][there], sample["boxes"][there].astype(int), strict=True):
+            piece = sample["image"][y0:y1, x0:x1]
+            alike = [panel for name, panel in panels if name == method.classes[number] and _holds(panel, piece)]
+            assert alike, (index, number)
+            pieces.append(any(panel.shape == piece.shape for panel in alike))
+    assert 0 < sum(pieces) < len(pieces)  # whole panels, and cut ones
+
+
+def _holds(image, piece):
+    height, width = piece.shape[:2]
+    if height > image.shape[0] or width > image.shape[1]:
+        return False
+    windows = np.lib.stride_tricks.sliding_window_view(image, piece.shape)[..., 0, :, :, :]
+    return bool((windows == piece).all((-3, -2, -1)).any())
 
 
 @pytest.mark.one_stack

@@ -487,6 +487,24 @@ def test_a_batch_without_labels_has_a_finite_loss():
     assert float(logs["cross_entropy"]) == float(logs["dice"]) == 0 and float(logs["mse"]) > 0
 
 
+@pytest.mark.one_stack
+def test_a_latent_model_drops_channels_only_while_it_learns():
+    data = batch()
+    config = small(latent_dropout=0.5)
+    dropping = LatentLearner(config, Streams(2, 2), build_network(config, "latent"), 1e-3)
+    losses = [[float(model.network_loss(data)[0]) for _ in range(2)] for model in (latent_learner(), dropping)]
+    assert losses[0][0] == losses[0][1] and losses[1][0] != losses[1][1]
+    noise = volumes((4, 2, 4, 4))
+    first, second = (dropping.network.pseudo_labels(data["image"], noise) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    for half in ("x_encoder", "y_encoder", "x_decoder", "y_decoder"):
+        part = getattr(dropping.network, half)
+        inputs = [volumes((1, 4, *one.shape[2:])) for one in part.inputs]
+        inputs = inputs[0] if len(inputs) == 1 else inputs
+        found, again = (tf.nest.flatten(part(inputs, training=flag))[-1] for flag in (True, False))
+        assert np.abs(found - again).max() > 0, half
+
+
 def test_squared_error_is_a_sum_over_channels_and_a_mean_over_voxels():
     config = small(modalities=("a", "b"))
     model = LatentLearner(config, Streams(2, 0), build_network(config, "latent"), 1e-3)
@@ -524,6 +542,20 @@ def test_labelled_volumes_never_see_pseudo_labels():
     np.testing.assert_array_equal(shown[0][0], Streams(2, 2).divide(data["image"])[1])
     assert shown[0][1].shape == (2, 2, 4, 4)
     assert float(zero["loss"]) == pytest.approx((float(zero["supervised"]) + float(zero["pseudo"])) / 2)
+
+
+@pytest.mark.one_stack
+def test_pseudo_labels_count_as_much_as_their_ramp_says():
+    """A weight of 0.4 after 10 steps: exp(-5 / 4) of it at step 5; the ratio of gradients follows."""
+    gbdl = {"name": "gbdl", "weight": 0.4, "rampup_steps": 10}
+    data, soft = batch(), tf.nn.softmax(volumes((2, 4, 16, 16, 2), 9))
+    both = segmenter(lambda *_: soft, architecture=gbdl), segmenter(lambda *_: soft)
+    weight = {0: 0.4 * np.exp(-5), 5: 0.4 * np.exp(-5 / 4), 10: 0.4, 99: 0.4}
+    for step, expected in weight.items():
+        now = data | {"index": tf.range(4 * step, 4 * step + 4, dtype=tf.int64)}
+        found, alike = ({key: float(value) for key, value in model.network_loss(now)[1].items()} for model in both)
+        assert found["loss"] == pytest.approx((found["supervised"] + expected * found["pseudo"]) / 2, rel=1e-5)
+        assert found["gradient_ratio"] == pytest.approx(expected * alike["gradient_ratio"], rel=1e-4)
 
 
 def test_pseudo_targets_are_classes_for_entropy_and_probabilities_for_dice():

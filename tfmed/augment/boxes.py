@@ -184,14 +184,21 @@ def affine(shape: tuple[int, ...], draw: np.random.Generator, shift: float, degr
     return np.concatenate([matrix, offset[:, None]], 1)
 
 
-def warped(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The picture moved by an affine map of places `(2, 3)`, bilinear; grey where nothing comes."""
+def warped(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The picture moved by an affine map of places `(2, 3)`, bilinear; grey where nothing comes.
+
+    Args:
+        size: (rows, columns) of the result; None: as before.
+    """
     import cv2
 
     half = np.full(2, 0.5)
     offset = matrix[:, 2] + matrix[:, :2] @ half - half  # OpenCV has the middles of pixels at whole numbers
-    matrix, size, fill = np.column_stack([matrix[:, :2], offset]), (image.shape[1], image.shape[0]), (FILL,) * 3
-    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    matrix, fill = np.column_stack([matrix[:, :2], offset]), (FILL,) * 3
+    rows, columns = size or image.shape[:2]
+    return cv2.warpAffine(
+        image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+    )
 
 
 def warped_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

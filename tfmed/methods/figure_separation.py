@@ -14,13 +14,14 @@ ones (69.8 without the side loss); ImageCLEF 2016: 88.9 AP50 and 71.2. The paper
 
 Deviates: the detector is KerasCV's YOLOv8; it has no objectness, so of the paper's four weights only the ratio of the
 side loss to the box loss is kept (1/30; the public code has 1/20). `detector: {name: yolov5}` is the paper's, with all
-gains (0.05 of the box loss, as released, where the paper prints 0.5), from random weights. No mosaic, no moving average
-of weights; flips alone augment. The layout's numbers are open in the paper. Averages leave out classes that no true
-panel has, such as "others". Panels are cut out with scores from 0.25, and never a pixel beyond their box.
+gains (0.05 of the box loss, as released, where the paper prints 0.5), from random weights. No moving average of
+weights; flips alone augment, and in `yolov5.yaml` what YOLOv5's code does (mosaic, scale, translation, hues), but not
+in its demo. The layout's numbers are open in the paper. Averages leave out classes that no true panel has, such as
+"others". Panels are cut out with scores from 0.25, and never a pixel beyond their box.
 """
 
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
@@ -28,6 +29,7 @@ import tensorflow as tf
 from pydantic import Field, NonNegativeInt
 
 from tfmed.augment.boxes import weak
+from tfmed.augment.mosaic import mosaic, other_hues, placed
 from tfmed.config import Strict, Voxels
 from tfmed.data import preprocess, sources, splits
 from tfmed.data.cache import Cache
@@ -53,7 +55,9 @@ from tfmed.training.single_network import SingleNetworkModel
 
 PANEL = "panel"  # the class of all panels, with `one_class`
 _FLIPS = Stream("figure_separation.flips")
+_CHANGES = Stream("figure_separation.changes")
 _Least = tuple[Voxels, Voxels]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModeCounts(Strict):
@@ -103,6 +107,10 @@ class Config(DetectionConfig):
     detector: Detector = YoloV8()
     side_ratio: float = Field(1 / 30, ge=0, allow_inf_nan=False)  # [P] of the side loss to the box loss; 0: none
     flip: float = Field(0.5, ge=0, le=1)  # [Y] chance of left-right
+    mosaic: float = Field(0.0, ge=0, le=1)  # chance of four figures around a point as one; [Y] 1
+    scale: float = Field(0.0, ge=0, lt=1)  # figures are 1 - scale to 1 + scale times as large; [Y] 0.5
+    translate: float = Field(0.0, ge=0, lt=0.5)  # they are moved by up to this share of a side; [Y] 0.1
+    hsv: tuple[_Share, _Share, _Share] = (0.0, 0.0, 0.0)  # most change of hue, saturation, value; [Y] 0.015, 0.7, 0.4
     optimizer: Literal["sgd", "adam"] = "sgd"  # [P] sgd; adam, with its own learning_rate, for small sets
     learning_rate: float = Field(1e-2, gt=0)  # [P]
     momentum: float = Field(0.937, ge=0, lt=1)  # [P] of SGD, after Nesterov [Y]
@@ -314,20 +322,37 @@ class FigureSeparationMethod(DetectionMethod):
         boxes = between_images(objects.boxes, volumes[0].affine, changed[0].affine)
         return np.rint(np.stack([one.array[0] for one in changed], -1)).astype(np.uint8), boxes
 
+    @property
+    def most_boxes(self):
+        return self.config.most_boxes * (4 if self.config.mosaic else 1)
+
+    def figure(self, cases, number):
+        """(image, boxes, classes) of a training figure: of one of the cases, or simulated."""
+        if not self.simulates:
+            return self.open(cases[number]), *self.objects(cases[number])
+        image, objects = self.simulated("train", number)
+        return *self.seen(image, objects), numbers_of(objects.names, self.classes, f"figure {number}")
+
     def samples(self):
-        """Samples of figures, each in turn."""
-        cases, seed = self.prepared("train"), self.settings.seed
+        """Samples of figures, each in turn, changed as the settings say; a mosaic has three others beside."""
+        config, seed, cases = self.config, self.settings.seed, self.prepared("train")
         count = len(self.simulators["train"]) if self.simulates else len(cases)
 
         def read(index):
-            number = shuffled(seed, index, count)
-            if self.simulates:
-                image, objects = self.simulated("train", number)
-                image, boxes = self.seen(image, objects)
-                classes = numbers_of(objects.names, self.classes, f"figure {number}")
-            else:
-                image, (boxes, classes) = self.open(cases[number]), self.objects(cases[number])
-            return self.as_sample(*weak(image, boxes, _FLIPS(seed, index), self.config.flip), classes)
+            draw = _CHANGES(seed, index)
+            image, boxes, classes = self.figure(cases, shuffled(seed, index, count))
+            four = draw.random() < config.mosaic
+            if four:
+                others = draw.integers(count, size=3)
+                parts = [(image, boxes, classes), *(self.figure(cases, int(other)) for other in others)]
+                image, boxes, rows = mosaic([part[:2] for part in parts], draw)
+                classes = np.concatenate([part[2] for part in parts])[rows]
+            if four or config.scale or config.translate:
+                image, boxes, rows = placed(image, boxes, draw, config.size, config.scale, config.translate)
+                classes = classes[rows]
+            if any(config.hsv):
+                image = other_hues(image, draw, config.hsv)
+            return self.as_sample(*weak(image, boxes, _FLIPS(seed, index), config.flip), classes)
 
         return Samples(read, self.spec, self.settings.train.batch_size)
 

@@ -2,7 +2,8 @@
 object there. The detector of the compound-figure paper (Yao et al. 2021), whose gains of the losses have a meaning here
 alone.
 
-KerasCV has none. Mosaic, moving averages of weights and autoanchor belong to its training script and are not here.
+KerasCV has none. What its code does to pictures is in `tfmed.augment.mosaic`; moving averages of weights and autoanchor
+are not here.
 """
 
 import math

@@ -169,15 +169,20 @@ class DetectionMethod(Method, CanPredict, CanPreview, CanView, CanEvaluate, CanE
         """Check frames beside those of the data section, and fill the cache with them."""
         prepare_cases(cases, self.cache, self.case_spec, **({} if progress is None else {"progress": progress}))
 
+    @property
+    def most_boxes(self):
+        """How many a sample may have."""
+        return self.config.most_boxes
+
     def as_sample(self, image, boxes, classes):
         """A sample of an image and its objects."""
-        boxes, classes = padded(boxes, classes, self.config.most_boxes)
+        boxes, classes = padded(boxes, classes, self.most_boxes)
         return {"image": image, "boxes": boxes, "classes": classes}
 
     @property
     def spec(self):
         """{name: (shape, dtype)} of a sample."""
-        most = self.config.most_boxes
+        most = self.most_boxes
         return {
             "image": ((*self.config.size, 3), "uint8"),
             "boxes": ((most, 4), "float32"),

@@ -56,7 +56,7 @@ def temporal_bone(
     distractors=6,
     noise=1.0,
     cochlea=1,
-    apart=0,
+    apart=0.0,
 ):
     """A phantom CT of a left ear; a pure function of its arguments.
 
@@ -70,8 +70,9 @@ def temporal_bone(
         distractors: how many drops of fluid.
         noise: 0 for none; at 1 its standard deviation is 60 HU.
         cochlea: 0 for an ear without one, whose label map is empty; its landmarks tell where it would be.
-        apart: 1 for bone, air, carotid and drops that have a shift, a rotation and a warp of their own, of the same
-            size: they tell nothing about where the inner ear lies. 0: all moves as one.
+        apart: how far bone, air, carotid and drops move by themselves, from 0 (all moves as one) to 1 (they have a
+            shift, a rotation and a warp of their own, of the same size: they tell nothing about where the inner ear
+            lies); between both each of their points lies at this share of the way.
 
     Returns:
         `TemporalBone`.
@@ -87,7 +88,7 @@ def temporal_bone(
     checks.number("cochlea", cochlea, 0, 1)
     checks.number("apart", apart, 0, 1)
     ear = _Ear(stream(seed, 0), shift_mm, turn_degrees, warp_mm)
-    around = _Ear(stream(seed, 4), shift_mm, turn_degrees, warp_mm) if apart else ear
+    around = _between(ear, _Ear(stream(seed, 4), shift_mm, turn_degrees, warp_mm), apart) if apart else ear
     grid = Grid(shape, (float(spacing_mm),) * 3)
     duct = _spiral().moved(ear)
     image = _composed(grid, seed, ear, around, duct if cochlea else None, int(distractors))
@@ -137,6 +138,11 @@ class _Ear:
         points = np.asarray(points, np.float64)
         warped = points + np.sin(points @ self.waves.T + self.phases) @ self.heights
         return warped @ self.turn.T + self.shift
+
+
+def _between(first, second, share):
+    """Places that lie at a share of the way from where one map puts them to where another does."""
+    return lambda points: (1 - share) * first(points) + share * second(points)
 
 
 def _centre_line(count=121):

@@ -25,7 +25,7 @@ def phantom_temporal_bone(
     warp_mm: float = 0.4,
     distractors: int = 6,
     noise: float = 1.0,
-    apart: int = 0,
+    apart: float = 0.0,
     without: int = 0,
     again_mm: float = 0.0,
 ) -> list[Case]:

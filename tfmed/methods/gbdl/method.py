@@ -46,6 +46,7 @@ class Config(SemiSupervisedConfig):
     latent_widths: Layers = Field((64, 128, 256, 512, 512), min_length=2)  # [code] from the finest
     latent_size: PositiveInt = 256  # [code] D, of a slice
     latent_floor: float = Field(0.1, gt=0)  # c in A = v v^T + c I; [code] 10, whose noise drowns what a latent says
+    latent_dropout: float = Field(0.0, ge=0, lt=1)  # [code] of channels in its encoders and decoders, in training
     share_encoder: bool = False  # [P] true is an ablation: E_y is E_x
     share_decoder: bool = False  # [P] true is an ablation: D_y gives the image too, by further outputs
     image_skips: NonNegativeInt | None = None  # deepest levels of E_x that D_x sees beside z; null: all [code]
@@ -99,13 +100,13 @@ def build_network(config, part="segmenter", channels=None, classes=None, seed=0,
         config: the method's `Config`.
         part: "segmenter", or "latent" (an `LRL`, whose height and width are those of `config.patch`).
         channels, classes: default the config's.
-        seed: of the segmenter's dropout.
+        seed: of the dropout.
         norm: of the latent model, "instance" or "none".
     """
     channels = len(config.modalities) if channels is None else channels
     classes = config.classes if classes is None else classes
     if part == "latent":
-        return LRL(config, channels, classes, norm)
+        return LRL(config, channels, classes, norm, seed)
     return config.network.build(channels, classes, len(config.patch), seed)
 
 

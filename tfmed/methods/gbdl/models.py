@@ -20,10 +20,10 @@ class LatentLearner(Learner):
         """Means over the labelled volumes (cross-entropy, Dice) and over all volumes (squared error, divergence)."""
         config, lrl = self.config, self.network
         images = self.altered(self.jittered(batch), batch)
-        features = lrl.x_encoder(images)
+        features = lrl.x_encoder(images, training=True)
         mean, vector = lrl.posterior(features[-1])
         z = lrl.draw(mean, vector, self.noise(batch, (images.shape[1], config.latent_size), LATENT))
-        logits, image = lrl.decode(images, features, z)
+        logits, image = lrl.decode(images, features, z, training=True)
         logits, _ = self.streams.divide(logits)
         labels, _ = self.streams.divide(batch["label"])
         terms = {
@@ -54,7 +54,7 @@ class Segmenter(Learner):
         self.pseudo_labels = pseudo_labels if teaches else None
 
     def network_loss(self, batch):
-        """The mean over the volumes of a batch."""
+        """The sum over the volumes of a batch, weighted, by their number."""
         images = self.jittered(batch)
         logits = self.network(self.altered(images, batch), training=True)
         labels, _ = self.streams.divide(batch["label"])
@@ -66,10 +66,15 @@ class Segmenter(Learner):
             tape.watch(logits)
             labelled, unlabelled = self.streams.divide(logits)
             supervised, pseudo = self.volume_loss(labelled, labels, labels), self.volume_loss(unlabelled, *targets)
-            parts = [tf.reduce_sum(pseudo), tf.reduce_sum(supervised)]
-        loss = tf.reduce_mean(tf.concat([supervised, pseudo], 0))
+            parts = [self.pseudo_weight(batch) * tf.reduce_sum(pseudo), tf.reduce_sum(supervised)]
+        loss = tf.add_n(parts) / tf.cast(tf.shape(logits)[0], tf.float32)
         logs = {"loss": loss, "supervised": tf.reduce_mean(supervised), "pseudo": tf.reduce_mean(pseudo)}
         return loss + self.penalty(), logs | {"gradient_ratio": self.gradient_ratio(tape, logits, *parts)}
+
+    def pseudo_weight(self, batch):
+        """What a volume with pseudo labels counts beside one with labels, at this step."""
+        gbdl = self.config.architecture
+        return gbdl.weight * losses.sigmoid_rampup(self.step_of(batch), gbdl.rampup_steps)
 
     def targets(self, images, batch):
         """(most probable classes, for the cross-entropy; probabilities, for Dice) of the unlabelled images."""

@@ -21,9 +21,10 @@ class LRL(keras.Model):
         config: the method's `Config`.
         channels, classes: of images, and of labels.
         norm: of the convolutions, "instance" or "none".
+        seed: of the dropout, if `config.latent_dropout` says that there is any.
     """
 
-    def __init__(self, config, channels, classes, norm="instance", name="lrl"):
+    def __init__(self, config, channels, classes, norm="instance", seed=0, name="lrl"):
         super().__init__(name=name)
         self.kind, self.floor, self.shared = config.latent, config.latent_floor, config.share_encoder
         self.activation, self.classes = config.reconstruction, classes
@@ -31,7 +32,9 @@ class LRL(keras.Model):
         self.without_skips = 0 if config.image_skips is None else skips - config.image_skips
         size, units = (None, *config.patch[1:]), config.latent_size
         how = dict(factors=FACTORS, norm=norm, affine=False)
-        self.x_encoder = _encoder(channels, size, config.latent_widths, how, "x_encoder")
+        if config.latent_dropout:
+            how |= dict(dropout=config.latent_dropout, dropout_in="all")
+        self.x_encoder = _encoder(channels, size, config.latent_widths, how | {"seed": 4 * seed}, "x_encoder")
         *skips, deepest = self.x_encoder.outputs
         self.mean = _per_slice(deepest.shape[1:], units, "mean")
         self.vector = _per_slice(deepest.shape[1:], units, "vector")
@@ -39,14 +42,15 @@ class LRL(keras.Model):
         features = self.z_features.outputs[0]
         self.reconstructs, self.one_decoder = config.lambda_mse > 0, config.share_decoder
         if self.reconstructs and not self.one_decoder:
-            image = dict(head_kernel=3, without_skips=self.without_skips, **how)
+            image = dict(head_kernel=3, without_skips=self.without_skips, seed=4 * seed, **how)
             self.x_decoder = unet_decoder([*skips, features], channels, **image)
         if not self.shared:
-            self.y_encoder = _encoder(channels, size, config.latent_widths, how, "y_encoder")
+            self.y_encoder = _encoder(channels, size, config.latent_widths, how | {"seed": 4 * seed + 2}, "y_encoder")
         self.y_vector = _per_slice(deepest.shape[1:], units, "y_vector")
         self.y_features = _to_features(deepest.shape[1:], units, "y_features")
         both = keras.Input((*features.shape[1:-1], 2 * features.shape[-1]))
-        self.y_decoder = unet_decoder([*skips, both], classes + (channels if self.one_decoder else 0), **how)
+        outputs = classes + (channels if self.one_decoder else 0)
+        self.y_decoder = unet_decoder([*skips, both], outputs, seed=4 * seed + 2, **how)
         self.built = True
 
     def posterior(self, deepest):
@@ -73,33 +77,33 @@ class LRL(keras.Model):
             return gaussians.kl_to_standard_diagonal(*gaussians.product_of_diagonal(mean, deviations))
         return gaussians.kl_to_standard(*gaussians.product_of_rank_one(mean, vector, self.floor))
 
-    def guide(self, images, features):
+    def guide(self, images, features, training=False):
         """What the label's decoder sees beside z: (skips, F_x); a shared encoder has given it already."""
-        *skips, deepest = features if self.shared else self.y_encoder(images)
+        *skips, deepest = features if self.shared else self.y_encoder(images, training=training)
         return skips, self.y_features(self.y_vector(deepest))
 
-    def decode(self, images, features, z):
+    def decode(self, images, features, z, training=False):
         """(logits of the label, the image float32 or None) that a latent stands for; one decoder may give both."""
-        guide = self.guide(images, features)
-        if not self.one_decoder:
-            return self.segment(guide, features, z), self.reconstruct(features, z) if self.reconstructs else None
-        logits, values = tf.split(self._from_both(guide, features, z), [self.classes, -1], -1)
-        return logits, self._activated(values)
+        guide = self.guide(images, features, training)
+        logits, values = tf.split(self._from_both(guide, features, z, training), [self.classes, -1], -1)
+        if self.one_decoder:
+            return logits, self._activated(values)
+        return logits, self.reconstruct(features, z, training) if self.reconstructs else None
 
-    def reconstruct(self, features, z):
+    def reconstruct(self, features, z, training=False):
         """The image that a latent stands for, float32."""
-        skips = features[self.without_skips : -1]
-        values = self.x_decoder([*skips, self._spread(z, features)] if skips else self._spread(z, features))
+        inputs = [*features[self.without_skips : -1], self._spread(z, features)]
+        values = self.x_decoder(inputs if len(inputs) > 1 else inputs[0], training=training)
         return self._activated(values)
 
     def segment(self, guide, features, z):
         """Logits of the label that a latent stands for, `(b, n, height, width, classes)` float32."""
         return self._from_both(guide, features, z)[..., : self.classes]
 
-    def _from_both(self, guide, features, z):
+    def _from_both(self, guide, features, z, training=False):
         """What D_y makes of F_x and F_z."""
         skips, f_x = guide
-        return self.y_decoder([*skips, tf.concat([f_x, self._spread(z, features)], -1)])
+        return self.y_decoder([*skips, tf.concat([f_x, self._spread(z, features)], -1)], training=training)
 
     def _activated(self, values):
         return tf.tanh(values) if self.activation == "tanh" else values

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 import pydantic
+from pydantic import Field, NonNegativeInt
 
 from tfmed.config import TAG, name_tag
 from tfmed.tasks.semi_supervised_baselines.base import Architecture as _Base
@@ -22,6 +23,8 @@ class GBDL(_Base):
     """The paper's method: latent model, then segmenter."""
 
     name: Literal["gbdl"] = "gbdl"
+    weight: float = Field(1.0, ge=0)  # [P] of a volume with pseudo labels beside one with labels, after the ramp
+    rampup_steps: NonNegativeInt = 0  # [P] length of the ramp exp(-5 (1 - t)^2); 0: none
 
 
 class Supervised(_Base):
