@@ -138,11 +138,16 @@ def nnunet_side(python, name, configuration, minutes, raw, validation, out):
                    "peak": run.peak}  # fmt: skip
 
 
+def label_map(path):
+    """Class numbers of a file; of a picture its values."""
+    return read_volume(f"{path}::numbers" if path.suffix == ".png" else path)
+
+
 def scores(raw, predictions):
     """(Dice, HD95 mm, ASSD mm) of each test case."""
     rows = []
     for path in sorted((raw / "labelsTs").iterdir()):
-        right, found = read_volume(path), read_volume(predictions / path.name)
+        right, found = label_map(path), label_map(predictions / path.name)
         right_mask, mask = np.asarray(right.array) > 0, np.asarray(found.array) > 0
         measured = distances(mask, right_mask, right.spacing)
         rows.append((dice(mask, right_mask), measured.hd95, measured.assd))
