@@ -86,6 +86,8 @@ METHODS = {  # name: (settings file, share of labelled patients, its own setting
     "uamt-2": ("gbdl/uamt.yaml", TWO, baseline("uamt", weight=10.0)),
     "dtc-2": ("gbdl/dtc.yaml", TWO, baseline("dtc")),
     "gbdl-2": ("gbdl.yaml", TWO, GBDL),
+    "gbdl_ramp-2": ("gbdl.yaml", TWO, GBDL | {"architecture": {"name": "gbdl", "weight": 0.4, "rampup_steps": 150}}),
+    "gbdl_dropout-2": ("gbdl.yaml", TWO, GBDL | {"latent_dropout": 0.3}),  # as the segmenter has
     "equireg-2": ("equireg/volumes.yaml", TWO, EQUIREG),
     "double_uncertainty-2": ("gbdl/double_uncertainty.yaml", TWO, baseline("double_uncertainty")),
     "sassnet-2": ("gbdl/sassnet.yaml", TWO, baseline("sassnet")),
