@@ -24,7 +24,7 @@ from tfmed.engine.lifecycle import fit as train
 from tfmed.io import Volume, read_volume, write_volume
 from tfmed.tasks.exported import given
 
-pytestmark = pytest.mark.one_stack
+pytestmark = pytest.mark.current
 CASES = [f"Erika_Mustermann_{k}" for k in range(5)]
 PIX2PIX = "pix2pix_bridge"
 PAIRS_ALONE = ("model.direction=c2m", "model.coin=0", "model.paired_critic=false", "model.anchor_weight=100")

@@ -57,7 +57,7 @@ KINDS = {
         "model.flips=[x]",
     ),
 }
-SIZES = ((3, 12, 15), (5, 17, 29), (8, 32, 24))  # smaller than the window, no multiple of anything, larger
+SIZES = ((4, 12, 15), (5, 17, 29), (13, 32, 24))  # smaller than the window, no multiple of anything, larger
 
 
 def settings(kind, *overrides):
@@ -134,6 +134,22 @@ def test_the_exported_model_gives_the_same_without_tfmed(run, method, exported, 
             labels = np.array(method.config.label_values)[found_here.labels.array]
             np.testing.assert_array_equal(found[f"labelsarr_{k}"][clear], labels[clear])
             assert found[f"labelsarr_{k}"].dtype == np.int32
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("kind", ["slices"], indirect=True, scope="module")
+@pytest.mark.parametrize(("slices", "seen"), [(1, 1), (3, 3), (7, 7), (8, 8), (11, 16)])
+def test_few_slices_are_not_filled_up(method, monkeypatch, slices, seen):
+    """A picture is one slice: a network of slices computes no others for it."""
+    counts = []
+
+    def of_windows(windows):
+        counts.append(windows.shape[0] * windows.shape[1])
+        return np.zeros((*windows.shape[:-1], method.config.classes), np.float32)
+
+    monkeypatch.setattr(type(method), "_window_fn", property(lambda self: of_windows))
+    found = method.probabilities(np.zeros((slices, 16, 24, 4), np.float32))
+    assert found.shape == (slices, 16, 24, method.config.classes) and sum(counts) == seen
 
 
 @pytest.mark.one_stack

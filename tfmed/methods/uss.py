@@ -304,7 +304,7 @@ class USSMethod(SegmentationMethod, CanAsk):
             return np.stack([predictive_entropy(planes, base=math.e), organ], -1)
 
         with dropout.from_the_start(self.network):
-            found = sliding_window(passes, image, finish=finish, **self._windows())
+            found = sliding_window(passes, image, finish=finish, **self.windows_of(image))
         return found[..., 0], found[..., 1] > 0
 
     def budget(self):

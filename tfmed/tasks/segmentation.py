@@ -20,7 +20,7 @@ from tfmed.tasks.few_labels import FewLabels
 from tfmed.tasks.prediction import OUTPUTS, Segmenter, classes_of
 from tfmed.tasks.segmentation_settings import SegmentationConfig
 
-SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume
+SLICES = 8  # slices that a 2-D network sees at a time when it goes through a volume; of fewer, one
 
 
 class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate, CanExport):
@@ -149,7 +149,7 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate
     def probabilities(self, image, finish=None):
         """Class probabilities `(z, y, x, class)` float32 of a prepared image `(z, y, x, channel)`."""
         with dropout.from_the_start(self.network):  # the same image gives the same numbers
-            return sliding_window(self._window_fn, image, finish=finish, **self._windows())
+            return sliding_window(self._window_fn, image, finish=finish, **self.windows_of(image))
 
     def labels(self, image):
         """Class numbers of a prepared image, uint8 `(z, y, x)`."""
@@ -173,6 +173,12 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate
             window, overlap = (SLICES, *config.patch), (0.0, config.overlap, config.overlap)
         around = {"margin": self.margin, "pad": config.pad}
         return {"window": window, "overlap": overlap, "blend": config.blend, "flips": flips, "batch": batch} | around
+
+    def windows_of(self, image):
+        """The options of `sliding_window` for a prepared image."""
+        windows = self._windows()
+        few = len(self.config.patch) == 2 and len(image) < windows["window"][0]
+        return segmentation_export.one_slice_at_a_time(windows) if few else windows
 
     @property
     def _window_fn(self):

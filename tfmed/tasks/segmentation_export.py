@@ -75,8 +75,22 @@ def exported(method):
 def blended_windows(method):
     """(prepared image -> probabilities, prepared image -> class numbers), functions of tensors that blend windows."""
     classes_of = functools.partial(numbers_of_classes, threshold=method.threshold)
+    return window_blender(method), window_blender(method, finish=classes_of)
+
+
+def window_blender(method, **options):
+    """Function of a prepared image, a tensor: `window_graph` with the windows that predictions have."""
     windows = method._windows()
-    return window_graph(method.of_windows, **windows), window_graph(method.of_windows, finish=classes_of, **windows)
+    whole = window_graph(method.of_windows, **windows, **options)
+    if len(method.config.patch) == 3:
+        return whole
+    few = window_graph(method.of_windows, **one_slice_at_a_time(windows), **options)
+    return lambda image: tf.cond(tf.shape(image)[0] < windows["window"][0], lambda: few(image), lambda: whole(image))
+
+
+def one_slice_at_a_time(windows):
+    """Options of windows of several slices (z, y, x), for images that have fewer: nothing is computed in vain."""
+    return windows | {"window": (1, *windows["window"][1:])}
 
 
 def numbers_of_classes(planes, threshold=None):
