@@ -152,6 +152,14 @@ def test_another_source_of_more_scans_brings_its_own_options():
     assert changed.model.synthetic.options == {"cases": 7, "seed": 2, "noise_hu": 20}
 
 
+def test_labels_by_name_take_the_place_of_the_numbers_of_a_file():
+    """Else those of the paper's data set would have to be taken back one by one."""
+    model = tfmed.load_config("equireg", ["model.labels={liver: 7, kidneys: [2, 3]}"]).model
+    assert model.label_values == (0, 7, 2) and model.regions == {"liver": (7,), "kidneys": (2,)}
+    numbers = tfmed.load_config("equireg", ["model.labels={a: 1}", "model.regions={all: [1]}"]).model
+    assert numbers.label_values == (0, 1) and numbers.regions == {"all": (1,)}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_options_given_with_the_source_stay_in_any_order(write, order):
     overrides = ["data.source=nifti_folder", "data.options.images='*.nii'"][::order]

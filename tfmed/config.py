@@ -211,7 +211,14 @@ def _merge_profile(
 def _merge(
     below: dict[str, Any], above: dict[str, Any], places: dict[tuple, str], above_places: dict[tuple, str]
 ) -> None:
-    """Lay `above` over `below` in place. Another data source brings its own options: the old one's are dropped."""
+    """Lay `above` over `below` in place.
+
+    Another data source brings its own options: the old one's are dropped. Labels by name say anew which classes there
+    are.
+    """
+    if "labels" in _section(above, "model"):
+        for name in ("label_values", "regions"):
+            _section(below, "model").pop(name, None)
     new_source = _section(above, "data").get("source")
     if new_source is not None and _section(below, "data").get("source") != new_source:
         _section(below, "data").pop("options", None)
@@ -332,9 +339,12 @@ def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
-def with_values(settings: Model, values: Mapping[str, Any]) -> Model:
-    """The settings with some values changed, by their dotted names."""
+def with_values(settings: Model, values: Mapping[str, Any], without: Iterable[str] = ()) -> Model:
+    """The settings with some values changed, and some back at their defaults (`without`), by their dotted names."""
     plain = settings.model_dump(mode="python", exclude_unset=True)
+    for key in without:
+        section, name = key.split(".")
+        plain.get(section, {}).pop(name, None)
     for key, value in values.items():
         section, name = key.split(".")
         plain.setdefault(section, {})[name] = value

@@ -195,7 +195,7 @@ def test_a_bundle_that_means_harm_is_refused(name, copied, capsys):
     damage, words = HOSTILE[name]
     damage(copied)
     refused(capsys, verify.main, [copied], words)
-    assert not os.path.lexists("/tmp/tfmed-written-by-a-model")
+    assert not os.path.lexists(hostile.WRITTEN)
 
 
 @pytest.mark.parametrize("damage, words", [

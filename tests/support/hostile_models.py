@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 
 import tensorflow as tf
+
+WRITTEN = os.path.join(tempfile.gettempdir(), f"tfmed-written-by-a-model-{os.getpid()}")  # what no model may write
 
 
 def rehashed(bundle):
@@ -82,7 +85,7 @@ def reads_a_file(seed, index):
 
 
 def writes_a_file(seed, index):
-    tf.io.write_file("/tmp/tfmed-written-by-a-model", "x")
+    tf.io.write_file(WRITTEN, "x")
     return {"volume": seed}
 
 
@@ -91,7 +94,7 @@ def calls_python(seed, index):
 
 
 def saves_tensors(seed, index):
-    tf.raw_ops.SaveV2(prefix="/tmp/tfmed-written-by-a-model", tensor_names=["x"], shape_and_slices=[""], tensors=[seed])
+    tf.raw_ops.SaveV2(prefix=WRITTEN, tensor_names=["x"], shape_and_slices=[""], tensors=[seed])
     return {"volume": seed}
 
 

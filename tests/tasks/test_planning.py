@@ -105,7 +105,7 @@ def test_a_run_ends_within_its_minutes(minutes, before, cases, shape):
     found, per_voxel = fingerprint(shape, (0.6, 0.6, 0.6), labelled=100), 2e-6
     budget = planning.Budget(minutes, before, cases)
     settings = load_config("segmentation", ["data.root=nowhere"])
-    settings = segmentation._made(settings, planning.plan(found, budget, per_voxel))
+    settings = segmentation.made(settings, planning.plan(found, budget, per_voxel))
     timed = {choice.key: choice.value for choice in planning.timetable(found, settings, budget, per_voxel)}
     step = settings.train.batch_size * np.prod(settings.model.patch) * per_voxel
     spacing = settings.data.preprocess[1].spacing_mm

@@ -126,6 +126,7 @@ class USSMethod(SegmentationMethod, CanAsk):
 
     Config = Config
     takes_altered = False
+    follows_folders = True
 
     @classmethod
     def check(cls, settings):

@@ -45,6 +45,22 @@ def inline(value):
     return text.removesuffix("...\n").strip()
 
 
+def as_file(settings, choices):
+    """The text of a settings file: settings with choices made, each with its reason above it."""
+    reasons = {choice.key: choice.reason for choice in choices}
+    lines = [f"# Chosen by looking at {settings.data.root}, where a reason is given.", f"method: {settings.method}"]
+    plain = settings.model_dump(mode="json", exclude_unset=True, exclude={"method", "profile"})
+    for section, values in plain.items():
+        if not isinstance(values, dict):
+            lines.append(f"{section}: {inline(values)}")
+            continue
+        lines.append(f"{section}:")
+        for name, value in values.items():
+            reason = reasons.get(f"{section}.{name}")
+            lines += ([f"  # {reason}"] if reason else []) + [f"  {name}: {inline(value)}"]
+    return "\n".join(lines) + "\n"
+
+
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """What time there is for a run.
@@ -103,10 +119,7 @@ def plan(found, budget, seconds_per_voxel=None, network=None, patch=None):
     case = np.prod(_median_shape(found, spacing))
     return [
         *_split(found),
-        Choice("model.modalities", list(found.modalities), "the images of a case"),
-        _labels(found),
-        Choice("data.preprocess", [*_turning(found), *resampling, *_intensity(found)],
-               f"{why_spacing}; {_intensity_reason(found)}"),
+        *_images_and_classes(found, resampling, why_spacing),
         Choice("model.patch", list(patch), f"{why_axes}; about {voxels:.0f} voxels in the images' shape"),
         Choice("model.network", chosen, f"{levels} levels from {first} channels on: as the patch and the time allow"),
         Choice("train.batch_size", batch, "2 volumes, or as many slices as there is time for, up to 16"),
@@ -114,6 +127,24 @@ def plan(found, budget, seconds_per_voxel=None, network=None, patch=None):
                f"labelled voxels are {100 * found.foreground:.2g} % of an image"),
         *_timetable(budget, axes, batch * math.prod(patch) * per_voxel, case * per_voxel),
     ]  # fmt: skip
+
+
+def of_the_data(found):
+    """The choices that any segmenter's settings need for a data set, of `plan`: a list of `Choice`."""
+    _, resampling, why_spacing = _spacing(found)
+    return [*_split(found), *_images_and_classes(found, resampling, why_spacing)]
+
+
+def _images_and_classes(found, resampling, why_spacing):
+    yield Choice("model.modalities", list(found.modalities), "the images of a case")
+    yield _labels(found)
+    yield Choice("data.preprocess", [*_turning(found), *resampling, *_intensity(found)],
+                 f"{why_spacing}; {_intensity_reason(found)}")  # fmt: skip
+
+
+def usual_shape(found):
+    """The shape (z, y, x) that images have at the voxel size of `of_the_data`; smaller where some are much smaller."""
+    return _usual_shape(found, _spacing(found)[0])
 
 
 def timetable(found, settings, budget, seconds_per_voxel):

@@ -31,6 +31,7 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate
     segmenter_class = Segmenter
     takes_altered = True
     single: tuple[int, ...] = ()  # class numbers of which label maps keep the largest connected component alone
+    follows_folders = False  # whether its settings for a folder of images and label maps follow from these
 
     @classmethod
     def planned(cls, settings, stored=None, progress=lambda items, text: items):
@@ -46,6 +47,11 @@ class SegmentationMethod(FewLabels, CanPredict, CanPreview, CanView, CanEvaluate
         (names,) = images
         log.info("model.modalities: %s, the images of the cases", ", ".join(names))
         return with_values(settings, {"model.modalities": names})
+
+    @classmethod
+    def patch_multiples(cls, config):
+        """What each side of a patch is a multiple of, beside the remainder that a network may have."""
+        return config.network.multiple(len(config.patch))
 
     @property
     def case_spec(self):

@@ -40,6 +40,7 @@ class SemiSupervisedMethod(SegmentationMethod):
     """Base of semi-supervised methods: `samples` gives image, label and, if asked for, a second transform's grid."""
 
     Config = SemiSupervisedConfig
+    follows_folders = True
 
     @classmethod
     def check(cls, settings):

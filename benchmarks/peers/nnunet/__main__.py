@@ -105,7 +105,7 @@ class Watched:
                 self.peak = max(self.peak, sum(one.memory_full_info().pss for one in family) / 2**20)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 pass
-            time.sleep(1)
+            time.sleep(5)  # reading the map of a large process takes a quarter of a second
 
 
 def tfmed_side(minutes, raw, ours, out):

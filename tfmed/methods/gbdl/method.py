@@ -127,6 +127,14 @@ class GBDLMethod(SemiSupervisedMethod):
                 f"model.labelled_batch: {name} needs unlabelled volumes too; set it below train.batch_size {batch}"
             )
 
+    @classmethod
+    def patch_multiples(cls, config):
+        found = super().patch_multiples(config)
+        if config.architecture.name != "gbdl":
+            return found
+        latent = 2 ** len(config.latent_widths)  # in the plane; all of these are powers of 2
+        return (found[0], *(max(multiple, latent) for multiple in found[1:]))
+
     def prepared(self, part, progress=None):
         """As `SemiSupervisedMethod.prepared`; first of all it is seen whether the latents fit into memory."""
         self._check_memory()
