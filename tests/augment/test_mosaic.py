@@ -35,6 +35,8 @@ def test_four_pictures_meet_in_a_point(seed):
     for row, column, number in ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)):
         part = value[slice(y, None) if row else slice(y), slice(x, None) if column else slice(x)]
         assert set(np.unique(part)) <= {10 + number, 200 + number, FILL}
+        there = min(part.shape[0], HEIGHT), min(part.shape[1], WIDTH)  # all that there is room for, and no more
+        assert (part != FILL).sum() == np.prod(there)
     for box, number in zip(boxes, rows, strict=True):
         np.testing.assert_array_equal(box, mask_boxes(value == 200 + number, [1])[0])
     again = augment.mosaic(pictures(), np.random.default_rng(seed))

@@ -55,7 +55,8 @@ def choices(settings, found, words=()):
     said = said_by(words)
     if "model.label_values" in said:
         said |= {"model.labels"}
-    every = [*planning.of_the_data(found), *_share(settings, found), _patch(settings, found)]
+    steps = Choice("train.steps", settings.train.steps, "the paper's; the first steps of a run say how long all take")
+    every = [*planning.of_the_data(found), *_share(settings, found), _patch(settings, found), steps]
     return [choice for choice in every if choice.key not in said]
 
 
