@@ -160,6 +160,15 @@ def test_labels_by_name_take_the_place_of_the_numbers_of_a_file():
     assert numbers.label_values == (0, 1) and numbers.regions == {"all": (1,)}
 
 
+def test_labels_of_a_further_data_set_do_so_too(write):
+    write(
+        "method: fsnet\nmodel: {auxiliary: {b: {source: mnms, label_values: [0, 1], regions: {c: [1]}}}}\n", "base.yaml"
+    )
+    file = write("base: base.yaml\nmodel: {auxiliary: {b: {labels: {d: 2}}}}\n")
+    further = tfmed.load_config(file).model.auxiliary["b"]
+    assert further.label_values == (0, 2) and further.regions == {"d": (2,)}
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_options_given_with_the_source_stay_in_any_order(write, order):
     overrides = ["data.source=nifti_folder", "data.options.images='*.nii'"][::order]

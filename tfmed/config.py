@@ -125,7 +125,7 @@ def load_config(path: PathLike, overrides: Iterable[str] = (), profile: str = "p
     _merge_profile(values, places, profiles, profile, file)
     layer: dict[str, Any] = {}
     for override in overrides:
-        key, value = _parse_override(override)
+        key, value = parse_override(override)
         _overlay(layer, functools.reduce(lambda inner, name: {name: inner}, reversed(key), value))
     _merge(values, layer, places, dict.fromkeys(_paths(layer), "command line"))
     return validate(values, places, file, profile)
@@ -211,14 +211,7 @@ def _merge_profile(
 def _merge(
     below: dict[str, Any], above: dict[str, Any], places: dict[tuple, str], above_places: dict[tuple, str]
 ) -> None:
-    """Lay `above` over `below` in place.
-
-    Another data source brings its own options: the old one's are dropped. Labels by name say anew which classes there
-    are.
-    """
-    if "labels" in _section(above, "model"):
-        for name in ("label_values", "regions"):
-            _section(below, "model").pop(name, None)
+    """Lay `above` over `below` in place. Another data source brings its own options: the old one's are dropped."""
     new_source = _section(above, "data").get("source")
     if new_source is not None and _section(below, "data").get("source") != new_source:
         _section(below, "data").pop("options", None)
@@ -244,7 +237,13 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any], data_sets: bool = False) -> None:
-    """Lay `above` over `below`; `data_sets`: each entry is a data set, whose options are those of its source."""
+    """Lay `above` over `below`; `data_sets`: each entry is a data set, whose options are those of its source.
+
+    Classes by name say anew which there are: the numbers of those below, and what was scored of them, are dropped.
+    """
+    if isinstance(above.get("labels"), dict):
+        for name in ("label_values", "regions"):
+            below.pop(name, None)
     for key, value in above.items():
         if not isinstance(value, dict) or not isinstance(below.get(key), dict):
             below[key] = value
@@ -258,7 +257,8 @@ def _overlay(below: dict[str, Any], above: dict[str, Any], data_sets: bool = Fal
             _overlay(below[key], value, data_sets=key in DATA_SETS)
 
 
-def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    """(names from the outermost section on, value) of a `key=value` word; ConfigError if it is none."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{text!r}: an override is written key=value, for example train.batch_size=2")

@@ -81,14 +81,8 @@ def _of_paper(arguments):
     """The same of a paper's settings, of which those change that depend on the data."""
     from tfmed.tasks import own_data
 
-    words = arguments.overrides
-    settings = own_data.settings_for(arguments.method, arguments.folder, words)
-
-    def choose(found, progress):
-        choices = own_data.choices(settings, found, words)
-        return choices, own_data.made(settings, choices, words)
-
-    return settings, choose
+    settings = own_data.settings_for(arguments.method, arguments.folder, arguments.overrides)
+    return settings, lambda found, progress: own_data.planned(settings, found, arguments.overrides)
 
 
 if __name__ == "__main__":

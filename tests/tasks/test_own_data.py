@@ -5,7 +5,7 @@ import pytest
 
 import tfmed
 from tests.support.refusals import refused
-from tests.tasks.test_planning_bad_input import pictures, scans
+from tests.tasks.test_planning_bad_input import AFFINE, OTHER, pictures, scans
 from tfmed import cli, fit, plan
 from tfmed.config import load_config
 
@@ -96,3 +96,8 @@ def test_the_file_trains(folder, tmp_path):
 ])  # fmt: skip
 def test_refused_in_one_line(folder, words, line, capsys):
     refused(capsys, plan.main, [folder, *words], line)
+
+
+def test_a_scan_in_other_units_is_refused(tmp_path, capsys):
+    scans(affine=lambda number: OTHER if number == 2 else AFFINE)(tmp_path / "data")
+    refused(capsys, plan.main, [tmp_path / "data", "--method", "gbdl"], "p2: ", "1000 times as many")

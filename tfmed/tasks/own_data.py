@@ -6,17 +6,17 @@
 import pydantic
 
 from tfmed import registry
-from tfmed.config import load_config, with_values
+from tfmed.config import load_config, parse_override, with_values
 from tfmed.data import sources
 from tfmed.errors import ConfigError
 from tfmed.tasks import planning
 from tfmed.tasks.planning import Choice
 
-# What a method's settings file says of the paper's data set.
+# What a settings file says of the paper's data set, besides where it lies.
 _OF_THE_DATA = {
-    "data": ("source", "root", "options", "split", "labelled_share", "preprocess"),
-    "model": ("modalities", "labels", "label_values", "regions", "merge", "patch", "stride"),
-}
+    "data.split", "data.labelled_share", "data.preprocess", "model.modalities", "model.labels", "model.label_values",
+    "model.regions", "model.merge", "model.patch", "model.stride",
+}  # fmt: skip
 
 
 def settings_for(name, root, words=()):
@@ -44,44 +44,40 @@ def settings_for(name, root, words=()):
     return settings
 
 
-def choices(settings, found, words=()):
-    """What takes the place of what the paper's data set was like: a list of `Choice`.
+def planned(settings, found, words=()):
+    """What takes the place of what the paper's data set was like.
 
     Args:
         settings: those of `settings_for`.
         found: the data set's `Fingerprint`.
         words: `key=value` that are to stay so.
+
+    Returns:
+        (list of `Choice`, the settings with them).
+
+    Raises:
+        ConfigError: what was said does not fit the choices.
+        DataError: a case does not fit them.
     """
-    said = said_by(words)
+    said = {".".join(parse_override(word)[0][:2]) for word in words}
     if "model.label_values" in said:
         said |= {"model.labels"}
     steps = Choice("train.steps", settings.train.steps, "the paper's; the first steps of a run say how long all take")
     every = [*planning.of_the_data(found), *_share(settings, found), _patch(settings, found), steps]
-    return [choice for choice in every if choice.key not in said]
+    choices = [choice for choice in every if choice.key not in said]
+    settings = _made(settings, choices, without=_OF_THE_DATA - said)
+    if "data.preprocess" not in said:
+        planning.check(found, settings)
+    return choices, settings
 
 
-def made(settings, chosen, words=()):
-    """The settings with choices made, and nothing left of the paper's data set but what was said.
-
-    Raises:
-        ConfigError: what was said does not fit the choices.
-    """
-    said = said_by(words)
-    known = {"data.source", "data.root", "data.options"}
-    gone = {f"{section}.{name}" for section, names in _OF_THE_DATA.items() for name in names} - said - known
-    values = {choice.key: choice.value for choice in chosen}
-    if "stride" in type(settings.model).model_fields and "model.stride" not in said:
-        values["model.stride"] = None  # windows overlap as `overlap` says
+def _made(settings, choices, without):
+    """The settings with choices made, and what else the paper's data set was like back at its defaults."""
     try:
-        return with_values(settings, values, without=gone - set(values))
+        return with_values(settings, {choice.key: choice.value for choice in choices}, without)
     except pydantic.ValidationError as error:
         problem = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{settings.method}: {problem}; what else is said has to fit the plan") from None
-
-
-def said_by(words):
-    """The dotted names, section and setting, of `key=value` words."""
-    return {".".join(word.partition("=")[0].strip().split(".")[:2]) for word in words}
 
 
 def _share(settings, found):

@@ -68,7 +68,7 @@ class Config(SemiSupervisedConfig):
     schedule_stretch: float = Field(2.0, ge=1)  # [code] a schedule is made for so many times a stage's steps
     # inference
     mc_passes: int = Field(5, ge=0, le=1000)  # [P] T
-    stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = (8, 8, 8)  # [code] voxels; null: as overlap says
+    stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # voxels; null: as overlap says
     blend: Literal["gaussian", "constant"] = "constant"  # [code]
 
     @pydantic.model_validator(mode="after")
