@@ -26,3 +26,12 @@ def test_a_case_has_the_mean_of_its_regions_overlaps_and_of_nothing_else():
     regions = [{"region": name, "Dice": dice, "equivariance Dice": 1.0, "HD95 mm": 3.0} for name, dice in
                (("whole", 0.9), ("core", 0.6), ("enhancing", 0.0))]  # fmt: skip
     assert mean_of_regions(regions) == {"region": "mean of regions", "Dice": 0.5, "equivariance Dice": 1.0}
+
+
+def test_a_single_case_has_no_interval_of_its_mean():
+    rows = [{"run": "a", "case": str(k), "region": region, "Dice": 0.5 + k / 10} for region in ("one", "two")
+            for k in range(1 if region == "one" else 5)]  # fmt: skip
+    one, two = summaries(rows, ["a"], 0)
+    assert (one["Dice mean, 95 % interval"], one["Dice 5 - 95 %"]) == ("", "0.500 - 0.500")
+    low, high = map(float, two["Dice mean, 95 % interval"].split(" - "))
+    assert low < 0.7 < high

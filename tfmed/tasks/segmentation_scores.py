@@ -101,8 +101,8 @@ def summaries(rows, runs, seed):
                 found = aggregate.summary(values[key], seed=seed, allow_nan=True)
                 line |= {f"{key} mean": found.mean, f"{key} std": found.std}
                 if key == "Dice":
-                    line |= {"Dice 5 - 95 %": f"{found.p5:.3f} - {found.p95:.3f}"}
-                    line |= {"Dice mean, 95 % interval": f"{found.low:.3f} - {found.high:.3f}"}
+                    line |= {"Dice 5 - 95 %": _range(found.p5, found.p95)}
+                    line |= {"Dice mean, 95 % interval": _range(found.low, found.high)}
                 if key.startswith("HD95 "):
                     line |= {"HD95 undefined": found.undefined}
             if run != runs[0]:
@@ -111,6 +111,11 @@ def summaries(rows, runs, seed):
                 line |= {"p (Wilcoxon, Dice)": ""}
             table.append(line)
     return table
+
+
+def _range(low, high):
+    """Both in one text; "" where there is none, as of the mean of a single case."""
+    return "" if np.isnan([low, high]).any() else f"{low:.3f} - {high:.3f}"
 
 
 def _column(rows, run, region, key):
